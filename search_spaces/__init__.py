@@ -1,0 +1,22 @@
+"""The question: spaces, the trials they expand to, and the fingerprints that name them."""
+
+from search_spaces.catalog import Catalog, PrunerTraits
+from search_spaces.errors import SpaceError, choose
+from search_spaces.expand import expand
+from search_spaces.reading import load, presets
+from search_spaces.space import Search, Space
+from search_spaces.trial import Cell, Trial
+
+__all__ = [
+    "Catalog",
+    "Cell",
+    "PrunerTraits",
+    "Search",
+    "Space",
+    "SpaceError",
+    "Trial",
+    "choose",
+    "expand",
+    "load",
+    "presets",
+]

@@ -1,0 +1,125 @@
+"""From a space to its cells and trials: the grid, each point reduced to what determines its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+from search_spaces.catalog import Catalog
+from search_spaces.errors import SpaceError, choose
+from search_spaces.space import Space, check
+from search_spaces.trial import Cell, Trial
+
+# The settings which every pruner shares, and where the catalog lists their allowed words.
+SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class")
+
+
+def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
+    """All cells of the grid in the order of the space, and the unique trials behind them.
+
+    Raises:
+        SpaceError: if a name is not in the catalog or a pruner does not have an option.
+    """
+    _check_names(space, catalog)
+    keys = list(space.axes)
+    labels = _labels(space.axes["pruner"])
+    cells: list[Cell] = []
+    trials: dict[str, Trial] = {}
+    for values in product(*(space.axes[key] for key in keys)):
+        point = dict(zip(keys, values, strict=True))
+        trial = _trial(point, catalog)
+        trials.setdefault(trial.fingerprint, trial)
+        label = labels[space.axes["pruner"].index(point["pruner"])]
+        cells.append(_cell(point, label, trial, space.varied))
+    return tuple(cells), tuple(trials.values())
+
+
+def _check_names(space: Space, catalog: Catalog) -> None:
+    allowed = {
+        "dataset": catalog.datasets,
+        "architecture": catalog.architectures,
+        "granularity": catalog.granularities,
+        "scope": catalog.scopes,
+        "schedule": catalog.schedules,
+        "mode": catalog.modes,
+    }
+    for key, names in allowed.items():
+        for value in space.axes.get(key, ()):
+            choose(key, value, names)
+    for entry in space.axes["pruner"]:
+        name = choose("pruner", entry["name"], tuple(catalog.pruners))
+        own = catalog.pruners[name].options
+        for key, value in entry.items():
+            choose(f"pruner {name}", key, ("name", *SHARED, *own))
+            if key in SHARED:
+                check(key, value, shown=f"pruner {name}: {key}")
+            if key in allowed:
+                choose(f"pruner {name}: {key}", value, allowed[key])
+
+
+def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
+    """Drop what cannot change the result, so that equal computations have equal fingerprints."""
+    fields = {key: value for key, value in point.items() if key not in ("pruner", "lr_schedule")}
+    fields |= point.get("lr_schedule", {})
+    if fields.get("lr_schedule") != "step":
+        fields.pop("lr_drops", None)
+        fields.pop("lr_factor", None)
+    elif "lr_drops" not in fields:
+        raise SpaceError(
+            "lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}"
+        )
+    if fields.get("optimizer") == "adam":
+        fields.pop("momentum", None)
+        fields.pop("nesterov", None)
+    if fields.get("compression", 1.0) == 1:  # nothing is pruned: the dense trial, one for all pruners
+        return Trial(**{key: value for key, value in fields.items() if key not in SHARED})
+
+    name = point["pruner"]["name"]
+    traits = catalog.pruners[name]
+    given = {key: fields.pop(key) for key in SHARED if key in fields}
+    given |= {key: value for key, value in point["pruner"].items() if key in SHARED}
+    settings: dict[str, Any] = {"scope": traits.scope, "mode": traits.mode, "iterations": traits.iterations}
+    settings |= given
+    if settings["iterations"] == 1:
+        settings["schedule"] = "oneshot"  # one iteration goes straight to the asked density
+    elif "schedule" not in settings:
+        settings["schedule"] = "exponential" if traits.schedule == "oneshot" else traits.schedule
+    if settings["schedule"] == "oneshot" and settings["iterations"] > 1:
+        raise SpaceError(f"pruner {name}: schedule oneshot takes 1 iteration, not {settings['iterations']}")
+    ignored = set()
+    ignored |= set() if traits.iterates else {"iterations", "schedule"}
+    ignored |= set() if traits.uses_mode else {"mode"}
+    ignored |= set() if traits.needs_data else {"samples_per_class"}
+    own = {key: value for key, value in point["pruner"].items() if key in traits.options}
+    options = {key: value for key, value in own.items() if value != traits.options[key]}
+    fields |= {key: check(key, value) for key, value in settings.items() if key not in ignored}
+    return Trial(**fields, pruner=name, options=options)
+
+
+def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
+    """`synflow` where that is unmistakable, `synflow iterations=1` where it stands in the space twice."""
+    names = [entry["name"] for entry in entries]
+    labels = []
+    for entry in entries:
+        settings = " ".join(f"{key}={value}" for key, value in entry.items() if key != "name")
+        labels.append(
+            f"{entry['name']} {settings}".strip() if names.count(entry["name"]) > 1 else entry["name"]
+        )
+    return labels
+
+
+def _cell(point: Mapping[str, Any], label: str, trial: Trial, varied: tuple[str, ...]) -> Cell:
+    named = ("dataset", "architecture", "pruner", "compression", "seed")
+    settings = {key: point[key] for key in varied if key not in named}
+    if "lr_schedule" in settings:
+        settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
+    return Cell(
+        dataset=trial.dataset,
+        architecture=trial.architecture,
+        pruner=label,
+        compression=trial.compression,
+        seed=trial.seed,
+        settings=settings,
+        fingerprint=trial.fingerprint,
+    )

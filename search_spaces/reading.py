@@ -1,0 +1,78 @@
+"""Where spaces come from: a preset of the package, a YAML file, a mapping, and overrides on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces.errors import SpaceError, choose
+from search_spaces.space import DENSITIES, KEYS, Space, validate
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Space:
+    """Read a space by preset name, path or as a mapping, with `field=value` overrides (values in YAML).
+
+    Raises:
+        SpaceError: if there is no such space, or a key, a value or an override is not allowed.
+    """
+    raw, default_name = (dict(source), "space") if isinstance(source, Mapping) else _read(source)
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign:
+            raise SpaceError(f"--set {override}: write field=value, for example --set compression=[1,10,100]")
+        choose("--set", key, KEYS)
+        if key in ("compression", *DENSITIES):  # the new way of writing it replaces the old one
+            raw = {k: v for k, v in raw.items() if k not in ("compression", *DENSITIES)}
+        raw[key] = _parse(text, f"--set {override}")
+    return validate(raw, default_name)
+
+
+def presets() -> dict[str, str]:
+    """The spaces that ship with the package: name -> description."""
+    return {name: load(name).description for name in _preset_names()}
+
+
+def _preset_names() -> list[str]:
+    files = resources.files("search_spaces").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def _read(source: str | Path) -> tuple[dict[str, Any], str]:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise SpaceError(f"space: there is no file '{source}'")
+        text, name = path.read_text(encoding="utf-8"), path.stem
+    else:
+        name = choose("space", str(source), _preset_names())
+        text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")
+    raw = _parse(text, str(source))
+    if not isinstance(raw, dict):
+        raise SpaceError(f"{source}: a space is a mapping of fields, not {type(raw).__name__}")
+    return raw, name
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which writing a key twice is an error rather than a silent loss of the first."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    twice = {key for key in keys if keys.count(key) > 1}
+    if twice:
+        raise yaml.constructor.ConstructorError(problem=f"'{twice.pop()}' is written twice")
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SpaceError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None

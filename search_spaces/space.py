@@ -1,0 +1,142 @@
+"""The space: scalar fixed, list gridded, mapping searched. Validated here, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from search_spaces.errors import SpaceError, choose
+from search_spaces.trial import Trial
+
+# Fields of a trial that a space sets by other means: a pruner's own options stand beside its name, the drops
+# and the factor of a learning-rate schedule beside the schedule's.
+_INNER = {"options", "lr_drops", "lr_factor"}
+FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
+DENSITIES = ("density", "sparsity")  # other ways to write the compression
+KEYS = ("name", "description", *FIELDS, *DENSITIES)
+
+
+class Search(BaseModel):
+    """A searched field: a range (`low`, `high`, optional `log` or `step`) or `choices`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: Annotated[float, Field(gt=0)] | None = None
+    choices: tuple[Any, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Search:
+        if self.choices is not None:
+            if not self.choices or any(x is not None for x in (self.low, self.high, self.step)) or self.log:
+                raise ValueError("choices must be a list of at least one value and stand alone")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("a searched field needs low and high, or choices")
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be less than high {self.high:g}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs low above 0 and no step")
+        return self
+
+
+@dataclass(frozen=True)
+class Space:
+    """The question. `axes` holds the values of each field that the space sets; one value is a fixed field."""
+
+    name: str
+    axes: Mapping[str, tuple[Any, ...]]
+    searched: Mapping[str, Search] = field(default_factory=dict)
+    description: str = ""
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The fields with more than one value: the grid's axes."""
+        return tuple(key for key, values in self.axes.items() if len(values) > 1)
+
+
+def validate(raw: Mapping[str, Any], default_name: str) -> Space:
+    """Make a space of a mapping of fields.
+
+    Raises:
+        SpaceError: if a key or a value is not allowed.
+    """
+    for key in raw:
+        choose("space", str(key), KEYS)
+    ways = [key for key in ("compression", *DENSITIES) if key in raw]
+    if len(ways) > 1:
+        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of compression, density, sparsity")
+    name = str(raw.get("name", default_name))
+    axes: dict[str, tuple[Any, ...]] = {}
+    searched: dict[str, Search] = {}
+    for key in (key for key in raw if key not in ("name", "description")):
+        value = raw[key]
+        if isinstance(value, dict) and "name" not in value:
+            searched[key] = _search(key, value)
+            continue
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise SpaceError(f"{key}: the list is empty; an axis needs at least one value")
+        field_name = "compression" if key in DENSITIES else key
+        axes[field_name] = tuple(_value(key, v) for v in values)
+        for index, v in enumerate(axes[field_name]):
+            if v in axes[field_name][:index]:
+                raise SpaceError(f"{key}: {values[index]} is listed twice")
+    for required in ("dataset", "architecture", "pruner"):
+        if required not in axes and required not in searched:
+            raise SpaceError(f"{required}: missing; a space must say which")
+    return Space(name, axes, searched, str(raw.get("description", "")))
+
+
+def _value(key: str, value: Any) -> Any:
+    """One value of an axis: the field's own type, `{name, …}` for a pruner or a learning-rate schedule."""
+    if key == "pruner":
+        settings = dict(value) if isinstance(value, dict) else {"name": value}
+        if not isinstance(settings.get("name"), str):
+            raise SpaceError(f"pruner: {value!r} is not a name or a mapping with a name")
+        return settings
+    if key == "lr_schedule":
+        settings = dict(value) if isinstance(value, dict) else {"name": value}
+        for inner in settings:
+            choose("lr_schedule", str(inner), ("name", "drops", "factor"))
+        names = {"name": "lr_schedule", "drops": "lr_drops", "factor": "lr_factor"}
+        return {names[k]: check(names[k], v, shown=f"lr_schedule.{k}") for k, v in settings.items()}
+    if isinstance(value, dict | list):
+        raise SpaceError(f"{key}: {value!r} is not a single value")
+    if key in DENSITIES:
+        number = check("lr", value, shown=key)  # any positive float
+        if not 0 < number <= 1 or (key == "sparsity" and number == 1):
+            raise SpaceError(f"{key}: {value} is not allowed; {key} lies between 0 and 1")
+        density = number if key == "density" else 1 - number
+        return float(f"{1 / density:.12g}")  # 0.9 is 10x, not 10.000000000000002x
+    return check(key, value)
+
+
+def check(key: str, value: Any, shown: str | None = None) -> Any:
+    """Validate one value of a trial's field.
+
+    Raises:
+        SpaceError: with the field, the value and what is allowed.
+    """
+    info = Trial.model_fields[key]
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be {reason}") from None
+
+
+def _search(key: str, value: dict[str, Any]) -> Search:
+    for inner in value:
+        choose(key, str(inner), tuple(Search.model_fields))
+    try:
+        return Search.model_validate(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise SpaceError(f"{key}: {reason}") from None

@@ -1,0 +1,94 @@
+"""The records that travel: a trial (one computation) and a cell (one point of the grid)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Trial(BaseModel):
+    """One computation, determined by these fields and nothing else.
+
+    A default value here is a promise: the fingerprint hashes only what differs from it, so a default never
+    changes, and a field added later must default to what trials did before it existed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    architecture: str
+
+    pruner: str = "dense"
+    compression: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    granularity: str = "weight"
+    scope: str = "global"
+    schedule: str = "oneshot"
+    iterations: Count = 1
+    mode: str = "eval"
+    samples_per_class: Count = 10
+    options: dict[str, Any] = {}
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    epochs: Annotated[int, Field(ge=0)] = 160
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    momentum: NonNegative = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 1e-4
+    lr_schedule: Literal["constant", "step", "cosine"] = "constant"
+    lr_drops: tuple[Count, ...] = ()
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @property
+    def density(self) -> float:
+        """The fraction of prunable weights kept."""
+        return 1 / self.compression
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: same fingerprint = same trial, ever."""
+        return _digest(self.model_dump(mode="json", exclude_defaults=True))
+
+    @property
+    def config(self) -> str:
+        """The fingerprint of everything but the seed: what repetitions have in common."""
+        return _digest(self.model_dump(mode="json", exclude_defaults=True, exclude={"seed"}))
+
+    @property
+    def name(self) -> str:
+        """How people call it: `conv digits snip 10x s0`."""
+        pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {self.compression:g}x"
+        return f"{self.architecture} {self.dataset} {pruning} s{self.seed}"
+
+    def params(self) -> dict[str, str]:
+        """The fields as MLflow params: flat, canonical strings."""
+        flat = self.model_dump(mode="json")
+        flat |= {f"options.{key}": value for key, value in flat.pop("options").items()}
+        flat["lr_drops"] = ",".join(map(str, flat["lr_drops"]))
+        return {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in flat.items()}
+
+
+class Cell(BaseModel):
+    """One point of the grid, as the user names it. Several cells may share a trial (at 1x all pruners do)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str
+    architecture: str
+    pruner: str  # as written in the space; with its settings where one pruner stands there twice
+    compression: float
+    seed: int
+    settings: dict[str, Any] = {}  # every other field that the space varies
+    fingerprint: str
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
