@@ -1,0 +1,20 @@
+"""The fully connected network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+
+def mlp(input_shape: tuple[int, int, int], num_classes: int, depth: int = 6, width: int = 100) -> nn.Module:
+    """`depth` linear layers with biases, ReLU between them: [N, C, H, W] -> [N, num_classes].
+
+    The fully connected network of Tanaka et al. 2020 (SynFlow), with torch's default initialisation as there.
+    """
+    widths = [prod(input_shape), *[width] * (depth - 1)]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, num_classes))

@@ -1,0 +1,60 @@
+"""Residual networks for CIFAR."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainables.architectures.initialisation import kaiming_normal
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: [N, before, H, W] -> [N, after, H / stride, W / stride]."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        # Where the shape changes the shortcut is a prunable 1x1 convolution, as in the lottery-ticket and
+        # SynFlow programs; the CIFAR networks of He et al. pad with zeros there.
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or before != after:
+            project = nn.Conv2d(before, after, kernel_size=1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(project, nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + self.shortcut(x))
+
+
+def resnet(depth: int, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """`depth` = 6n + 2 layers in three stages of 16, 32, 64 channels: [N, C, H, W] -> [N, num_classes].
+
+    He et al. 2016, section 4.2, with 1x1 convolutions as shortcuts; so in Tanaka et al. 2020 (SynFlow).
+    """
+    width, blocks = 16, (depth - 2) // 6
+    layers: list[nn.Module] = []
+    before = width
+    for stage in range(3):
+        after = width * 2**stage
+        for block in range(blocks):
+            layers.append(Block(before, after, stride=2 if stage > 0 and block == 0 else 1))
+            before = after
+    model = nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(input_shape[0], width, kernel_size=3, padding=1, bias=False),
+            bn=nn.BatchNorm2d(width),
+            relu=nn.ReLU(),
+            blocks=nn.Sequential(*layers),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            fc=nn.Linear(before, num_classes),
+        )
+    )
+    kaiming_normal(model)
+    return model

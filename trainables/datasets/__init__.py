@@ -1,0 +1,74 @@
+"""The images that networks are trained on, by name. To add a dataset: its file, and a line below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from search_spaces.errors import choose
+from trainables.datasets.cache import decoded, map_arrays
+from trainables.datasets.cifar10 import CIFAR10
+from trainables.datasets.cifar10_jpeg75 import CIFAR10_JPEG75
+from trainables.datasets.dataset import Augment, Dataset, DatasetError, DatasetSpec
+from trainables.datasets.digits import DIGITS
+from trainables.datasets.mnist import FASHION_MNIST, MNIST
+from trainables.datasets.sources import locate, reachable
+
+__all__ = ["DATASETS", "Augment", "Dataset", "DatasetError", "DatasetSpec", "load", "resolve"]
+
+DATASETS = {
+    "digits": DIGITS,
+    "mnist": MNIST,
+    "fashion-mnist": FASHION_MNIST,
+    "cifar10": CIFAR10,
+    "cifar10-jpeg75": CIFAR10_JPEG75,
+}
+
+
+def resolve(name: str, data_root: Path | None, cache: Path, download: bool = True) -> str:
+    """The dataset that trials on `name` will use here: itself, or its stand-in. Asked once, before any trial.
+
+    In this order: what the cache holds decoded, files under `data_root` or `cache`, the stand-in's files
+    under `data_root`, a download. Reads a few file names, writes nothing, and takes about 5 s if the network
+    does not answer.
+
+    Raises:
+        ValueError: if the name is not known.
+        DatasetError: if the files are incomplete, or there are none and no download is possible.
+    """
+    spec = DATASETS[choose("dataset", name, DATASETS)]
+    if data_root is not None and not data_root.is_dir():
+        raise DatasetError(f"data root: '{data_root}' is not a folder")
+    if spec.comes_along or decoded(spec, cache) or locate(spec, data_root, cache):
+        return name
+    if spec.stand_in is not None and data_root is not None and locate(DATASETS[spec.stand_in], data_root):
+        return spec.stand_in
+    if download and spec.url is not None and reachable(spec.url):
+        return name
+    wanted = " or ".join(layout[0] if len(layout) == 1 else f"{layout[0]} …" for layout in spec.layouts)
+    network = f"; {spec.url} does not answer" if download and spec.url else ""
+    raise DatasetError(f"dataset: '{name}' is not under {data_root or cache} (expected {wanted}){network}")
+
+
+def load(name: str, data_root: Path | None, cache: Path) -> Dataset:
+    """The dataset of exactly that name, downloaded if need be, decoded into `cache` by whoever comes first.
+
+    Any number of processes may call this at once. `data_root` is never written to.
+
+    Raises:
+        ValueError: if the name is not known.
+        DatasetError: if the data cannot be had or is not what it should be.
+    """
+    spec = DATASETS[choose("dataset", name, DATASETS)]
+    train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
+    return Dataset(
+        name=name,
+        train_x=train_x,
+        train_y=train_y,
+        test_x=test_x,
+        test_y=test_y,
+        mean=spec.mean,
+        std=spec.std,
+        num_classes=spec.num_classes,
+        augment=spec.augment,
+        padding=spec.padding,
+    )

@@ -1,0 +1,97 @@
+"""Decode once per machine, then map: what is in the cache is whole, and shared by all processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from trainables.datasets.dataset import Arrays, DatasetError, DatasetSpec
+from trainables.datasets.sources import locate
+
+
+def decoded(spec: DatasetSpec, cache: Path) -> Path | None:
+    """The folder of the decoded arrays if they are in the cache. It appears at once, so it is complete."""
+    folder = cache / spec.name
+    return folder if folder.is_dir() else None
+
+
+def map_arrays(spec: DatasetSpec, data_root: Path | None, cache: Path) -> tuple[Tensor, ...]:
+    """The tensors train_x, train_y, test_x, test_y of `Arrays`, decoded into the cache if they are not there.
+
+    Raises:
+        DatasetError: if the source or the cache does not hold what the spec says.
+    """
+    folder = decoded(spec, cache) or _decode(spec, data_root, cache)
+    try:
+        # "c" and not "r": torch cannot represent read-only memory and warns of it. Pages stay shared between
+        # processes as long as nobody writes to them, and what somebody writes never reaches the file.
+        arrays = Arrays(*(np.load(folder / f"{part}.npy", mmap_mode="c") for part in Arrays._fields))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"dataset: {folder} is damaged ({error}); delete it to decode again") from error
+    _check(spec, arrays, str(folder))
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{spec.name}.lock"):
+        folder = decoded(spec, cache)
+        if folder is not None:  # while waiting for the lock another process has done it
+            return folder
+        partial = cache / f"{spec.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: the lock is ours
+        scratch = partial / "scratch"
+        scratch.mkdir(parents=True)
+        try:
+            arrays = _read(spec, data_root, cache, scratch)
+            shutil.rmtree(scratch)
+            for part, array in arrays._asdict().items():
+                with (partial / f"{part}.npy").open("wb") as file:
+                    np.save(file, array)
+                    file.flush()
+                    os.fsync(file.fileno())  # else a power cut can leave the new name on empty files
+            return partial.rename(cache / spec.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path) -> Arrays:
+    files = locate(spec, data_root, cache)
+    origin = str(files[0].parent) if files else spec.url or "its package"
+    try:
+        arrays = spec.read(files, scratch)
+    except (OSError, RuntimeError, HTTPException) as error:  # the network's; torchvision raises RuntimeError
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {reason}") from error
+    _check(spec, arrays, origin)
+    classes = np.union1d(arrays.train_y, arrays.test_y)
+    if classes[0] < 0 or classes[-1] >= spec.num_classes:
+        raise DatasetError(
+            f"dataset: '{spec.name}' from {origin} has classes {classes[0]} to {classes[-1]}, "
+            f"expected 0 to {spec.num_classes - 1}"
+        )
+    return arrays
+
+
+def _check(spec: DatasetSpec, arrays: Arrays, origin: str) -> None:
+    """Raise a DatasetError unless the arrays have the types and shapes that the plan counted on."""
+    wanted = {
+        "train_x": (np.dtype(np.uint8), (spec.train_size, *spec.input_shape)),
+        "train_y": (np.dtype(np.int64), (spec.train_size,)),
+        "test_x": (np.dtype(np.uint8), (spec.test_size, *spec.input_shape)),
+        "test_y": (np.dtype(np.int64), (spec.test_size,)),
+    }
+    for part, array in arrays._asdict().items():
+        dtype, shape = wanted[part]
+        if (array.dtype, array.shape) != (dtype, shape):
+            raise DatasetError(
+                f"dataset: '{spec.name}' from {origin}: {part} is {array.dtype} {list(array.shape)}, "
+                f"expected {dtype} {list(shape)}"
+            )

@@ -1,0 +1,36 @@
+"""Handwritten digits, 8x8: they come with scikit-learn, so they are there on any machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.datasets.dataset import Arrays, DatasetSpec
+
+
+def _read(_: tuple[Path, ...] | None, __: Path) -> Arrays:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    x = digits.images.astype(np.uint8)[:, None]  # whole numbers 0 to 16, kept as they are
+    y = digits.target.astype(np.int64)
+    # Every fifth of each class is for testing: a split by position, that no seed and no version can change.
+    by_class = np.argsort(y, kind="stable")
+    test = np.sort(by_class[::5])
+    train = np.setdiff1d(by_class, test)
+    return Arrays(x[train], y[train], x[test], y[test])
+
+
+DIGITS = DatasetSpec(
+    name="digits",
+    summary="handwritten digits of scikit-learn, 8x8 grey, no download",
+    input_shape=(1, 8, 8),
+    num_classes=10,
+    train_size=1437,
+    test_size=360,
+    mean=(0.019185,),  # of pixel / 255, as everywhere, though these pixels end at 16
+    std=(0.023606,),
+    padding=1,
+    read=_read,
+)

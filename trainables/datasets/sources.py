@@ -1,0 +1,58 @@
+"""Where a dataset can be had: a folder that holds it, or a server that answers."""
+
+from __future__ import annotations
+
+import shutil
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from trainables.datasets.dataset import DatasetError, DatasetSpec
+
+
+def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:
+    """All files of one of the dataset's layouts, in the first of the folders that holds any; None if none does.
+
+    Raises:
+        DatasetError: if a folder holds a part. Whoever put it there means it to be used.
+    """
+    for root in filter(None, roots):
+        missing = None
+        for layout in spec.layouts:
+            files = tuple(root / file for file in layout)
+            absent = [file for file in files if not file.is_file()]
+            if not absent:
+                return files
+            if len(absent) < len(files):
+                missing = absent[0]
+        if missing:
+            raise DatasetError(f"dataset: '{spec.name}' is incomplete: {missing} is missing")
+    return None
+
+
+def reachable(url: str, seconds: float = 5) -> bool:
+    """Whether a server has something at `url`, asked the way a download would, proxies included."""
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=seconds):
+            return True
+    except (OSError, HTTPException):
+        return False
+
+
+def copy_checked(file: Path, md5: str, to: Path) -> None:
+    """Copy a packed file into the folder `to`, where it may be unpacked. Raises as `check_md5` does."""
+    check_md5(file, md5)
+    to.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, to / file.name)
+
+
+def check_md5(file: Path, md5: str) -> None:
+    """Make sure that `file` is the published one.
+
+    Raises:
+        DatasetError: if it is not.
+    """
+    from torchvision.datasets.utils import check_integrity
+
+    if not check_integrity(file, md5):
+        raise DatasetError(f"dataset: {file} is corrupt: expected the published file, md5 {md5}")
