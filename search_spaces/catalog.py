@@ -7,32 +7,47 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 
-class PrunerTraits(Protocol):
-    """What a space must know of a pruner: its defaults, and which settings it pays attention to."""
+class PrunerSettings(Protocol):
+    """How a pruner runs, with nothing left to default."""
 
     @property
-    def iterations(self) -> int: ...
+    def scope(self) -> str: ...
     @property
     def schedule(self) -> str: ...
     @property
-    def scope(self) -> str: ...
+    def iterations(self) -> int: ...
     @property
     def mode(self) -> str: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
-    @property
-    def iterates(self) -> bool:
-        """Whether its scores depend on what is pruned already; if not, iterations and schedule do nothing."""
-        ...
+
+
+class PrunerTraits(Protocol):
+    """What a space must know of a pruner."""
 
     @property
-    def uses_mode(self) -> bool:
-        """Whether its scores depend on the mode of batch norm."""
+    def options(self) -> Mapping[str, Any]:
+        """Its own options with their defaults."""
         ...
 
     @property
     def needs_data(self) -> bool:
         """Whether it scores on labelled batches."""
+        ...
+
+    def settings(
+        self,
+        scope: str | None = None,
+        schedule: str | None = None,
+        iterations: int | None = None,
+        mode: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> PrunerSettings:
+        """Its defaults filled in, and what it ignores set to one value, so that equal settings are equal.
+
+        Raises:
+            ValueError: if the settings contradict each other.
+        """
         ...
 
 

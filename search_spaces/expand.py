@@ -66,9 +66,7 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
         fields.pop("lr_drops", None)
         fields.pop("lr_factor", None)
     elif "lr_drops" not in fields:
-        raise SpaceError(
-            "lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}"
-        )
+        raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
     if fields.get("optimizer") == "adam":
         fields.pop("momentum", None)
         fields.pop("nesterov", None)
@@ -78,23 +76,27 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
     name = point["pruner"]["name"]
     traits = catalog.pruners[name]
     given = {key: fields.pop(key) for key in SHARED if key in fields}
-    given |= {key: value for key, value in point["pruner"].items() if key in SHARED}
-    settings: dict[str, Any] = {"scope": traits.scope, "mode": traits.mode, "iterations": traits.iterations}
-    settings |= given
-    if settings["iterations"] == 1:
-        settings["schedule"] = "oneshot"  # one iteration goes straight to the asked density
-    elif "schedule" not in settings:
-        settings["schedule"] = "exponential" if traits.schedule == "oneshot" else traits.schedule
-    if settings["schedule"] == "oneshot" and settings["iterations"] > 1:
-        raise SpaceError(f"pruner {name}: schedule oneshot takes 1 iteration, not {settings['iterations']}")
-    ignored = set()
-    ignored |= set() if traits.iterates else {"iterations", "schedule"}
-    ignored |= set() if traits.uses_mode else {"mode"}
-    ignored |= set() if traits.needs_data else {"samples_per_class"}
+    given |= {key: check(key, value) for key, value in point["pruner"].items() if key in SHARED}
     own = {key: value for key, value in point["pruner"].items() if key in traits.options}
-    options = {key: value for key, value in own.items() if value != traits.options[key]}
-    fields |= {key: check(key, value) for key, value in settings.items() if key not in ignored}
-    return Trial(**fields, pruner=name, options=options)
+    wanted = {key: given[key] for key in ("scope", "schedule", "iterations", "mode") if key in given}
+    try:
+        settings = traits.settings(**wanted, options=own)
+    except ValueError as error:
+        raise SpaceError(f"pruner {name}: {error}") from None
+    if traits.needs_data and "samples_per_class" in given:
+        fields["samples_per_class"] = given["samples_per_class"]
+    if "granularity" in given:
+        fields["granularity"] = given["granularity"]
+    return Trial(
+        **fields,
+        pruner=name,
+        scope=settings.scope,
+        schedule=settings.schedule,
+        iterations=settings.iterations,
+        mode=settings.mode,
+        # Only what differs from the default, so that an option added later leaves old fingerprints alone.
+        options={key: value for key, value in settings.options.items() if value != traits.options[key]},
+    )
 
 
 def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
@@ -103,9 +105,7 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
     labels = []
     for entry in entries:
         settings = " ".join(f"{key}={value}" for key, value in entry.items() if key != "name")
-        labels.append(
-            f"{entry['name']} {settings}".strip() if names.count(entry["name"]) > 1 else entry["name"]
-        )
+        labels.append(f"{entry['name']} {settings}".strip() if names.count(entry["name"]) > 1 else entry["name"])
     return labels
 
 

@@ -1,0 +1,21 @@
+"""Everything a space may name, gathered from the rooms that offer it."""
+
+from __future__ import annotations
+
+from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES
+from search_spaces import Catalog
+from trainables.architectures import ARCHITECTURES
+from trainables.datasets import DATASETS
+
+
+def catalog() -> Catalog:
+    """The registries of pruners and trainables as one record."""
+    return Catalog(
+        pruners=PRUNERS,
+        architectures=ARCHITECTURES,
+        datasets=DATASETS,
+        granularities=GRANULARITIES,
+        scopes=SCOPES,
+        schedules=SCHEDULES,
+        modes=MODES,
+    )

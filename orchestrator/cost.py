@@ -1,0 +1,73 @@
+"""What a plan will cost: from epochs measured before, else from a training step tried out here."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import torch
+
+from search_spaces import Trial
+from trainables.architectures import build
+from trainables.datasets import DATASETS
+from trainables.training import make_optimizer
+
+Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
+SLACK = 1.3  # an epoch is more than its steps: data and evaluation
+
+
+def kind(trial: Trial) -> Kind:
+    """The trials whose epochs cost about the same."""
+    return trial.dataset, trial.architecture, trial.batch_size
+
+
+def trial_seconds(trials: Sequence[Trial], measured: Mapping[Kind, Sequence[float]]) -> dict[str, float]:
+    """Seconds of training per trial, by fingerprint: an expectation, not a promise.
+
+    `measured` holds seconds per epoch of finished trials. Kinds without any are tried out on one CPU thread.
+    """
+    return {t.fingerprint: t.epochs * _epoch_seconds(t, measured.get(kind(t), ())) for t in trials}
+
+
+def _epoch_seconds(trial: Trial, measured: Sequence[float]) -> float:
+    if measured:
+        return statistics.median(measured)
+    steps = DATASETS[trial.dataset].train_size / trial.batch_size
+    return SLACK * steps * _step_seconds(trial.dataset, trial.architecture, trial.batch_size)
+
+
+@cache
+def _step_seconds(dataset: str, architecture: str, batch_size: int) -> float:
+    """One training step on made-up images, after one of warm-up."""
+    spec = DATASETS[dataset]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = build(architecture, spec.input_shape, spec.num_classes, seed=0)
+    optimizer = make_optimizer(model, Trial(dataset=dataset, architecture=architecture))
+    x, y = torch.zeros(batch_size, *spec.input_shape), torch.zeros(batch_size, dtype=torch.int64)
+    started = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        torch.nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    torch.set_num_threads(threads)
+    return time.perf_counter() - started
+
+
+def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
+    """How long trials of these lengths take when `concurrency` run at once, each free slot taking the next."""
+    slots = [0.0] * max(1, concurrency)
+    for length in seconds:
+        first = min(range(len(slots)), key=slots.__getitem__)
+        slots[first] += length
+    return max(slots)
+
+
+def words(seconds: float) -> str:
+    """A length of time for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

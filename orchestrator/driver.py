@@ -1,0 +1,159 @@
+"""Trials on Ray Tune. Ray is the engine, not the ledger: what is done is read from the trials' own records.
+
+So there is no restore: whatever happens, a fresh Tuner over the trials that are not done is right.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.resources import Resources, require_somewhere, this_machine
+from orchestrator.watch import Watch
+from search_spaces import SpaceError, Trial
+from trainables.ray_trial import ray_trial
+from trainables.run import Place
+
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # copies of what MLflow has, and 2.6 times slower
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `_stoppable` decides what Ctrl-C means
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU must not see one
+    "RAY_AIR_NEW_OUTPUT": "1",
+    "RAY_TRAIN_V2_ENABLED": "0",
+}
+ATTEMPTS = 4  # of one trial whose process or node dies; what fails by itself is recorded and not tried again
+DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"
+RESTARTS = 3  # of the Tuner: an out-of-memory kill by Ray ends fit() itself (seen with 2.60)
+
+
+@contextmanager
+def connected(address: str | None, resources: Resources) -> Iterator[None]:
+    """Inside, Ray is there: a cluster at `address`, or one on this machine that listens on loopback only.
+
+    Raises:
+        SpaceError: if nothing answers at `address`, or no node can ever give what one trial asks for.
+    """
+    os.environ.update(ENVIRONMENT)
+    if address is None:
+        require_somewhere([this_machine()], resources)
+        # A token of this sweep's own in the environment: by default Ray would write one into the home folder.
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's name for "bind to 127.0.0.1"
+    try:
+        if address is None:
+            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SpaceError(f"--address: {address}: {' '.join(str(error).split())[:300]}") from None
+    try:
+        if address is not None:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+            require_somewhere(nodes, resources)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(trials: Sequence[Trial], place: Place, resources: Resources, watch: Watch, scratch: Path) -> bool:
+    """Run `trials` on the connected Ray; False if interrupted (Ctrl-C, SIGTERM).
+
+    `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
+    """
+    place = replace(place, device="cuda" if resources.gpus else "cpu", threads=max(1, int(resources.cpus)))
+    with _stoppable() as stopped:
+        for _ in range(1 + RESTARTS):
+            left = [trial for trial in trials if trial.fingerprint not in watch.over]
+            if not left or stopped():
+                break
+            try:
+                _fit(left, place, resources, watch, scratch)
+                break
+            except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
+                logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        for fingerprint in watch.begun - watch.over:  # what Tune did not tell the end of
+            watch.ended(fingerprint, None if stopped() else DIED)
+        return not stopped()
+
+
+def _fit(trials: Sequence[Trial], place: Place, resources: Resources, watch: Watch, scratch: Path) -> None:
+    def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
+        ray_trial(config, place)
+
+    grid = [{"fingerprint": t.fingerprint, "trial": t.model_dump_json()} for t in trials]
+    tune.Tuner(
+        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        param_space={"point": tune.grid_search(grid)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=resources.max_concurrent,
+            reuse_actors=True,  # a fresh process costs seconds of importing torch
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch.resolve()),
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+            callbacks=[TellWatch(watch)],
+            verbose=0,
+        ),
+    ).fit()
+
+
+class TellWatch(tune.Callback):
+    """Tells the watch which trials start and end. Tune pickles its callbacks: the watch stays out of that."""
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self._watch = watch
+
+    def __reduce__(self) -> tuple[type[TellWatch], tuple[()]]:
+        return TellWatch, ()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial got its resources."""
+        if self._watch is not None:
+            self._watch.started(trial.config["point"]["fingerprint"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial returned, having recorded how it ended."""
+        if self._watch is not None:
+            self._watch.ended(trial.config["point"]["fingerprint"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The process of a trial died more often than it is started again."""
+        if self._watch is not None:
+            self._watch.ended(trial.config["point"]["fingerprint"], DIED)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Any]:
+    """Inside, Ctrl-C and SIGTERM end Tune in good order; a second Ctrl-C ends the program at once."""
+    stopped = False
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            os._exit(130)
+        stopped = True
+        # Tune listens to SIGUSR1 while it runs; before and after that the signal would kill us.
+        if signal.getsignal(signal.SIGUSR1) not in (signal.SIG_DFL, None):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

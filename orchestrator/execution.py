@@ -1,0 +1,162 @@
+"""A plan carried out: executor, watch, progress, report, exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from orchestrator.ledger import Ledger, Status, create, sqlite_file
+from orchestrator.local import run_here
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.report import write_report
+from orchestrator.resources import Resources
+from orchestrator.results import ReportError
+from orchestrator.view import link
+from orchestrator.watch import Watch
+from search_spaces import SpaceError, Trial
+from trainables.outbox import ended
+from trainables.run import Place
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+WEIGHTS_MB = 1024.0  # of trained weights that one sweep keeps; a large sweep keeps none
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, and where and how to carry it out."""
+
+    plan: Plan
+    seconds: Mapping[str, float]  # expected, by fingerprint
+    output: Path
+    data_root: Path | None
+    tracking_uri: str
+    experiment: str
+    resources: Resources
+    address: str | None
+    local: bool
+    command: str
+
+    @property
+    def place(self) -> Place:
+        """Where the trials run, as far as the driver decides it. Absolute: workers have folders of their own."""
+        return Place(
+            storage=(self.output / "checkpoints").resolve(),
+            cache=(self.output / "data").resolve(),
+            data_root=self.data_root.resolve() if self.data_root else None,
+            weights_mb=WEIGHTS_MB / len(self.plan.trials),
+        )
+
+
+def execute(job: Job, console: Console) -> int:
+    """Run what is to do, then report on all. Returns the exit code.
+
+    Raises:
+        SpaceError: before anything is written, if the executor or the output folder cannot be had.
+    """
+    with ExitStack() as stack:
+        todo = job.plan.todo
+        if todo and not job.local:
+            from orchestrator.driver import connected
+
+            stack.enter_context(connected(job.address, job.resources))
+        stack.enter_context(_sole_driver(job.output))
+        file = sqlite_file(job.tracking_uri)
+        book = create(job.tracking_uri, job.experiment, job.output / "artifacts" if file else None)
+        book.reconcile(job.plan)
+        parent = book.start_sweep(job.plan, job.command)
+        status: Status = "KILLED"
+        try:
+            undisturbed = _run(job, book, parent, console) if todo else True
+            _report(job, console)
+            missing = [trial for trial in job.plan.trials if trial.fingerprint not in book.finished]
+            status = "FINISHED" if not missing else "FAILED" if undisturbed else "KILLED"
+        finally:
+            book.close_run(parent, status)
+    _last_words(job, book, missing, console)
+    if not undisturbed:
+        console.print("Interrupted. The same command goes on where this one stopped.", style="yellow")
+        return INTERRUPTED
+    return FAILED if missing else DONE
+
+
+@contextmanager
+def _sole_driver(output: Path) -> Iterator[None]:
+    """Inside, no other sweep can run on this output folder."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with FileLock(output / ".sweep.lock", timeout=0):
+            yield
+    except Timeout:
+        raise SpaceError(f"--output: another sweep is running on '{output}'; wait for it or give another") from None
+    except OSError as error:
+        raise SpaceError(f"--output: '{output}' cannot be written ({error.strerror})") from None
+
+
+def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
+    """Run the trials to do; False if interrupted."""
+    todo = sorted(job.plan.todo, key=lambda trial: -job.seconds[trial.fingerprint])  # a long one last would idle all
+    place = job.place
+    with Progress(todo, job.seconds, len(job.plan.done), console) as progress:
+        trials = {trial.fingerprint: trial for trial in todo}
+        watch = Watch(book, trials, place.storage, parent, progress.event, progress.notice)
+        watch.start()
+        try:
+            undisturbed = _dispatch(job, _undelivered_first(todo, place, watch), place, watch)
+        finally:
+            waiting = watch.close()
+    if waiting:
+        console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
+    return undisturbed
+
+
+def _undelivered_first(todo: list[Trial], place: Place, watch: Watch) -> list[Trial]:
+    """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
+    left = []
+    for trial in todo:
+        if ended(place.storage / trial.fingerprint) == "finished":
+            watch.started(trial.fingerprint)
+            watch.ended(trial.fingerprint)
+        else:
+            left.append(trial)
+    return left
+
+
+def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch) -> bool:
+    if job.local:
+        return run_here(trials, place, watch)
+    from orchestrator.driver import run_on_ray
+
+    return run_on_ray(trials, place, job.resources, watch, job.output / ".tune")
+
+
+def _report(job: Job, console: Console) -> None:
+    try:
+        with console.status("writing the report"):
+            write_report(job.tracking_uri, job.experiment, job.output / "report")
+    except ReportError as error:
+        console.print(f"no report: {error}", style="yellow", markup=False, highlight=False)
+
+
+def _last_words(job: Job, book: Ledger, missing: list[Trial], console: Console) -> None:
+    """Where everything is."""
+    failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
+    total = len(job.plan.trials)
+    counts = f"{total - len(missing)} of {total} trials finished"
+    counts += f", {failed} failed" if failed else ""
+    counts += f", {len(missing) - failed} not done" if len(missing) > failed else ""
+    console.print(counts, style="bold", highlight=False)
+    say = {"markup": False, "highlight": False, "soft_wrap": True}
+    page = job.output / "report" / "report.html"
+    if page.exists():
+        console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
+    server = job.tracking_uri.rstrip("/")
+    if not server.startswith("http"):
+        console.print(f"MLflow  mlflow ui --backend-store-uri {job.tracking_uri}   then open", **say)  # type: ignore[arg-type]
+        server = "http://127.0.0.1:5000"
+    console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""From a space to what has to be done: cells, unique trials, what they share, what is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.catalog import catalog
+from search_spaces import Cell, Space, SpaceError, Trial, expand
+from trainables import datasets
+from trainables.architectures import check
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something computed once that several cells or trials use."""
+
+    kind: str  # "data": a decoded dataset; "dense": the trial at 1x
+    name: str
+    serves: int  # cells (dense) or trials (data) that would otherwise each compute it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep before it runs. `trials` are unique by fingerprint and in the order of the space."""
+
+    space: str
+    description: str
+    varied: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    trials: tuple[Trial, ...]
+    stages: tuple[Stage, ...]
+    done: frozenset[str]
+    notices: tuple[str, ...]
+
+    @property
+    def todo(self) -> tuple[Trial, ...]:
+        """The trials that are not done."""
+        return tuple(trial for trial in self.trials if trial.fingerprint not in self.done)
+
+    def after(self, finished: Collection[str]) -> Plan:
+        """The same plan where MLflow holds results of `finished` (fingerprints)."""
+        return replace(self, done=frozenset(finished) & {trial.fingerprint for trial in self.trials})
+
+    def record(self) -> dict[str, Any]:
+        """The plan as the JSON artifact of the sweep's run, from which a report knows what was asked."""
+        return {
+            "space": self.space,
+            "description": self.description,
+            "varied": list(self.varied),
+            "cells": [cell.model_dump(mode="json") for cell in self.cells],
+            "trials": {trial.fingerprint: trial.model_dump(mode="json") for trial in self.trials},
+        }
+
+
+def plan(
+    space: Space, data_root: Path | None = None, cache: Path = Path("results/data"), finished: Collection[str] = ()
+) -> Plan:
+    """Expand `space` and check all that can be checked before a trial runs. Writes nothing.
+
+    `data_root` and `cache` are where datasets may lie; `finished` are the fingerprints MLflow holds results of.
+
+    Raises:
+        ValueError: in one sentence, if the space names what does not exist or asks for what cannot be.
+    """
+    if space.searched:
+        raise SpaceError(
+            f"{next(iter(space.searched))}: searched fields (a mapping) are read but not run yet; "
+            "give a value or a list of values"
+        )
+    names = catalog()
+    expand(space, names)  # refuse unknown names before looking for data
+    space, notices = _with_data_at_hand(space, data_root, cache)
+    for name in space.axes["architecture"]:
+        for dataset in space.axes["dataset"]:
+            check(name, datasets.DATASETS[dataset].input_shape)
+    cells, trials = expand(space, names)
+    made = Plan(
+        space=space.name,
+        description=space.description,
+        varied=space.varied,
+        cells=cells,
+        trials=trials,
+        stages=_stages(cells, trials),
+        done=frozenset(),
+        notices=notices,
+    )
+    return made.after(finished)
+
+
+def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tuple[Space, tuple[str, ...]]:
+    """The space on the datasets that trials will find here, under the names which those deserve."""
+    found = [datasets.resolve(name, data_root, cache) for name in space.axes["dataset"]]
+    notices = tuple(
+        f"dataset: '{asked}' is not there, its stand-in is: this sweep runs on '{got}' and says so everywhere "
+        f"({datasets.DATASETS[got].summary})"
+        for asked, got in zip(space.axes["dataset"], found, strict=True)
+        if asked != got
+    )
+    return replace(space, axes={**space.axes, "dataset": tuple(dict.fromkeys(found))}), notices
+
+
+def _stages(cells: Collection[Cell], trials: Collection[Trial]) -> tuple[Stage, ...]:
+    stages = []
+    for name in dict.fromkeys(trial.dataset for trial in trials):
+        stages.append(Stage("data", name, sum(trial.dataset == name for trial in trials)))
+    for trial in trials:
+        serves = sum(cell.fingerprint == trial.fingerprint for cell in cells) if trial.pruner == "dense" else 0
+        if serves > 1:
+            stages.append(Stage("dense", trial.name, serves))
+    return tuple(stages)

@@ -1,0 +1,68 @@
+"""What one trial gets of a machine, and whether any machine can give it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from search_spaces import SpaceError
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial gets, and how many may run at once (None: as many as fit)."""
+
+    cpus: float = 1
+    gpus: float = 0
+    max_concurrent: int | None = None
+
+
+def require_legal(resources: Resources) -> None:
+    """Refuse what Ray would only refuse as "Tracked actor is not managed", or wait for without end.
+
+    Raises:
+        SpaceError: in one sentence.
+    """
+    if resources.cpus <= 0:
+        raise SpaceError(f"--cpus-per-trial: {resources.cpus:g} is not allowed; it must be above 0")
+    gpus = resources.gpus
+    if gpus < 0 or (gpus > 1 and gpus != int(gpus)) or round(gpus, 4) != gpus:
+        raise SpaceError(
+            f"--gpus-per-trial: {gpus:g} is not allowed; "
+            "it must be a fraction of at most four decimals up to 1, or a whole number"
+        )
+    if resources.max_concurrent is not None and resources.max_concurrent < 1:
+        raise SpaceError(f"--max-concurrent: {resources.max_concurrent} is not allowed; it must be at least 1")
+
+
+def this_machine() -> dict[str, float]:
+    """What Ray will find here."""
+    return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+
+
+def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources) -> None:
+    """Refuse to wait without end for what no node can ever give.
+
+    Raises:
+        SpaceError: naming the resource, what was asked and the most that a node has.
+    """
+    for flag, kind, asked in (
+        ("--cpus-per-trial", "CPU", resources.cpus),
+        ("--gpus-per-trial", "GPU", resources.gpus),
+    ):
+        most = max((node.get(kind, 0) for node in nodes), default=0)
+        if asked > most:
+            raise SpaceError(f"{flag}: {asked:g} asked for, but no node has more than {most:g} {kind}s")
+
+
+def concurrency(resources: Resources, node: Mapping[str, float]) -> int:
+    """How many trials run on `node` at once."""
+    fit = [node["CPU"] / resources.cpus]
+    if resources.gpus:
+        fit.append(node["GPU"] / resources.gpus)
+    if resources.max_concurrent:
+        fit.append(resources.max_concurrent)
+    return int(min(fit))

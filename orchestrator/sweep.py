@@ -1,0 +1,128 @@
+"""One command from a space to its report. Run it again after anything: it does what is not done yet.
+
+python -m orchestrator.sweep [SPACE] [--set field=value ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.cost import trial_seconds, wall_seconds, words
+from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
+from orchestrator.ledger import existing, require_answer
+from orchestrator.plan import Plan, plan
+from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere, this_machine
+from search_spaces import load
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m orchestrator.sweep", description=(__doc__ or "").split("\n")[0])
+    p.add_argument("space", nargs="?", default="digits", help="a preset's name or a YAML file (default: digits)")
+    override = "override a field of the space; VALUE in YAML, for example compression=[1,10,100]"
+    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides", help=override)
+    p.add_argument("--dry-run", action="store_true", help="show the plan and what it will cost; run nothing")
+    p.add_argument("--output", type=Path, default=Path("results"), help="folder for everything (default: results)")
+    p.add_argument("--experiment", help="MLflow experiment (default: the space's name)")
+    p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
+    p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
+    p.add_argument("--address", help="a running Ray cluster: auto or HOST:PORT (default: start Ray here)")
+    p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
+    p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N")
+    packing = "a fraction packs several trials on a GPU (default: 0.25 if there is a GPU here, else 0)"
+    p.add_argument("--gpus-per-trial", type=float, metavar="N", help=packing)
+    p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 all done, 1 some failed, 2 refused, 130 interrupted."""
+    args = parser().parse_args(arguments)
+    console = Console()
+    try:
+        return _sweep(args, console, shlex.join(arguments if arguments is not None else sys.argv[1:]))
+    except ValueError as error:
+        Console(stderr=True).print(f"sweep: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return REFUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
+    output: Path = args.output
+    tracking_uri = args.tracking_uri or f"sqlite:///{output / 'mlflow.db'}"
+    resources = _resources(args)
+    space = load(args.space, args.overrides)
+    planned = plan(space, data_root=args.data_root, cache=output / "data")
+    experiment = args.experiment or space.name
+    require_answer(tracking_uri)
+    known = existing(tracking_uri, experiment)
+    planned = planned.after(known.finished if known else ())
+    seconds = trial_seconds(planned.todo, known.epoch_seconds if known else {})
+    _show(planned, seconds, resources, args, console)
+    if args.dry_run:
+        return DONE
+    job = Job(
+        plan=planned,
+        seconds=seconds,
+        output=output,
+        data_root=args.data_root,
+        tracking_uri=tracking_uri,
+        experiment=experiment,
+        resources=resources,
+        address=args.address,
+        local=args.local,
+        command=command,
+    )
+    return execute(job, console)
+
+
+def _resources(args: argparse.Namespace) -> Resources:
+    here = this_machine()
+    gpus = args.gpus_per_trial
+    if gpus is None:
+        gpus = 0.25 if here["GPU"] and not args.address else 0
+    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent)
+    require_legal(resources)
+    if args.address is None:
+        require_somewhere([here], resources)
+    return resources
+
+
+def _show(
+    planned: Plan, seconds: Mapping[str, float], resources: Resources, args: argparse.Namespace, console: Console
+) -> None:
+    """The plan in a few lines."""
+    todo = planned.todo
+    console.print(f"[bold]{planned.space}[/bold]: {planned.description}" if planned.description else planned.space)
+    for notice in planned.notices:
+        console.print(notice, style="yellow", markup=False, highlight=False)
+    shared = len(planned.cells) - len(planned.trials)
+    console.print(
+        f"{len(planned.cells)} cells, {len(planned.trials)} unique trials ({shared} cells share a trial), "
+        f"{len(planned.done)} done before, {len(todo)} to do",
+        highlight=False,
+    )
+    for stage in planned.stages:
+        users = "trials" if stage.kind == "data" else "cells"
+        console.print(f"  once for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
+    if todo:
+        total = sum(seconds.values())
+        estimate = f"about {words(total)} of training"
+        if args.address is None and not resources.gpus:
+            slots = 1 if args.local else concurrency(resources, this_machine())
+            wall = wall_seconds([seconds[trial.fingerprint] for trial in todo], slots)
+            estimate += f", {words(wall)} on this machine with {slots} at once"
+        elif resources.gpus:
+            estimate += " on one CPU thread; GPUs are faster, by how much is known after the first trials"
+        console.print(estimate, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

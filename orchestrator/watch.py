@@ -1,0 +1,139 @@
+"""The driver's side thread: follows the running trials' outboxes, projects them to MLflow, tells the progress.
+
+It alone writes to MLflow while trials run, so a slow or absent server delays nothing but itself.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.colors import look
+from orchestrator.ledger import Ledger, Status
+from search_spaces import Trial
+from trainables.outbox import ended, read
+from trainables.tracking import deliver
+
+POLL_SECONDS = 0.5
+DELIVER_SECONDS = 5.0  # one batch holds several short epochs; a trial's last events do not wait
+BACKOFF_SECONDS = (1.0, 60.0)
+
+
+@dataclass
+class _Followed:
+    """A trial on its way."""
+
+    run_id: str | None = None
+    offset: int = 0  # of the outbox, as the progress display has seen it
+    delivered: float = 0.0
+    over: bool = False  # whether its executor is done with it
+    error: str | None = None  # why the executor lost it, if it did
+
+
+class Watch(threading.Thread):
+    """Told by an executor which trials start and end; everything else it reads from their outboxes."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        trials: dict[str, Trial],
+        storage: Path,
+        parent: str,
+        on_event: Callable[[str, dict[str, Any]], None],
+        on_notice: Callable[[str], None],
+    ) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._ledger, self._trials, self._storage, self._parent = ledger, trials, storage, parent
+        self._on_event, self._on_notice = on_event, on_notice
+        self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
+        self._followed: dict[str, _Followed] = {}
+        self.begun: set[str] = set()
+        self.over: set[str] = set()
+        self._closing: float | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def started(self, fingerprint: str) -> None:
+        """An executor begins with a trial."""
+        self.begun.add(fingerprint)
+        self._calls.put((fingerprint, False, None))
+
+    def ended(self, fingerprint: str, error: str | None = None) -> None:
+        """An executor is done with a trial; `error` says why it lost it, None if the record tells."""
+        self.over.add(fingerprint)
+        self._calls.put((fingerprint, True, error))
+
+    def close(self, seconds: float = 30.0) -> list[str]:
+        """Deliver what is left, for at most so long. Returns the fingerprints whose results still wait."""
+        self._closing = time.monotonic() + seconds
+        self.join()
+        return list(self._followed)
+
+    def run(self) -> None:
+        """Follow until closed and delivered."""
+        while True:
+            self._take_calls()
+            for fingerprint in list(self._followed):
+                self._tell_progress(fingerprint)
+            if time.monotonic() >= self._retry_at:
+                self._project()
+            done = self._calls.empty() and not self._followed
+            if self._closing is not None and (done or time.monotonic() > self._closing):
+                return
+            time.sleep(POLL_SECONDS if self._closing is None else 0.05)
+
+    def _take_calls(self) -> None:
+        while not self._calls.empty():
+            fingerprint, over, error = self._calls.get()
+            followed = self._followed.setdefault(fingerprint, _Followed())
+            # A trial whose node died is started again: what was said of its first attempt no longer holds.
+            followed.over, followed.error = over, error
+
+    def _tell_progress(self, fingerprint: str) -> None:
+        followed = self._followed[fingerprint]
+        for event, offset in read(self._storage / fingerprint, followed.offset):
+            self._on_event(fingerprint, event)
+            followed.offset = offset
+
+    def _project(self) -> None:
+        for fingerprint, followed in list(self._followed.items()):
+            try:
+                if self._step(fingerprint, followed):
+                    del self._followed[fingerprint]
+                self._failures = 0
+            except Exception as error:  # noqa: BLE001 - telemetry never stops a sweep; the outbox keeps it all
+                low, high = BACKOFF_SECONDS
+                pause = min(high, low * 2**self._failures) * random.uniform(0.5, 1)
+                self._retry_at = time.monotonic() + pause
+                if self._failures == 0:
+                    reason = " ".join(str(error).split())[:200]
+                    self._on_notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
+                self._failures += 1
+                return
+
+    def _step(self, fingerprint: str, followed: _Followed) -> bool:
+        """Bring MLflow up to date with one trial; True if there is nothing more to come."""
+        trial, folder = self._trials[fingerprint], self._storage / fingerprint
+        if followed.run_id is None:
+            followed.run_id = self._ledger.take_up(trial, self._parent, look(trial.pruner).color)
+        now = time.monotonic()
+        if not followed.over and now - followed.delivered < DELIVER_SECONDS:
+            return False
+        deliver(self._ledger.client, followed.run_id, folder)
+        followed.delivered = now
+        if not followed.over:
+            return False
+        how = ended(folder)
+        status: Status = "KILLED"  # interrupted: taken up again by the next sweep
+        if how is not None:
+            status = "FINISHED" if how == "finished" else "FAILED"
+        elif followed.error is not None:
+            status = "FAILED"
+        self._ledger.close_run(followed.run_id, status, followed.error if how is None else None)
+        return True

@@ -1,0 +1,101 @@
+"""A trial's own record: every param, metric and artifact, appended beside its checkpoint. MLflow projects it.
+
+One JSON object a line. An event is complete once its newline is on disk; a crash can only lose the last, torn one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+FILE = "outbox.jsonl"
+End = Literal["finished", "failed"]
+
+
+class Outbox:
+    """The writing side, owned by the one process that computes the trial.
+
+    A metric that is recorded already (same key, same step) is not recorded again: after a crash the epochs since
+    the last checkpoint are computed twice, with the same values, and the curve must not double back.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open (or go on with) the outbox in `folder`."""
+        self._path = folder / FILE
+        self._known: set[tuple[str, int]] = set()
+        complete = 0
+        for event, complete in read(folder):  # noqa: B007 - the last offset is wanted
+            self._known |= {(key, event["step"]) for key in event.get("metrics", {})}
+        self._file = self._path.open("ab")
+        self._file.truncate(complete)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Record one point of each metric, stamped now.
+
+        Raises:
+            ValueError: if a value is not finite. MLflow would store infinity as 1.8e308.
+        """
+        fresh = {key: float(v) for key, v in values.items() if (key, step) not in self._known}
+        for key, value in fresh.items():
+            if not math.isfinite(value):
+                raise ValueError(f"metric {key} is {value} at step {step}")
+        if fresh:
+            self._append({"metrics": fresh, "step": step})
+            self._known |= {(key, step) for key in fresh}
+
+    def params(self, values: Mapping[str, str]) -> None:
+        """Record params; the same ones again change nothing."""
+        self._append({"params": dict(values)})
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record tags; a later value replaces an earlier one."""
+        self._append({"tags": dict(values)})
+
+    def artifact(self, name: str) -> None:
+        """Record that the file `name` in the trial's folder is complete."""
+        self._append({"artifact": name})
+
+    def end(self, how: End) -> None:
+        """Record that the trial is over."""
+        self._append({"end": how})
+        self.sync()
+
+    def sync(self) -> None:
+        """Make what is recorded durable. Call it before saving a checkpoint that is ahead of it."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, event: dict[str, Any]) -> None:
+        line = json.dumps({"time": time.time_ns() // 1_000_000} | event, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+
+
+def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """The complete events from byte `offset` on, each with the offset behind it."""
+    path = folder / FILE
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield json.loads(line), offset
+
+
+def ended(folder: Path) -> End | None:
+    """How the trial in `folder` ended, if it has and has not been taken up again since."""
+    how: End | None = None
+    for event, _ in read(folder):
+        how = event.get("end")
+    return how

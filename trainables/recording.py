@@ -1,0 +1,133 @@
+"""What a trial leaves behind besides its curves: the masks, the profile, the measurements, the pictures."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pruners import empty_layers
+from search_spaces import Trial
+from trainables.checkpoint import write_atomically
+from trainables.histograms import draw, histograms
+from trainables.outbox import Outbox
+from trainables.profiling import Layer, file_mb, latency_ms, peak_mb, profile
+
+COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "score_mean", "score_std")
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes a trial's files into its folder and its numbers into its outbox."""
+
+    trial_record: Trial
+    folder: Path
+    outbox: Outbox
+
+    def trial(self, device: torch.device) -> None:
+        """Record what is about to be computed."""
+        self.outbox.params(self.trial_record.params())
+        self.outbox.tags({"python": platform.python_version(), "torch": torch.__version__, "machine": machine(device)})
+        self._text("trial.json", self.trial_record.model_dump_json(indent=1) + "\n")
+
+    def stored_masks(self, device: torch.device) -> dict[str, Tensor] | None:
+        """The masks that `pruned` recorded, or None. The dense trial has none: an empty dict."""
+        file = self.folder / "masks.safetensors"
+        return load_file(file, device=str(device)) if file.exists() else None
+
+    def pruned(
+        self,
+        model: nn.Module,
+        masks: Mapping[str, Tensor],
+        scores: Mapping[str, Tensor],
+        input_shape: tuple[int, int, int],
+        seconds: float,
+    ) -> None:
+        """Record where the weights went. The masks come last: their file says that all else is recorded."""
+        layers = profile(model, masks, scores, input_shape)
+        for step, layer in enumerate(layers):
+            self.outbox.metrics({"profile/density": layer.density, "profile/macs_kept": layer.macs_kept}, step)
+        empty = empty_layers(masks)
+        self.outbox.tags({"collapsed": str(bool(empty)).lower()})
+        self.outbox.metrics(
+            _sizes(model, layers)
+            | {
+                "prune/empty_layers": len(empty),
+                "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
+                "time/prune_seconds": seconds,
+            }
+        )
+        self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))
+        self._tensors("masks.safetensors", masks)
+
+    def trained(
+        self,
+        model: nn.Module,
+        masks: Mapping[str, Tensor],
+        input_shape: tuple[int, int, int],
+        weights_mb: float,
+    ) -> None:
+        """Record what the trained model costs and how its weights lie; keep them if they are small enough."""
+        size = file_mb(model)
+        self.outbox.metrics(
+            {
+                "model/latency_ms": latency_ms(model, input_shape),
+                "model/peak_mb": peak_mb(model, input_shape),
+                "model/file_mb": size,
+            }
+        )
+        counts = histograms(model, masks)
+        self._text("histograms.json", json.dumps({"layers": counts}))
+        draw(counts, self.trial_record.name, self.folder / "histograms.png")
+        self.outbox.artifact("histograms.png")
+        if size <= weights_mb:
+            self._tensors("weights.safetensors", model.state_dict())
+
+    def _text(self, name: str, text: str) -> None:
+        write_atomically(self.folder / name, lambda path: path.write_text(text, encoding="utf-8"))
+        self.outbox.artifact(name)
+
+    def _tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        plain = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+        write_atomically(self.folder / name, lambda path: save_file(plain, path))
+        self.outbox.artifact(name)
+
+
+def machine(device: torch.device) -> str:
+    """What computes: the GPU's name, or the CPU's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.backends.cpu.get_cpu_capability()} CPU, {platform.machine()}"
+
+
+def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
+    params = sum(parameter.numel() for parameter in model.parameters())
+    weights, kept = sum(layer.params for layer in layers), sum(layer.kept for layer in layers)
+    return {
+        "model/params": params,
+        "model/params_kept": params - weights + kept,
+        "model/compression": weights / kept,
+        "model/macs": sum(layer.macs for layer in layers),
+        "model/macs_kept": sum(layer.macs_kept for layer in layers),
+    }
+
+
+def _row(layer: Layer) -> list[Any]:
+    return [
+        layer.name,
+        "×".join(map(str, layer.shape)),
+        layer.params,
+        layer.kept,
+        layer.density,
+        layer.macs,
+        layer.macs_kept,
+        layer.score_mean,
+        layer.score_std,
+    ]

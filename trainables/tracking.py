@@ -1,0 +1,77 @@
+"""From the outbox of a trial to its MLflow run: in order, in batches, as often as it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.checkpoint import write_atomically
+from trainables.outbox import read
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BATCH = 1000  # metrics in one request; MLflow takes no more
+MARK = "uploaded.json"
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client that gives up quickly: the outbox keeps what could not be delivered, so waiting gains nothing."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
+def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, Any]]:
+    """Send to `run_id` what the outbox in `folder` holds beyond the last delivery, and return those events.
+
+    Delivering twice changes nothing: every point carries the time at which it was recorded, which is part of
+    MLflow's key. So a crash between the last request and the mark that remembers it costs only a repetition.
+
+    Raises:
+        Exception: whatever the client raises; what was not delivered stays for the next call.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    offset = _delivered(folder, run_id)
+    events = []
+    end = offset
+    for event, end in read(folder, offset):  # noqa: B007 - the last offset is wanted
+        events.append(event)
+    if not events:
+        return []
+    metrics = [
+        Metric(key, value, event["time"], event["step"])
+        for event in events
+        for key, value in event.get("metrics", {}).items()
+    ]
+    params = {key: value for event in events for key, value in event.get("params", {}).items()}
+    tags = {key: value for event in events for key, value in event.get("tags", {}).items()}
+    if params or tags:
+        client.log_batch(
+            run_id,
+            params=[Param(key, value) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    for name in dict.fromkeys(event["artifact"] for event in events if "artifact" in event):
+        client.log_artifact(run_id, str(folder / name))
+    mark = json.dumps({"run_id": run_id, "offset": end})
+    write_atomically(folder / MARK, lambda path: path.write_text(mark, encoding="utf-8"))
+    return events
+
+
+def _delivered(folder: Path, run_id: str) -> int:
+    """How many bytes of the outbox this run has; none if the last delivery was to another run."""
+    file = folder / MARK
+    if not file.exists():
+        return 0
+    mark = json.loads(file.read_text(encoding="utf-8"))
+    return int(mark["offset"]) if mark["run_id"] == run_id else 0
