@@ -1,0 +1,136 @@
+"""The short answer, in words: who leads where, by how much, and whether the seeds allow saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from orchestrator.lines import Facet, Point, compressions, dense, facet_of, line, metric, pruners
+from orchestrator.results import Results
+
+ENOUGH = 3  # seeds from which their spread decides; with fewer a fixed margin does
+MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by
+TOP1 = metric("final/top1")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One compression of a facet: the pruners that cannot be told from the best, best first, and who is missing."""
+
+    compression: float
+    leaders: tuple[str, ...]
+    missing: tuple[str, ...]
+    best: Point
+    lead: float | None  # of the best over the first that is clearly below it, as a fraction
+
+    @property
+    def group(self) -> tuple[list[str], tuple[str, ...]]:
+        """Neighbours equal in this are told in one sentence."""
+        return sorted(self.leaders), self.missing
+
+
+def sentences(results: Results, facet: Facet) -> list[str]:
+    """What the results of a facet allow to be said."""
+    said = []
+    unpruned = dense(results, facet, TOP1)
+    if unpruned is not None:
+        said.append(f"The dense network reaches {_percent(unpruned)}.")
+    ranked = list(standings(results, facet))
+    for _, group in groupby(ranked, key=lambda standing: standing.group):
+        said.append(_lead(list(group)))
+    if unpruned is not None:
+        said.append(_free(unpruned, ranked))
+    if gone := _collapsed(results, facet):
+        said.append(f"A layer was left without weights: {'; '.join(gone)}.")
+    if missing := sum(facet_of(row) == facet for row in results.holes):
+        said.append(f"{missing} cells without a result take no part in this; they are listed under Holes.")
+    return said
+
+
+def care(results: Results) -> str:
+    """How far differences are to be trusted, given the number of seeds."""
+    count = len({row.cell.seed for row in results.rows})
+    if count == 1:
+        return "One seed: differences under about a point mean little, and none was tested."
+    if count < ENOUGH:
+        return f"{count} seeds: too few to know the spread; differences under about a point are not called a lead."
+    return f"{count} seeds: a pruner is said to lead only where its worst seed beats the best seed of the next."
+
+
+def standings(results: Results, facet: Facet) -> Iterator[Standing]:
+    """For every compression at which at least two pruners have a result."""
+    lines = {
+        pruner: {point.compression: point for point in line(results, facet, pruner, TOP1)}
+        for pruner in pruners(results)
+    }
+    for compression in compressions(results, facet):
+        asked = {pruner: points[compression] for pruner, points in lines.items() if compression in points}
+        here = {pruner: point for pruner, point in asked.items() if point.values}
+        if compression == 1 or len(here) < 2:
+            continue
+        order = sorted(here, key=lambda pruner: here[pruner].mean, reverse=True)
+        best = here[order[0]]
+        leaders = tuple(pruner for pruner in order if not _beats(best, here[pruner]))
+        below = [here[pruner].mean for pruner in order if pruner not in leaders]
+        missing = tuple(pruner for pruner in asked if pruner not in here)
+        yield Standing(compression, leaders, missing, best, best.mean - below[0] if below else None)
+
+
+def _beats(best: Point, other: Point) -> bool:
+    if min(len(best.values), len(other.values)) >= ENOUGH:
+        return min(best.values) > max(other.values)
+    return best.mean - other.mean > MARGIN
+
+
+def _lead(group: Sequence[Standing]) -> str:
+    """One sentence for neighbouring compressions with the same pruners in front."""
+    where = f"At {_range([standing.compression for standing in group])}"
+    if group[0].missing:
+        where += f", where {_and(group[0].missing)} has no result"
+    leaders = group[0].leaders
+    leads = [100 * standing.lead for standing in group if standing.lead is not None]
+    if not leads:
+        return f"{where}, no pruner stands out."
+    if len(leaders) == 1:
+        return f"{where}, {leaders[0]} leads by {_points(leads)}."
+    return f"{where}, {_and(sorted(leaders))} lead together, {_points(leads)} above the next."
+
+
+def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:
+    near = [standing for standing in ranked if unpruned.mean - standing.best.mean <= MARGIN]
+    if not near:
+        return "No pruned network stays within a point of the dense one."
+    last = near[-1]
+    return f"Up to {last.compression:g}x the best ({last.leaders[0]}) stays within a point of the dense network."
+
+
+def _collapsed(results: Results, facet: Facet) -> list[str]:
+    said = []
+    for pruner in pruners(results):
+        points = [point for point in line(results, facet, pruner, TOP1) if point.collapsed]
+        if points:
+            where = (
+                f"{p.compression:g}x" + (f" ({p.collapsed} of {len(p.rows)} runs)" if len(p.rows) > 1 else "")
+                for p in points
+            )
+            said.append(f"{pruner} at {', '.join(where)}")
+    return said
+
+
+def _percent(point: Point) -> str:
+    spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
+    return f"{100 * point.mean:.1f}{spread} %"
+
+
+def _points(leads: Sequence[float]) -> str:
+    low, high = f"{min(leads):.1f}", f"{max(leads):.1f}"
+    return f"{low} points" if low == high else f"{low} to {high} points"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:g}x" if len(values) == 1 else f"{values[0]:g}x to {values[-1]:g}x"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])

@@ -1,0 +1,95 @@
+"""Accuracy against compression: the figure the sweep was run for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from orchestrator.colors import GREY
+from orchestrator.figures.against_compression import draw_lines, seeds_note
+from orchestrator.figures.drawing import Drawing, label, legend, panels, pruner_handles
+from orchestrator.lines import Facet, dense, facet_of, facets, pruners
+from orchestrator.results import Results, Row
+
+TICKS = (90, 50, 99, 10, 95, 80, 98, 70, 94, 85, 92, 30, 96, 97, 60, 93, 91, 40, 75, 99.5, 100, 20, 0)  # roundest first
+STRETCHED = "The vertical axis is stretched towards 100 %: equal distances are equal ratios of error."
+
+
+def percent(row: Row) -> float | None:
+    """Test accuracy after the last epoch: the best epoch's would be chosen on the test set."""
+    value = row.metrics.get("final/top1")
+    return None if value is None else 100 * value
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    shown = facets(results)
+    figure, axes = panels(len(shown), sharey=False)
+    marks: list[Artist] = []
+    for axis, facet in zip(axes, shown, strict=True):
+        marks += accuracy_axis(axis, results, facet)
+        marks += draw_lines(axis, results, facet, percent)
+        axis.set_title(facet.title)
+    label(axes, "compression", "test accuracy (%)")
+    legend(figure, [*pruner_handles(pruners(results)), *marks])
+    caption = (
+        f"Test accuracy after the last epoch against compression. {seeds_note(results)} {STRETCHED} "
+        "Hollow markers: a run was left with an empty layer. Crosses: no run has finished."
+    )
+    yield Drawing("accuracy", caption, figure)
+
+
+def accuracy_axis(axis: Axes, results: Results, facet: Facet) -> Iterator[Artist]:
+    """Stretch the axis towards 100 % and draw what all results lie between: the unpruned network and guessing.
+
+    On a linear axis a collapsed pruner at 10 % squeezes 93 % and 91 %, the difference in question, into one
+    line. The logarithm of the error keeps both in view; the half point keeps 100 % finite.
+    """
+    axis.set_yscale("function", functions=(_stretch, _squeeze))
+    axis.yaxis.set_minor_locator(NullLocator())
+    unpruned, classes = dense(results, facet, percent), _classes(results, facet)
+    rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
+    values = [value for row in rows if (value := percent(row)) is not None]  # one range for a dataset's panels
+    floor = min([*values, 100 / classes] if classes else values)
+    axis.set_ylim(max(0.0, floor - 4), min(100.0, max(values) + (100.5 - max(values)) / 5))
+    axis.yaxis.set_major_locator(FixedLocator(_spaced(axis)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if unpruned is not None:
+        yield axis.axhline(unpruned.mean, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, label="dense")
+    if classes:
+        yield axis.axhline(100 / classes, color=GREY, linestyle=":", linewidth=0.9, label="chance")
+
+
+def _stretch(accuracy: Any) -> Any:
+    return -np.log(100.5 - np.minimum(accuracy, 100.4))
+
+
+def _squeeze(height: Any) -> Any:
+    return 100.5 - np.exp(-height)
+
+
+def _spaced(axis: Axes, room: float = 0.1) -> list[float]:
+    """As many ticks as have `room` of the axis between them, the roundest numbers first."""
+    low, high = axis.get_ylim()
+    stretch = _stretch(np.array([low, high]))
+    chosen: list[float] = []
+    for tick in (t for t in TICKS if low <= t <= high):
+        if all(abs(_stretch(tick) - _stretch(other)) >= room * (stretch[1] - stretch[0]) for other in chosen):
+            chosen.append(tick)
+    return chosen
+
+
+def _classes(results: Results, facet: Facet) -> int:
+    """The number of outputs of the last layer, as `layers.json` has it; 0 if no run has one."""
+    for row in results.rows:
+        if row.status == "finished" and facet_of(row) == facet:
+            layers = results.artifact(row.run_id, "layers.json")
+            if layers:
+                shape = layers["data"][-1][layers["columns"].index("shape")]
+                return int(re.findall(r"\d+", str(shape))[0])
+    return 0

@@ -1,0 +1,92 @@
+"""Panels with compression on the horizontal axis: one line per pruner, one panel per facet."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from orchestrator.colors import Look, look
+from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, line, pruners
+from orchestrator.results import Results
+
+HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
+COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="layer collapsed")
+
+
+def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> Iterator[Line2D]:
+    """Draw every pruner of a facet; yields legend entries for the marks that were needed."""
+    holes: dict[float, int] = {}
+    for pruner in pruners(results):
+        points = line(results, facet, pruner, measure)
+        style = look(pruner)
+        x = [point.compression for point in points]
+        yield from draw_line(axis, x, points, style)
+        if any(len(point.values) > 1 for point in points):
+            low = [min(point.values, default=math.nan) for point in points]
+            high = [max(point.values, default=math.nan) for point in points]
+            axis.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0, zorder=2)
+        for point in points:
+            if not point.values:
+                # A hole has no height: it stands on the floor, several of one compression above each other.
+                level = holes[point.compression] = holes.get(point.compression, 0) + 1
+                axis.plot(point.compression, 0.07 * level - 0.03, "x", color=style.color,
+                          transform=axis.get_xaxis_transform(), clip_on=False, zorder=5)  # fmt: skip
+                yield HOLE
+    compression_axis(axis, compressions(results, facet))
+    make_room(axis, 0.07 * _levels(results))
+
+
+def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look) -> Iterator[Line2D]:
+    """A line through the means, hollow where a layer collapsed; it breaks at a hole, whose mean is NaN."""
+    axis.plot(x, [point.mean for point in points], color=style.color, linestyle=style.dash, zorder=3)
+    for place, point in zip(x, points, strict=True):
+        fill = "white" if point.collapsed else style.color
+        axis.plot(place, point.mean, marker=style.marker, color=style.color, markerfacecolor=fill, zorder=4,
+                  clip_on=False)  # fmt: skip
+        if point.collapsed:
+            yield COLLAPSED
+
+
+def _levels(results: Results) -> int:
+    """How many pruners at most have a hole at one place: equal room in all panels keeps them comparable."""
+    places = {(facet_of(row), row.cell.compression, row.cell.pruner) for row in results.holes}
+    return max(Counter(place[:2] for place in places).values(), default=0)
+
+
+def make_room(axis: Axes, share: float) -> None:
+    """Lower the floor by a share of the axis, on whatever scale it has, so that marks there cover no data."""
+    scale = axis.yaxis.get_transform()
+    low, high = scale.transform(list(axis.get_ylim()))
+    axis.set_ylim(bottom=scale.inverted().transform([low - share * (high - low)])[0])
+
+
+def compression_axis(axis: Axes, values: Sequence[float]) -> None:
+    """Logarithmic, with a tick at each compression that was run and a label wherever one fits."""
+    axis.set_xscale("log")
+    axis.set_xlim(values[0] / 1.08, values[-1] * 1.08)
+    axis.xaxis.set_major_locator(FixedLocator(list(values)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FixedFormatter(_labels(values)))
+
+
+def _labels(values: Sequence[float], room: float = 0.125) -> list[str]:
+    """`1x 2x 5x …`; a label closer than `room` of the axis to the last one or to its left neighbour gives way."""
+    span = math.log(values[-1] / values[0]) or 1
+    shown = [values[-1]]
+    for value in values[:-1]:
+        if all(abs(math.log(other / value)) >= room * span for other in shown):
+            shown.append(value)
+    return [f"{value:g}x" if value in shown else "" for value in values]
+
+
+def seeds_note(results: Results) -> str:
+    """What a caption says of repetitions."""
+    count = len({row.cell.seed for row in results.rows})
+    if count == 1:
+        return "One seed (n = 1): the spread is not known."
+    return f"Lines are means over n = {count} seeds, bands run from the worst to the best."

@@ -1,0 +1,122 @@
+"""What all figures share: their style, their grid of panels, their legend, and how they are saved."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from orchestrator.colors import look
+
+# Inches and points in print: one panel fills a column, three the 6.9 inches of a two-column page.
+WIDTHS = {1: 3.4, 2: 5.6, 3: 6.9}
+HEIGHT = 1.9
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "#444444",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.dpi": 200,
+    "svg.hashsalt": "pruning-sweeps",  # the same numbers give the same bytes
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the words that stand under it."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def save(self, kind: str) -> bytes:
+        """The figure as `png` or `svg`."""
+        buffer = io.BytesIO()
+        with house_style():
+            if self.figure.get_layout_engine() is not None:  # laid out once, not once per format: it is half the time
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine("none")
+            self.figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        return buffer.getvalue()
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
+    """A grid with one panel each, at most three in a row; the last row may end early."""
+    columns = min(count, max(WIDTHS))
+    rows = ceil(count / columns)
+    figure = Figure(figsize=(WIDTHS[columns], HEIGHT * rows + 0.5), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, axes[:count]
+
+
+def label(axes: Sequence[Axes], x: str, y: str) -> None:
+    """Name the axes where readers look: at the left edge, and where no panel follows below."""
+    columns = min(len(axes), max(WIDTHS))
+    for axis in axes[::columns]:
+        axis.set_ylabel(y)
+    for axis in axes[-columns:]:
+        axis.set_xlabel(x)
+
+
+def log_percent(axis: Axis) -> None:
+    """A logarithmic axis of percentages: `100 50 20 10`, or decades only if there are more than two."""
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:
+    """One legend for all panels, above them, in as few rows as the width allows; each label once."""
+    unique = list({handle.get_label(): handle for handle in handles}.values())
+    rows = ceil(len(unique) / max(1, int(figure.get_figwidth() / 1.1)))
+    figure.legend(handles=unique, title=title, loc="outside upper center", ncols=ceil(len(unique) / rows),
+                  columnspacing=1.4, handlelength=1.8, handletextpad=0.5)  # fmt: skip
+
+
+def pruner_handles(pruners: Iterable[str]) -> list[Line2D]:
+    return [Line2D([], [], label=pruner, **look(pruner).line) for pruner in pruners]
+
+
+def slug(text: str) -> str:
+    """A facet's title as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")

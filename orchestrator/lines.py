@@ -1,0 +1,110 @@
+"""What is compared: one line per pruner in every facet, one point per compression, seeds taken together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from orchestrator.results import Results, Row
+
+Measure = Callable[[Row], float | None]
+
+
+@dataclass(frozen=True)
+class Facet:
+    """All that is held fixed in one panel: dataset, architecture, and every other setting that a space varies."""
+
+    dataset: str
+    architecture: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        return " · ".join([self.architecture, self.dataset, *(f"{key}={value}" for key, value in self.settings)])
+
+
+@dataclass(frozen=True)
+class Point:
+    """One pruner at one compression: the finished seeds, and how many of the rows that were asked have none."""
+
+    compression: float
+    values: tuple[float, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values) if self.values else math.nan
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation; one seed has none."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def collapsed(self) -> int:
+        """How many of its runs were left with an empty layer."""
+        return sum(row.collapsed for row in self.rows)
+
+    @property
+    def hole(self) -> str:
+        """Why some seed is missing: `failed`, `running`, `not run`; empty if none is."""
+        return ", ".join(sorted({row.status for row in self.rows if row.status != "finished"}))
+
+
+def metric(name: str) -> Measure:
+    """The metric as logged."""
+    return lambda row: row.metrics.get(name)
+
+
+def ratio(part: str, whole: str) -> Measure:
+    """One metric over another, for what is kept of something."""
+
+    def measure(row: Row) -> float | None:
+        above, below = row.metrics.get(part), row.metrics.get(whole)
+        return above / below if above is not None and below else None
+
+    return measure
+
+
+def facet_of(row: Row) -> Facet:
+    settings = tuple(sorted((key, f"{value}") for key, value in row.cell.settings.items()))
+    return Facet(row.cell.dataset, row.cell.architecture, settings)
+
+
+def facets(results: Results) -> list[Facet]:
+    """In the order of the space, those of one dataset together."""
+    found = list(dict.fromkeys(map(facet_of, results.rows)))
+    datasets = [facet.dataset for facet in found]
+    return sorted(found, key=lambda facet: datasets.index(facet.dataset))
+
+
+def pruners(results: Results) -> list[str]:
+    """The labels in the order of the space."""
+    return list(dict.fromkeys(row.cell.pruner for row in results.rows))
+
+
+def compressions(results: Results, facet: Facet | None = None) -> list[float]:
+    return sorted({row.cell.compression for row in results.rows if facet in (None, facet_of(row))})
+
+
+def line(results: Results, facet: Facet, pruner: str, measure: Measure) -> list[Point]:
+    """A pruner's points, smallest compression first; a point without any result is there, and is empty."""
+    rows = [row for row in results.rows if row.cell.pruner == pruner and facet_of(row) == facet]
+    points = []
+    for compression in sorted({row.cell.compression for row in rows}):
+        here = tuple(row for row in rows if row.cell.compression == compression)
+        values = (measure(row) for row in here if row.status == "finished")
+        kept = tuple(value for value in values if value is not None and math.isfinite(value))
+        points.append(Point(compression, kept, here))
+    return points
+
+
+def dense(results: Results, facet: Facet, measure: Measure) -> Point | None:
+    """The unpruned network: any pruner's point at 1x, as they share its trials."""
+    for pruner in pruners(results):
+        for point in line(results, facet, pruner, measure):
+            if point.compression == 1 and point.values:
+                return point
+    return None

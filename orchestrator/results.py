@@ -1,0 +1,215 @@
+"""What MLflow knows of an experiment: every cell of every sweep, joined with the run that computed it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from search_spaces import Cell, Trial
+
+if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+Status = Literal["finished", "running", "failed", "not run"]
+STATUS: dict[str, Status] = {"FINISHED": "finished", "RUNNING": "running", "SCHEDULED": "running"}
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a wrong address is said within seconds, not after four minutes
+}
+
+
+class ReportError(ValueError):
+    """A report that cannot be made: one sentence with what is missing and what there is."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell and what came of it. Only a finished one has metrics that count."""
+
+    cell: Cell
+    status: Status = "not run"
+    run_id: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether a layer was left without any weight."""
+        return self.status == "finished" and self.tags.get("collapsed") == "true"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep's parent run and its plan, which is empty if the sweep died before it was logged."""
+
+    run_id: str
+    tags: Mapping[str, str]
+    plan: Mapping[str, Any]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(map(Cell.model_validate, self.plan.get("cells", ())))
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        return {key: Trial.model_validate(record) for key, record in self.plan.get("trials", {}).items()}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The union of all sweeps of an experiment, newest sweep first."""
+
+    experiment: str
+    experiment_id: str
+    sweeps: tuple[Sweep, ...]
+    rows: tuple[Row, ...]
+    trials: Mapping[str, Trial]
+    # Reads a JSON artifact of a run, or None. Called by who needs it: layers of all runs are not read for a table.
+    artifact: Callable[[str, str], Any]
+
+    @property
+    def description(self) -> str:
+        """The newest sweep's."""
+        return next((str(sweep.plan["description"]) for sweep in self.sweeps if sweep.plan), "")
+
+    @property
+    def holes(self) -> tuple[Row, ...]:
+        """The cells without a result."""
+        return tuple(row for row in self.rows if row.status != "finished")
+
+
+def read(store: MlflowClient | str, experiment: str) -> Results:
+    """Read an experiment in bulk: one search for the sweeps, one for the trials, one artifact a sweep.
+
+    Raises:
+        ReportError: if there is no such store or experiment, or nothing in it has finished.
+    """
+    with mlflow_errors():
+        client = connect(store) if isinstance(store, str) else store
+        found = _experiment(client, experiment)
+        sweeps = tuple(
+            Sweep(run.info.run_id, run.data.tags, _json(client, run.info.artifact_uri, "plan.json") or {})
+            for run in _runs(client, found, "sweep")
+        )
+        runs = sorted(_runs(client, found, "trial"), key=_rank)
+    artifact_uris = {run.info.run_id: run.info.artifact_uri for run in runs}
+    best = {run.data.tags.get("fingerprint"): run for run in runs}
+    oldest_first = sweeps[::-1]
+    cells = {_key(cell): cell for sweep in oldest_first for cell in sweep.cells}
+    trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
+    rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in cells.values())
+    if not any(row.status == "finished" for row in rows):
+        counts = ", ".join(f"{sum(row.status == s for row in rows)} {s}" for s in ("failed", "running", "not run"))
+        raise ReportError(f"experiment '{experiment}': no trial has finished yet ({len(rows)} cells: {counts})")
+
+    @cache
+    def artifact(run_id: str, path: str) -> Any:
+        return _json(client, artifact_uris[run_id], path)
+
+    return Results(experiment, found.experiment_id, sweeps, rows, trials, artifact)
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client for a store that exists; opening one that does not would create it.
+
+    Raises:
+        ReportError: if the URI names no MLflow store.
+    """
+    if tracking_uri.startswith("sqlite:"):
+        path = Path(tracking_uri.partition("///")[2].partition("?")[0])
+        if not path.is_file():
+            raise ReportError(f"tracking URI {tracking_uri}: there is no file '{path}'")
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+                database.execute("SELECT 1 FROM experiments LIMIT 1")
+        except sqlite3.Error:
+            raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
+    elif "://" not in tracking_uri:
+        raise ReportError(f"tracking URI '{tracking_uri}': write sqlite:///path/to/mlflow.db or http://host:port")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with mlflow_errors():
+        return MlflowClient(tracking_uri)
+
+
+@contextmanager
+def mlflow_errors() -> Iterator[None]:
+    """Whatever MLflow raises, as one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise ReportError(f"MLflow: {str(error).splitlines()[0]}") from error
+
+
+def _experiment(client: MlflowClient, name: str) -> Experiment:
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "active":
+        return found
+    names = [e.name for e in client.search_experiments(max_results=1000) if e.name != "Default"]
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    raise ReportError(f"experiment '{name}' does not exist{hint} There are: {', '.join(names) or 'none'}")
+
+
+def _runs(client: MlflowClient, experiment: Experiment, kind: str) -> Iterator[Run]:
+    """All runs of a kind, newest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], f"tags.kind = '{kind}'", max_results=1000, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:  # by the run's own artifact URI, which the search has brought: no further request to the store
+        file = download_artifacts(artifact_uri=f"{artifact_uri}/{path}", tracking_uri=client.tracking_uri)
+    except (MlflowException, OSError):
+        return None
+    return json.loads(Path(file).read_text(encoding="utf-8"))
+
+
+def _rank(run: Run) -> tuple[bool, bool, int]:
+    """Of several runs of one trial the last counts: a finished one, else one still running, else the newest."""
+    status = run.info.status
+    return status == "FINISHED", STATUS.get(status) == "running", run.info.start_time or 0
+
+
+def _key(cell: Cell) -> str:
+    return json.dumps(cell.model_dump(mode="json"), sort_keys=True)
+
+
+def _row(cell: Cell, run: Run | None) -> Row:
+    if run is None:
+        return Row(cell)
+    status = STATUS.get(run.info.status, "failed")
+    error = ""
+    if status == "failed":
+        told = run.data.tags.get("error", "").strip() or f"{run.info.status.lower()}, no error recorded"
+        error = told.splitlines()[0]
+    return Row(cell, status, run.info.run_id, run.data.metrics, run.data.tags, error)
