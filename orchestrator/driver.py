@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -26,13 +25,6 @@ from search_spaces import SpaceError, Trial
 from trainables.ray_trial import ray_trial
 from trainables.run import Place
 
-ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # copies of what MLflow has, and 2.6 times slower
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # `_stoppable` decides what Ctrl-C means
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU must not see one
-    "RAY_AIR_NEW_OUTPUT": "1",
-    "RAY_TRAIN_V2_ENABLED": "0",
-}
 ATTEMPTS = 4  # of one trial whose process or node dies; what fails by itself is recorded and not tried again
 DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"
 RESTARTS = 3  # of the Tuner: an out-of-memory kill by Ray ends fit() itself (seen with 2.60)
@@ -45,12 +37,8 @@ def connected(address: str | None, resources: Resources) -> Iterator[None]:
     Raises:
         SpaceError: if nothing answers at `address`, or no node can ever give what one trial asks for.
     """
-    os.environ.update(ENVIRONMENT)
     if address is None:
         require_somewhere([this_machine()], resources)
-        # A token of this sweep's own in the environment: by default Ray would write one into the home folder.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's name for "bind to 127.0.0.1"
     try:
         if address is None:
             ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from orchestrator.ledger import Ledger, Status, create, sqlite_file
+from orchestrator import environment
+from orchestrator.ledger import Ledger, Status, create
 from orchestrator.local import run_here
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
-from orchestrator.report import write_report
 from orchestrator.resources import Resources
 from orchestrator.results import ReportError
 from orchestrator.view import link
@@ -61,13 +62,20 @@ def execute(job: Job, console: Console) -> int:
     """
     with ExitStack() as stack:
         todo = job.plan.todo
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        opening: Future[Ledger] | None = None
+        if job.address is None:  # nothing can be refused any more, and the store takes as long to open as Ray
+            stack.enter_context(_sole_driver(job.output))
+            opening = pool.submit(_open, job)
         if todo and not job.local:
+            environment.prepare(job.address)
             from orchestrator.driver import connected
 
             stack.enter_context(connected(job.address, job.resources))
-        stack.enter_context(_sole_driver(job.output))
-        file = sqlite_file(job.tracking_uri)
-        book = create(job.tracking_uri, job.experiment, job.output / "artifacts" if file else None)
+        if opening is None:
+            stack.enter_context(_sole_driver(job.output))
+            opening = pool.submit(_open, job)
+        book = opening.result()
         book.reconcile(job.plan)
         parent = book.start_sweep(job.plan, job.command)
         status: Status = "KILLED"
@@ -83,6 +91,12 @@ def execute(job: Job, console: Console) -> int:
         console.print("Interrupted. The same command goes on where this one stopped.", style="yellow")
         return INTERRUPTED
     return FAILED if missing else DONE
+
+
+def _open(job: Job) -> Ledger:
+    # A server keeps artifacts where it was told to; a store used directly would put them where we happen to stand.
+    artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
+    return create(job.tracking_uri, job.experiment, artifacts)
 
 
 @contextmanager
@@ -136,6 +150,8 @@ def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch) -> bool
 
 
 def _report(job: Job, console: Console) -> None:
+    from orchestrator.report import write_report
+
     try:
         with console.status("writing the report"):
             write_report(job.tracking_uri, job.experiment, job.output / "report")

@@ -65,23 +65,30 @@ class Progress:
 
     def notice(self, text: str) -> None:
         """Something people should know."""
-        self._console.print(text, style="yellow", highlight=False)
+        self._say(text, "yellow")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _over(self, trial: Trial, end: str) -> None:
         if end == "failed":
-            self._console.print(f"failed  {trial.name}: {self._failed[trial.fingerprint]}", style="red", markup=False)
+            self._console.print(
+                f"failed  {trial.name}: {self._failed[trial.fingerprint]}", style="red", markup=False, soft_wrap=True
+            )
         elif not self._console.is_terminal:
             done = len(self._top1)
             if done % max(1, len(self._trials) // LINES) == 0 or done == len(self._trials):
                 top1 = f"top-1 {100 * self._top1[trial.fingerprint]:.2f} %"
-                self._console.print(f"{self._counts()}  |  {trial.name}: {top1}", markup=False, highlight=False)
+                self._console.print(
+                    f"{self._counts()}  |  {trial.name}: {top1}", markup=False, highlight=False, soft_wrap=True
+                )
 
     def _counts(self) -> str:
         done, failed = len(self._top1), len(self._failed)
         parts = [f"{self._before + done}/{self._before + len(self._trials)} done", f"{len(self._epochs)} running"]
         parts += [f"{failed} failed"] if failed else []
         left = self._left()
-        return ", ".join(parts) + (f", about {words(left)} left" if left is not None else "")
+        return ", ".join(parts) + (f", about {words(left)} left" if left else "")
 
     def _left(self) -> float | None:
         """Seconds to the end, from the pace so far."""
@@ -89,7 +96,7 @@ class Progress:
         spent = sum(self._seconds[fp] for fp in (*self._top1, *self._failed))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._trials[fingerprint].epochs)
-        return (time.monotonic() - self._started) * (total - spent) / spent if spent else None
+        return (time.monotonic() - self._started) * max(0.0, total - spent) / spent if spent else None
 
     def _panel(self) -> Group:
         with self._lock:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
-from torch.distributed._tools.mem_tracker import MemTracker
 
 from pruners import prunable
 
@@ -109,6 +108,8 @@ def peak_mb(model: nn.Module, input_shape: tuple[int, ...]) -> float:
 
     Counted from the tensors themselves, so the number is the same on every machine.
     """
+    from torch.distributed._tools.mem_tracker import MemTracker  # takes a second; the driver never needs it
+
     tracker = MemTracker()
     tracker.track_external(model)
     with tracker:

@@ -1,0 +1,32 @@
+# Everything happens in .venv; nothing else is needed than python3 (3.11 or newer) with venv, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+SPACE ?= digits
+
+.PHONY: sweep test lint bench install clean
+.DEFAULT_GOAL := sweep
+
+sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
+	$(BIN)/python -m orchestrator.sweep $(SPACE)
+
+test: .venv/installed  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: .venv/installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed  ## what is measured; each prints a ratio
+	$(BIN)/python -m benchmarks.overhead
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv results .pytest_cache .mypy_cache .ruff_cache *.egg-info

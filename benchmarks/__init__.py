@@ -1,0 +1,1 @@
+"""What is measured. Each module is a command that prints a ratio with its spread."""

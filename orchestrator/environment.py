@@ -1,0 +1,25 @@
+"""The environment that Ray gets. Ray reads parts of it while it is imported, so this comes before."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+ALWAYS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # copies of what MLflow has, and 2.6 times slower
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver decides what Ctrl-C means
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU must not see one
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even when told to be silent
+}
+HERE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for "bind to 127.0.0.1 only"
+    "RAY_AUTH_MODE": "token",
+}
+
+
+def prepare(address: str | None) -> None:
+    """Set the environment for a Ray of our own (no address) or for joining a cluster."""
+    os.environ.update(ALWAYS)
+    if address is None:
+        # A token of this sweep's own: left to itself Ray writes one into the home folder.
+        os.environ.update(HERE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
