@@ -109,10 +109,11 @@ def _value(key: str, value: Any) -> Any:
     if isinstance(value, dict | list):
         raise SpaceError(f"{key}: {value!r} is not a single value")
     if key in DENSITIES:
-        number = check("lr", value, shown=key)  # any positive float
-        if not 0 < number <= 1 or (key == "sparsity" and number == 1):
-            raise SpaceError(f"{key}: {value} is not allowed; {key} lies between 0 and 1")
+        number = check("weight_decay", value, shown=key)  # any number from 0 on
         density = number if key == "density" else 1 - number
+        if not 0 < density <= 1:
+            allowed = "above 0 and at most 1" if key == "density" else "from 0 to below 1"
+            raise SpaceError(f"{key}: {value} is not allowed; it must be {allowed}")
         return float(f"{1 / density:.12g}")  # 0.9 is 10x, not 10.000000000000002x
     return check(key, value)
 

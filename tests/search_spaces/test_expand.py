@@ -1,0 +1,86 @@
+"""The grid: all cells, and no computation twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.catalog import catalog
+from search_spaces import SpaceError, expand, load
+
+BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "snip"}
+
+
+def trials(**fields):
+    return expand(load(BASE | fields), catalog())[1]
+
+
+def test_one_dense_trial_serves_all_pruners():
+    cells, unique = expand(load("digits"), catalog())
+    assert len(cells) == 60
+    assert len(unique) == 52
+    assert sum(trial.pruner == "dense" for trial in unique) == 2
+    assert {cell.fingerprint for cell in cells} == {trial.fingerprint for trial in unique}
+
+
+def test_the_dense_trial_is_the_same_whatever_the_pruner_and_its_settings():
+    first = trials(pruner="synflow", compression=1)
+    second = trials(pruner={"name": "grasp", "mode": "eval"}, compression=1, scope="layer", iterations=1)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"pruner": "random"}, {"pruner": {"name": "random", "iterations": 5, "mode": "train"}}),
+        ({"pruner": "magnitude"}, {"pruner": {"name": "magnitude", "samples_per_class": 3}}),
+        ({"pruner": "synflow"}, {"pruner": {"name": "synflow", "iterations": 100, "schedule": "exponential"}}),
+        ({"schedule": "linear"}, {"schedule": "exponential"}),  # of one iteration
+        ({"optimizer": "adam", "momentum": 0.5}, {"optimizer": "adam", "nesterov": True}),
+        ({"lr_schedule": {"name": "cosine", "drops": [3]}}, {"lr_schedule": "cosine"}),
+    ],
+)
+def test_what_changes_nothing_is_not_hashed(one, other):
+    assert trials(**{"compression": 10, **one})[0].fingerprint == trials(**{"compression": 10, **other})[0].fingerprint
+
+
+def test_a_pruners_own_settings_win_over_the_spaces():
+    (trial,) = trials(pruner={"name": "snip", "scope": "layer"}, scope="global", compression=2)
+    assert trial.scope == "layer"
+
+
+def test_labels_tell_variants_of_one_pruner_apart():
+    space = load(BASE | {"pruner": ["snip", "synflow", {"name": "synflow", "iterations": 1}], "compression": 2})
+    cells, _ = expand(space, catalog())
+    assert [cell.pruner for cell in cells] == ["snip", "synflow", "synflow iterations=1"]
+
+
+def test_other_varied_fields_stand_in_the_cell():
+    cells, unique = expand(load(BASE | {"lr": [0.1, 0.2], "compression": [1, 2]}), catalog())
+    assert [(cell.settings, cell.compression) for cell in cells] == [
+        ({"lr": 0.1}, 1.0),
+        ({"lr": 0.1}, 2.0),
+        ({"lr": 0.2}, 1.0),
+        ({"lr": 0.2}, 2.0),
+    ]
+    assert len(unique) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pruner": "snap"}, "pruner: 'snap' is not known; did you mean 'snip'?"),
+        ({"architecture": "resnet21"}, "architecture: 'resnet21' is not known; did you mean 'resnet20'?"),
+        ({"dataset": "cifar"}, "dataset: 'cifar' is not known; did you mean 'cifar10'?"),
+        ({"scope": "globle"}, "scope: 'globle' is not known; did you mean 'global'?"),
+        ({"granularity": "filtre"}, "granularity: 'filtre' is not known"),
+        ({"pruner": {"name": "snip", "iteration": 3}}, "pruner snip: 'iteration' is not known; did you mean"),
+        ({"pruner": {"name": "snip", "iterations": 0}}, "pruner snip: iterations: 0 is not allowed"),
+        ({"pruner": {"name": "snip", "mode": "evil"}}, "pruner snip: mode: 'evil' is not known; did you mean 'eval'?"),
+        ({"iterations": 5, "schedule": "oneshot"}, "pruner snip:"),
+        ({"lr_schedule": "step"}, "lr_schedule: step needs drops"),
+    ],
+)
+def test_names_and_options_that_do_not_exist(fields, message):
+    with pytest.raises(SpaceError) as caught:
+        trials(**{"compression": 2, **fields})
+    assert message in str(caught.value)

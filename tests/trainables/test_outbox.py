@@ -1,0 +1,86 @@
+"""The outbox: nothing recorded is lost, nothing is recorded twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainables.outbox import FILE, Outbox, ended, read
+
+
+def events(folder):
+    return [{k: v for k, v in event.items() if k != "time"} for event, _ in read(folder)]
+
+
+def test_events_come_back_in_order_with_their_time(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.params({"lr": "0.1"})
+    outbox.metrics({"train/loss": 2.0}, step=1)
+    outbox.artifact("layers.json")
+    outbox.end("finished")
+    outbox.close()
+    assert events(tmp_path) == [
+        {"params": {"lr": "0.1"}},
+        {"metrics": {"train/loss": 2.0}, "step": 1},
+        {"artifact": "layers.json"},
+        {"end": "finished"},
+    ]
+    assert all(event["time"] > 1_700_000_000_000 for event, _ in read(tmp_path))
+
+
+def test_a_point_is_recorded_once_across_restarts(tmp_path):
+    first = Outbox(tmp_path)
+    first.metrics({"train/loss": 2.0}, step=1)
+    first.close()
+    second = Outbox(tmp_path)
+    second.metrics({"train/loss": 2.0}, step=1)
+    second.metrics({"train/loss": 1.0, "test/loss": 1.5}, step=2)
+    second.metrics({"train/loss": 1.0, "test/top1": 0.5}, step=2)
+    second.close()
+    assert events(tmp_path) == [
+        {"metrics": {"train/loss": 2.0}, "step": 1},
+        {"metrics": {"train/loss": 1.0, "test/loss": 1.5}, "step": 2},
+        {"metrics": {"test/top1": 0.5}, "step": 2},
+    ]
+
+
+def test_a_torn_line_is_not_an_event_and_is_written_over(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.metrics({"a": 1.0})
+    outbox.close()
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(b'{"time": 1, "metrics": {"b"')
+    assert len(events(tmp_path)) == 1
+    outbox = Outbox(tmp_path)
+    outbox.metrics({"b": 2.0})
+    outbox.close()
+    assert events(tmp_path)[1:] == [{"metrics": {"b": 2.0}, "step": 0}]
+
+
+def test_reading_goes_on_from_an_offset(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.metrics({"a": 1.0})
+    ((_, offset),) = read(tmp_path)
+    outbox.metrics({"b": 1.0})
+    outbox.close()
+    assert [event["metrics"] for event, _ in read(tmp_path, offset)] == [{"b": 1.0}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_none_is_refused(tmp_path, value):
+    outbox = Outbox(tmp_path)
+    with pytest.raises(ValueError, match="metric train/loss is"):
+        outbox.metrics({"train/loss": value}, step=3)
+    outbox.close()
+    assert events(tmp_path) == []
+
+
+def test_a_trial_taken_up_again_has_not_ended(tmp_path):
+    assert ended(tmp_path) is None
+    outbox = Outbox(tmp_path)
+    outbox.end("failed")
+    assert ended(tmp_path) == "failed"
+    outbox.params({})
+    assert ended(tmp_path) is None
+    outbox.end("finished")
+    outbox.close()
+    assert ended(tmp_path) == "finished"

@@ -1,0 +1,161 @@
+"""A whole trial in one plain process: no Ray, no MLflow, the same numbers always."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from search_spaces import Trial
+from trainables import run as module
+from trainables.outbox import read
+from trainables.run import Place, run
+
+SNIP = Trial(
+    dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=4, lr=0.05, batch_size=64
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def place(tmp_path, cache):
+    return Place(storage=tmp_path, cache=cache)
+
+
+def numbers(place, trial):
+    """Every metric but the times, by key and step."""
+    return {
+        (key, event["step"]): value
+        for event, _ in read(place.storage / trial.fingerprint)
+        for key, value in event.get("metrics", {}).items()
+        if not key.startswith("time/") and key != "model/latency_ms"
+    }
+
+
+def test_a_trial_records_what_the_design_promises(place):
+    assert run(SNIP, place).end == "finished"
+    folder = place.storage / SNIP.fingerprint
+    events = [event for event, _ in read(folder)]
+    once = {key for event in events for key in event.get("metrics", {})}
+    assert once == {
+        *("train/loss", "train/top1", "test/loss", "test/top1", "test/top5", "time/epoch_seconds"),
+        *("final/top1", "final/top5", "final/loss", "best/top1"),
+        *("model/params", "model/params_kept", "model/compression", "model/macs", "model/macs_kept"),
+        *("model/latency_ms", "model/peak_mb", "model/file_mb"),
+        *("time/prune_seconds", "time/train_seconds", "time/total_seconds"),
+        *("profile/density", "profile/macs_kept", "prune/empty_layers", "prune/zero_scores"),
+    }
+    assert len(once) <= 40  # MLflow's pages slow down with every key
+    artifacts = [event["artifact"] for event in events if "artifact" in event]
+    assert {"trial.json", "layers.json", "masks.safetensors", "histograms.json", "histograms.png"} <= set(artifacts)
+    assert all((folder / name).stat().st_size for name in artifacts)
+    assert Trial.model_validate_json((folder / "trial.json").read_text()) == SNIP
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def test_the_numbers_fit_the_masks(place):
+    run(SNIP, place)
+    folder, found = place.storage / SNIP.fingerprint, numbers(place, SNIP)
+    masks = load_file(folder / "masks.safetensors")
+    n, kept = sum(m.numel() for m in masks.values()), sum(int(m.sum()) for m in masks.values())
+    assert kept == n - int((1 - 1 / 10) * n)
+    assert found["model/compression", 0] == pytest.approx(n / kept)
+    assert found["model/params", 0] - found["model/params_kept", 0] == n - kept
+    densities = [found["profile/density", step] for step in range(len(masks))]
+    assert densities == pytest.approx([float(m.float().mean()) for m in masks.values()])
+    rows = json.loads((folder / "layers.json").read_text())
+    assert [row[rows["columns"].index("kept")] for row in rows["data"]] == [int(m.sum()) for m in masks.values()]
+    weights = load_file(folder / "weights.safetensors")
+    assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
+
+
+def test_a_finished_trial_is_not_computed_again(place, monkeypatch):
+    run(SNIP, place)
+    monkeypatch.setattr(module, "build", lambda *a: pytest.fail("built a model"))
+    assert run(SNIP, place).end == "finished"
+
+
+def test_the_same_numbers_wherever_and_after_whatever(place, tmp_path):
+    run(SNIP, place)
+    torch.manual_seed(99)
+    other = replace(place, storage=tmp_path / "other")
+    run(SNIP.model_copy(update={"pruner": "synflow", "iterations": 3, "schedule": "exponential"}), other)
+    run(SNIP, other)
+    assert numbers(place, SNIP) == numbers(other, SNIP)
+
+
+def test_another_seed_is_another_trial(place):
+    other = SNIP.model_copy(update={"seed": 1})
+    run(SNIP, place)
+    run(other, place)
+    assert numbers(place, SNIP)["final/loss", 0] != numbers(place, other)["final/loss", 0]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from search_spaces import Trial
+from trainables import outbox
+from trainables.run import Place, run
+
+recorded = outbox.Outbox.metrics
+def metrics(self, values, step=0):
+    recorded(self, values, step)
+    if "train/loss" in values and step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+outbox.Outbox.metrics = metrics
+run(Trial.model_validate_json(sys.argv[1]), Place(Path(sys.argv[2]), Path(sys.argv[3]), save_seconds=0))
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(place, tmp_path):
+    undisturbed = replace(place, storage=tmp_path / "undisturbed")
+    run(SNIP, undisturbed)
+    command = [sys.executable, "-c", KILLED, SNIP.model_dump_json(), str(place.storage), str(place.cache)]
+    assert subprocess.run(command, check=False).returncode == -9
+    folder = place.storage / SNIP.fingerprint
+    assert (folder / "checkpoint.pt").exists()
+    assert run(SNIP, place).end == "finished"
+    assert numbers(place, SNIP) == numbers(undisturbed, SNIP)
+    points = [(key, event["step"]) for event, _ in read(folder) for key in event.get("metrics", {})]
+    assert len(points) == len(set(points))
+
+
+def test_a_trial_that_raises_is_a_failed_outcome_with_its_traceback(place):
+    bad = SNIP.model_copy(update={"lr": 1e20})
+    outcome = run(bad, place)
+    assert outcome.end == "failed"
+    assert outcome.error.startswith("TrainingError: the training loss is")
+    folder = place.storage / bad.fingerprint
+    assert "TrainingError" in (folder / "traceback.txt").read_text()
+    events = [event for event, _ in read(folder)]
+    assert events[-1]["end"] == "failed"
+    assert not any("final/top1" in event.get("metrics", {}) for event in events)
+
+
+def test_collapse_is_reported_and_the_trial_goes_on(place):
+    bare = SNIP.model_copy(update={"architecture": "mlp", "pruner": "magnitude", "compression": 5000, "epochs": 1})
+    assert run(bare, place).end == "finished"
+    tags = {k: v for event, _ in read(place.storage / bare.fingerprint) for k, v in event.get("tags", {}).items()}
+    assert tags["collapsed"] == "true"
+    assert numbers(place, bare)["prune/empty_layers", 0] > 0
+
+
+def test_without_epochs_the_untrained_network_is_evaluated(place):
+    idle = SNIP.model_copy(update={"epochs": 0})
+    run(idle, place)
+    assert 0 <= numbers(place, idle)["final/top1", 0] < 0.6
+
+
+def test_large_weights_are_not_kept(place):
+    run(SNIP, replace(place, weights_mb=0))
+    assert not (place.storage / SNIP.fingerprint / "weights.safetensors").exists()
