@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from orchestrator.lines import Facet, Point, compressions, dense, facet_of, line, metric, pruners
 from orchestrator.results import Results
@@ -44,7 +44,7 @@ def sentences(results: Results, facet: Facet) -> list[str]:
     if gone := _collapsed(results, facet):
         said.append(f"A layer was left without weights: {'; '.join(gone)}.")
     if missing := sum(facet_of(row) == facet for row in results.holes):
-        said.append(f"{missing} cells without a result take no part in this; they are listed under Holes.")
+        said.append(f"Cells without a result, left out here and listed under Holes: {missing}.")
     return said
 
 
@@ -52,7 +52,7 @@ def care(results: Results) -> str:
     """How far differences are to be trusted, given the number of seeds."""
     count = len({row.cell.seed for row in results.rows})
     if count == 1:
-        return "One seed: differences under about a point mean little, and none was tested."
+        return "One seed: differences under about a point mean little."
     if count < ENOUGH:
         return f"{count} seeds: too few to know the spread; differences under about a point are not called a lead."
     return f"{count} seeds: a pruner is said to lead only where its worst seed beats the best seed of the next."
@@ -98,11 +98,11 @@ def _lead(group: Sequence[Standing]) -> str:
 
 
 def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:
-    near = [standing for standing in ranked if unpruned.mean - standing.best.mean <= MARGIN]
+    near = list(takewhile(lambda standing: unpruned.mean - standing.best.mean <= MARGIN, ranked))
     if not near:
         return "No pruned network stays within a point of the dense one."
     last = near[-1]
-    return f"Up to {last.compression:g}x the best ({last.leaders[0]}) stays within a point of the dense network."
+    return f"Up to {last.compression:g}x, the best ({last.leaders[0]}) stays within a point of the dense network."
 
 
 def _collapsed(results: Results, facet: Facet) -> list[str]:
@@ -111,7 +111,7 @@ def _collapsed(results: Results, facet: Facet) -> list[str]:
         points = [point for point in line(results, facet, pruner, TOP1) if point.collapsed]
         if points:
             where = (
-                f"{p.compression:g}x" + (f" ({p.collapsed} of {len(p.rows)} runs)" if len(p.rows) > 1 else "")
+                f"{p.compression:g}x" + (f" ({p.collapsed} of {len(p.rows)})" if len(p.rows) > 1 else "")
                 for p in points
             )
             said.append(f"{pruner} at {', '.join(where)}")

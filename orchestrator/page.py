@@ -60,6 +60,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         recipe=_recipe(results.trials),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
+        sweep_command=results.sweeps[0].tags.get("command", ""),
         command=shlex.join(["python", "-m", "orchestrator.report", results.experiment, "--tracking-uri", tracking_uri]),
     )
 

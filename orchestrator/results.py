@@ -106,6 +106,10 @@ def read(store: MlflowClient | str, experiment: str) -> Results:
             for run in _runs(client, found, "sweep")
         )
         runs = sorted(_runs(client, found, "trial"), key=_rank)
+    if not any(sweep.plan for sweep in sweeps):
+        raise ReportError(
+            f"experiment '{experiment}': none of its {len(sweeps)} sweeps has a plan.json that can be read"
+        )
     artifact_uris = {run.info.run_id: run.info.artifact_uri for run in runs}
     best = {run.data.tags.get("fingerprint"): run for run in runs}
     oldest_first = sweeps[::-1]

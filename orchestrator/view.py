@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "pruning-sweep"
-SECTIONS = ("Trade-off", "Curves", "Layers", "Training")
+# The UI titles charts with their metrics' names whatever it is told, so sections carry the words.
+TRADEOFF, CURVES, LAYERS, TRAINING = SECTIONS = (
+    "Trade-off: one point per trial",
+    "Curves: one line per pruner",
+    "Layers: the step is the layer, input first",
+    "Training: the step is the epoch",
+)
+# It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
+FOLDED = ("best", "curve", "final", "model", "profile", "prune", "test", "time", "train")
 
 
 def save_view(client: MlflowClient, experiment_id: str) -> str:
@@ -60,7 +68,7 @@ def state() -> dict[str, Any]:
             "metrics.`model/macs_kept`",
         ],
         "runsHiddenMode": "SHOW_ALL",  # the UI's own choice is to draw the first ten
-        "compareRunSections": [_section(index, name) for index, name in enumerate(SECTIONS)],
+        "compareRunSections": [_section(name, name in SECTIONS) for name in (*SECTIONS, *FOLDED)],
         "compareRunCharts": _charts(),
         "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,
@@ -74,54 +82,54 @@ def state() -> dict[str, Any]:
 
 def _charts() -> list[dict[str, Any]]:
     charts = [
-        _scatter("Accuracy against compression", "model/compression", "final/top1"),
-        _scatter("Accuracy against MACs kept", "model/macs_kept", "final/top1"),
+        _scatter("model/compression", "final/top1"),
+        _scatter("model/macs_kept", "final/top1"),
         _parallel(["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
-        _line("Accuracy against log2(compression)", 1, ["curve/top1"], "curve/log2_compression"),
-        _line("MACs kept against log2(compression)", 1, ["curve/macs_kept"], "curve/log2_compression"),
-        _line("Accuracy against MACs kept", 1, ["curve/top1"], "curve/macs_kept"),
-        _line("Density of each layer, input first", 2, ["profile/density"]),
-        _line("MACs kept in each layer, input first", 2, ["profile/macs_kept"]),
-        _line("Test accuracy by epoch", 3, ["test/top1"]),
-        _line("Training loss by epoch", 3, ["train/loss"]),
+        # The UI draws no logarithmic axis for a metric; hence one that is logarithmic itself.
+        _line(CURVES, "curve/top1", x="curve/log2_compression"),
+        _line(CURVES, "curve/macs_kept", x="curve/log2_compression"),
+        _line(CURVES, "curve/top1", x="curve/macs_kept"),
+        _line(LAYERS, "profile/density"),
+        _line(LAYERS, "profile/macs_kept"),
+        _line(TRAINING, "test/top1"),
+        _line(TRAINING, "train/loss"),
     ]
     return [{"uuid": f"chart-{index}", **chart} for index, chart in enumerate(charts)]
 
 
-def _section(index: int, name: str) -> dict[str, Any]:
-    flags = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-    return {"uuid": f"section-{index}", "name": name, **flags}
+def _section(name: str, open_: bool) -> dict[str, Any]:
+    return {"uuid": name, "name": name, "display": open_, "isReordered": True, "deleted": False, "isGenerated": False}
 
 
-def _chart(kind: str, title: str, section: int, **settings: Any) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "displayName": title,
-        "metricSectionId": f"section-{section}",
-        "runsCountToCompare": 100,
-        "deleted": False,
-        "isGenerated": False,
-        **settings,
-    }
+def _chart(kind: str, section: str, **settings: Any) -> dict[str, Any]:
+    common = {"metricSectionId": section, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+    return {"type": kind, **common, **settings}
 
 
-def _scatter(title: str, x: str, y: str) -> dict[str, Any]:
-    return _chart("SCATTER", title, 0, xaxis={"key": x, "type": "METRIC"}, yaxis={"key": y, "type": "METRIC"})
+def _scatter(x: str, y: str) -> dict[str, Any]:
+    return _chart("SCATTER", TRADEOFF, xaxis={"key": x, "type": "METRIC"}, yaxis={"key": y, "type": "METRIC"})
 
 
 def _parallel(params: list[str], metrics: list[str]) -> dict[str, Any]:
-    return _chart(
-        "PARALLEL", "What goes with accuracy", 0,
-        selectedParams=params, selectedMetrics=metrics, showAllRuns=True,
-    )  # fmt: skip
+    return _chart("PARALLEL", TRADEOFF, selectedParams=params, selectedMetrics=metrics, showAllRuns=True)
 
 
-def _line(title: str, section: int, metrics: list[str], x: str = "") -> dict[str, Any]:
-    """Metrics against their step, or against the metric `x`."""
+def _line(section: str, metric: str, x: str = "") -> dict[str, Any]:
+    """A metric against its step, or against the metric `x`."""
     return _chart(
-        "LINE", title, section,
-        metricKey=metrics[0], selectedMetricKeys=metrics, yAxisKey="metric", yAxisExpressions=[],
-        xAxisKey="metric" if x else "step", selectedXAxisMetricKey=x, useGlobalXaxisKey=False,
-        xAxisScaleType="linear", scaleType="linear", range={},
-        lineSmoothness=0, useGlobalLineSmoothing=True, ignoreOutliers=False,
-    )  # fmt: skip
+        "LINE",
+        section,
+        metricKey=metric,
+        selectedMetricKeys=[metric],
+        yAxisKey="metric",
+        yAxisExpressions=[],
+        xAxisKey="metric" if x else "step",
+        selectedXAxisMetricKey=x,
+        useGlobalXaxisKey=False,
+        xAxisScaleType="linear",
+        scaleType="linear",
+        range={},
+        lineSmoothness=0,
+        useGlobalLineSmoothing=True,
+        ignoreOutliers=False,
+    )

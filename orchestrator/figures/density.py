@@ -67,6 +67,7 @@ def _figure(
         for pruner in pruners(results):
             if table := layers.get((compression, pruner)):
                 marks += _profile(axis, pruner, table, floor=50 * lowest)
+        axis.set_xlim(0.5, len(names) + 0.5)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axis.set_title(f"{compression:g}x")
     label(axes, "layer", "weights kept (%)")

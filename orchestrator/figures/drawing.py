@@ -79,8 +79,7 @@ def house_style() -> Iterator[None]:
 
 def panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
     """A grid with one panel each, at most three in a row; the last row may end early."""
-    columns = min(count, max(WIDTHS))
-    rows = ceil(count / columns)
+    rows, columns = _shape(count)
     figure = Figure(figsize=(WIDTHS[columns], HEIGHT * rows + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
     for axis in axes[count:]:
@@ -88,9 +87,15 @@ def panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
+def _shape(count: int) -> tuple[int, int]:
+    """Rows and columns: as few rows as three columns allow, and those about equally full."""
+    rows = ceil(count / max(WIDTHS))
+    return rows, ceil(count / rows)
+
+
 def label(axes: Sequence[Axes], x: str, y: str) -> None:
     """Name the axes where readers look: at the left edge, and where no panel follows below."""
-    columns = min(len(axes), max(WIDTHS))
+    _, columns = _shape(len(axes))
     for axis in axes[::columns]:
         axis.set_ylabel(y)
     for axis in axes[-columns:]:
