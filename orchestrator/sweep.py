@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     output: Path = args.output
-    tracking_uri = args.tracking_uri or f"sqlite:///{output / 'mlflow.db'}"
+    tracking_uri = args.tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
     resources = _resources(args)
     space = load(args.space, args.overrides)
     planned = plan(space, data_root=args.data_root, cache=output / "data")

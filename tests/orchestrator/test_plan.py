@@ -1,0 +1,116 @@
+"""The plan: what will be computed, what not, and what is refused before anything is."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.cost import trial_seconds, wall_seconds, words
+from orchestrator.plan import plan
+from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere
+from search_spaces import Cell, SpaceError, Trial, load
+
+
+def digits(*overrides):
+    return load("digits", overrides)
+
+
+def test_cells_trials_and_what_they_share(tmp_path):
+    made = plan(digits(), cache=tmp_path)
+    assert (len(made.cells), len(made.trials), len(made.todo)) == (60, 52, 52)
+    assert [(stage.kind, stage.name, stage.serves) for stage in made.stages] == [
+        ("data", "digits", 52),
+        ("dense", "mlp digits dense s0", 5),
+        ("dense", "conv digits dense s0", 5),
+    ]
+
+
+def test_finished_trials_are_not_to_do(tmp_path):
+    made = plan(digits(), cache=tmp_path)
+    first = made.trials[0].fingerprint
+    after = made.after({first, "of another space"})
+    assert after.done == {first}
+    assert first not in {trial.fingerprint for trial in after.todo}
+
+
+def test_the_record_gives_back_every_cell_and_trial(tmp_path):
+    made = plan(digits("seed=[0, 1]"), cache=tmp_path)
+    record = made.record()
+    assert tuple(map(Cell.model_validate, record["cells"])) == made.cells
+    assert {key: Trial.model_validate(value) for key, value in record["trials"].items()} == {
+        trial.fingerprint: trial for trial in made.trials
+    }
+
+
+def test_planning_writes_nothing(tmp_path):
+    plan(digits(), cache=tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["architecture=vgg16-bn"], "'vgg16-bn' needs images of at least 16"),
+        (["lr={low: 0.1, high: 1}"], "lr: searched fields"),
+        (["dataset=digit"], "dataset: 'digit' is not known; did you mean 'digits'?"),
+    ],
+)
+def test_refusals(tmp_path, overrides, message):
+    with pytest.raises(ValueError) as caught:
+        plan(digits(*overrides), cache=tmp_path)
+    assert message in str(caught.value)
+
+
+def test_a_dataset_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="is not a folder"):
+        plan(load("cifar10-quick"), data_root=tmp_path / "nowhere", cache=tmp_path)
+
+
+def test_measured_epochs_are_believed():
+    trial = Trial(dataset="digits", architecture="mlp", epochs=10)
+    measured = {("digits", "mlp", 128): [1.0, 2.0, 9.0]}
+    assert trial_seconds([trial], measured) == {trial.fingerprint: 20.0}
+
+
+def test_without_measurements_a_step_is_tried():
+    trial = Trial(dataset="digits", architecture="mlp", epochs=10)
+    assert 0 < trial_seconds([trial], {})[trial.fingerprint] < 60
+
+
+def test_wall_time_fills_free_slots():
+    assert wall_seconds([4, 3, 2, 1], 2) == 5
+    assert wall_seconds([], 4) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h"), (260_000, "3.0 days")]
+)
+def test_times_in_words(seconds, text):
+    assert words(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        Resources(cpus=0),
+        Resources(gpus=-1),
+        Resources(gpus=1.5),
+        Resources(gpus=0.33333),
+        Resources(max_concurrent=0),
+    ],
+)
+def test_resources_ray_would_choke_on(resources):
+    with pytest.raises(SpaceError, match="is not allowed"):
+        require_legal(resources)
+
+
+def test_resources_no_node_can_give():
+    nodes = [{"CPU": 4}, {"CPU": 2, "GPU": 1}]
+    require_somewhere(nodes, Resources(cpus=4, gpus=0.25))
+    with pytest.raises(SpaceError, match="--gpus-per-trial: 2 asked for, but no node has more than 1 GPUs"):
+        require_somewhere(nodes, Resources(gpus=2))
+
+
+def test_concurrency_is_the_scarcest():
+    assert concurrency(Resources(cpus=1, gpus=0.25), {"CPU": 16, "GPU": 2}) == 8
+    assert concurrency(Resources(cpus=2), {"CPU": 5, "GPU": 0}) == 2
+    assert concurrency(Resources(max_concurrent=1), {"CPU": 5, "GPU": 0}) == 1

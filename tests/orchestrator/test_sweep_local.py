@@ -1,0 +1,126 @@
+"""The command, with the plain executor: what it refuses, what it records, what it never does twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.sweep import main
+from trainables import run as run_module
+
+TINY = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=2"]
+GRID = ["--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def trial_runs(store="results/mlflow.db"):
+    client = MlflowClient(f"sqlite:///{Path(store).resolve()}")
+    found = client.get_experiment_by_name("digits")
+    return client, client.search_runs([found.experiment_id], "tags.kind='trial'")
+
+
+def test_from_a_space_to_its_report_and_nothing_twice(monkeypatch, capsys):
+    assert main([*TINY, *GRID]) == 0
+    client, runs = trial_runs()
+    assert len(runs) == 3  # four cells; at 1x both pruners are the dense trial
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    snip = next(run for run in runs if run.data.params["pruner"] == "snip")
+    assert snip.data.params["compression"] == "4"
+    assert snip.data.tags["fingerprint"]
+    assert snip.data.tags["mlflow.parentRunId"]
+    assert [m.step for m in client.get_metric_history(snip.info.run_id, "test/top1")] == [1, 2]
+    assert snip.data.metrics["model/compression"] == pytest.approx(4, rel=1e-3)
+    artifacts = {artifact.path for artifact in client.list_artifacts(snip.info.run_id)}
+    assert {"masks.safetensors", "layers.json", "histograms.png", "trial.json"} <= artifacts
+    assert Path("results/report/report.html").stat().st_size > 10_000
+    assert "3 of 3 trials finished" in capsys.readouterr().out
+
+    monkeypatch.setattr(run_module, "train", lambda *a, **k: pytest.fail("trained again"))
+    assert main([*TINY, *GRID]) == 0
+    assert "3 done before, 0 to do" in capsys.readouterr().out
+    client, runs = trial_runs()
+    assert len(runs) == 3
+    parents = client.search_runs([runs[0].info.experiment_id], "tags.kind='sweep'")
+    assert [run.info.status for run in parents] == ["FINISHED"]  # the same plan is the same sweep
+
+
+def test_only_what_is_added_is_run(monkeypatch, capsys):
+    assert main([*TINY, *GRID]) == 0
+    assert main([*TINY, "--set", "pruner=[random, snip]", "--set", "compression=[1, 4, 8]"]) == 0
+    assert "3 done before, 2 to do" in capsys.readouterr().out
+    assert len(trial_runs()[1]) == 5
+
+
+def test_a_failed_trial_is_a_hole_and_the_sweep_goes_on(capsys):
+    bad = [*TINY, "--set", "compression=1", "--set", "pruner=snip", "--set", "optimizer=sgd"]
+    assert main([*bad, "--set", "lr=[0.05, 1e20]"]) == 1
+    client, runs = trial_runs()
+    by_status = {run.info.status: run for run in runs}
+    assert by_status.keys() == {"FINISHED", "FAILED"}
+    failed = by_status["FAILED"]
+    assert "TrainingError: the training loss is" in failed.data.tags["error"]
+    assert "traceback.txt" in {artifact.path for artifact in client.list_artifacts(failed.info.run_id)}
+    assert "final/top1" not in failed.data.metrics
+    assert "the training loss is" in Path("results/report/report.html").read_text()
+    out = capsys.readouterr().out
+    assert "1 of 2 trials finished, 1 failed" in out
+
+    assert main([*bad, "--set", "lr=[0.05, 1e20]"]) == 1  # tried again in the same run, and failed again
+    assert len(trial_runs()[1]) == 2
+
+
+def test_what_an_empty_store_does_not_have_is_sent_not_trained(monkeypatch):
+    assert main([*TINY, *GRID]) == 0
+    first = {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs()[1]}
+    monkeypatch.setattr(run_module, "train", lambda *a, **k: pytest.fail("trained again"))
+    assert main([*TINY, *GRID, "--tracking-uri", f"sqlite:///{Path('new.db').resolve()}"]) == 0
+    assert {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs("new.db")[1]} == first
+
+
+def test_dry_run_says_what_it_would_do_and_writes_nothing(capsys):
+    assert main([*TINY, *GRID, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "4 cells, 3 unique trials" in out
+    assert "of training" in out
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digts"], "space: 'digts' is not known; did you mean 'digits'?"),
+        (["digits", "--set", "pruner=snap"], "pruner: 'snap' is not known; did you mean 'snip'?"),
+        (["digits", "--set", "prunner=snip"], "'prunner' is not known; did you mean 'pruner'?"),
+        (["digits", "--set", "architecture=vgg"], "architecture: 'vgg' is not known"),
+        (["digits", "--set", "dataset=cifar100"], "dataset: 'cifar100' is not known; did you mean 'cifar10'?"),
+        (["digits", "--set", "compression=0.5"], "compression: 0.5 is not allowed"),
+        (["digits", "--set", "compression=[]"], "compression: the list is empty"),
+        (["mnist-quick", "--data-root", "nowhere"], "data root: 'nowhere' is not a folder"),
+        (["digits", "--tracking-uri", "http://127.0.0.1:9"], "tracking server: http://127.0.0.1:9 does not answer"),
+        (["digits", "--tracking-uri", "file:./mlruns"], "--tracking-uri: 'file:./mlruns' is not a tracking store"),
+        (["digits", "--gpus-per-trial", "0.3333333"], "--gpus-per-trial: 0.333333 is not allowed"),
+        (["digits", "--gpus-per-trial", "64"], "--gpus-per-trial: 64 asked for, but no node has more than"),
+        (["digits", "--cpus-per-trial", "0"], "--cpus-per-trial: 0 is not allowed"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(arguments, message, capfd):
+    assert main(arguments) == 2
+    _, err = capfd.readouterr()
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(Path().iterdir())
+
+
+def test_two_sweeps_do_not_share_a_folder(capfd):
+    from filelock import FileLock
+
+    Path("results").mkdir()
+    with FileLock("results/.sweep.lock"):
+        assert main([*TINY, *GRID]) == 2
+    assert "another sweep is running on 'results'" in capfd.readouterr().err

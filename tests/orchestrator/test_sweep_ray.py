@@ -1,0 +1,124 @@
+"""The command on a real Ray: killed, interrupted, bereft of a worker, it loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from trainables.outbox import read
+
+pytestmark = pytest.mark.slow
+GRID = ["digits", "--set", "architecture=conv", "--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
+EPOCHS = 40
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator.sweep", *GRID, "--set", f"epochs={EPOCHS}", *more]
+    environment = os.environ | {"HOME": str(folder / "home")}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT)
+
+
+def finish(folder: Path, *more: str) -> tuple[int, str]:
+    process = start(folder, *more)
+    out, _ = process.communicate(timeout=300)
+    return process.returncode, out
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for something that will happen, and fail if it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def epochs(folder: Path) -> int:
+    """Epochs recorded so far by all trials together."""
+    records = (folder / "results/checkpoints").glob("*")
+    return sum("train/loss" in event.get("metrics", {}) for record in records for event, _ in read(record))
+
+
+def results(folder: Path) -> dict[str, dict[str, float]]:
+    """Final metrics by fingerprint, after making sure that MLflow has every epoch exactly once."""
+    client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    runs = client.search_runs([experiment], "tags.kind='trial'")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    for run in runs:
+        steps = Counter(metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss"))
+        assert steps == dict.fromkeys(range(1, EPOCHS + 1), 1)
+    assert not client.search_runs([experiment], "attributes.status='RUNNING'")
+    keys = ("final/top1", "final/loss", "best/top1", "model/params_kept", "prune/zero_scores")
+    return {run.data.tags["fingerprint"]: {key: run.data.metrics[key] for key in keys} for run in runs}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the plain executor computes, in one process after the other."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, out = finish(folder, "--local")
+    assert code == 0, out
+    return results(folder)
+
+
+def test_ray_computes_what_the_plain_executor_computes(tmp_path, undisturbed):
+    code, out = finish(tmp_path)
+    assert code == 0, out
+    assert results(tmp_path) == undisturbed
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written <= {"results", "home"}
+    assert not list((tmp_path / "home").glob(".ray/*")) if (tmp_path / "home").exists() else True
+    assert not (tmp_path / "results/.tune").exists()
+
+
+def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
+    driver = start(tmp_path)
+    until(lambda: epochs(tmp_path) > EPOCHS // 2)
+    driver.kill()
+    driver.wait()
+    code, out = finish(tmp_path)
+    assert code == 0, out
+    assert results(tmp_path) == undisturbed
+
+
+def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undisturbed):
+    driver = start(tmp_path)
+    until(lambda: epochs(tmp_path) > EPOCHS // 2)
+    driver.send_signal(signal.SIGINT)
+    out, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, out
+    assert "The same command goes on" in out
+    code, out = finish(tmp_path)
+    assert code == 0, out
+    assert results(tmp_path) == undisturbed
+
+
+def test_a_trial_whose_process_is_killed_is_started_again(tmp_path, undisturbed):
+    driver = start(tmp_path)
+    until(lambda: epochs(tmp_path) > EPOCHS // 2)
+    for pid in workers(driver.pid):
+        os.kill(pid, signal.SIGKILL)
+    out, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, out
+    assert results(tmp_path) == undisturbed
+
+
+def workers(driver: int) -> list[int]:
+    """The processes of trials that Ray started for this driver."""
+    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
+    family = {driver}
+    for _ in range(4):
+        family |= {int(pid) for pid, parent, *_ in rows if int(parent) in family}
+    found = [int(pid) for pid, _, *args in rows if int(pid) in family and args and "ImplicitFunc" in args[0]]
+    assert found, listing
+    return found
