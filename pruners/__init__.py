@@ -1,0 +1,38 @@
+"""Which weights to keep: neural network pruning as a score, a scope and a schedule, on plain PyTorch modules.
+
+    from pruners import prune
+    masks = prune(model, "snip", compression=10, batches=[(x, y)])
+
+`find` returns the scores too; `masking` holds pruned weights at zero while training goes on.
+"""
+
+from pruners.errors import PruningError
+from pruners.masks import apply_masks, empty_layers, masking
+from pruners.pruner import GRANULARITIES, MODES, Batch, Pruner, Settings
+from pruners.pruning import Pruning, find, prune
+from pruners.registry import PRUNERS, lookup
+from pruners.schedules import SCHEDULES, densities
+from pruners.selection import SCOPES, select
+from pruners.weights import prunable
+
+__all__ = [
+    "GRANULARITIES",
+    "MODES",
+    "PRUNERS",
+    "SCHEDULES",
+    "SCOPES",
+    "Batch",
+    "Pruner",
+    "Pruning",
+    "PruningError",
+    "Settings",
+    "apply_masks",
+    "densities",
+    "empty_layers",
+    "find",
+    "lookup",
+    "masking",
+    "prunable",
+    "prune",
+    "select",
+]

@@ -1,0 +1,44 @@
+"""GraSP: keep the weights whose removal would weaken the flow of gradients most."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pruners.gradients import batch_loss, gradient, leaves, noise, passes
+from pruners.pruner import Batch, Pruner
+
+TEMPERATURE = 200.0  # softens the logits, so that one confident class does not decide the Hessian
+
+
+def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """w · (Hg), signed: the largest are kept (Wang et al. 2020, equation 8 with the sign turned round).
+
+    g and H are the gradient and the Hessian of the sum of the batches' mean cross-entropies. Hg is the
+    gradient of the inner product of a second, differentiable gradient with the fixed first one; both passes
+    see the same batches and the same dropout, or H and g would belong to two different losses.
+    """
+    weights = leaves(model)
+    values = list(weights.values())
+    seed = noise(generator)
+    with passes(model, mode, seed):
+        fixed = gradient(model, weights, batches, TEMPERATURE)
+    curvature = [torch.zeros_like(value) for value in values]
+    # Fused attention kernels have no second derivative.
+    with passes(model, mode, seed), sdpa_kernel(SDPBackend.MATH):
+        for batch in batches:
+            loss = batch_loss(model, weights, batch, TEMPERATURE)
+            slopes = torch.autograd.grad(loss, values, create_graph=True, materialize_grads=True)
+            along = torch.stack([(slope * g).sum() for slope, g in zip(slopes, fixed, strict=True)]).sum()
+            torch._foreach_add_(curvature, torch.autograd.grad(along, values, materialize_grads=True))
+    return {name: weight.detach() * hg for (name, weight), hg in zip(weights.items(), curvature, strict=True)}
+
+
+GRASP = Pruner(
+    score=score,
+    summary="w (Hg), signed: what the norm of the gradient loses without the weight",
+    paper="Wang et al. 2020, Picking Winning Tickets Before Training by Preserving Gradient Flow",
+    needs_data=True,
+    mode="train",
+)

@@ -1,0 +1,24 @@
+"""Magnitude pruning: small weights matter least."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pruners.pruner import Batch, Pruner
+from pruners.weights import prunable
+
+
+def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """|w| (Han et al. 2015, section 3)."""
+    return {name: weight.detach().abs() for name, weight in prunable(model).items()}
+
+
+MAGNITUDE = Pruner(
+    score=score,
+    summary="|w|, the size of the weight as it is",
+    paper="Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks",
+    iterates=False,
+    uses_mode=False,
+    uses_seed=False,
+)

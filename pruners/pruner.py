@@ -1,0 +1,95 @@
+"""What a pruner is: a score function, what it needs, and the settings it was published with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from pruners.errors import PruningError, require_known
+from pruners.schedules import SCHEDULES
+from pruners.selection import SCOPES
+
+MODES = ("train", "eval")
+GRANULARITIES = ("weight",)
+
+Batch = tuple[Tensor, Tensor]  # inputs (N, ...) and integer labels (N,)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a pruner runs, with nothing left to default and nothing in it that the pruner ignores."""
+
+    scope: str
+    schedule: str
+    iterations: int
+    mode: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """A score function and its defaults; scope and schedule compose with any.
+
+    `score(model, batches, *, mode, generator, **options)` returns one finite score per prunable weight,
+    larger meaning keep, as a tensor of the weight's shape and on its device; names and order are those of
+    `prunable(model)`. It leaves the model and the global random state as it found them, and draws all it
+    needs from `generator` (on the CPU). Weights pruned in earlier iterations are zero in the model.
+    """
+
+    score: Callable[..., dict[str, Tensor]]
+    summary: str  # one line for a list of pruners
+    paper: str  # "" where there is none to cite
+    needs_data: bool = False  # reads labelled batches
+    needs_input: bool = False  # reads only the shape of an input
+    iterates: bool = True  # scores depend on what is already pruned; if not, iterations change nothing
+    uses_mode: bool = True  # scores depend on train or eval mode (batch norm, dropout)
+    uses_seed: bool = True  # scores may draw random numbers (noise; dropout in train mode)
+    scope: str = "global"
+    schedule: str = "oneshot"
+    iterations: int = 1
+    mode: str = "eval"
+    options: Mapping[str, Any] = field(default_factory=dict)  # this method's own, with their defaults
+
+    def settings(
+        self,
+        scope: str | None = None,
+        schedule: str | None = None,
+        iterations: int | None = None,
+        mode: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Settings:
+        """Fill in this pruner's defaults and drop what cannot matter: equal settings give equal masks.
+
+        None means the default. Several iterations of a one-shot pruner fall exponentially; asking for
+        "oneshot" without iterations means one; at one iteration every schedule is "oneshot".
+        Raises PruningError for unknown names, fewer than 1 iteration, or "oneshot" with several.
+        """
+        scope = self.scope if scope is None else scope
+        mode = self.mode if mode is None else mode
+        require_known("scope", scope, SCOPES)
+        require_known("mode", mode, MODES)
+        if schedule is not None:
+            require_known("schedule", schedule, SCHEDULES)
+        for name in options or {}:
+            require_known("option of this pruner", name, self.options)
+        if iterations is None:
+            iterations = 1 if schedule == "oneshot" else self.iterations
+        if iterations < 1:
+            raise PruningError(f"Pruning takes {iterations} iterations; it must take at least 1.")
+        if schedule == "oneshot" and iterations > 1:
+            raise PruningError(
+                f'The schedule "oneshot" has 1 iteration, but iterations={iterations} was asked for; '
+                "leave one of the two out, or choose exponential or linear."
+            )
+        if iterations == 1 or not self.iterates:
+            schedule, iterations = "oneshot", 1
+        elif schedule is None:
+            schedule = "exponential" if self.schedule == "oneshot" else self.schedule
+        return Settings(
+            scope=scope,
+            schedule=schedule,
+            iterations=iterations,
+            mode=mode if self.uses_mode else self.mode,
+            options={**self.options, **(options or {})},
+        )

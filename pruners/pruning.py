@@ -1,0 +1,103 @@
+"""From a model and a pruner to masks: score, select, zero, again."""
+
+import copy
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruners.errors import PruningError
+from pruners.masks import apply_masks
+from pruners.pruner import Batch, Pruner
+from pruners.registry import lookup
+from pruners.schedules import densities
+from pruners.selection import select
+from pruners.weights import prunable
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Masks (parameter name -> bool, True = kept) and the scores of the last iteration that drew them."""
+
+    masks: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+
+def find(
+    model: nn.Module,
+    pruner: str | Pruner,
+    compression: float,
+    batches: Iterable[Batch] | None = None,
+    *,
+    scope: str | None = None,
+    schedule: str | None = None,
+    iterations: int | None = None,
+    mode: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Pruning:
+    """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
+
+    `batches` holds pairs of inputs (N, ...) and integer labels (N,), on any device; data-driven scores add up
+    over them, others need none, SynFlow one for its input shape. Settings left at None are the pruner's own
+    (`Pruner.settings` has the rules). `seed` decides every random number drawn.
+    The model and the global random state are left as they were: the work is done on a copy.
+    Raises PruningError for a request that cannot be met or scores that are not finite, naming what and where.
+    """
+    chosen = lookup(pruner) if isinstance(pruner, str) else pruner
+    settings = chosen.settings(scope, schedule, iterations, mode, options)
+    if not 1 <= compression < math.inf:
+        raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
+    data = tuple(batches or ())
+    if (chosen.needs_data or chosen.needs_input) and not data:
+        raise PruningError(f"Pruner {pruner!r} scores on data: pass batches=[(inputs, labels), ...], at least one.")
+    working = copy.deepcopy(model)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()}
+    if not masks:
+        raise PruningError("The model has no convolution or linear layer, so there is no weight to prune.")
+    generator = _stream(seed)
+    scores: dict[str, Tensor] = {}
+    for density in densities(settings.schedule, 1 / compression, settings.iterations):
+        apply_masks(working, masks)
+        scores = chosen.score(working, data, mode=settings.mode, generator=generator, **settings.options)
+        masks = select(scores, density, masks, settings.scope)
+    return Pruning(masks, scores)
+
+
+def prune(
+    model: nn.Module,
+    pruner: str | Pruner,
+    compression: float,
+    batches: Iterable[Batch] | None = None,
+    *,
+    scope: str | None = None,
+    schedule: str | None = None,
+    iterations: int | None = None,
+    mode: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Tensor]:
+    """The masks alone: parameter name -> bool tensor (True = kept), in the model's order. See `find`."""
+    return find(
+        model,
+        pruner,
+        compression,
+        batches,
+        scope=scope,
+        schedule=schedule,
+        iterations=iterations,
+        mode=mode,
+        seed=seed,
+        options=options,
+    ).masks
+
+
+def _stream(seed: int) -> torch.Generator:
+    # Not the seed itself: weights initialised from the same one would be drawn from the very numbers that
+    # random scores are, and "random" would keep the largest weights.
+    digest = hashlib.sha256(f"pruners/{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)

@@ -1,0 +1,23 @@
+"""Every pruner by name. A new one is a file with its score, a line here, and a test."""
+
+from pruners.errors import require_known
+from pruners.grasp import GRASP
+from pruners.magnitude import MAGNITUDE
+from pruners.pruner import Pruner
+from pruners.random import RANDOM
+from pruners.snip import SNIP
+from pruners.synflow import SYNFLOW
+
+PRUNERS: dict[str, Pruner] = {
+    "random": RANDOM,
+    "magnitude": MAGNITUDE,
+    "snip": SNIP,
+    "grasp": GRASP,
+    "synflow": SYNFLOW,
+}
+
+
+def lookup(name: str) -> Pruner:
+    """The pruner of that name. Raises PruningError with the nearest name if there is none."""
+    require_known("pruner", name, PRUNERS)
+    return PRUNERS[name]

@@ -1,0 +1,31 @@
+"""How the density falls over the pruning iterations."""
+
+from collections.abc import Callable
+
+from pruners.errors import PruningError, require_known
+
+_AFTER: dict[str, Callable[[float, float], float]] = {  # (final density, progress in (0, 1]) -> density
+    "oneshot": lambda density, progress: density,
+    "exponential": lambda density, progress: density**progress,
+    "linear": lambda density, progress: 1 - (1 - density) * progress,
+}
+SCHEDULES = tuple(_AFTER)
+
+
+def densities(schedule: str, density: float, iterations: int) -> list[float]:
+    """The density to reach after each of T = `iterations` pruning iterations; the last is exactly `density`.
+
+    After iteration t: exponential density^(t/T) (Tanaka et al. 2020, algorithm 1); linear
+    1 - (1 - density) t/T.
+    Raises PruningError for an unknown schedule, a density outside (0, 1], fewer than one iteration, or a
+    one-shot schedule of several.
+    """
+    require_known("schedule", schedule, SCHEDULES)
+    if not 0 < density <= 1:
+        raise PruningError(f"The density to reach is {density}; it must lie in (0, 1].")
+    if iterations < 1:
+        raise PruningError(f"Pruning takes {iterations} iterations; it must take at least 1.")
+    if schedule == "oneshot" and iterations > 1:
+        raise PruningError(f"A oneshot schedule has 1 iteration, not {iterations}; choose exponential or linear.")
+    after = _AFTER[schedule]
+    return [after(density, t / iterations) for t in range(1, iterations)] + [density]

@@ -1,0 +1,131 @@
+"""From scores to masks: exactly as many weights as asked, whatever the scores look like."""
+
+import math
+from collections.abc import Mapping
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from pruners.errors import PruningError, require_known
+
+SCOPES = ("global", "layer")
+
+
+def select(
+    scores: Mapping[str, Tensor],
+    density: float,
+    alive: Mapping[str, Tensor] | None = None,
+    scope: str = "global",
+) -> dict[str, Tensor]:
+    """Keep the highest scores: one boolean mask (True = kept) per score tensor, same names, order and shapes.
+
+    Of n weights, n - floor((1 - density) n) are kept, ties going to the earlier position. `alive` holds the
+    masks of an earlier iteration: weights that are False there count as -inf, so that masks are nested. Scope
+    "global" lets all weights compete, "layer" gives every layer the same density.
+    Needs about one more copy of the scores beside them.
+    Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
+    [0, 1], or more weights to keep than are alive.
+    """
+    require_known("scope", scope, SCOPES)
+    if not 0 <= density <= 1:
+        raise PruningError(f"The density is {density}; it must lie in [0, 1].")
+    if alive is not None and alive.keys() != scores.keys():
+        layers = ", ".join(sorted(alive.keys() ^ scores.keys()))
+        raise PruningError(f"Scores and masks must cover the same layers; only one of them has {layers}.")
+    for name, score in scores.items():
+        _require_finite(name, score)
+    rivals = [list(scores)] if scope == "global" else [[name] for name in scores]
+    masks: dict[str, Tensor] = {}
+    for names in rivals:
+        masks |= _keep_highest({name: scores[name] for name in names}, density, alive)
+    return masks
+
+
+def _require_finite(name: str, score: Tensor) -> None:
+    # aminmax lets NaN through to both ends and, unlike isfinite, allocates nothing: one layer may be 400 MB.
+    if score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
+        return
+    nan, infinite = int(score.isnan().sum()), int(score.isinf().sum())
+    raise PruningError(
+        f"The scores of layer {name!r} hold {nan} NaN and {infinite} infinite values among {score.numel()}: "
+        "no threshold can be drawn through them. Look for weights, inputs or a loss that overflow."
+    )
+
+
+def _keep_highest(
+    scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    n = sum(score.numel() for score in scores.values())
+    spare = n - math.floor((1 - density) * n)
+    if spare == 0:
+        return {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
+    # Half precision is compared as float32: exact, and numpy knows no bfloat16.
+    dtype = reduce(torch.promote_types, (score.dtype for score in scores.values()), torch.float32)
+    exact = {name: score.detach().to(dtype) for name, score in scores.items()}
+    threshold = _kth_highest(_rivals(exact, alive), spare)
+    if threshold == -math.inf:
+        raise PruningError(f"Density {density} keeps {spare} of {n} weights, but fewer than that are alive.")
+
+    def living(name: str, hit: Tensor) -> Tensor:
+        return hit if alive is None else hit.logical_and_(alive[name])
+
+    # Everything above the threshold is kept. What ties with it is not dropped as a whole (all-equal scores
+    # would leave nothing), nor kept as a whole: the first so many by position fill what is left.
+    masks = {name: living(name, score > threshold) for name, score in exact.items()}
+    spare -= sum(int(mask.count_nonzero()) for mask in masks.values())
+    for name, mask in masks.items():
+        tied = living(name, exact[name] == threshold)
+        count = int(tied.count_nonzero())
+        if count > spare:
+            tied = _first(tied, spare)
+        mask.logical_or_(tied)
+        spare -= min(count, spare)
+    return masks
+
+
+def _rivals(scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None) -> Tensor:
+    """All scores in one new vector, the dead at -inf; on the device of the first."""
+    size = sum(score.numel() for score in scores.values())
+    first = next(iter(scores.values()))
+    vector = torch.empty(size, dtype=first.dtype, device=first.device)
+    start = 0
+    for name, score in scores.items():
+        piece = vector[start : start + score.numel()].view(score.shape)
+        piece.copy_(score)
+        if alive is not None:
+            piece.masked_fill_(~alive[name], -math.inf)
+        start += score.numel()
+    return vector
+
+
+def _kth_highest(vector: Tensor, k: int) -> float:
+    """The k-th highest value (k from 1) of a vector, which is overwritten on the way.
+
+    On CPUs numpy's in-place partition is several times faster than torch's kthvalue and topk and needs no
+    index tensors. Negated, because it takes fifty times as long where most values tie for lowest, as those of
+    dead weights do, but not where they tie for highest.
+    On GPUs topk: kthvalue is refused there under torch.use_deterministic_algorithms.
+    """
+    if vector.is_cpu:
+        vector.neg_().numpy().partition(k - 1)
+        return -float(vector[k - 1])
+    return float(vector.topk(k, sorted=False).values.min())
+
+
+def _first(hits: Tensor, count: int) -> Tensor:
+    """The first `count` True of a boolean tensor, by position; the others become False.
+
+    By bisection, as indices or running sums of a layer with 100 million ties would outweigh its scores.
+    """
+    row = hits.flatten()
+    low, high = 0, len(row)  # the last hit to keep lies in row[low:high]
+    while high - low > 1:
+        middle = (low + high) // 2
+        below = int(row[low:middle].count_nonzero())
+        if below < count:
+            low, count = middle, count - below
+        else:
+            high = middle
+    row[high if count else 0 :] = False
+    return row.view(hits.shape)

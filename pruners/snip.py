@@ -1,0 +1,32 @@
+"""SNIP: what the loss loses, to first order, when a connection is cut."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pruners.gradients import gradient, leaves, noise, passes
+from pruners.pruner import Batch, Pruner
+
+
+def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """|w · dL/dw|, L the sum of the batches' mean cross-entropies (Lee et al. 2019, equation 5).
+
+    That is |dL/dm| for a mask m at one. The paper's division by the sum over all weights changes no order and
+    is left out.
+    """
+    weights = leaves(model)
+    with passes(model, mode, noise(generator)):
+        slopes = gradient(model, weights, batches)
+    return {
+        name: (weight.detach() * slope).abs() for (name, weight), slope in zip(weights.items(), slopes, strict=True)
+    }
+
+
+SNIP = Pruner(
+    score=score,
+    summary="|w dL/dw|, the first-order effect of a weight on the loss",
+    paper="Lee et al. 2019, SNIP: Single-shot Network Pruning based on Connection Sensitivity",
+    needs_data=True,
+    mode="train",
+)

@@ -1,0 +1,43 @@
+"""SynFlow: keep every path from input to output flowing, without looking at data."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pruners.gradients import call, noise, passes
+from pruners.pruner import Batch, Pruner
+from pruners.weights import prunable
+
+
+def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """|w| · dR/d|w|, R the sum of the outputs for an all-ones input (Tanaka et al. 2020, equations 1 and 2).
+
+    Of the batches only the shape of an input is read. Scores are float64.
+    """
+    weights = prunable(model)
+    # R multiplies all layers' absolute weights: in float32 it overflows at the depth of ResNet-110.
+    sizes = {name: _double(p).abs() for name, p in model.named_parameters()}
+    # Parameters only: a negative running mean of batch norm is no weight, and its sign is left alone.
+    statistics = {name: _double(buffer).clone() for name, buffer in model.named_buffers()}
+    flowing = [sizes[name].requires_grad_() for name in weights]
+    ones = torch.ones(1, *batches[0][0].shape[1:], dtype=torch.float64, device=flowing[0].device)
+    with passes(model, mode, noise(generator)):
+        flow = call(model, {**statistics, **sizes}, ones).sum()
+        slopes = torch.autograd.grad(flow, flowing, materialize_grads=True)
+    return {name: size.detach() * slope for name, size, slope in zip(weights, flowing, slopes, strict=True)}
+
+
+def _double(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+SYNFLOW = Pruner(
+    score=score,
+    summary="|w| dR/d|w|, the share of a weight in all absolute paths from input to output",
+    paper="Tanaka et al. 2020, Pruning neural networks without any data by iteratively conserving synaptic flow",
+    needs_input=True,
+    schedule="exponential",
+    iterations=100,
+)

@@ -1,0 +1,67 @@
+"""Every reference score and mask in tests/golden, number for number."""
+
+import pytest
+import torch
+from nets import load
+
+from pruners import PRUNERS, find, prune
+
+OURS = {"mag": "magnitude", "snip": "snip", "grasp": "grasp", "synflow": "synflow", "synflow_linear": "synflow"}
+TIED = ("convnet", "mask/grasp/eval/T1/x2")  # 145 scores are 0; the reference drops them all
+KEYS = {
+    net: sorted({key.rsplit("/", 1)[0] for key in load(net)[2] if key.startswith(("score/", "mask/"))})
+    for net in ("mlp", "convnet")
+}
+
+
+@pytest.mark.parametrize(("net", "key"), [(n, k) for n, keys in KEYS.items() for k in keys if k.startswith("score")])
+def test_scores_equal_the_reference_up_to_one_factor(net, key):
+    model, batches, arrays = load(net)
+    _, pruner, mode = key.split("/")
+    scores = PRUNERS[OURS[pruner]].score(model, batches, mode=mode, generator=torch.Generator())
+    ours = torch.cat([score.flatten() for score in scores.values()])
+    reference = torch.cat([arrays[f"{key}/{name}"].flatten() for name in scores])
+    factor = reference.abs().sum() / ours.abs().sum()
+    torch.testing.assert_close(ours * factor, reference, rtol=1e-9, atol=1e-12 * float(reference.abs().max()))
+
+
+@pytest.mark.parametrize(("net", "key"), [(n, k) for n, keys in KEYS.items() for k in keys if k.startswith("mask")])
+def test_masks_equal_the_reference(net, key):
+    model, batches, arrays = load(net)
+    _, pruner, mode, iterations, compression = key.split("/")
+    masks = prune(
+        model,
+        OURS[pruner],
+        compression=float(compression[1:]),
+        batches=batches,
+        schedule="linear" if pruner == "synflow_linear" else None,
+        iterations=int(iterations[1:]),
+        mode=mode,
+    )
+    reference = {name: arrays[f"{key}/{name}"] for name in masks}
+    if (net, key) == TIED:
+        assert sum(int(mask.sum()) for mask in reference.values()) == 2387
+        assert sum(int(mask.sum()) for mask in masks.values()) == 2532
+        assert not any((reference[name] & ~masks[name]).any() for name in masks)
+    else:
+        assert all(torch.equal(masks[name], reference[name]) for name in masks)
+
+
+def test_every_kind_of_reference_is_covered():
+    kinds = {key.split("/")[1] for keys in KEYS.values() for key in keys}
+    assert kinds == set(OURS)
+    assert {key.split("/")[3] for keys in KEYS.values() for key in keys if "synflow/" in key and "mask" in key} == {
+        "T1",
+        "T100",
+    }
+
+
+def test_defaults_are_the_published_settings():
+    model, batches, arrays = load("convnet")
+    for pruner, key in [
+        ("snip", "mask/snip/train/T1/x10"),
+        ("grasp", "mask/grasp/train/T1/x10"),
+        ("synflow", "mask/synflow/eval/T100/x10"),
+    ]:
+        masks = find(model, pruner, 10, batches).masks
+        assert all(torch.equal(mask, arrays[f"{key}/{name}"]) for name, mask in masks.items())

@@ -1,0 +1,76 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pruners import find
+
+LOG3 = math.log(3)
+T = 200.0
+
+
+def two_weights():
+    """For input 1 the logits over 200 are (1 + log 3, 1), so the class probabilities are 3/4 and 1/4."""
+    layer = nn.Linear(1, 2, bias=False).double()
+    layer.weight.data = T * torch.tensor([[1 + LOG3], [1.0]], dtype=torch.float64)
+    return layer
+
+
+def batch(label):
+    return torch.ones(1, 1, dtype=torch.float64), torch.tensor([label])
+
+
+def test_by_hand():
+    # g = (-1, 1) / 4T, H = 3/16 (1, -1; -1, 1) / T^2, so Hg = (-3, 3) / 32T^3; w is (1 + log 3, 1) T.
+    pruning = find(two_weights(), "grasp", 2, [batch(0)])
+    expected = [-(1 + LOG3) * 3 / 32 / T**2, 3 / 32 / T**2]
+    assert pruning.scores["weight"].flatten().tolist() == pytest.approx(expected)
+    assert pruning.masks["weight"].flatten().tolist() == [False, True]  # signed: the larger size is pruned
+
+
+def test_hessian_and_gradient_are_of_all_batches_together():
+    # g of labels 0 and 1 is (-1, 1) / 4T + (3, -3) / 4T = (2, -2) / 4T; H doubles: Hg = (6, -6) 2 / 32T^3.
+    scores = find(two_weights(), "grasp", 2, [batch(0), batch(1)]).scores["weight"]
+    assert scores.flatten().tolist() == pytest.approx([(1 + LOG3) * 12 / 32 / T**2, -12 / 32 / T**2])
+
+
+def test_both_passes_see_the_same_dropout(model, batches):
+    # With one noise for both passes, Hg is the derivative of g along g, as finite differences have it.
+    from pruners.gradients import gradient, leaves, passes
+
+    model, batches = model.double(), [(x.double(), y) for x, y in batches]
+    generator = torch.Generator().manual_seed(5)
+    seed = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(5)))
+    from pruners import PRUNERS
+
+    scores = PRUNERS["grasp"].score(model, batches, mode="train", generator=generator)
+    weights = leaves(model)
+    with passes(model, "train", seed):
+        slope = gradient(model, weights, batches, T)
+    moved = []
+    for step in (1e-3, -1e-3):
+        shifted = {
+            name: (w.detach() + step * g).requires_grad_() for (name, w), g in zip(weights.items(), slope, strict=True)
+        }
+        with passes(model, "train", seed):
+            moved.append(gradient(model, shifted, batches, T))
+    for (name, weight), plus, minus in zip(weights.items(), *moved, strict=True):
+        torch.testing.assert_close(scores[name], weight * (plus - minus) / 2e-3, rtol=1e-4, atol=1e-9)
+
+
+def test_attention_has_a_second_derivative():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(4, 12)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).unsqueeze(1).chunk(3, dim=-1)
+            return self.head(F.scaled_dot_product_attention(q, k, v).squeeze(1).mean(1))
+
+    model, x = Attention(), torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    scores = find(model, "grasp", 2, [(x, torch.tensor([0, 1]))]).scores
+    assert all(score.abs().sum() > 0 for score in scores.values())

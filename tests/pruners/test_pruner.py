@@ -1,0 +1,46 @@
+import pytest
+
+from pruners import PRUNERS, PruningError, Settings
+
+SNIP, SYNFLOW, MAGNITUDE = PRUNERS["snip"], PRUNERS["synflow"], PRUNERS["magnitude"]
+
+
+def test_defaults():
+    assert SNIP.settings() == Settings("global", "oneshot", 1, "train", {})
+    assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", {})
+    assert SYNFLOW.settings() == Settings("global", "exponential", 100, "eval", {})
+    assert MAGNITUDE.settings() == PRUNERS["random"].settings() == Settings("global", "oneshot", 1, "eval", {})
+
+
+def test_several_iterations_of_a_oneshot_pruner_fall_exponentially():
+    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "train", {})
+    assert SNIP.settings(iterations=5, schedule="linear").schedule == "linear"
+
+
+def test_oneshot_means_one_iteration():
+    assert SYNFLOW.settings(schedule="oneshot") == Settings("global", "oneshot", 1, "eval", {})
+    with pytest.raises(PruningError, match="iterations=100"):
+        SYNFLOW.settings(schedule="oneshot", iterations=100)
+    with pytest.raises(PruningError, match="iterations=2"):
+        MAGNITUDE.settings(schedule="oneshot", iterations=2)
+
+
+def test_equal_settings_where_the_masks_are_equal():
+    assert SYNFLOW.settings(iterations=1) == SYNFLOW.settings(schedule="oneshot")
+    assert SNIP.settings(schedule="linear") == SNIP.settings()
+    assert MAGNITUDE.settings(schedule="linear", iterations=9, mode="train") == MAGNITUDE.settings()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"scope": "layers"}, "Did you mean 'layer'"),
+        ({"schedule": "exp"}, "oneshot, exponential, linear"),
+        ({"mode": "evaluate"}, "train, eval"),
+        ({"iterations": 0}, "at least 1"),
+        ({"options": {"alpha": 1}}, "'alpha'.*no option of this pruner is accepted"),
+    ],
+)
+def test_refusals(asked, message):
+    with pytest.raises(PruningError, match=message):
+        SNIP.settings(**asked)

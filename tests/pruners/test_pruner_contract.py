@@ -1,0 +1,187 @@
+"""What every registered pruner must hold, whatever its score."""
+
+import copy
+import math
+import pickle
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from pruners import MODES, PRUNERS, PruningError, find, prunable, prune
+
+every_pruner = pytest.mark.parametrize("name", PRUNERS)
+
+
+def kept(masks):
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def equal(a, b):
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def snapshot(model):
+    """All that scoring might disturb, as comparable values."""
+    return {
+        "state": {name: value.clone() for name, value in model.state_dict().items()},
+        "grad": {name: p.grad if p.grad is None else p.grad.clone() for name, p in model.named_parameters()},
+        "requires_grad": [p.requires_grad for p in model.parameters()],
+        "mode": [module.training for module in model.modules()],
+        "momentum": [getattr(module, "momentum", None) for module in model.modules()],
+        "identity": [id(p) for p in [*model.parameters(), *model.buffers()]],
+        "random": torch.get_rng_state(),
+    }
+
+
+@every_pruner
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("call", ["find", "score"])
+def test_pure(name, mode, call, model, batches):
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    before = snapshot(model)
+    if call == "find":
+        find(model, name, 4, batches, mode=mode)
+    else:
+        PRUNERS[name].score(model, batches, mode=mode, generator=torch.Generator().manual_seed(0))
+    after = snapshot(model)
+    assert equal(before.pop("state"), after.pop("state"))
+    assert torch.equal(before.pop("random"), after.pop("random"))
+    grads = before.pop("grad"), after.pop("grad")
+    assert torch.equal(grads[0].pop("head.weight"), grads[1].pop("head.weight"))
+    assert set(grads[1].values()) == {None}
+    assert before == after
+
+
+@every_pruner
+def test_score_restores_the_mode_when_it_fails(name, model, batches):
+    before = [module.training for module in model.modules()]
+    too_wide = [(torch.ones(2, 3, 9, 9), torch.zeros(2, dtype=torch.int64))]
+    if PRUNERS[name].needs_data or PRUNERS[name].needs_input:
+        with pytest.raises(RuntimeError):
+            PRUNERS[name].score(model, too_wide, mode="eval", generator=torch.Generator())
+    assert [module.training for module in model.modules()] == before
+
+
+@every_pruner
+def test_one_finite_score_per_prunable_weight(name, model, batches):
+    pruning = find(model, name, 2, batches)
+    shapes = [(key, weight.shape) for key, weight in prunable(model).items()]
+    assert [(key, score.shape) for key, score in pruning.scores.items()] == shapes
+    assert [(key, mask.shape) for key, mask in pruning.masks.items()] == shapes
+    assert all(mask.dtype == torch.bool for mask in pruning.masks.values())
+    assert all(score.isfinite().all() and not score.requires_grad for score in pruning.scores.values())
+
+
+@every_pruner
+@pytest.mark.parametrize("compression", [1, 1.5, 2, 3.16, 7, 10, 100, 750, 10_000])
+def test_exact_count(name, compression, model, batches):
+    masks = prune(model, name, compression, batches, iterations=3)
+    assert kept(masks) == 750 - math.floor((1 - 1 / compression) * 750)
+
+
+@every_pruner
+def test_exact_count_in_every_layer(name, model, batches):
+    masks = prune(model, name, 3.16, batches, scope="layer", iterations=3)
+    assert [int(mask.sum()) for mask in masks.values()] == [n - math.floor((1 - 1 / 3.16) * n) for n in (162, 108, 480)]
+
+
+@every_pruner
+@pytest.mark.parametrize("schedule", ["exponential", "linear"])
+def test_masks_are_nested_over_iterations(name, schedule, model, batches):
+    seen = []
+
+    def watched(model, batches, **settings):
+        seen.append({key: weight != 0 for key, weight in prunable(model).items()})
+        return PRUNERS[name].score(model, batches, **settings)
+
+    pruner = replace(PRUNERS[name], score=watched, iterates=True)
+    seen.append(prune(model, pruner, 20, batches, schedule=schedule, iterations=6))
+    assert kept(seen[0]) == 750
+    assert len(seen) == 7
+    for wider, narrower in pairwise(seen):
+        assert kept(wider) > kept(narrower)
+        assert not any((narrower[key] & ~wider[key]).any() for key in wider)
+
+
+@every_pruner
+def test_same_seed_same_masks_whatever_happened_before(name, model, batches):
+    torch.manual_seed(1)
+    first = prune(model, name, 5, batches, seed=3, mode="train")
+    torch.manual_seed(2)
+    assert equal(first, prune(model, name, 5, batches, seed=3, mode="train"))
+
+
+@every_pruner
+def test_seed_matters_only_where_declared(name, model, batches):
+    a, b = (prune(model, name, 5, batches, seed=seed, mode="train") for seed in (0, 1))  # dropout is on
+    assert equal(a, b) is not PRUNERS[name].uses_seed
+
+
+@every_pruner
+def test_mode_matters_only_where_declared(name, model, batches):
+    score = PRUNERS[name].score
+    train, evaluation = (score(model, batches, mode=mode, generator=torch.Generator().manual_seed(0)) for mode in MODES)
+    assert equal(train, evaluation) is not PRUNERS[name].uses_mode
+
+
+@every_pruner
+def test_iterations_matter_only_where_declared(name, model, batches):
+    iterating = replace(PRUNERS[name], iterates=True)
+    once, often = (prune(model, iterating, 20, batches, iterations=n, mode="eval") for n in (1, 8))
+    if name != "random":  # which draws anew each time; its scores do not depend on what is pruned
+        assert equal(once, often) is not PRUNERS[name].iterates
+
+
+@every_pruner
+def test_precision_of_the_model(name, model, batches):
+    doubles = [(x.double(), y) for x, y in batches]
+    single = prune(model, name, 5, batches, mode="eval")
+    double = prune(model.double(), name, 5, doubles, mode="eval")
+    if name in ("random", "magnitude"):
+        assert equal(single, double)
+    assert kept(single) == kept(double) == 150
+
+
+@every_pruner
+def test_surroundings_do_not_matter(name, model, batches):
+    plain = prune(model, name, 5, batches)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert equal(plain, prune(model, name, 5, batches))
+
+
+@every_pruner
+def test_batches_may_be_an_iterator(name, model, batches):
+    assert equal(prune(model, name, 5, batches), prune(model, name, 5, iter(batches)))
+
+
+@every_pruner
+def test_data_is_asked_for_where_needed(name, model):
+    pruner = PRUNERS[name]
+    if pruner.needs_data or pruner.needs_input:
+        with pytest.raises(PruningError, match=name):
+            prune(model, name, 5)
+    else:
+        assert kept(prune(model, name, 5)) == 150
+
+
+@every_pruner
+def test_travels_and_describes_itself(name):
+    pruner = PRUNERS[name]
+    assert pickle.loads(pickle.dumps(pruner)) == copy.deepcopy(pruner) == pruner
+    assert pruner.summary and "\n" not in pruner.summary
+    assert pruner.paper or name == "random"
+
+
+@every_pruner
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu(name, model, batches):
+    on_cpu = prune(model.double(), name, 5, [(x.double(), y) for x, y in batches], mode="eval")
+    before = torch.cuda.get_rng_state()
+    on_gpu = prune(model.cuda(), name, 5, [(x.double(), y) for x, y in batches], mode="eval")
+    assert all(mask.is_cuda for mask in on_gpu.values())
+    assert kept(on_gpu) == 150
+    assert torch.equal(before, torch.cuda.get_rng_state())
+    # Sums are taken in another order on a GPU, so two scores that nearly tie may change places.
+    assert sum(int((on_gpu[key].cpu() != on_cpu[key]).sum()) for key in on_cpu) <= 2

@@ -1,0 +1,45 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pruners import find
+
+LOG3 = math.log(3)
+
+
+def two_weights():
+    """For input 1 the logits are (1 + log 3, 1), so the class probabilities are 3/4 and 1/4."""
+    layer = nn.Linear(1, 2, bias=False).double()
+    layer.weight.data = torch.tensor([[1 + LOG3], [1.0]], dtype=torch.float64)
+    return layer
+
+
+def batch(label):
+    return torch.ones(1, 1, dtype=torch.float64), torch.tensor([label])
+
+
+def test_by_hand():
+    # dL/dw = p - onehot(0) = (-1/4, 1/4)
+    scores = find(two_weights(), "snip", 2, [batch(0)]).scores["weight"]
+    assert scores.flatten().tolist() == pytest.approx([(1 + LOG3) / 4, 1 / 4])
+
+
+def test_batches_add_up_before_the_absolute_value():
+    # Label 1 gives (3/4, -3/4); the sum of both gradients is (1/2, -1/2).
+    scores = find(two_weights(), "snip", 2, [batch(0), batch(1)]).scores["weight"]
+    assert scores.flatten().tolist() == pytest.approx([(1 + LOG3) / 2, 1 / 2])
+
+
+def test_the_loss_of_a_batch_is_a_mean():
+    x, y = batch(0)
+    scores = find(two_weights(), "snip", 2, [(x.repeat(7, 1), y.repeat(7))]).scores["weight"]
+    assert scores.flatten().tolist() == pytest.approx([(1 + LOG3) / 4, 1 / 4])
+
+
+def test_a_weight_the_loss_never_sees_scores_zero():
+    model = nn.Sequential(two_weights(), nn.Identity())
+    model[1].unused = nn.Linear(2, 2).double()
+    scores = find(model, "snip", 2, [batch(0)]).scores
+    assert scores["1.unused.weight"].tolist() == [[0, 0], [0, 0]]

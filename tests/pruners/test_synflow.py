@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import nn
+
+from pruners import PruningError, empty_layers, find, prune
+
+
+def two_layers():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+    model[0].weight.data = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    model[1].weight.data = torch.tensor([[-5.0, 6.0]])
+    return model
+
+
+def inputs(*shape):
+    return [(torch.zeros(4, *shape), torch.zeros(4, dtype=torch.int64))]
+
+
+def test_by_hand_a_weight_scores_the_absolute_paths_through_it():
+    scores = find(two_layers(), "synflow", 2, inputs(2), iterations=1).scores
+    assert scores["0.weight"].tolist() == [[5.0, 10.0], [18.0, 24.0]]
+    assert scores["1.weight"].tolist() == [[15.0, 42.0]]
+    assert scores["0.weight"].dtype == torch.float64
+
+
+def test_labels_and_values_of_the_data_do_not_matter():
+    data = [(torch.full((3, 2), float("nan")), torch.zeros(3))]
+    assert find(two_layers(), "synflow", 2, data, iterations=1).scores["1.weight"].tolist() == [[15.0, 42.0]]
+
+
+def test_iterations_follow_the_flow():
+    # Of 6 weights, iteration 1 at density 1/2 keeps 42, 24, 18; without the paths through the first hidden
+    # unit nothing changes for the second, and iteration 2 keeps 42 and 24.
+    masks = prune(two_layers(), "synflow", 4, inputs(2), iterations=2)
+    assert masks["0.weight"].tolist() == [[False, False], [False, True]]
+    assert masks["1.weight"].tolist() == [[False, True]]
+
+
+def deep(layers):
+    model = nn.Sequential(*(nn.Linear(4, 4, bias=False) for _ in range(layers)))
+    for layer in model:
+        layer.weight.data.fill_(1e3)
+    return model
+
+
+def test_depth_that_overflows_float32():
+    scores = find(deep(60), "synflow", 2, inputs(4), iterations=1).scores  # 4000^60 is about 1e216
+    assert all(score.isfinite().all() for score in scores.values())
+    assert float(scores["0.weight"].max()) > torch.finfo(torch.float32).max
+
+
+def test_depth_that_overflows_even_float64_is_an_error():
+    with pytest.raises(PruningError, match=r"'0\.weight'"):
+        find(deep(100), "synflow", 2, inputs(4), iterations=1)
+
+
+def test_batch_norm_gives_its_statistics_as_they_are():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1, eps=0.0))
+    model[0].weight.data.fill_(-2.0)
+    model[1].weight.data.fill_(-3.0)
+    model[1].bias.data.fill_(-1.0)
+    model[1].running_mean.fill_(-7.0)
+    model[1].running_var.fill_(4.0)
+    # R = 3 (2 + 7) / 2 + 1, so w dR/dw = 2 * 3 / 2; the shift drops out of the score.
+    assert find(model, "synflow", 1, inputs(1)).scores["0.weight"].tolist() == [[3.0]]
+
+
+def test_no_layer_collapses_where_one_shot_loses_two():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(10, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 5))
+    assert empty_layers(prune(model, "synflow", 1000, inputs(10))) == []
+    assert empty_layers(prune(model, "synflow", 1000, inputs(10), iterations=1)) == ["0.weight", "2.weight"]
