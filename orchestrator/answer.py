@@ -39,13 +39,13 @@ def sentences(results: Results, facet: Facet) -> list[str]:
     ranked = list(standings(results, facet))
     for _, group in groupby(ranked, key=lambda standing: standing.group):
         said.append(_lead(list(group)))
-    if unpruned is not None:
+    if unpruned is not None and ranked:
         said.append(_free(unpruned, ranked))
     if gone := _collapsed(results, facet):
         said.append(f"A layer was left without weights: {'; '.join(gone)}.")
     if missing := sum(facet_of(row) == facet for row in results.holes):
         said.append(f"Cells without a result, left out here and listed under Holes: {missing}.")
-    return said
+    return said if unpruned or ranked else ["Nothing to compare yet.", *said]
 
 
 def care(results: Results) -> str:
@@ -87,7 +87,7 @@ def _lead(group: Sequence[Standing]) -> str:
     """One sentence for neighbouring compressions with the same pruners in front."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
-        where += f", where {_and(group[0].missing)} has no result"
+        where += f" (no result for {_and(group[0].missing)})"
     leaders = group[0].leaders
     leads = [100 * standing.lead for standing in group if standing.lead is not None]
     if not leads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from base64 import b64encode
 from collections import Counter
@@ -60,9 +61,20 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         recipe=_recipe(results.trials),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
-        sweep_command=results.sweeps[0].tags.get("command", ""),
-        command=shlex.join(["python", "-m", "orchestrator.report", results.experiment, "--tracking-uri", tracking_uri]),
+        commands=[_public(command) for command in _commands(results, tracking_uri)],
     )
+
+
+def _commands(results: Results, tracking_uri: str) -> list[str]:
+    """What makes the results, and what makes this page of them."""
+    report = ["python", "-m", "orchestrator.report", results.experiment, "--tracking-uri", tracking_uri]
+    arguments = results.sweeps[0].tags.get("command")
+    return [*([f"python -m orchestrator.sweep {arguments}"] if arguments is not None else []), shlex.join(report)]
+
+
+def _public(command: str) -> str:
+    """Without the password that a URI may hold: the page is made to be shown around."""
+    return re.sub(r"//[^/@\s]+@", "//", command)
 
 
 def _axes(results: Results) -> list[tuple[str, str]]:

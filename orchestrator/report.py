@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,7 +44,7 @@ def write_report(tracking_uri: str, experiment: str, folder: Path, log: bool = T
         files[f"figures/{drawing.name}.svg"] = svg
         files[f"figures/{drawing.name}.png"] = drawing.save("png")
     files |= {f"tables/{name}": text.encode() for name, text in tables(results).items()}
-    files["report.html"] = page(results, figures, _public(tracking_uri)).encode()
+    files["report.html"] = page(results, figures, tracking_uri).encode()
     try:
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,11 +74,6 @@ def _log_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[
     with mlflow_errors():
         for name in names:
             client.log_artifact(run_id, str(folder / name), str(Path(name).parent).removeprefix("."))
-
-
-def _public(uri: str) -> str:
-    """The URI without the password it may hold: the page is made to be shown around."""
-    return re.sub(r"//[^/@]+@", "//", uri)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

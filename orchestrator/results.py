@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces import Cell, Trial
@@ -191,11 +192,13 @@ def _json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    try:  # by the run's own artifact URI, which the search has brought: no further request to the store
-        file = download_artifacts(artifact_uri=f"{artifact_uri}/{path}", tracking_uri=client.tracking_uri)
-    except (MlflowException, OSError):
-        return None
-    return json.loads(Path(file).read_text(encoding="utf-8"))
+    # By the run's own artifact URI, which the search has brought: no further request to the store.
+    with TemporaryDirectory() as folder:  # left to itself MLflow leaves what it downloads in the temporary folder
+        try:
+            file = download_artifacts(f"{artifact_uri}/{path}", dst_path=folder, tracking_uri=client.tracking_uri)
+        except (MlflowException, OSError):
+            return None
+        return json.loads(Path(file).read_text(encoding="utf-8"))
 
 
 def _rank(run: Run) -> tuple[bool, bool, int]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from orchestrator.colors import GREY
-from orchestrator.figures.against_compression import draw_lines, seeds_note
+from orchestrator.figures.against_compression import draw_lines, make_room, seeds_note
 from orchestrator.figures.drawing import Drawing, label, legend, panels, pruner_handles
 from orchestrator.lines import Facet, dense, facet_of, facets, pruners
 from orchestrator.results import Results, Row
@@ -55,8 +55,10 @@ def accuracy_axis(axis: Axes, results: Results, facet: Facet) -> Iterator[Artist
     unpruned, classes = dense(results, facet, percent), _classes(results, facet)
     rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
     values = [value for row in rows if (value := percent(row)) is not None]  # one range for a dataset's panels
+    values = values or [0.0, 100.0]  # a dataset may still be without any result
     floor = min([*values, 100 / classes] if classes else values)
-    axis.set_ylim(max(0.0, floor - 4), min(100.0, max(values) + (100.5 - max(values)) / 5))
+    axis.set_ylim(floor, min(100.0, max(values) + (100.5 - max(values)) / 5))
+    make_room(axis, 0.07)
     axis.yaxis.set_major_locator(FixedLocator(_spaced(axis)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if unpruned is not None:

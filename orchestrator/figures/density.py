@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
-from orchestrator.figures.drawing import Drawing, label, legend, log_percent, panels, pruner_handles, slug
+from orchestrator.figures.drawing import Drawing, label, layer_name, legend, log_percent, panels, pruner_handles, slug
 from orchestrator.lines import Facet, compressions, facet_of, facets, pruners
 from orchestrator.results import Results, Row
 
@@ -55,8 +55,8 @@ def _densities(results: Results, row: Row) -> dict[str, float]:
 def _figure(
     results: Results, facet: Facet, pruned: list[float], layers: dict[tuple[float, str], dict[str, float]]
 ) -> Drawing:
-    names = [name.removesuffix(".weight") for name in next(iter(layers.values()))]
-    lowest = min(d for table in layers.values() for d in table.values() if d > 0)
+    names = [layer_name(name) for name in next(iter(layers.values()))]
+    lowest = min((d for table in layers.values() for d in table.values() if d > 0), default=0.01)
     figure, axes = panels(len(pruned), sharey=True)
     marks: list[Artist] = []
     for axis, compression in zip(axes, pruned, strict=True):
@@ -73,7 +73,7 @@ def _figure(
     label(axes, "layer", "weights kept (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks], title=facet.title)
     caption = (
-        f"{facet.title}: the share of weights kept in each layer, from {names[0]} (1) to {names[-1]} ({len(names)}), "
+        f"{facet.title}: the share of weights kept in each layer, from {names[0]} on the left to {names[-1]}, "
         "for the first finished seed. Layers above the dotted line were spared, those below it paid for them."
     )
     return Drawing(f"density-{slug(facet.title)}", caption, figure)

@@ -125,3 +125,9 @@ def pruner_handles(pruners: Iterable[str]) -> list[Line2D]:
 def slug(text: str) -> str:
     """A facet's title as part of a file name."""
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")
+
+
+def layer_name(parameter: str) -> str:
+    """The layer that a weight belongs to, as people call it: `features.0`, or `layer 0` where it has no other name."""
+    name = parameter.removesuffix(".weight")
+    return f"layer {name}" if name.isdigit() else name

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import ceil
 from typing import Any, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
 from orchestrator.figures.density import first_seed
-from orchestrator.figures.drawing import Drawing, legend, slug
+from orchestrator.figures.drawing import Drawing, layer_name, legend, slug
 from orchestrator.lines import Facet, compressions, facets, pruners
 from orchestrator.results import Results
 
@@ -67,7 +69,7 @@ def _figure(
             axis.grid(visible=False)
         line[0].set_ylabel(pruner, color=look(pruner).color, rotation=0, ha="right", va="center")
     for column, layer in enumerate(layers):
-        grid[0, column].set_title(layer.removesuffix(".weight"), fontsize=7)
+        grid[0, column].set_title(layer_name(layer), fontsize=7)
         reach = max(_reach(entry[layer]) for entry in found.values() if layer in entry) or 1.0
         grid[0, column].set_xlim(-reach, reach)
         grid[0, column].locator_params(axis="x", nbins=3)
@@ -82,10 +84,14 @@ def _figure(
 
 
 def _outline(axis: Axes, entry: Histogram, color: Any, filled: bool) -> None:
-    peak = max(entry["counts"], default=0)
-    if peak:  # an empty layer has nothing to draw
-        heights = [count / peak for count in entry["counts"]]
-        axis.stairs(heights, entry["edges"], color=color, fill=filled, linewidth=0.9)
+    counts, edges = np.array(entry["counts"]), np.array(entry["edges"])
+    if not counts.sum():  # an empty layer has nothing to draw
+        return
+    # Neighbouring bins are merged until there are about as many as the weights support (Rice's rule).
+    starts = np.arange(0, len(counts), ceil(len(counts) / (2 * np.cbrt(counts.sum()))))
+    edges = np.append(edges[starts], edges[-1])
+    heights = np.add.reduceat(counts, starts) / np.diff(edges)
+    axis.stairs(heights / heights.max(), edges, color=color, fill=filled, linewidth=0.9)
 
 
 def _reach(entry: Histogram) -> float:

@@ -67,7 +67,7 @@ def log_plan(
     client: Any, experiment: str, space: str, cells: Sequence[Cell], trials: Mapping[str, Trial], description: str
 ) -> str:
     """A sweep's parent run, as the driver leaves it."""
-    tags = {"kind": "sweep", "space": space, "command": f"python -m orchestrator.sweep {space}"}
+    tags = {"kind": "sweep", "space": space, "command": f"{space} --tracking-uri http://me:secret@host"}
     run = client.create_run(experiment, tags=tags).info.run_id
     plan = {
         "space": space,

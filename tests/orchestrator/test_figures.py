@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from invented_sweep import Store, build
 
@@ -10,7 +12,7 @@ from orchestrator.figures import Drawing, draw
 from orchestrator.figures.accuracy import accuracy_axis
 from orchestrator.figures.against_compression import _labels
 from orchestrator.lines import Facet
-from orchestrator.results import Results, read
+from orchestrator.results import Results, Row, read
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,14 @@ def test_one_panel_and_pruners_nobody_has_heard_of(store: Store) -> None:
     drawings = list(draw(read(store.uri, "own")))
     assert {"my-own", "snip scope=layer"} <= legend(drawings[0])
     assert all(drawing.save("svg") for drawing in drawings)
+
+
+def test_a_dataset_without_any_result_is_an_empty_panel(results: Results) -> None:
+    rows = [Row(row.cell.model_copy(update={"dataset": "mnist"})) for row in results.rows]
+    drawings = {drawing.name: drawing for drawing in draw(replace(results, rows=(*results.rows, *rows)))}
+    for name in ("accuracy", "tradeoff", "macs"):
+        assert len(drawings[name].figure.axes) == 4
+        assert drawings[name].save("svg")
 
 
 def test_known_pruners_can_be_told_apart() -> None:

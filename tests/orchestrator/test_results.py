@@ -95,7 +95,14 @@ def test_nothing_finished(store: Store, results: Results) -> None:
 
     client = MlflowClient(store.uri)
     cells = [row.cell for row in results.rows[:2]]
-    log_plan(client, client.create_experiment("early"), "early", cells, {}, "")
+    log_plan(
+        client,
+        client.create_experiment("early", artifact_location=(store.folder / "early").as_uri()),
+        "early",
+        cells,
+        {},
+        "",
+    )
     with pytest.raises(ReportError, match=r"no trial has finished yet \(2 cells: 0 failed, 0 running, 2 not run\)"):
         read(client, "early")
 
