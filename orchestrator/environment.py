@@ -1,9 +1,10 @@
-"""The environment that Ray gets. Ray reads parts of it while it is imported, so this comes before."""
+"""Environment variables that libraries read while they are imported: so this comes before."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 ALWAYS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # copies of what MLflow has, and 2.6 times slower
@@ -17,9 +18,14 @@ HERE = {
 }
 
 
-def prepare(address: str | None) -> None:
+def prepare_ray(address: str | None) -> None:
     """Set the environment for a Ray of our own (no address) or for joining a cluster."""
     os.environ.update(ALWAYS)
     if address is None:
         # A token of this sweep's own: left to itself Ray writes one into the home folder.
         os.environ.update(HERE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+
+
+def prepare_matplotlib(output: Path) -> None:
+    """Its font cache belongs into our folder like everything else, not into the home folder."""
+    os.environ.setdefault("MPLCONFIGDIR", str((output / "data" / "matplotlib").resolve()))

@@ -60,6 +60,7 @@ def execute(job: Job, console: Console) -> int:
     Raises:
         SpaceError: before anything is written, if the executor or the output folder cannot be had.
     """
+    environment.prepare_matplotlib(job.output)
     with ExitStack() as stack:
         todo = job.plan.todo
         pool = stack.enter_context(ThreadPoolExecutor(1))
@@ -68,7 +69,7 @@ def execute(job: Job, console: Console) -> int:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
         if todo and not job.local:
-            environment.prepare(job.address)
+            environment.prepare_ray(job.address)
             from orchestrator.driver import connected
 
             stack.enter_context(connected(job.address, job.resources))

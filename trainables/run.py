@@ -26,6 +26,8 @@ from trainables.outbox import End, Outbox, ended, read
 from trainables.recording import Recorder
 from trainables.training import train
 
+SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
+
 
 @dataclass(frozen=True)
 class Place:
@@ -84,6 +86,8 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
     data = datasets.load(trial.dataset, place.data_root, place.cache)
     input_shape = data.input_shape
     model = build(trial.architecture, input_shape, data.num_classes, trial.seed).to(device)
+    if min(input_shape[1:]) >= SMALL:
+        model = model.to(memory_format=torch.channels_last)
     masks = _masks(trial, model, data, recorder, device)
 
     state = checkpoint.load(folder / "checkpoint.pt", device)
