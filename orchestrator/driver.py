@@ -19,6 +19,10 @@ from typing import Any
 import ray
 from ray import tune
 
+import orchestrator
+import pruners
+import search_spaces
+import trainables
 from orchestrator.resources import Resources, require_somewhere, this_machine
 from orchestrator.watch import Watch
 from search_spaces import SpaceError, Trial
@@ -43,7 +47,8 @@ def connected(address: str | None, resources: Resources) -> Iterator[None]:
         if address is None:
             ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         else:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            code = {"py_modules": [orchestrator, trainables, pruners, search_spaces]}  # nodes run what we run
+            ray.init(address=address, runtime_env=code, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SpaceError(f"--address: {address}: {' '.join(str(error).split())[:300]}") from None
     try:

@@ -24,6 +24,8 @@ def prepare_ray(address: str | None) -> None:
     if address is None:
         # A token of this sweep's own: left to itself Ray writes one into the home folder.
         os.environ.update(HERE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    elif (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray finds the token by itself only for "auto"
 
 
 def prepare_matplotlib(output: Path) -> None:
