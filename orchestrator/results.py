@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +22,13 @@ if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes i
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-Status = Literal["finished", "running", "failed", "not run"]
-STATUS: dict[str, Status] = {"FINISHED": "finished", "RUNNING": "running", "SCHEDULED": "running"}
+Status = Literal["finished", "running", "failed", "interrupted", "not run"]
+STATUS: dict[str, Status] = {
+    "FINISHED": "finished",
+    "RUNNING": "running",
+    "SCHEDULED": "running",
+    "KILLED": "interrupted",  # Ctrl-C, or a driver that died: the same command takes it up again
+}
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -118,8 +124,8 @@ def read(store: MlflowClient | str, experiment: str) -> Results:
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
     rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in cells.values())
     if not any(row.status == "finished" for row in rows):
-        counts = ", ".join(f"{sum(row.status == s for row in rows)} {s}" for s in ("failed", "running", "not run"))
-        raise ReportError(f"experiment '{experiment}': no trial has finished yet ({len(rows)} cells: {counts})")
+        counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
+        raise ReportError(f"experiment '{experiment}': no trial has finished yet (cells: {counts or 'none'})")
 
     @cache
     def artifact(run_id: str, path: str) -> Any:
@@ -217,6 +223,6 @@ def _row(cell: Cell, run: Run | None) -> Row:
     status = STATUS.get(run.info.status, "failed")
     error = ""
     if status == "failed":
-        told = run.data.tags.get("error", "").strip() or f"{run.info.status.lower()}, no error recorded"
+        told = run.data.tags.get("error", "").strip() or "no error recorded"
         error = told.splitlines()[0]
     return Row(cell, status, run.info.run_id, run.data.metrics, run.data.tags, error)
