@@ -86,7 +86,7 @@ def execute(job: Job, console: Console) -> int:
             missing = [trial for trial in job.plan.trials if trial.fingerprint not in book.finished]
             status = "FINISHED" if not missing else "FAILED" if undisturbed else "KILLED"
         finally:
-            book.close_run(parent, status)
+            book.close(parent, status)
     _last_words(job, book, missing, console)
     if not undisturbed:
         console.print("Interrupted. The same command goes on where this one stopped.", style="yellow")

@@ -153,22 +153,26 @@ class Ledger:
         self.runs[trial.fingerprint] = Run(run_id, "RUNNING")
         return run_id
 
-    def close_run(self, run_id: str, status: Status, error: str | None = None) -> None:
-        """Set a run's final status."""
+    def close_trial(self, fingerprint: str, status: Status, error: str | None = None) -> None:
+        """Set the final status of a trial's run; `error` if its record does not tell one."""
+        run = self.runs[fingerprint]
         if error is not None:
-            self.client.set_tag(run_id, "error", error)
+            self.client.set_tag(run.run_id, "error", error)
+        self.close(run.run_id, status)
+        run.status = status
+
+    def close(self, run_id: str, status: Status) -> None:
+        """Set the final status of any run."""
         self.client.set_terminated(run_id, status)
-        for run in self.runs.values():
-            if run.run_id == run_id:
-                run.status = status
 
     def reconcile(self, plan: Plan) -> None:
         """Close what a driver that died left RUNNING and this sweep will not take up again."""
+        resumed = {trial.fingerprint for trial in plan.todo}
         for fingerprint, run in self.runs.items():
-            if run.status == "RUNNING" and fingerprint not in {trial.fingerprint for trial in plan.todo}:
-                self.close_run(run.run_id, "KILLED")
-        for run_id in [r.info.run_id for r in self._search("tags.kind='sweep' and attributes.status='RUNNING'")]:
-            self.client.set_terminated(run_id, "KILLED")
+            if run.status == "RUNNING" and fingerprint not in resumed:
+                self.close_trial(fingerprint, "KILLED")
+        for sweep in list(self._search("tags.kind='sweep' and attributes.status='RUNNING'")):
+            self.close(sweep.info.run_id, "KILLED")
 
     def _create(self, name: str, tags: dict[str, str]) -> str:
         common = {"mlflow.user": _user(), "mlflow.source.name": "orchestrator.sweep", "git_commit": _commit()}

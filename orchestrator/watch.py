@@ -108,14 +108,17 @@ class Watch(threading.Thread):
                     del self._followed[fingerprint]
                 self._failures = 0
             except Exception as error:  # noqa: BLE001 - telemetry never stops a sweep; the outbox keeps it all
-                low, high = BACKOFF_SECONDS
-                pause = min(high, low * 2**self._failures) * random.uniform(0.5, 1)
-                self._retry_at = time.monotonic() + pause
-                if self._failures == 0:
-                    reason = " ".join(str(error).split())[:200]
-                    self._on_notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
-                self._failures += 1
+                self._back_off(" ".join(str(error).split())[:200])
+                # To the end of the line: one run that MLflow will never take must not hold up the others.
+                self._followed[fingerprint] = self._followed.pop(fingerprint)
                 return
+
+    def _back_off(self, reason: str) -> None:
+        low, high = BACKOFF_SECONDS
+        self._retry_at = time.monotonic() + min(high, low * 2**self._failures) * random.uniform(0.5, 1)
+        if self._failures == 0:
+            self._on_notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
+        self._failures += 1
 
     def _step(self, fingerprint: str, followed: _Followed) -> bool:
         """Bring MLflow up to date with one trial; True if there is nothing more to come."""
@@ -135,5 +138,5 @@ class Watch(threading.Thread):
             status = "FINISHED" if how == "finished" else "FAILED"
         elif followed.error is not None:
             status = "FAILED"
-        self._ledger.close_run(followed.run_id, status, followed.error if how is None else None)
+        self._ledger.close_trial(fingerprint, status, followed.error if how is None else None)
         return True

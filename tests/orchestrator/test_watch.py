@@ -1,0 +1,133 @@
+"""The watch: a server that is away costs nothing but time, and one bad run does not hold up the others."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from orchestrator.ledger import create
+from orchestrator.watch import Watch
+from search_spaces import Trial
+from trainables.outbox import Outbox
+
+TRIALS = {t.fingerprint: t for t in (Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3))}
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    return create(f"sqlite:///{folder / 'mlflow.db'}", "watched", folder / "artifacts")
+
+
+def record(storage, fingerprint, end="finished", epochs=2):
+    (storage / fingerprint).mkdir(parents=True)
+    outbox = Outbox(storage / fingerprint)
+    for epoch in range(1, epochs + 1):
+        outbox.metrics({"train/loss": 1 / epoch}, epoch)
+    if end:
+        outbox.end(end)
+    outbox.close()
+
+
+class Flaky:
+    """A client that fails for a while, or for ever on one run."""
+
+    def __init__(self, client, failures=0, bad_run=None):
+        self._client, self._failures, self._bad_run = client, failures, bad_run
+
+    def __getattr__(self, name):
+        call = getattr(self._client, name)
+
+        def guarded(*args, **kwargs):
+            if name in ("log_batch", "create_run") and self._failures:
+                self._failures -= 1
+                raise ConnectionError("no answer")
+            if name == "log_batch" and args[0] == self._bad_run:
+                raise ValueError("this run is gone")
+            return call(*args, **kwargs)
+
+        return guarded
+
+
+@pytest.fixture
+def watched(ledger, tmp_path):
+    """Starts watches and puts the ledger's client back."""
+    client, ledger.runs = ledger.client, {}
+    notices, events = [], []
+
+    def start(flaky=None):
+        ledger.client = flaky or client
+        watch = Watch(ledger, TRIALS, tmp_path, "", lambda fp, event: events.append((fp, event)), notices.append)
+        watch.start()
+        return watch
+
+    yield start, client, notices, events
+    ledger.client = client
+
+
+def test_statuses_follow_the_records(ledger, watched, tmp_path):
+    start, client, _, events = watched
+    finished, failed, stopped = TRIALS
+    record(tmp_path, finished)
+    record(tmp_path, failed, end="failed")
+    record(tmp_path, stopped, end=None)
+    watch = start()
+    for fingerprint in TRIALS:
+        watch.started(fingerprint)
+        watch.ended(fingerprint)
+    assert watch.close() == []
+    found = {fp: client.get_run(run.run_id).info.status for fp, run in ledger.runs.items()}
+    assert found == {finished: "FINISHED", failed: "FAILED", stopped: "KILLED"}
+    assert sum(fp == finished for fp, _ in events) == 3
+
+
+def test_a_trial_whose_process_died_is_failed_and_says_so(ledger, watched, tmp_path):
+    start, client, *_ = watched
+    (fingerprint, *_) = TRIALS
+    watch = start()
+    watch.started(fingerprint)
+    watch.ended(fingerprint, "the process died")
+    watch.close()
+    run = client.get_run(ledger.runs[fingerprint].run_id)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "the process died")
+
+
+def test_an_outage_delays_and_loses_nothing(ledger, watched, tmp_path):
+    start, client, notices, _ = watched
+    (fingerprint, *_) = TRIALS
+    record(tmp_path, fingerprint)
+    watch = start(Flaky(client, failures=2))
+    watch.started(fingerprint)
+    watch.ended(fingerprint)
+    assert watch.close() == []
+    history = client.get_metric_history(ledger.runs[fingerprint].run_id, "train/loss")
+    assert [point.step for point in history] == [1, 2]
+    assert len(notices) == 1
+    assert "no answer" in notices[0]
+
+
+def test_one_run_that_mlflow_never_takes_does_not_hold_up_the_others(ledger, watched, tmp_path):
+    start, client, *_ = watched
+    for fingerprint in TRIALS:
+        record(tmp_path, fingerprint)
+    bad, *good = TRIALS
+    run_id = ledger.take_up(TRIALS[bad], "", "#000000")
+    watch = start(Flaky(client, bad_run=run_id))
+    for fingerprint in TRIALS:
+        watch.started(fingerprint)
+        watch.ended(fingerprint)
+    assert watch.close(seconds=4) == [bad]
+    assert {ledger.runs[fp].status for fp in good} == {"FINISHED"}
+
+
+def test_closing_does_not_wait_for_ever(watched, tmp_path):
+    start, client, *_ = watched
+    (fingerprint, *_) = TRIALS
+    record(tmp_path, fingerprint)
+    watch = start(Flaky(client, failures=10**6))
+    watch.started(fingerprint)
+    watch.ended(fingerprint)
+    before = time.monotonic()
+    assert watch.close(seconds=1) == [fingerprint]
+    assert time.monotonic() - before < 30
