@@ -50,6 +50,8 @@ class Pruner:
     iterations: int = 1
     mode: str = "eval"
     options: Mapping[str, Any] = field(default_factory=dict)  # this method's own, with their defaults
+    when: str = "before"  # training, "after" it, or "during" it: then the masks change while weights train
+    levels: int = 0  # of train, prune, rewind; 0 = weights are pruned as they stand
 
     def settings(
         self,

@@ -35,6 +35,16 @@ class PrunerTraits(Protocol):
         """Whether it scores on labelled batches."""
         ...
 
+    @property
+    def when(self) -> str:
+        """What it prunes: weights "before" training, "after" it, or "during" it (its masks change)."""
+        ...
+
+    @property
+    def levels(self) -> int:
+        """How many times it trains and prunes unless told otherwise; 0 = it prunes weights as they stand."""
+        ...
+
     def settings(
         self,
         scope: str | None = None,

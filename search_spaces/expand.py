@@ -8,11 +8,12 @@ from typing import Any
 
 from search_spaces.catalog import Catalog
 from search_spaces.errors import SpaceError, choose
+from search_spaces.phases import PHASES, phases
 from search_spaces.space import Space, check
 from search_spaces.trial import Cell, Trial
 
 # The settings which every pruner shares, and where the catalog lists their allowed words.
-SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class")
+SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
 
 
 def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
@@ -87,6 +88,7 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
         fields["samples_per_class"] = given["samples_per_class"]
     if "granularity" in given:
         fields["granularity"] = given["granularity"]
+    fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
     return Trial(
         **fields,
         pruner=name,

@@ -33,6 +33,10 @@ class Trial(BaseModel):
     mode: str = "eval"
     samples_per_class: Count = 10
     options: dict[str, Any] = {}
+    ablation: Literal["none", "shuffle", "invert", "reinitialize"] = "none"
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 0  # of dense training before; `epochs` then fine-tune
+    levels: Annotated[int, Field(ge=0)] = 0  # prunings, each of trained weights and followed by a rewind
+    rewind_epoch: Annotated[int, Field(ge=0)] = 0  # of the dense training: where a level starts over
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=0)] = 160

@@ -1,0 +1,49 @@
+"""When a pruner prunes: before, after or during training, once or in levels. And what cannot go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.catalog import PrunerTraits
+from search_spaces.errors import SpaceError
+
+PHASES = ("pretrain_epochs", "levels", "rewind_epoch", "ablation")
+
+
+def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """The fields `PHASES` of a trial of the pruner `name`: what is `given`, or else the pruner's own.
+
+    A pruner of trained weights has them trained densely for as many epochs as the trial has itself, unless it
+    trains in levels: at equal recipes the dense trial of the space is then that very training.
+
+    Raises:
+        SpaceError: if the settings contradict each other.
+    """
+    levels = given.get("levels", traits.levels)
+    after = traits.when == "after" and not levels
+    pretrain_epochs = given.get("pretrain_epochs", epochs if after else 0)
+    rewind_epoch = given.get("rewind_epoch", 0)
+    ablation = given.get("ablation", "none")
+    if traits.when == "during":
+        if levels:
+            raise SpaceError(f"pruner {name}: levels: {levels} is not allowed; it prunes during training, in one go")
+        if ablation != "none":
+            raise SpaceError(f"pruner {name}: ablation: '{ablation}' is not allowed; its masks change during training")
+        if epochs == 0:
+            raise SpaceError(f"pruner {name}: epochs: 0 is not allowed; it prunes during training")
+    if levels and epochs == 0:
+        raise SpaceError(f"pruner {name}: epochs: 0 is not allowed; levels prune trained weights")
+    if levels and pretrain_epochs:
+        raise SpaceError(
+            f"pruner {name}: pretrain_epochs: {pretrain_epochs} is not allowed with levels: {levels}, which train by "
+            "themselves; give it beside the pruners that need it, as in {name: magnitude, pretrain_epochs: 10}"
+        )
+    if rewind_epoch and not levels:
+        raise SpaceError(f"pruner {name}: rewind_epoch: {rewind_epoch} is not allowed without levels of at least 1")
+    if levels and rewind_epoch >= epochs:
+        raise SpaceError(
+            f"pruner {name}: rewind_epoch: {rewind_epoch} is not allowed; it must be below epochs: {epochs}"
+        )
+    wanted = (pretrain_epochs, levels, rewind_epoch, ablation)
+    return dict(zip(PHASES, wanted, strict=True))
