@@ -6,6 +6,7 @@
 `find` returns the scores too; `masking` holds pruned weights at zero while training goes on.
 """
 
+from pruners.ablations import ABLATIONS
 from pruners.errors import PruningError
 from pruners.masks import apply_masks, empty_layers, masking
 from pruners.pruner import GRANULARITIES, MODES, Batch, Pruner, Settings
@@ -16,6 +17,7 @@ from pruners.selection import SCOPES, select
 from pruners.weights import prunable
 
 __all__ = [
+    "ABLATIONS",
     "GRANULARITIES",
     "MODES",
     "PRUNERS",

@@ -34,7 +34,8 @@ class Pruner:
     `score(model, batches, *, mode, generator, **options)` returns one finite score per prunable weight,
     larger meaning keep, as a tensor of the weight's shape and on its device; names and order are those of
     `prunable(model)`. It leaves the model and the global random state as it found them, and draws all it
-    needs from `generator` (on the CPU). Weights pruned in earlier iterations are zero in the model.
+    needs from `generator` (on the CPU). Weights pruned in earlier iterations are zero in the model; or, for a
+    score that `takes_masks`, have the values they had, and the keyword `masks` tells which they are.
     """
 
     score: Callable[..., dict[str, Tensor]]
@@ -44,6 +45,8 @@ class Pruner:
     needs_input: bool = False  # reads only the shape of an input
     iterates: bool = True  # scores depend on what is already pruned; if not, iterations change nothing
     uses_mode: bool = True  # scores depend on train or eval mode (batch norm, dropout)
+    takes_masks: bool = False  # the score is called with masks=..., None meaning all True
+    revives: bool = False  # a pruned weight may return in a later iteration: masks are not nested
     uses_seed: bool = True  # scores may draw random numbers (noise; dropout in train mode)
     scope: str = "global"
     schedule: str = "oneshot"

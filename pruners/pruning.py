@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruners.errors import PruningError
+from pruners.ablations import ABLATIONS, inverted, shuffled
+from pruners.errors import PruningError, require_known
 from pruners.masks import apply_masks
 from pruners.pruner import Batch, Pruner
 from pruners.registry import lookup
@@ -39,17 +40,21 @@ def find(
     mode: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    ablation: str = "none",
 ) -> Pruning:
     """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
 
     `batches` holds pairs of inputs (N, ...) and integer labels (N,), on any device; data-driven scores add up
     over them, others need none, SynFlow one for its input shape. Settings left at None are the pruner's own
-    (`Pruner.settings` has the rules). `seed` decides every random number drawn.
+    (`Pruner.settings` has the rules). `seed` decides every random number drawn. `ablation` is a sanity check
+    (`pruners.ablations`): "shuffle" permutes each final mask inside its layer, "invert" keeps the lowest
+    scores instead of the highest, in every iteration; "reinitialize" is up to who trains and changes no mask.
     The model and the global random state are left as they were: the work is done on a copy.
     Raises PruningError for a request that cannot be met or scores that are not finite, naming what and where.
     """
     chosen = lookup(pruner) if isinstance(pruner, str) else pruner
     settings = chosen.settings(scope, schedule, iterations, mode, options)
+    require_known("ablation", ablation, ABLATIONS)
     if not 1 <= compression < math.inf:
         raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
     data = tuple(batches or ())
@@ -62,9 +67,16 @@ def find(
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
     for density in densities(settings.schedule, 1 / compression, settings.iterations):
-        apply_masks(working, masks)
-        scores = chosen.score(working, data, mode=settings.mode, generator=generator, **settings.options)
-        masks = select(scores, density, masks, settings.scope)
+        if chosen.takes_masks:
+            extra = {"masks": masks}
+        else:
+            extra = {}
+            apply_masks(working, masks)
+        scores = chosen.score(working, data, mode=settings.mode, generator=generator, **extra, **settings.options)
+        merits = inverted(scores) if ablation == "invert" else scores
+        masks = select(merits, density, None if chosen.revives else masks, settings.scope)
+    if ablation == "shuffle":
+        masks = shuffled(masks, _stream(seed, "shuffle"))
     return Pruning(masks, scores)
 
 
@@ -80,6 +92,7 @@ def prune(
     mode: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    ablation: str = "none",
 ) -> dict[str, Tensor]:
     """The masks alone: parameter name -> bool tensor (True = kept), in the model's order. See `find`."""
     return find(
@@ -93,11 +106,12 @@ def prune(
         mode=mode,
         seed=seed,
         options=options,
+        ablation=ablation,
     ).masks
 
 
-def _stream(seed: int) -> torch.Generator:
+def _stream(seed: int, purpose: str = "") -> torch.Generator:
     # Not the seed itself: weights initialised from the same one would be drawn from the very numbers that
     # random scores are, and "random" would keep the largest weights.
-    digest = hashlib.sha256(f"pruners/{seed}".encode()).digest()
+    digest = hashlib.sha256(f"pruners/{seed}{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)

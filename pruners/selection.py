@@ -7,9 +7,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from pruners.errors import PruningError, require_known
+from pruners.errors import PruningError
+from pruners.scopes import SCOPES, budgets
 
-SCOPES = ("global", "layer")
+__all__ = ["SCOPES", "select"]
 
 
 def select(
@@ -22,12 +23,12 @@ def select(
 
     Of n weights, n - floor((1 - density) n) are kept, ties going to the earlier position. `alive` holds the
     masks of an earlier iteration: weights that are False there count as -inf, so that masks are nested. Scope
-    "global" lets all weights compete, "layer" gives every layer the same density.
+    "global" lets all weights compete, "layer" gives every layer the same density, "erk" small layers more
+    (`pruners.scopes`).
     Needs about one more copy of the scores beside them.
     Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
     [0, 1], or more weights to keep than are alive.
     """
-    require_known("scope", scope, SCOPES)
     if not 0 <= density <= 1:
         raise PruningError(f"The density is {density}; it must lie in [0, 1].")
     if alive is not None and alive.keys() != scores.keys():
@@ -35,10 +36,9 @@ def select(
         raise PruningError(f"Scores and masks must cover the same layers; only one of them has {layers}.")
     for name, score in scores.items():
         _require_finite(name, score)
-    rivals = [list(scores)] if scope == "global" else [[name] for name in scores]
     masks: dict[str, Tensor] = {}
-    for names in rivals:
-        masks |= _keep_highest({name: scores[name] for name in names}, density, alive)
+    for names, kept in budgets(scores, density, scope, alive):
+        masks |= _keep_highest({name: scores[name] for name in names}, kept, alive)
     return masks
 
 
@@ -53,11 +53,7 @@ def _require_finite(name: str, score: Tensor) -> None:
     )
 
 
-def _keep_highest(
-    scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None
-) -> dict[str, Tensor]:
-    n = sum(score.numel() for score in scores.values())
-    spare = n - math.floor((1 - density) * n)
+def _keep_highest(scores: Mapping[str, Tensor], spare: int, alive: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     if spare == 0:
         return {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
     # Half precision is compared as float32: exact, and numpy knows no bfloat16.
@@ -65,7 +61,8 @@ def _keep_highest(
     exact = {name: score.detach().to(dtype) for name, score in scores.items()}
     threshold = _kth_highest(_rivals(exact, alive), spare)
     if threshold == -math.inf:
-        raise PruningError(f"Density {density} keeps {spare} of {n} weights, but fewer than that are alive.")
+        n = sum(score.numel() for score in exact.values())
+        raise PruningError(f"The density asked for keeps {spare} of {n} weights, but fewer than that are alive.")
 
     def living(name: str, hit: Tensor) -> Tensor:
         return hit if alive is None else hit.logical_and_(alive[name])

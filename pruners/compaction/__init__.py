@@ -1,0 +1,87 @@
+"""From a masked model to a smaller dense one that computes the same function."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pruners.channels import UnfollowableError, follow
+from pruners.compaction.slicing import Indices, kept_indices, put, slice_
+from pruners.compaction.survival import surviving
+from pruners.gradients import call
+from pruners.masks import apply_masks
+from pruners.weights import prunable
+
+__all__ = ["Compacted", "compact"]
+
+TOLERANCE = 1e-3  # of the largest logit; rounding moves them by 1e-6, a channel gone missing by far more
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A model without the channels that cannot matter. If `reason` is not empty, it says why none was removed."""
+
+    model: nn.Module
+    kept: dict[str, Indices] = field(default_factory=dict)  # state dict name -> positions kept, per leading axis
+    reason: str = ""
+
+    def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`state`, a state dict of the whole model, with the compacted model's numbers where they belong.
+
+        So the compacted model can be trained in the whole one's place. What was removed stays as in `state`.
+        """
+        small = self.model.state_dict()
+        return {
+            name: put(whole, small[name], self.kept[name]) if name in self.kept else small[name].clone()
+            for name, whole in state.items()
+        }
+
+
+def compact(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> Compacted:
+    """A dense model that computes what `model` computes under `masks`, without the channels that cannot matter.
+
+    `input_shape` is that of one input, (C, H, W). The result is of the model's own class, with smaller layers,
+    independent of `model`, which is left as it was; pruned weights that remain in it are zero. Logits differ by
+    rounding only, in eval and in train mode (statistics of batch norm included). Every layer keeps at least one
+    channel. A model that cannot be followed (see `pruners.channels`), or whose smaller form turns out not to
+    compute the same logits for an input drawn at random, is returned in its full size with the `reason`.
+    Raises PruningError if a mask names no parameter or has another shape than it.
+    """
+    whole = copy.deepcopy(model)
+    apply_masks(whole, masks)
+    try:
+        channels = follow(whole)
+        names = {id(weight): name for name, weight in prunable(whole).items()}
+        of_layers = {
+            layer: masks[names[id(layer.weight)]] for layer in channels.inputs if names[id(layer.weight)] in masks
+        }
+        alive = surviving(channels, of_layers)
+    except UnfollowableError as error:
+        return Compacted(whole, reason=str(error))
+    kept = kept_indices(whole, channels, alive)
+    small = copy.deepcopy(whole)
+    slice_(small, kept)
+    reason = _difference(whole, small, input_shape)
+    return Compacted(whole, reason=reason) if reason else Compacted(small, kept)
+
+
+@torch.no_grad()
+def _difference(whole: nn.Module, small: nn.Module, input_shape: tuple[int, ...]) -> str:
+    """Why `small` is not `whole`; "" if their logits agree."""
+    like = next(whole.parameters())
+    x = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0)).to(like)
+    modes = [(module, module.training) for model in (whole, small) for module in model.modules()]
+    try:
+        expected = call(whole.eval(), {}, x)
+        found = call(small.eval(), {}, x)
+    except Exception as error:  # noqa: BLE001 - a forward written for one width fails as it likes
+        return f"the smaller model does not run: {' '.join(str(error).split())}"
+    finally:
+        for module, training in modes:
+            module.training = training
+    if expected.shape != found.shape:
+        return f"the smaller model returns {tuple(found.shape)} instead of {tuple(expected.shape)}."
+    worst = float((expected - found).abs().max())
+    return "" if worst <= TOLERANCE * float(expected.abs().max()) else f"its logits would change by {worst:.2g}."

@@ -1,0 +1,78 @@
+"""Cutting channels out of a network's layers, and putting weights back to where they came from."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pruners.channels import Channels, Layer
+
+Indices = tuple[Tensor, ...]  # per leading axis of a tensor, the positions that were kept
+
+
+def kept_indices(model: nn.Module, channels: Channels, alive: Tensor) -> dict[str, Indices]:
+    """Per name in the model's state dict, which rows, and of layers which columns, stay; others stay whole."""
+    kept: dict[str, Indices] = {}
+    for prefix, module in model.named_modules():
+        if module not in channels.outputs:
+            continue
+        rows = alive[channels.outputs[module]].nonzero().flatten()
+        for key, tensor in {**module._parameters, **module._buffers}.items():
+            if tensor is None or tensor.dim() == 0:
+                continue
+            name = f"{prefix}.{key}" if prefix else key
+            kept[name] = (rows,)
+            if key == "weight" and isinstance(module, Layer):
+                columns = alive[channels.inputs[module]].nonzero().flatten()
+                grouped = not isinstance(module, nn.Linear) and module.groups > 1
+                # The columns of a grouped convolution are places within a group, and groups go as a whole.
+                kept[name] = (rows, torch.arange(tensor.shape[1]) if grouped else columns)
+    return kept
+
+
+def take(tensor: Tensor, indices: Indices) -> Tensor:
+    """The part of `tensor` at the crossings of `indices`, in the memory format of the whole."""
+    last = tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+    for axis, index in enumerate(indices):
+        if len(index) < tensor.shape[axis]:
+            tensor = tensor.index_select(axis, index.to(tensor.device))
+    return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def put(whole: Tensor, part: Tensor, indices: Indices) -> Tensor:
+    """A copy of `whole` with `part` at the crossings of `indices`: the way back of `take`."""
+    result = whole.clone()
+    grid = torch.meshgrid(*(index.to(whole.device) for index in indices), indexing="ij")
+    result[grid] = part.to(whole)
+    return result
+
+
+def slice_(model: nn.Module, kept: Mapping[str, Indices]) -> None:
+    """Replace, in place, the tensors named in `kept` by their kept parts; weights that were shared still are."""
+    done: dict[int, nn.Parameter] = {}
+    for prefix, module in model.named_modules():
+        sizes = kept.get(f"{prefix}.weight" if prefix else "weight")
+        for key, parameter in module._parameters.items():
+            indices = kept.get(f"{prefix}.{key}" if prefix else key)
+            if parameter is not None and indices is not None:
+                if id(parameter) not in done:
+                    part = take(parameter.detach(), indices)
+                    done[id(parameter)] = nn.Parameter(part, requires_grad=parameter.requires_grad)
+                module._parameters[key] = done[id(parameter)]
+        for key, buffer in module._buffers.items():
+            indices = kept.get(f"{prefix}.{key}" if prefix else key)
+            if buffer is not None and indices is not None:
+                module._buffers[key] = take(buffer, indices)
+                sizes = indices
+        if sizes is not None:
+            _resize(module, *map(len, sizes))
+
+
+def _resize(module: nn.Module, rows: int, columns: int = 0) -> None:
+    if isinstance(module, nn.Linear):
+        module.in_features, module.out_features = columns, rows
+    elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        module.groups = module.groups * rows // module.out_channels if module.groups > 1 else 1
+        module.in_channels, module.out_channels = columns * module.groups, rows
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        module.num_features = rows

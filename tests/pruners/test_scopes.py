@@ -1,0 +1,64 @@
+"""Budgets of layers, Erdos-Renyi-Kernel above all (Evci et al. 2020, section 3)."""
+
+import pytest
+import torch
+
+from pruners import PRUNERS, find, prune, select
+from pruners.scopes import erk_counts, kept_of
+
+RESNET = {"stem": (16, 3, 3, 3), "wide": (64, 64, 3, 3), "shortcut": (64, 32, 1, 1), "head": (10, 64)}
+
+
+def sizes(shapes):
+    return {name: torch.Size(shape).numel() for name, shape in shapes.items()}
+
+
+def counts(shapes, total):
+    return erk_counts({name: torch.Size(shape) for name, shape in shapes.items()}, total, sizes(shapes))
+
+
+def test_by_hand():
+    # Shares 2 + 4 and 8 + 8, so of 22 weights 6 and 16: densities 6/8 and 16/64.
+    assert counts({"a": (2, 4), "b": (8, 8)}, 22) == {"a": 6, "b": 16}
+
+
+def test_a_full_layer_passes_on_what_it_cannot_take():
+    # Of 44 the first would get 12; it has 8. Clamped without redistribution 40 would be kept.
+    assert counts({"a": (2, 4), "b": (8, 8)}, 44) == {"a": 8, "b": 36}
+
+
+def test_kernels_count_with_height_and_width():
+    # (8 + 8 + 3 + 3) against (8 + 8 + 1 + 1): 22 to 18.
+    assert counts({"a": (8, 8, 3, 3), "b": (8, 8, 1, 1)}, 80) == {"a": 44, "b": 36}
+
+
+@pytest.mark.parametrize("density", [1e-4, 0.01, 0.1, 0.2, 0.5, 0.8, 0.99, 1])
+def test_exact_total_and_no_layer_beyond_its_size(density):
+    n = sum(sizes(RESNET).values())
+    kept = counts(RESNET, kept_of(n, density))
+    assert sum(kept.values()) == kept_of(n, density)
+    assert all(0 <= kept[name] <= size for name, size in sizes(RESNET).items())
+
+
+def test_what_is_dead_is_no_room():
+    scores = {"a": torch.arange(8.0).view(2, 4), "b": torch.arange(64.0).view(8, 8)}
+    alive = {"a": scores["a"] < 3, "b": torch.ones(8, 8, dtype=torch.bool)}
+    masks = select(scores, 22 / 72, alive, scope="erk")
+    assert [int(mask.sum()) for mask in masks.values()] == [3, 19]
+    assert masks["a"].flatten().tolist() == [True] * 3 + [False] * 5
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_composes_with_any_score(name, model, batches):
+    shapes = {"first": (6, 3, 3, 3), "grouped": (6, 2, 3, 3), "head": (5, 96)}
+    pruning = find(model, name, 5, batches, scope="erk")
+    assert [int(mask.sum()) for mask in pruning.masks.values()] == list(counts(shapes, 150).values())
+    if PRUNERS[name].iterations == 1:  # the last scores are the only ones: the best of each layer are kept
+        for key, mask in pruning.masks.items():
+            assert pruning.scores[key][mask].min() >= pruning.scores[key][~mask].max()
+
+
+@pytest.mark.parametrize("schedule", ["exponential", "linear"])
+def test_iterations_never_ask_for_more_than_is_alive(schedule, model, batches):
+    masks = prune(model, "synflow", 300, batches, scope="erk", iterations=50, schedule=schedule)
+    assert sum(int(mask.sum()) for mask in masks.values()) == 3
