@@ -1,7 +1,9 @@
 """Every pruner by name. A new one is a file with its score, a line here, and a test."""
 
 from pruners.errors import require_known
+from pruners.force import FORCE
 from pruners.grasp import GRASP
+from pruners.iter_snip import ITER_SNIP
 from pruners.magnitude import MAGNITUDE
 from pruners.pruner import Pruner
 from pruners.random import RANDOM
@@ -14,6 +16,8 @@ PRUNERS: dict[str, Pruner] = {
     "snip": SNIP,
     "grasp": GRASP,
     "synflow": SYNFLOW,
+    "iter-snip": ITER_SNIP,
+    "force": FORCE,
 }
 
 
