@@ -19,8 +19,8 @@ def score(
 ) -> dict[str, Tensor]:
     """|w · dL/d(c w)|: the gradient of the masked network times the weight as it would be unmasked.
 
-    L is the sum of the batches' mean cross-entropies at the weights c ⊙ w (de Jorge et al. 2021, equation 6
-    and section 4), `masks` holds c. Where c = 1 this is SNIP's score; where c = 0 it is what the
+    L is the sum of the batches' mean cross-entropies at the weights c ⊙ w (de Jorge et al. 2021,
+    section 4), `masks` holds c. Where c = 1 this is SNIP's score; where c = 0 it is what the
     weight would matter if it returned, and the best of all weights are kept whatever they were before.
     """
     weights = leaves(model)

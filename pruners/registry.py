@@ -5,6 +5,8 @@ from pruners.force import FORCE
 from pruners.grasp import GRASP
 from pruners.iter_snip import ITER_SNIP
 from pruners.magnitude import MAGNITUDE
+from pruners.ntk_sap import NTK_SAP
+from pruners.prospr import PROSPR
 from pruners.pruner import Pruner
 from pruners.random import RANDOM
 from pruners.snip import SNIP
@@ -18,6 +20,8 @@ PRUNERS: dict[str, Pruner] = {
     "synflow": SYNFLOW,
     "iter-snip": ITER_SNIP,
     "force": FORCE,
+    "ntk-sap": NTK_SAP,
+    "prospr": PROSPR,
 }
 
 

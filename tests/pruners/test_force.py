@@ -27,7 +27,7 @@ def score(masks=None):
 
 
 def test_by_hand_a_pruned_weight_scores_its_value_in_the_network_without_it():
-    # Equation 6 at c = (0, 1): logits (0, 1 + log 3), so p0 = 1 / (1 + 3e) and g = (p0, -p0); times w, not c w.
+    # At c = (0, 1) the logits are (0, 1 + log 3): p0 = 1 / (1 + 3e), g = (p0, -p0); times w, not c w (section 4).
     p0 = 1 / (1 + 3 * math.e)
     assert score([[False], [True]]).flatten().tolist() == pytest.approx([2 * p0, (1 + LOG3) * p0])
 

@@ -44,7 +44,9 @@ def test_pure(name, mode, call, model, batches):
     if call == "find":
         find(model, name, 4, batches, mode=mode)
     else:
-        PRUNERS[name].score(model, batches, mode=mode, generator=torch.Generator().manual_seed(0))
+        PRUNERS[name].score(
+            model, batches, mode=mode, generator=torch.Generator().manual_seed(0), **PRUNERS[name].options
+        )
     after = snapshot(model)
     assert equal(before.pop("state"), after.pop("state"))
     assert torch.equal(before.pop("random"), after.pop("random"))
@@ -60,7 +62,7 @@ def test_score_restores_the_mode_when_it_fails(name, model, batches):
     too_wide = [(torch.ones(2, 3, 9, 9), torch.zeros(2, dtype=torch.int64))]
     if PRUNERS[name].needs_data or PRUNERS[name].needs_input:
         with pytest.raises(RuntimeError):
-            PRUNERS[name].score(model, too_wide, mode="eval", generator=torch.Generator())
+            PRUNERS[name].score(model, too_wide, mode="eval", generator=torch.Generator(), **PRUNERS[name].options)
     assert [module.training for module in model.modules()] == before
 
 
@@ -124,8 +126,11 @@ def test_seed_matters_only_where_declared(name, model, batches):
 
 @every_pruner
 def test_mode_matters_only_where_declared(name, model, batches):
-    score = PRUNERS[name].score
-    train, evaluation = (score(model, batches, mode=mode, generator=torch.Generator().manual_seed(0)) for mode in MODES)
+    pruner = PRUNERS[name]
+    train, evaluation = (
+        pruner.score(model, batches, mode=mode, generator=torch.Generator().manual_seed(0), **pruner.options)
+        for mode in MODES
+    )
     assert equal(train, evaluation) is not PRUNERS[name].uses_mode
 
 

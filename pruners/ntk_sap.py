@@ -1,0 +1,94 @@
+"""NTK-SAP: keep the weights that the spectrum of the neural tangent kernel depends on, without looking at data."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pruners.gradients import call, noise, passes
+from pruners.pruner import Batch, Pruner
+from pruners.weights import prunable
+
+
+def score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    mode: str,
+    generator: torch.Generator,
+    masks: Mapping[str, Tensor] | None = None,
+    resamplings: int,
+    epsilon: float,
+) -> dict[str, Tensor]:
+    """|d/dm of E ||f(x; m ⊙ w) - f(x; m ⊙ (w + e))||²|, e ~ N(0, epsilon²) (Wang et al. 2023, section 4).
+
+    The squared distance, summed over inputs and outputs, is epsilon² times the trace of the masked network's
+    kernel, to second order in epsilon. The expectation is over fresh weights w, Gaussian inputs x of a batch's
+    shape (N, ...) and e: `resamplings` times for every batch; of the batches only the shapes are read.
+
+    Fresh weights are normal with zero mean and the mean square that the layer's weights have: what Kaiming
+    and Xavier initialisation draw, the same second moment for any other, and it asks nothing of the modules.
+    Biases and norms stay as they are. Both networks run in eval mode, batch norm with the statistics of the
+    unmoved one on the same inputs, as in the paper; weights pruned before get no score.
+    """
+    weights = prunable(model)
+    kept = {name: masks[name].to(w) if masks else torch.ones_like(w) for name, w in weights.items()}
+    width = {name: w.detach().square().mean().sqrt() for name, w in weights.items()}
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator).to(like)
+
+    total = [torch.zeros_like(w) for w in weights.values()]
+    for _ in range(resamplings):
+        for shape in [batch[0].shape for batch in batches]:
+            fresh = {name: normal(w) * width[name] for name, w in weights.items()}
+            moved = {name: w + epsilon * normal(w) for name, w in fresh.items()}
+            x = torch.randn(shape, generator=generator).to(next(iter(kept.values())))
+            seed = noise(generator)
+            statistics = _statistics(model, {name: w * kept[name] for name, w in fresh.items()}, x, seed)
+            gates = [mask.clone().requires_grad_() for mask in kept.values()]
+            with passes(model, "eval", seed):
+                here, there = (call(model, {**statistics, **_gated(chosen, gates)}, x) for chosen in (fresh, moved))
+                slopes = torch.autograd.grad((here - there).square().sum(), gates, materialize_grads=True)
+            torch._foreach_add_(total, slopes)
+    return {name: (slope * kept[name]).abs() for name, slope in zip(weights, total, strict=True)}
+
+
+def _gated(weights: Mapping[str, Tensor], gates: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {name: w * gate for (name, w), gate in zip(weights.items(), gates, strict=True)}
+
+
+def _statistics(model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor, seed: int) -> dict[str, Tensor]:
+    """The model's buffers after one pass in train mode, batch norm's running statistics being that batch's."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with passes(model, "train", seed), torch.no_grad(), _no_memory(model):
+        call(model, {**buffers, **weights}, inputs)
+    return buffers
+
+
+@contextmanager
+def _no_memory(model: nn.Module) -> Iterator[None]:
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 1.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
+NTK_SAP = Pruner(
+    score=score,
+    summary="how much the trace of the neural tangent kernel of random weights and inputs depends on a weight",
+    paper="Wang et al. 2023, NTK-SAP: Improving neural network pruning by aligning training dynamics",
+    needs_data=True,  # no label or value is read, but the number of inputs decides how well the trace is known
+    takes_masks=True,
+    uses_mode=False,
+    schedule="exponential",
+    iterations=20,
+    options={"resamplings": 5, "epsilon": 0.01},
+)

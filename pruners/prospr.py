@@ -1,0 +1,58 @@
+"""ProsPr: what a weight matters for the loss a few training steps from now."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pruners.gradients import batch_loss, noise, passes
+from pruners.pruner import Batch, Pruner
+from pruners.weights import prunable
+
+
+def score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    mode: str,
+    generator: torch.Generator,
+    masks: Mapping[str, Tensor] | None = None,
+    steps: int,
+    inner_lr: float,
+) -> dict[str, Tensor]:
+    """|dL(w_M)/dc| at c = 1, w_0 = c ⊙ w, w_{i+1} = w_i - inner_lr ∇L(w_i) (Alizadeh et al. 2022, section 3).
+
+    M = `steps` of plain SGD on all parameters; step i and the final loss take batch i of `batches`, which start
+    again when they run out. The gradient goes through all the steps, so it knows what training would mend.
+    Weights pruned before are held at zero through the steps, and score what their return would matter.
+    All steps' graphs are alive at once: memory grows with `steps`.
+    """
+    weights = prunable(model)
+    kept = {name: masks[name].to(w) if masks else torch.ones_like(w) for name, w in weights.items()}
+    gates = {name: mask.clone().requires_grad_() for name, mask in kept.items()}
+    # Fused attention kernels have no second derivative.
+    with passes(model, mode, noise(generator)), sdpa_kernel(SDPBackend.MATH):
+        now = {name: parameter.detach().requires_grad_() for name, parameter in model.named_parameters()}
+        now |= {name: now[name] * gate for name, gate in gates.items()}
+        for step in range(steps):
+            loss = batch_loss(model, now, batches[step % len(batches)])
+            slopes = torch.autograd.grad(loss, list(now.values()), create_graph=True, materialize_grads=True)
+            now = {
+                name: value - inner_lr * slope * kept.get(name, 1)
+                for (name, value), slope in zip(now.items(), slopes, strict=True)
+            }
+        loss = batch_loss(model, now, batches[steps % len(batches)])
+        meta = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
+    return {name: slope.abs() for name, slope in zip(gates, meta, strict=True)}
+
+
+PROSPR = Pruner(
+    score=score,
+    summary="|dL/dm| through a few steps of SGD: the effect of a weight on the loss soon after the start",
+    paper="Alizadeh et al. 2022, Prospect Pruning: Finding Trainable Weights at Initialization using Meta-Gradients",
+    needs_data=True,
+    takes_masks=True,
+    mode="train",
+    options={"steps": 3, "inner_lr": 0.1},
+)
