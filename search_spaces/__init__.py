@@ -5,6 +5,7 @@ from search_spaces.errors import SpaceError, choose
 from search_spaces.expand import expand
 from search_spaces.reading import load, presets
 from search_spaces.space import Search, Space
+from search_spaces.stages import stage
 from search_spaces.trial import Cell, Trial
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "expand",
     "load",
     "presets",
+    "stage",
 ]

@@ -18,6 +18,7 @@ from search_spaces import Trial
 from trainables.checkpoint import write_atomically
 from trainables.histograms import draw, histograms
 from trainables.outbox import Outbox
+from trainables.pretraining import WEIGHTS
 from trainables.profiling import Layer, file_mb, latency_ms, peak_mb, profile
 
 COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "score_mean", "score_std")
@@ -74,7 +75,10 @@ class Recorder:
         input_shape: tuple[int, int, int],
         weights_mb: float,
     ) -> None:
-        """Record what the trained model costs and how its weights lie; keep them if they are small enough."""
+        """Record what the trained model costs and how its weights lie; keep them if they are small enough.
+
+        Those of the dense trial stay on disk in any case: trials that prune trained weights start from them.
+        """
         size = file_mb(model)
         self.outbox.metrics(
             {
@@ -87,17 +91,18 @@ class Recorder:
         self._text("histograms.json", json.dumps({"layers": counts}))
         draw(counts, self.trial_record.name, self.folder / "histograms.png")
         self.outbox.artifact("histograms.png")
-        if size <= weights_mb:
-            self._tensors("weights.safetensors", model.state_dict())
+        if size <= weights_mb or self.trial_record.pruner == "dense":
+            self._tensors(WEIGHTS, model.state_dict(), listed=size <= weights_mb)
 
     def _text(self, name: str, text: str) -> None:
         write_atomically(self.folder / name, lambda path: path.write_text(text, encoding="utf-8"))
         self.outbox.artifact(name)
 
-    def _tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def _tensors(self, name: str, tensors: Mapping[str, Tensor], listed: bool = True) -> None:
         plain = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
         write_atomically(self.folder / name, lambda path: save_file(plain, path))
-        self.outbox.artifact(name)
+        if listed:
+            self.outbox.artifact(name)
 
 
 def machine(device: torch.device) -> str:

@@ -14,19 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from pruners import find
-from search_spaces import Trial
+from pruners import Pruning
+from search_spaces import Trial, stage
 from trainables import checkpoint, datasets
-from trainables.architectures import build
-from trainables.datasets.batches import scoring_batches, test_batches, train_batches
-from trainables.evaluation import evaluate
+from trainables.bench import bench
 from trainables.outbox import End, Outbox, ended, read
+from trainables.pretraining import stored, trained_weights
 from trainables.recording import Recorder
-from trainables.training import train
 
-SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Place:
     device: str = "cpu"
     threads: int = 1
     save_seconds: float = 60.0
-    weights_mb: float = 16.0  # trained weights larger than this are not kept
+    weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,14 @@ class Outcome:
 def run(trial: Trial, place: Place) -> Outcome:
     """Compute `trial`, or what is left of it: a finished one returns at once, a started one goes on.
 
+    A dense one whose trained weights are gone is trained once more: other trials may start from them.
+
     All results are in the outbox of `place.storage / trial.fingerprint`. An exception of the trial is recorded
     there with its traceback and returned as a failed outcome; it is never raised.
     """
     folder = place.storage / trial.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
-    if ended(folder) == "finished":
+    if ended(folder) == "finished" and (trial.pruner != "dense" or stored(trial, place.storage)):
         return Outcome("finished")
     outbox = Outbox(folder)
     try:
@@ -84,70 +83,38 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
     recorder = Recorder(trial, folder, outbox)
     recorder.trial(device)
     data = datasets.load(trial.dataset, place.data_root, place.cache)
-    input_shape = data.input_shape
-    model = build(trial.architecture, input_shape, data.num_classes, trial.seed).to(device)
-    if min(input_shape[1:]) >= SMALL:
-        model = model.to(memory_format=torch.channels_last)
-    masks = _masks(trial, model, data, recorder, device)
+    on = bench(trial, data, device, place.save_seconds)
+    saved = checkpoint.load(folder / CHECKPOINT, device) or {}
+    spent: float = saved.get("spent_seconds", 0.0)
 
-    state = checkpoint.load(folder / "checkpoint.pt", device)
-    spent = state.pop("spent_seconds") if state else 0.0
+    def seconds() -> float:
+        return spent + time.perf_counter() - started
 
     def save(state: dict[str, Any]) -> None:
         outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
-        seconds = spent + time.perf_counter() - started
-        checkpoint.save(folder / "checkpoint.pt", state | {"spent_seconds": seconds})
+        checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
 
-    def test() -> dict[str, float]:
-        return evaluate(model, test_batches(data, device=device))
-
-    progress = train(
-        model,
-        masks,
-        trial,
-        batches=lambda epoch: train_batches(data, trial.seed, epoch, trial.batch_size, device),
-        evaluate=test,
-        report=outbox.metrics,
-        state=state,
-        save=save,
-        save_seconds=place.save_seconds,
-    )
-    final = progress.last or test()
+    dense = stage(trial)
+    if dense is not None:
+        on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: run(dense, place)))
+        outbox.tags({"stage": dense.fingerprint})
+    masks = recorder.stored_masks(device)
+    if masks is None:
+        before = seconds()
+        found = Pruning({}, {}) if trial.pruner == "dense" else on.find(trial.compression)
+        masks = found.masks
+        recorder.pruned(on.model, masks, found.scores, data.input_shape, seconds() - before)
+    if trial.ablation == "reinitialize":
+        on.reinitialize()
+    progress = on.train(masks, state=saved or None, save=save, report=outbox.metrics)
+    final = progress.last or on.test()
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
     outbox.metrics({"time/train_seconds": progress.train_seconds})
-    recorder.trained(model, masks, input_shape, place.weights_mb)
-    outbox.metrics({"time/total_seconds": spent + time.perf_counter() - started})
+    recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
+    outbox.metrics({"time/total_seconds": seconds()})
     outbox.end("finished")
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-
-
-def _masks(
-    trial: Trial, model: nn.Module, data: datasets.Dataset, recorder: Recorder, device: torch.device
-) -> dict[str, Tensor]:
-    """The trial's masks: from disk if they are recorded there, otherwise computed and recorded."""
-    stored = recorder.stored_masks(device)
-    if stored is not None:
-        return stored
-    masks: dict[str, Tensor] = {}
-    scores: dict[str, Tensor] = {}
-    started = time.perf_counter()
-    if trial.pruner != "dense":
-        pruning = find(
-            model,
-            trial.pruner,
-            compression=trial.compression,
-            batches=scoring_batches(data, trial.seed, trial.samples_per_class, device=device),
-            scope=trial.scope,
-            schedule=trial.schedule,
-            iterations=trial.iterations,
-            mode=trial.mode,
-            seed=trial.seed,
-            options=trial.options,
-        )
-        masks, scores = dict(pruning.masks), dict(pruning.scores)
-    recorder.pruned(model, masks, scores, data.input_shape, time.perf_counter() - started)
-    return masks
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -65,13 +65,18 @@ def train(
     state: dict[str, Any] | None,
     save: Callable[[dict[str, Any]], None],
     save_seconds: float = 60.0,
+    until: int | None = None,
 ) -> Progress:
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
     `batches(epoch)` gives an epoch's batches, the same whenever it is asked; `report(metrics, epoch)` receives
     what MLflow calls `train/…`, `test/…` and `time/…`; `save(state)` is called after an epoch when the last call
-    is more than `save_seconds` ago. Pruned weights are set to zero after each step, so gradients are those of
-    the plain weights and momentum cannot bring them back.
+    is more than `save_seconds` ago. With `until` training pauses after that epoch, which is then always saved:
+    going on from there is the same as never having paused.
+    After pre-training, batches are asked for and dropout is drawn as if its epochs had been counted on: else
+    fine-tuning would see the data in the very order in which pre-training began.
+    Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
+    cannot bring them back.
 
     Raises:
         TrainingError: if an epoch's loss is not finite.
@@ -87,10 +92,12 @@ def train(
     hold_pruned = masking(model, masks)
     hold_pruned()
     saved = time.monotonic()
-    while progress.epoch < trial.epochs:
+    until = trial.epochs if until is None else until
+    while progress.epoch < until:
         epoch = progress.epoch + 1
         started = time.perf_counter()
-        metrics = _epoch(model, hold_pruned, optimizer, batches(epoch), trial.seed, epoch)
+        drawn = trial.pretrain_epochs + epoch
+        metrics = _epoch(model, hold_pruned, optimizer, batches(drawn), trial.seed, drawn)
         scheduler.step()
         test = evaluate()
         seconds = time.perf_counter() - started
@@ -99,7 +106,8 @@ def train(
         progress.best_top1 = max(progress.best_top1, test["top1"])
         progress.last = test
         report(metrics | {f"test/{k}": v for k, v in test.items()} | {"time/epoch_seconds": seconds}, epoch)
-        if epoch < trial.epochs and time.monotonic() - saved >= save_seconds:
+        paused = epoch == until < trial.epochs
+        if paused or (epoch < until and time.monotonic() - saved >= save_seconds):
             parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
             save({name: part.state_dict() for name, part in parts.items()} | {"progress": vars(progress)})
             saved = time.monotonic()

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.sweep import main
-from trainables import run as run_module
+from trainables import bench
 
 TINY = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=2"]
 GRID = ["--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
@@ -41,7 +41,7 @@ def test_from_a_space_to_its_report_and_nothing_twice(monkeypatch, capsys):
     assert Path("results/report/report.html").stat().st_size > 10_000
     assert "3 of 3 trials finished" in capsys.readouterr().out
 
-    monkeypatch.setattr(run_module, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(bench, "train", lambda *a, **k: pytest.fail("trained again"))
     assert main([*TINY, *GRID]) == 0
     assert "3 done before, 0 to do" in capsys.readouterr().out
     client, runs = trial_runs()
@@ -78,7 +78,7 @@ def test_a_failed_trial_is_a_hole_and_the_sweep_goes_on(capsys):
 def test_what_an_empty_store_does_not_have_is_sent_not_trained(monkeypatch):
     assert main([*TINY, *GRID]) == 0
     first = {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs()[1]}
-    monkeypatch.setattr(run_module, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(bench, "train", lambda *a, **k: pytest.fail("trained again"))
     assert main([*TINY, *GRID, "--tracking-uri", f"sqlite:///{Path('new.db').resolve()}"]) == 0
     assert {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs("new.db")[1]} == first
 

@@ -80,7 +80,7 @@ def test_the_numbers_fit_the_masks(place):
 
 def test_a_finished_trial_is_not_computed_again(place, monkeypatch):
     run(SNIP, place)
-    monkeypatch.setattr(module, "build", lambda *a: pytest.fail("built a model"))
+    monkeypatch.setattr(module, "bench", lambda *a: pytest.fail("built a model"))
     assert run(SNIP, place).end == "finished"
 
 

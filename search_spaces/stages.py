@@ -1,0 +1,21 @@
+"""What trials share: the dense training behind those which prune trained weights."""
+
+from __future__ import annotations
+
+from search_spaces.expand import SHARED
+from search_spaces.trial import Trial
+
+PRUNING = {"pruner", "compression", "options", *SHARED}
+
+
+def stage(trial: Trial) -> Trial | None:
+    """The dense trial whose trained weights `trial` starts from, or None if it starts from fresh ones.
+
+    The same for all that share an architecture, a dataset, a seed and a recipe, whatever they prune; and if the
+    space asks for that dense trial too, this is it. The first of several levels is such a dense training.
+    """
+    epochs = trial.pretrain_epochs or (trial.epochs if trial.levels else 0)
+    if not epochs:
+        return None
+    recipe = {name: getattr(trial, name) for name in trial.model_fields_set - PRUNING}
+    return Trial(**recipe | {"epochs": epochs})
