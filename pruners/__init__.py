@@ -3,11 +3,14 @@
     from pruners import prune
     masks = prune(model, "snip", compression=10, batches=[(x, y)])
 
-`find` returns the scores too; `masking` holds pruned weights at zero while training goes on.
+`find` returns the scores too; `masking` holds pruned weights at zero while training goes on; `compact` makes the
+smaller dense model that computes the same.
 """
 
 from pruners.ablations import ABLATIONS
+from pruners.compaction import Compacted, compact
 from pruners.errors import PruningError
+from pruners.liveness import connected, dead_weights, effective
 from pruners.masks import apply_masks, empty_layers, masking
 from pruners.pruner import GRANULARITIES, MODES, Batch, Pruner, Settings
 from pruners.pruning import Pruning, find, prune
@@ -24,12 +27,17 @@ __all__ = [
     "SCHEDULES",
     "SCOPES",
     "Batch",
+    "Compacted",
     "Pruner",
     "Pruning",
     "PruningError",
     "Settings",
     "apply_masks",
+    "compact",
+    "connected",
+    "dead_weights",
     "densities",
+    "effective",
     "empty_layers",
     "find",
     "lookup",

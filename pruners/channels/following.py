@@ -1,0 +1,179 @@
+"""Tracing a network with torch.fx and following its channels from operation to operation.
+
+Torch-Pruning's dependency graph does similar work. But it ties a channel to the weights of its group without
+saying where its value is read, and exact removal needs to know that (an activation may turn a dead channel
+into a constant), so the dependency would save nothing.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx, nn
+
+from pruners.channels.operations import argument, flattens, kind, plain, spatial
+from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
+
+
+def follow(model: nn.Module) -> Channels:
+    """The channels of `model`, which takes one tensor (N, C, ...); nothing is computed, no data is needed.
+
+    Raises UnfollowableError if torch.fx cannot trace the model or an operation is not known here.
+    """
+    root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        graph = fx.Tracer().trace(root)
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
+        raise UnfollowableError(f"torch.fx cannot trace the model: {' '.join(str(error).split())}") from error
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    walk = _Walk(dict(root.named_modules()))
+    for node in graph.nodes:
+        walk.step(node)
+    return walk.finish()
+
+
+class _Walk:
+    def __init__(self, modules: dict[str, nn.Module]) -> None:
+        self.modules = modules
+        self.found = Channels()
+        self.count = 0
+        self.pairs: list[tuple[Tensor, Tensor]] = []  # channels that belong to one group
+        self.kept: list[Tensor] = []
+        self.flat: dict[str, bool | None] = {}  # is a result (N, features), without spatial axes? None: input, may be
+        self.numbers: set[str] = set()  # results that are sizes, not tensors
+        self.tied: dict[int, nn.Module] = {}  # id of a weight -> the first layer that uses it
+
+    def step(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            if self.flat:
+                raise UnfollowableError("it takes more than one input.")
+            self.kept.append(self.new(1))  # one channel for all: it is never removed and fits any width
+            self.record(node, "input", [], self.kept[-1], flat=None)
+            return
+        sources = [source for source in node.all_input_nodes if source.name not in self.numbers]
+        if node.op == "output":
+            self.kept += [self.found.groups[source.name] for source in sources]
+            self.found.steps.append(Step("output", node.name, tuple(source.name for source in sources)))
+        elif node.op == "call_module":
+            module = self.modules[str(node.target)]
+            self.call(node, sources, type(module).__name__, module)
+        elif node.op == "get_attr":
+            raise UnfollowableError(f"it uses the tensor {node.target!r} outside a torch.nn layer.")
+        else:
+            self.call(node, sources, node.target if isinstance(node.target, str) else node.target.__name__, None)
+
+    def call(self, node: fx.Node, sources: list[fx.Node], name: str, module: nn.Module | None) -> None:
+        simple = plain(name)
+        if not sources or simple == "size" or (simple == "getattr" and node.args[1] in ("shape", "ndim")):
+            self.numbers.add(node.name)
+            return
+        groups = self.found.groups[sources[0].name]
+        flat = self.flat[sources[0].name]
+        if isinstance(module, Layer):
+            self.layer(node, sources, module, groups, flat)
+        elif isinstance(module, Norm):
+            groups = self.bind(self.found.outputs, module, widen(groups, module.num_features))
+            self.record(node, "norm", sources, groups, flat, module)
+        elif simple == "cat":
+            if argument(node, 1, "dim", 0) != 1:
+                raise UnfollowableError(f"{name} joins along another axis than the channels'.")
+            joined = torch.cat([self.found.groups[source.name] for source in sources])
+            self.record(node, "join", sources, joined, flat)
+        elif flattens(node, simple, module):
+            self.record(node, "pointwise", sources, groups, flat=True, apply=lambda value: value)
+        elif simple == "mean" and not flat and spatial(argument(node, 1, "dim", 1)):
+            self.record(node, "pool", sources, groups, flat=not argument(node, 2, "keepdim", False))
+        elif kind(simple) == "pointwise":
+            self.pointwise(node, sources, name)
+        elif known := kind(simple):
+            if known == "mix":
+                self.kept.append(groups)
+            self.record(node, known, sources, groups, flat)
+        else:
+            raise UnfollowableError(f"what {name} does to channels is not known.")
+
+    def layer(self, node: fx.Node, sources: list[fx.Node], layer: Layer, groups: Tensor, flat: bool | None) -> None:
+        linear = isinstance(layer, nn.Linear)
+        if linear and flat is False:
+            raise UnfollowableError(f"{node.target} is a linear layer on something not flattened.")
+        wide = widen(groups, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
+        first = self.tied.setdefault(id(layer.weight), layer)
+        known = self.found.outputs.get(first)
+        outputs = self.new(layer.weight.shape[0]) if known is None else known
+        self.bind(self.found.outputs, layer, outputs)
+        self.bind(self.found.inputs, layer, wide)
+        if first is not layer:
+            self.pairs.append((self.found.inputs[first], wide))
+        if not isinstance(layer, nn.Linear) and layer.groups > 1:
+            lead = wide.view(layer.groups, -1)[:, :1]
+            for side in (wide, outputs):
+                rows = side.view(layer.groups, -1)
+                self.pairs.append((rows.flatten(), lead.expand_as(rows).flatten()))
+        self.record(node, "layer", sources, outputs, flat=linear, module=layer)
+
+    def pointwise(self, node: fx.Node, sources: list[fx.Node], name: str) -> None:
+        known = [self.found.groups[source.name] for source in sources]
+        size = max(map(len, known))
+        for other in known[1:]:
+            self.pairs.append((widen(known[0], size), widen(other, size)))
+        if len({flat for source in sources if (flat := self.flat[source.name]) is not None}) > 1:
+            raise UnfollowableError(f"{name} takes tensors of different dimension.")
+
+        def apply(*values: Tensor) -> Tensor:
+            table = {source: widen(value, size) for source, value in zip(sources, values, strict=True)}
+            arguments = fx.map_arg((node.args, node.kwargs), table.__getitem__)
+            if node.op == "call_module":
+                return torch.as_tensor(self.modules[str(node.target)](*arguments[0]))
+            if isinstance(node.target, str):
+                return torch.as_tensor(getattr(arguments[0][0], node.target)(*arguments[0][1:], **arguments[1]))
+            return torch.as_tensor(node.target(*arguments[0], **arguments[1]))
+
+        self.record(node, "pointwise", sources, widen(known[0], size), self.flat[sources[0].name], apply=apply)
+
+    def record(
+        self,
+        node: fx.Node,
+        kind: Kind,
+        sources: list[fx.Node],
+        groups: Tensor,
+        flat: bool | None,
+        module: nn.Module | None = None,
+        apply: Callable[..., Tensor] | None = None,
+    ) -> None:
+        self.found.groups[node.name] = groups
+        self.flat[node.name] = flat
+        self.found.steps.append(Step(kind, node.name, tuple(source.name for source in sources), module, apply))
+
+    def new(self, count: int) -> Tensor:
+        self.count += count
+        return torch.arange(self.count - count, self.count)
+
+    def bind(self, table: dict[nn.Module, Tensor], module: nn.Module, groups: Tensor) -> Tensor:
+        """Note a module's channels; one that is called again must have the same ones removed."""
+        self.pairs.append((table.setdefault(module, groups), groups))
+        return groups
+
+    def finish(self) -> Channels:
+        labels = _components(self.count, self.pairs)
+        for table in (self.found.groups, self.found.outputs, self.found.inputs):
+            for key in table:
+                table[key] = labels[table[key]]  # type: ignore[index]
+        self.found.fixed = torch.zeros(self.count, dtype=torch.bool)
+        for channels in self.kept:
+            self.found.fixed[labels[channels]] = True
+        return self.found
+
+
+def _components(count: int, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The smallest member of each number's component in the graph with these edges."""
+    labels = torch.arange(count)
+    left, right = (torch.cat(side) for side in zip(*pairs, strict=True)) if pairs else (labels, labels)
+    while True:
+        low = torch.minimum(labels[left], labels[right])
+        lower = labels.scatter_reduce(0, left, low, "amin").scatter_reduce(0, right, low, "amin")
+        lower = lower[lower]
+        if torch.equal(lower, labels):
+            return labels
+        labels = lower

@@ -1,0 +1,54 @@
+"""What torch's operations do to channels, by name: modules, functions and methods alike."""
+
+from typing import Any
+
+from torch import fx, nn
+
+from pruners.channels.records import Kind
+
+
+def kind(name: str) -> Kind | None:
+    """What the operation of that (plain) name is, if it is one that is followed by its name alone."""
+    return _KINDS.get(name)
+
+
+def plain(name: str) -> str:
+    """One spelling for `MaxPool2d` and `max_pool2d`, `ReLU` and `relu_`."""
+    return name.lower().replace("_", "")
+
+
+_POINTWISE = """
+    identity contiguous relu relu6 leakyrelu gelu silu hardswish hardsigmoid hardtanh sigmoid tanh elu selu celu mish
+    softplus softsign clamp neg abs add iadd sub isub mul imul truediv
+"""
+_POOLS = """
+    maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d
+    adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d upsample interpolate
+    dropout dropout1d dropout2d dropout3d featuredropout stochasticdepth
+"""
+_MIXERS = "softmax logsoftmax groupnorm layernorm localresponsenorm"
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(_POINTWISE.split(), "pointwise"),  # each number by itself
+    **dict.fromkeys(_POOLS.split(), "pool"),  # within a channel, and zeros stay zeros
+    **dict.fromkeys(_MIXERS.split(), "mix"),  # across channels, so that none of them can go
+}
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+    """The argument of a call, wherever it stands."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
+
+
+def flattens(node: fx.Node, name: str, module: nn.Module | None) -> bool:
+    """Does the call turn (N, C, ...) into (N, features)?"""
+    if isinstance(module, nn.Flatten):
+        return (module.start_dim, module.end_dim) == (1, -1)
+    if name == "flatten":
+        return bool(argument(node, 1, "start_dim", 0) == 1 and argument(node, 2, "end_dim", -1) == -1)
+    sizes: Any = node.args[1:] if len(node.args) != 2 else node.args[1]
+    return name in ("view", "reshape") and isinstance(sizes, tuple | list) and len(sizes) == 2 and bool(sizes[1] == -1)
+
+
+def spatial(axes: Any) -> bool:
+    """Are these axes neither that of the examples nor that of the channels?"""
+    return all(axis not in (0, 1) for axis in (axes if isinstance(axes, tuple | list) else [axes]))

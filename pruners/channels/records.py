@@ -1,0 +1,50 @@
+"""What is known of a network's channels: the operations they pass, and which of them go together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pruners.errors import PruningError
+
+Kind = Literal["input", "layer", "norm", "pointwise", "pool", "join", "mix", "output"]
+Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
+
+class UnfollowableError(PruningError):
+    """The network does something whose effect on channels is not known here; the message says what."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of the network, by the name of its result, and what it reads."""
+
+    kind: Kind
+    name: str
+    sources: tuple[str, ...]
+    module: nn.Module | None = None
+    apply: Callable[..., Tensor] | None = None  # pointwise: one value per channel of each source -> one per channel
+
+
+@dataclass
+class Channels:
+    """The channels of a network, numbered by group: channels of one group can only be removed together.
+
+    Groups arise where residual connections add channels up, and within the groups of a convolution.
+    """
+
+    steps: list[Step] = field(default_factory=list)  # in the order of computation
+    groups: dict[str, Tensor] = field(default_factory=dict)  # result of a step -> group of each channel (C,)
+    outputs: dict[nn.Module, Tensor] = field(default_factory=dict)  # layer or norm -> group of each output channel
+    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)  # layer -> group of each input channel
+    fixed: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))  # (groups,): never removed
+
+
+def widen(values: Tensor, size: int) -> Tensor:
+    """(..., C) -> (..., size): flattening turns each channel into `size / C` features that lie side by side."""
+    if size % values.shape[-1]:
+        raise UnfollowableError(f"{values.shape[-1]} channels do not make {size} features.")
+    return values.repeat_interleave(size // values.shape[-1], dim=-1)

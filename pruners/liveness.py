@@ -1,0 +1,122 @@
+"""Which weights take part: those that the input reaches and that reach the output, in any architecture.
+
+One forward and one backward pass of the model itself over truth values. A number on the way forward says "may be
+other than zero", and its gradient on the way back "is felt at the output". The layers compute as always; their
+results are rounded to 0 and 1, and what could stop a truth (normalisation, saturation, the choice of one maximum)
+lets it pass.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pruners.gradients import call, passes
+from pruners.weights import prunable
+
+
+def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Per prunable weight a bool tensor of its shape: True where it is kept and on a path from input to output.
+
+    `input_shape` is that of one input, (C, H, W); a weight without a mask counts as dense. Biases carry nothing
+    of the input, so they open no path. A weight that only ever meets padding is on no path either.
+    """
+    weights = {
+        name: masks.get(name, torch.ones_like(weight)).to(weight.device, torch.float32).requires_grad_()
+        for name, weight in prunable(model).items()
+    }
+    # Ones: what multiplies lets all pass. What only adds, such as a position's embedding, is ignored in layers.
+    others = {
+        name: torch.ones_like(parameter, dtype=torch.float32)
+        for name, parameter in model.named_parameters()
+        if name not in weights
+    }
+    device = next(iter(weights.values())).device
+    with passes(model, "eval", 0), _Truth():
+        output = call(model, {**others, **weights}, torch.ones(1, *input_shape, device=device))
+    slopes = torch.autograd.grad(output.sum(), list(weights.values()), materialize_grads=True)
+    return {name: weight.detach() * slope != 0 for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+
+
+def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
+    """Does any path of kept weights lead from the input to the output? If none does, the output is a constant."""
+    return any(bool(alive.any()) for alive in effective(model, masks, input_shape).values())
+
+
+def dead_weights(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Per prunable weight a bool tensor of its shape: True where no input of this size can ever train it.
+
+    Those are weights that only meet padding: 62 % of torchvision's ResNet-18 on 32x32 images, whose last maps are
+    one pixel wide. Any pruner gets them for nothing, so compressions of such a network mean little.
+    """
+    return {name: ~alive for name, alive in effective(model, {}, input_shape).items()}
+
+
+class _Round(torch.autograd.Function):
+    """To 0 and 1, both ways; with `axes`, alike along these."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axes: tuple[int, ...] = ()) -> Tensor:
+        ctx.axes = axes
+        return _truth(x, axes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _truth(gradient, ctx.axes), None
+
+
+def _truth(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    truth = (x != 0).to(x.dtype)
+    return truth.amax(axes, keepdim=True).expand_as(x).clone() if axes else truth
+
+
+class _Truth(TorchFunctionMode):
+    """Replaces, by name, the functions that would not treat truth values as such; modules call them too."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        replace = _REPLACED.get(getattr(func, "__name__", "").strip("_").removesuffix("_with_indices"))
+        return replace(func, *args, **(kwargs or {})) if replace else func(*args, **(kwargs or {}))
+
+
+def _layer(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
+    return _Round.apply(func(x, weight, None, *args, **kwargs))
+
+
+def _batch_norm(func: Any, x: Tensor, *_: Any, **__: Any) -> Any:
+    # The statistics of a batch make a channel that lives anywhere live everywhere.
+    return _Round.apply(x, (0, *range(2, x.dim())))
+
+
+def _mixer(func: Any, x: Tensor, *_: Any, **__: Any) -> Any:
+    return _Round.apply(x, tuple(range(x.dim())))
+
+
+def _same(func: Any, x: Tensor, *_: Any, **__: Any) -> Any:
+    return x
+
+
+def _max_pool(func: Any, x: Tensor, size: Any, stride: Any = None, padding: Any = 0, *_: Any, **options: Any) -> Any:
+    # The average of a window is not zero where its maximum is not, and its gradient reaches every place in it.
+    pool: Any = _AVERAGES[func.__name__.split("pool")[1][0]]
+    return pool(x, size, stride, padding, options.get("ceil_mode", False))
+
+
+def _adaptive_max_pool(func: Any, x: Tensor, size: Any, *_: Any, **__: Any) -> Any:
+    return getattr(F, func.__name__.replace("max", "avg").removesuffix("_with_indices"))(x, size)
+
+
+_AVERAGES = {"1": F.avg_pool1d, "2": F.avg_pool2d, "3": F.avg_pool3d}
+_REPLACED: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(["linear", *(f"conv{way}{n}d" for way in ("", "_transpose") for n in (1, 2, 3))], _layer),
+    "batch_norm": _batch_norm,
+    **dict.fromkeys(["layer_norm", "group_norm", "instance_norm", "rms_norm", "softmax", "log_softmax"], _mixer),
+    # Saturated, these would have no gradient. Sigmoids stay as they are: they are nowhere zero.
+    **dict.fromkeys(["relu", "relu6", "hardtanh", "leaky_relu", "elu", "gelu", "silu", "hardswish", "mish"], _same),
+    **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": _adaptive_max_pool for n in (1, 2, 3)},
+}

@@ -1,0 +1,110 @@
+"""Paths from input to output, worked by hand, and the networks whose weights never meet anything but padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from pruners import connected, dead_weights, effective, prune
+from trainables.architectures import build
+
+T, F = True, False
+
+
+def two_layers():
+    return nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+
+
+def test_only_weights_on_a_path_from_input_to_output_count():
+    masks = {
+        "0.weight": torch.tensor([[T, F], [F, F], [T, T]]),  # hidden 1 is never reached
+        "2.weight": torch.tensor([[T, T, F]]),  # hidden 2 is never read
+    }
+    found = effective(two_layers(), masks, (2,))
+    assert found["0.weight"].tolist() == [[T, F], [F, F], [F, F]]
+    assert found["2.weight"].tolist() == [[T, F, F]]
+
+
+def test_a_bias_opens_no_path():
+    masks = {"0.weight": torch.zeros(3, 2, dtype=torch.bool), "2.weight": torch.ones(1, 3, dtype=torch.bool)}
+    model = two_layers()
+    model[0].bias.data.fill_(1.0)
+    assert not connected(model, masks, (2,))
+    assert not any(mask.any() for mask in effective(model, masks, (2,)).values())
+
+
+def test_signs_and_sizes_do_not_matter():
+    model = two_layers()
+    for value in (-1e30, 1e-30, 0.0):
+        for parameter in model.parameters():
+            parameter.data.fill_(value)
+        assert connected(model, {}, (2,))
+
+
+def test_a_shortcut_is_a_path():
+    model = build("resnet20", (3, 8, 8), 10, seed=0)
+    masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters() if p.dim() > 1}
+    masks["blocks.0.conv2.weight"][:] = False
+    found = effective(model, masks, (3, 8, 8))
+    assert connected(model, masks, (3, 8, 8))
+    assert not found["blocks.0.conv1.weight"].any() and found["conv.weight"].all()
+
+
+def test_padding_alone_trains_nothing():
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(1, 2))
+    dead = dead_weights(model, (1, 1, 1))
+    assert dead["0.weight"].flatten().tolist() == [T, T, T, T, F, T, T, T, T]  # a 1x1 image meets the middle only
+    assert not dead["2.weight"].any()
+
+
+def share(masks):
+    return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
+
+
+def test_imagenet_stems_on_small_images():
+    """The measured 62.2 % of ResNet-18 with ten classes: its last stage sees maps one pixel wide."""
+    resnet18 = torchvision.models.resnet18(num_classes=10)
+    assert share(dead_weights(resnet18, (3, 32, 32))) == pytest.approx(0.622, abs=0.001)
+    assert share(dead_weights(resnet18, (3, 64, 64))) < 0.002
+    resnet18.conv1, resnet18.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    assert share(dead_weights(resnet18, (3, 32, 32))) == 0
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "resnet20", "vgg16-bn"])
+def test_the_projects_own_networks_are_alive(name):
+    assert share(dead_weights(build(name, (3, 32, 32), 10, seed=0), (3, 32, 32))) == 0
+
+
+def test_saturation_pooling_and_gates_do_not_hide_a_path():
+    model = torchvision.models.mobilenet_v3_small(num_classes=10)
+    assert share(dead_weights(model, (3, 128, 128))) == 0
+    model = nn.Sequential(nn.MaxPool2d(2), nn.ReLU6(), nn.Conv2d(1, 1, 2), nn.Flatten(), nn.LogSoftmax(1))
+    assert share(dead_weights(model, (1, 4, 4))) == 0
+
+
+@pytest.mark.parametrize(("pruner", "compression"), [("random", 100), ("magnitude", 100), ("random", 2000)])
+def test_agrees_with_gradients_of_positive_data(pruner, compression):
+    """In a net of absolute weights without normalisation nothing cancels: live weights have gradients, others none."""
+    shape = (1, 8, 8)
+    model = build("conv", shape, 10, seed=0)
+    masks = prune(model, pruner, compression, scope="layer")
+    weights = {}
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.abs().double() * masks[name] if name in masks else parameter.data.double() * 0
+        weights[name] = parameter
+    model(torch.rand(4, *shape, dtype=torch.float64) + 0.1).sum().backward()
+    for name, found in effective(model, masks, shape).items():
+        assert torch.equal(found, (weights[name].grad > 0) & masks[name])
+
+
+def test_the_model_is_left_as_it_was(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    random = torch.get_rng_state()
+    effective(model, {}, (3, 4, 4))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert modes == [module.training for module in model.modules()]
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(parameter.grad is None for parameter in model.parameters())
