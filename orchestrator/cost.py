@@ -27,7 +27,7 @@ def trial_seconds(trials: Sequence[Trial], measured: Mapping[Kind, Sequence[floa
 
     `measured` holds seconds per epoch of finished trials. Kinds without any are tried out on one CPU thread.
     """
-    return {t.fingerprint: t.epochs * _epoch_seconds(t, measured.get(kind(t), ())) for t in trials}
+    return {t.fingerprint: t.epochs_to_train * _epoch_seconds(t, measured.get(kind(t), ())) for t in trials}
 
 
 def _epoch_seconds(trial: Trial, measured: Sequence[float]) -> float:

@@ -22,6 +22,7 @@ from orchestrator.view import link
 from orchestrator.watch import Watch
 from search_spaces import SpaceError, Trial
 from trainables.outbox import ended
+from trainables.pretraining import stored
 from trainables.run import Place
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -117,12 +118,15 @@ def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
     """Run the trials to do; False if interrupted."""
     todo = sorted(job.plan.todo, key=lambda trial: -job.seconds[trial.fingerprint])  # a long one last would idle all
     place = job.place
-    with Progress(todo, job.seconds, len(job.plan.done), console) as progress:
+    stages = [dense for dense in job.plan.pretraining if not stored(dense, place.storage)]
+    seconds = {trial.fingerprint: job.seconds[trial.fingerprint] for trial in (*stages, *todo)}
+    with Progress(todo, seconds, len(job.plan.done), console, stages) as progress:
         trials = {trial.fingerprint: trial for trial in todo}
         watch = Watch(book, trials, place.storage, parent, progress.event, progress.notice)
         watch.start()
         try:
-            undisturbed = _dispatch(job, _undelivered_first(todo, place, watch), place, watch)
+            left = [trial for trial in _undelivered_first(todo, place, watch) if trial not in stages]
+            undisturbed = all(_dispatch(job, wave, place, watch) for wave in (stages, left) if wave)
         finally:
             waiting = watch.close()
     if waiting:

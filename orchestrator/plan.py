@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.catalog import catalog
-from search_spaces import Cell, Space, SpaceError, Trial, expand
+from search_spaces import Cell, Space, SpaceError, Trial, expand, stage
 from trainables import datasets
 from trainables.architectures import check
 
@@ -17,9 +17,9 @@ from trainables.architectures import check
 class Stage:
     """Something computed once that several cells or trials use."""
 
-    kind: str  # "data": a decoded dataset; "dense": the trial at 1x
+    kind: str  # "data": a decoded dataset; "dense": the trial at 1x; "pretrain": the weights trials start from
     name: str
-    serves: int  # cells (dense) or trials (data) that would otherwise each compute it
+    serves: int  # cells (dense) or trials (data, pretrain) that would otherwise each compute it
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Plan:
     def todo(self) -> tuple[Trial, ...]:
         """The trials that are not done."""
         return tuple(trial for trial in self.trials if trial.fingerprint not in self.done)
+
+    @property
+    def pretraining(self) -> tuple[Trial, ...]:
+        """The dense trainings whose weights the trials to do start from. They need not be trials of the plan."""
+        stages = [stage(trial) for trial in self.todo]
+        return tuple({dense.fingerprint: dense for dense in stages if dense is not None}.values())
 
     def after(self, finished: Collection[str]) -> Plan:
         """The same plan where MLflow holds results of `finished` (fingerprints)."""
@@ -110,4 +116,8 @@ def _stages(cells: Collection[Cell], trials: Collection[Trial]) -> tuple[Stage, 
         serves = sum(cell.fingerprint == trial.fingerprint for cell in cells) if trial.pruner == "dense" else 0
         if serves > 1:
             stages.append(Stage("dense", trial.name, serves))
+    starts = [dense for trial in trials if (dense := stage(trial)) is not None]
+    for dense in {start.fingerprint: start for start in starts}.values():
+        serves = sum(start.fingerprint == dense.fingerprint for start in starts)
+        stages.append(Stage("pretrain", f"{dense.name}, {dense.epochs} epochs", serves))
     return tuple(stages)

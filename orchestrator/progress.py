@@ -25,9 +25,17 @@ class Progress:
     """Fed with the events of the trials' outboxes; any thread may feed it."""
 
     def __init__(
-        self, trials: Sequence[Trial], seconds: Mapping[str, float], done_before: int, console: Console
+        self,
+        trials: Sequence[Trial],
+        seconds: Mapping[str, float],
+        done_before: int,
+        console: Console,
+        stages: Sequence[Trial] = (),
     ) -> None:
+        """`stages` run before the `trials`; those that are no trials of the sweep are shown but not counted."""
         self._trials = {trial.fingerprint: trial for trial in trials}
+        self._stages = {dense.fingerprint: dense for dense in stages if dense.fingerprint not in self._trials}
+        self._trained: set[str] = set()  # the stages that are done
         self._seconds = seconds
         self._before = done_before
         self._console = console
@@ -49,11 +57,15 @@ class Progress:
     def event(self, fingerprint: str, event: Mapping[str, Any]) -> None:
         """One event of a trial's outbox."""
         with self._lock:
-            trial = self._trials[fingerprint]
+            trial = self._shown(fingerprint)
             metrics = event.get("metrics", {})
-            if "final/top1" in metrics:
+            if fingerprint in self._stages and event.get("end"):
+                self._epochs.pop(fingerprint, None)
+                self._trained.add(fingerprint)
+                return  # if it failed, each trial that starts from it says so
+            if "final/top1" in metrics and fingerprint in self._trials:
                 self._top1[fingerprint] = metrics["final/top1"]
-            if "error" in event.get("tags", {}):
+            if "error" in event.get("tags", {}) and fingerprint in self._trials:
                 self._failed[fingerprint] = event["tags"]["error"]
             if "end" in event:
                 self._epochs.pop(fingerprint, None)
@@ -62,6 +74,9 @@ class Progress:
                 self._failed.pop(fingerprint, None) if "params" in event else None
                 epoch = event.get("step", 0) if "train/loss" in metrics else 0
                 self._epochs[fingerprint] = max(self._epochs.get(fingerprint, 0), epoch)
+
+    def _shown(self, fingerprint: str) -> Trial:
+        return self._trials.get(fingerprint) or self._stages[fingerprint]
 
     def notice(self, text: str) -> None:
         """Something people should know."""
@@ -93,9 +108,9 @@ class Progress:
     def _left(self) -> float | None:
         """Seconds to the end, from the pace so far."""
         total = sum(self._seconds.values())
-        spent = sum(self._seconds[fp] for fp in (*self._top1, *self._failed))
+        spent = sum(self._seconds[fp] for fp in (*self._top1, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
-            spent += self._seconds[fingerprint] * epoch / max(1, self._trials[fingerprint].epochs)
+            spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs)
         return (time.monotonic() - self._started) * max(0.0, total - spent) / spent if spent else None
 
     def _panel(self) -> Group:
@@ -105,7 +120,7 @@ class Progress:
             bar.add_row(ProgressBar(len(self._trials), finished, width=30), Text(self._counts()))
             running = Table.grid(padding=(0, 2))
             for fingerprint, epoch in list(self._epochs.items())[:SHOWN]:
-                trial = self._trials[fingerprint]
+                trial = self._shown(fingerprint)
                 running.add_row(Text(trial.name, look(trial.pruner).color), f"epoch {epoch}/{trial.epochs}")
             more = len(self._epochs) - SHOWN
             return Group(bar, running, *([Text(f"and {more} more")] if more > 0 else []), self._best())

@@ -64,7 +64,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     require_answer(tracking_uri)
     known = existing(tracking_uri, experiment)
     planned = planned.after(known.finished if known else ())
-    seconds = trial_seconds(planned.todo, known.epoch_seconds if known else {})
+    seconds = trial_seconds((*planned.pretraining, *planned.todo), known.epoch_seconds if known else {})
     _show(planned, seconds, resources, args, console)
     if args.dry_run:
         return DONE
@@ -110,14 +110,14 @@ def _show(
         highlight=False,
     )
     for stage in planned.stages:
-        users = "trials" if stage.kind == "data" else "cells"
+        users = "cells" if stage.kind == "dense" else "trials"
         console.print(f"  once for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
     if todo:
         total = sum(seconds.values())
         estimate = f"about {words(total)} of training"
         if args.address is None and not resources.gpus:
             slots = 1 if args.local else concurrency(resources, this_machine())
-            wall = wall_seconds([seconds[trial.fingerprint] for trial in todo], slots)
+            wall = wall_seconds(list(seconds.values()), slots)
             estimate += f", {words(wall)} on this machine with {slots} at once"
         elif resources.gpus:
             estimate += " on one CPU thread; GPUs are faster, by how much is known after the first trials"

@@ -122,6 +122,8 @@ class Watch(threading.Thread):
 
     def _step(self, fingerprint: str, followed: _Followed) -> bool:
         """Bring MLflow up to date with one trial; True if there is nothing more to come."""
+        if fingerprint not in self._trials:  # a stage: no answer to the space's question, so no run of its own
+            return followed.over
         trial, folder = self._trials[fingerprint], self._storage / fingerprint
         if followed.run_id is None:
             followed.run_id = self._ledger.take_up(trial, self._parent, look(trial.pruner).color)

@@ -56,6 +56,12 @@ class Trial(BaseModel):
         return 1 / self.compression
 
     @property
+    def epochs_to_train(self) -> int:
+        """Epochs of all its trainings, without the dense one that it may start from."""
+        again = self.epochs - self.rewind_epoch  # in each level
+        return self.rewind_epoch + self.levels * again if self.levels else self.epochs
+
+    @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits: same fingerprint = same trial, ever."""
         return _digest(self.model_dump(mode="json", exclude_defaults=True))
