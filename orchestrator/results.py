@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.union import unite
 from search_spaces import Cell, Trial
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
@@ -120,9 +121,9 @@ def read(store: MlflowClient | str, experiment: str) -> Results:
     artifact_uris = {run.info.run_id: run.info.artifact_uri for run in runs}
     best = {run.data.tags.get("fingerprint"): run for run in runs}
     oldest_first = sweeps[::-1]
-    cells = {_key(cell): cell for sweep in oldest_first for cell in sweep.cells}
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
-    rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in cells.values())
+    cells = unite([sweep.cells for sweep in oldest_first], trials)
+    rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in cells)
     if not any(row.status == "finished" for row in rows):
         counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
         raise ReportError(f"experiment '{experiment}': no trial has finished yet (cells: {counts or 'none'})")
@@ -211,10 +212,6 @@ def _rank(run: Run) -> tuple[bool, bool, int]:
     """Of several runs of one trial the last counts: a finished one, else one still running, else the newest."""
     status = run.info.status
     return status == "FINISHED", STATUS.get(status) == "running", run.info.start_time or 0
-
-
-def _key(cell: Cell) -> str:
-    return json.dumps(cell.model_dump(mode="json"), sort_keys=True)
 
 
 def _row(cell: Cell, run: Run | None) -> Row:

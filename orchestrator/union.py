@@ -1,0 +1,59 @@
+"""The cells of several sweeps as one grid: what a space left unsaid, because it did not vary there, said again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from search_spaces import Cell, Trial
+from search_spaces.expand import SHARED
+
+NAMED = {"dataset", "architecture", "pruner", "compression", "seed"}
+PRUNING = (*SHARED, "options")  # what belongs to a pruner: it tells labels apart, not panels
+RECIPE = tuple(name for name in Trial.model_fields if name not in NAMED and name not in PRUNING)
+
+
+def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tuple[Cell, ...]:
+    """Each cell once, oldest sweep first, with every field of the recipe that differs anywhere among its settings.
+
+    A cell records only what its own space varies. Two sweeps that differ in their epochs would else look like two
+    seeds of one question, and `synflow` of 100 iterations like `synflow` of one.
+    """
+    varied = [name for name in RECIPE if len({_text(getattr(trial, name)) for trial in trials.values()}) > 1]
+    meanings = [_meanings(cells, trials) for cells in sweeps]
+    united: dict[str, Cell] = {}
+    for cells, meaning in zip(sweeps, meanings, strict=True):
+        for cell in cells:
+            trial = trials[cell.fingerprint]
+            settings = cell.settings | {name: _text(getattr(trial, name)) for name in varied}
+            label = _label(cell.pruner, meaning, meanings)
+            full = cell.model_copy(update={"settings": settings, "pruner": label})
+            united.setdefault(full.model_dump_json(), full)
+    return tuple(united.values())
+
+
+def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
+    """What each label stands for in one sweep: the pruning settings that its trials have in common."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        trial = trials[cell.fingerprint]
+        if trial.pruner != "dense":
+            own = {key: _text(getattr(trial, key)) for key in PRUNING}
+            common = found.setdefault(cell.pruner, own)
+            found[cell.pruner] = {key: value for key, value in common.items() if own[key] == value}
+    return found
+
+
+def _label(label: str, own: Mapping[str, dict[str, Any]], all_sweeps: Sequence[Mapping[str, dict[str, Any]]]) -> str:
+    """The label, with the settings in which another sweep means something else by it."""
+    mine = own.get(label, {})
+    others = [meaning[label] for meaning in all_sweeps if label in meaning]
+    differing = [key for key in mine if any(key in other and other[key] != mine[key] for other in others)]
+    return " ".join([label, *(f"{key}={mine[key]}" for key in differing)])
+
+
+def _text(value: Any) -> Any:
+    """A field's value as something that can be compared, counted and shown."""
+    if isinstance(value, dict):
+        return " ".join(f"{key}={inner}" for key, inner in sorted(value.items()))
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
