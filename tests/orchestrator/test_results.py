@@ -63,8 +63,11 @@ def test_a_later_sweep_adds_its_cells(store: Store) -> None:
     first = build(store.folder, "grown", ["mlp"], ["snip"], [1, 2], [0, 1])
     client = MlflowClient(first.uri)
     before = read(client, "grown")
-    extra = before.rows[0].cell.model_copy(update={"compression": 50.0, "fingerprint": "0" * 16})
-    log_plan(client, before.experiment_id, "grown", [before.rows[0].cell, extra], {}, "A newer question.")
+    first_cell = before.rows[0].cell
+    trial = before.trials[first_cell.fingerprint].model_copy(update={"pruner": "snip", "compression": 50.0})
+    extra = first_cell.model_copy(update={"compression": 50.0, "fingerprint": trial.fingerprint})
+    trials = dict(before.trials) | {trial.fingerprint: trial}
+    log_plan(client, before.experiment_id, "grown", [first_cell, extra], trials, "A newer question.")
     after = read(client, "grown")
     assert [row.cell for row in after.rows] == [*(row.cell for row in before.rows), extra]
     assert after.rows[-1].status == "not run"
@@ -100,7 +103,7 @@ def test_nothing_finished(store: Store, results: Results) -> None:
         client.create_experiment("early", artifact_location=(store.folder / "early").as_uri()),
         "early",
         cells,
-        {},
+        results.trials,
         "",
     )
     with pytest.raises(ReportError, match=r"no trial has finished yet \(cells: 2 not run\)"):
