@@ -1,6 +1,7 @@
 """Magnitude pruning: small weights matter least."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -21,4 +22,13 @@ MAGNITUDE = Pruner(
     iterates=False,
     uses_mode=False,
     uses_seed=False,
+)
+
+# The paper prunes 20 % a round, as often as the density needs; here the levels are given, and the fraction follows.
+IMP = replace(
+    MAGNITUDE,
+    summary="|w| of trained weights, in levels of train, prune and rewind: the lottery ticket",
+    paper="Frankle and Carbin 2019, The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks",
+    when="after",
+    levels=5,
 )

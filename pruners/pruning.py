@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pruners.ablations import ABLATIONS, inverted, shuffled
 from pruners.errors import PruningError, require_known
 from pruners.masks import apply_masks
-from pruners.pruner import Batch, Pruner
+from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
 from pruners.schedules import densities
 from pruners.selection import select
@@ -41,6 +41,7 @@ def find(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     ablation: str = "none",
+    alive: Mapping[str, Tensor] | None = None,
 ) -> Pruning:
     """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
 
@@ -49,6 +50,8 @@ def find(
     (`Pruner.settings` has the rules). `seed` decides every random number drawn. `ablation` is a sanity check
     (`pruners.ablations`): "shuffle" permutes each final mask inside its layer, "invert" keeps the lowest
     scores instead of the highest, in every iteration; "reinitialize" is up to who trains and changes no mask.
+    `alive` holds the masks of an earlier pruning: what it dropped stays dropped, and the schedule falls from
+    the density that it left to the one asked for, which is still a fraction of all weights.
     The model and the global random state are left as they were: the work is done on a copy.
     Raises PruningError for a request that cannot be met or scores that are not finite, naming what and where.
     """
@@ -62,11 +65,12 @@ def find(
         raise PruningError(f"Pruner {pruner!r} scores on data: pass batches=[(inputs, labels), ...], at least one.")
     working = copy.deepcopy(model)
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()}
+    masks |= alive or {}
     if not masks:
         raise PruningError("The model has no convolution or linear layer, so there is no weight to prune.")
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
-    for density in densities(settings.schedule, 1 / compression, settings.iterations):
+    for density in _falling(masks, settings, 1 / compression):
         if chosen.takes_masks:
             extra = {"masks": masks}
         else:
@@ -74,10 +78,19 @@ def find(
             apply_masks(working, masks)
         scores = chosen.score(working, data, mode=settings.mode, generator=generator, **extra, **settings.options)
         merits = inverted(scores) if ablation == "invert" else scores
-        masks = select(merits, density, None if chosen.revives else masks, settings.scope)
+        masks = select(merits, density, alive if chosen.revives else masks, settings.scope)
     if ablation == "shuffle":
         masks = shuffled(masks, _stream(seed, "shuffle"))
     return Pruning(masks, scores)
+
+
+def _falling(masks: Mapping[str, Tensor], settings: Settings, density: float) -> list[float]:
+    """The densities of the schedule from that of `masks` on; the last is `density` to the bit."""
+    n = sum(mask.numel() for mask in masks.values())
+    now = sum(int(mask.count_nonzero()) for mask in masks.values()) / n
+    if density > now:
+        raise PruningError(f"Density {density:g} was asked for, but only {now:g} of the weights are alive.")
+    return [now * step for step in densities(settings.schedule, density / now, settings.iterations)[:-1]] + [density]
 
 
 def prune(

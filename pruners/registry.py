@@ -4,7 +4,8 @@ from pruners.errors import require_known
 from pruners.force import FORCE
 from pruners.grasp import GRASP
 from pruners.iter_snip import ITER_SNIP
-from pruners.magnitude import MAGNITUDE
+from pruners.lamp import LAMP
+from pruners.magnitude import IMP, MAGNITUDE
 from pruners.ntk_sap import NTK_SAP
 from pruners.prospr import PROSPR
 from pruners.pruner import Pruner
@@ -22,6 +23,8 @@ PRUNERS: dict[str, Pruner] = {
     "force": FORCE,
     "ntk-sap": NTK_SAP,
     "prospr": PROSPR,
+    "lamp": LAMP,
+    "imp": IMP,
 }
 
 

@@ -71,8 +71,8 @@ class Bench:
             until=until,
         )
 
-    def find(self, compression: float) -> Pruning:
-        """The trial's masks at `compression`, for the weights as they are now."""
+    def find(self, compression: float, alive: Mapping[str, Tensor] | None = None, ablation: str = "none") -> Pruning:
+        """Masks as the trial wants them at `compression`, within `alive`, for the weights as they are now."""
         trial = self.trial
         return find(
             self.model,
@@ -85,7 +85,8 @@ class Bench:
             mode=trial.mode,
             seed=trial.seed,
             options=trial.options,
-            ablation=trial.ablation,
+            ablation=ablation,
+            alive=alive or None,
         )
 
 

@@ -18,7 +18,8 @@ import torch
 from pruners import Pruning
 from search_spaces import Trial, stage
 from trainables import checkpoint, datasets
-from trainables.bench import bench
+from trainables.bench import Bench, bench
+from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.outbox import End, Outbox, ended, read
 from trainables.pretraining import stored, trained_weights
 from trainables.recording import Recorder
@@ -94,27 +95,49 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
         outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
         checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
 
+    masks = recorder.stored_masks(device)
     dense = stage(trial)
-    if dense is not None:
+    if dense is not None and (masks is None or trial.pretrain_epochs):
         on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: run(dense, place)))
         outbox.tags({"stage": dense.fingerprint})
-    masks = recorder.stored_masks(device)
     if masks is None:
         before = seconds()
-        found = Pruning({}, {}) if trial.pruner == "dense" else on.find(trial.compression)
+        if trial.pruner == "dense":
+            found = Pruning({}, {})
+        elif trial.levels:
+            found = prune_in_levels(on, folder, saved, save, outbox.metrics)
+        else:
+            found = on.find(trial.compression, ablation=trial.ablation)
         masks = found.masks
         recorder.pruned(on.model, masks, found.scores, data.input_shape, seconds() - before)
-    if trial.ablation == "reinitialize":
-        on.reinitialize()
-    progress = on.train(masks, state=saved or None, save=save, report=outbox.metrics)
+    progress = on.train(
+        masks,
+        state=_begin(on, folder, saved),
+        save=lambda state: save(state | {"level": trial.levels}),
+        report=outbox.metrics,
+    )
     final = progress.last or on.test()
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
+    if trial.levels:
+        outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
     outbox.metrics({"time/train_seconds": progress.train_seconds})
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
     outbox.metrics({"time/total_seconds": seconds()})
     outbox.end("finished")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for file in (CHECKPOINT, REWIND):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
+    """The state in which the trial's own training goes on; None if the model is now as that training finds it."""
+    if "model" in saved and saved.get("level", 0) == on.trial.levels:  # and not one of an earlier level
+        return saved
+    if on.trial.ablation == "reinitialize":
+        on.reinitialize()
+    elif on.trial.levels:
+        return rewind(on, folder)
+    return None
 
 
 def main() -> int:

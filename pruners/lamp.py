@@ -1,0 +1,36 @@
+"""LAMP: magnitude, measured against the weights of the same layer that would survive it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pruners.pruner import Batch, Pruner
+from pruners.weights import prunable
+
+
+def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """w² / Σ w'², the sum over the weight itself and all larger ones of its layer (Lee et al. 2021, equation 1).
+
+    The largest weight of a layer scores 1, so under the global scope no layer dies before every layer is down
+    to one weight. Of equal weights the earlier counts as larger. Scores are float64.
+    """
+    return {name: _lamp(weight.detach()) for name, weight in prunable(model).items()}
+
+
+def _lamp(weight: Tensor) -> Tensor:
+    squares = weight.flatten().double().square()  # a running sum of 2 million float32 would lose the small ones
+    falling, order = squares.sort(descending=True, stable=True)
+    shares = torch.where(falling > 0, falling / falling.cumsum(0), 0.0)  # a layer of zeros has no share to give
+    return torch.empty_like(shares).index_copy_(0, order, shares).view(weight.shape)
+
+
+LAMP = Pruner(
+    score=score,
+    summary="w² / (the layer's squares from w² up): global magnitude that is fair to every layer",
+    paper="Lee et al. 2021, Layer-adaptive Sparsity for the Magnitude-based Pruning",
+    iterates=False,
+    uses_mode=False,
+    uses_seed=False,
+    when="after",
+)

@@ -1,0 +1,72 @@
+"""Killed at any checkpoint, whatever the phase: the same bits as undisturbed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from search_spaces import Trial
+from trainables import checkpoint
+from trainables.outbox import read
+from trainables.run import Place, run
+
+BASE = {"dataset": "digits", "architecture": "conv", "compression": 6, "lr": 0.05, "lr_schedule": "cosine"}
+AFTER = Trial(**BASE, pruner="lamp", pretrain_epochs=3, epochs=3)
+IMP = Trial(**BASE, pruner="imp", levels=2, rewind_epoch=2, epochs=4)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def numbers(place, trial):
+    events = [event for event, _ in read(place.storage / trial.fingerprint)]
+    points = [((key, e["step"]), value) for e in events for key, value in e.get("metrics", {}).items()]
+    assert len(points) == len(dict(points))
+    return {key: value for key, value in points if not key[0].startswith("time/") and key[0] != "model/latency_ms"}
+
+
+def dies(trial, place, saves):
+    """Run the trial, and die as soon as so many checkpoints are saved."""
+    save, left = checkpoint.save, iter(range(saves - 1, -1, -1))
+
+    def last(path, state):
+        save(path, state)
+        if next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint.save = last
+    run(trial, place)
+
+
+@pytest.mark.parametrize(
+    ("trial", "saves"),
+    [
+        pytest.param(AFTER, 1, id="in the pre-training"),
+        pytest.param(AFTER, 3, id="in the fine-tuning"),
+        pytest.param(IMP, 2, id="in the dense training"),
+        pytest.param(IMP, 4, id="before the first level"),
+        pytest.param(IMP, 5, id="on the way to the rewinding point"),
+        pytest.param(IMP, 7, id="in the first level"),
+        pytest.param(IMP, 8, id="in the last level"),
+    ],
+)
+def test_the_same_bits(trial, saves, cache, tmp_path):
+    undisturbed, killed = (Place(tmp_path / name, cache, save_seconds=0) for name in ("undisturbed", "killed"))
+    assert run(trial, undisturbed).error == ""
+    child = multiprocessing.get_context("fork").Process(target=dies, args=(trial, killed, saves))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert run(trial, replace(killed, save_seconds=60)).error == ""
+    assert numbers(killed, trial) == numbers(undisturbed, trial)
+    for file in ("masks", "weights"):
+        a, b = (load_file(place.storage / trial.fingerprint / f"{file}.safetensors") for place in (undisturbed, killed))
+        assert all(torch.equal(a[name], b[name]) for name in a)
