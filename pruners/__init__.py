@@ -10,9 +10,10 @@ smaller dense model that computes the same.
 from pruners.ablations import ABLATIONS
 from pruners.compaction import Compacted, compact
 from pruners.errors import PruningError
+from pruners.granularity import GRANULARITIES
 from pruners.liveness import connected, dead_weights, effective
 from pruners.masks import apply_masks, empty_layers, masking
-from pruners.pruner import GRANULARITIES, MODES, Batch, Pruner, Settings
+from pruners.pruner import MODES, Batch, Pruner, Settings
 from pruners.pruning import Pruning, find, prune
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities

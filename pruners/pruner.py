@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from pruners.errors import PruningError, require_known
+from pruners.granularity import pattern
 from pruners.schedules import SCHEDULES
 from pruners.selection import SCOPES
 
 MODES = ("train", "eval")
-GRANULARITIES = ("weight",)
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, ...) and integer labels (N,)
 
@@ -25,6 +25,7 @@ class Settings:
     iterations: int
     mode: str
     options: dict[str, Any]
+    granularity: str = "weight"
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,23 @@ class Pruner:
         iterations: int | None = None,
         mode: str | None = None,
         options: Mapping[str, Any] | None = None,
+        granularity: str = "weight",
     ) -> Settings:
         """Fill in this pruner's defaults and drop what cannot matter: equal settings give equal masks.
 
         None means the default. Several iterations of a one-shot pruner fall exponentially; asking for
         "oneshot" without iterations means one; at one iteration every schedule is "oneshot".
+        n:m compares weights within a layer, so that its scope is "layer" whatever is asked for; filters have no
+        scope "erk".
         Raises PruningError for unknown names, fewer than 1 iteration, or "oneshot" with several.
         """
         scope = self.scope if scope is None else scope
         mode = self.mode if mode is None else mode
         require_known("scope", scope, SCOPES)
+        if pattern(granularity):
+            scope = "layer"
+        elif granularity != "weight" and scope == "erk":
+            raise PruningError(f'Granularity {granularity!r} has the scopes global and layer, not "erk".')
         require_known("mode", mode, MODES)
         if schedule is not None:
             require_known("schedule", schedule, SCHEDULES)
@@ -97,4 +105,5 @@ class Pruner:
             iterations=iterations,
             mode=mode if self.uses_mode else self.mode,
             options={**self.options, **(options or {})},
+            granularity=granularity,
         )

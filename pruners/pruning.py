@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from pruners.ablations import ABLATIONS, inverted, shuffled
 from pruners.errors import PruningError, require_known
+from pruners.granularity import selector
 from pruners.masks import apply_masks
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
 from pruners.schedules import densities
-from pruners.selection import select
 from pruners.weights import prunable
 
 
@@ -40,6 +40,7 @@ def find(
     mode: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    granularity: str = "weight",
     ablation: str = "none",
     alive: Mapping[str, Tensor] | None = None,
 ) -> Pruning:
@@ -50,14 +51,18 @@ def find(
     (`Pruner.settings` has the rules). `seed` decides every random number drawn. `ablation` is a sanity check
     (`pruners.ablations`): "shuffle" permutes each final mask inside its layer, "invert" keeps the lowest
     scores instead of the highest, in every iteration; "reinitialize" is up to who trains and changes no mask.
+    `granularity` says what goes as one: weights, filters, n of m in a row; the count above is met exactly by
+    weights, and as `pruners.granularity.selector` says by the others.
     `alive` holds the masks of an earlier pruning: what it dropped stays dropped, and the schedule falls from
     the density that it left to the one asked for, which is still a fraction of all weights.
     The model and the global random state are left as they were: the work is done on a copy.
     Raises PruningError for a request that cannot be met or scores that are not finite, naming what and where.
     """
     chosen = lookup(pruner) if isinstance(pruner, str) else pruner
-    settings = chosen.settings(scope, schedule, iterations, mode, options)
+    settings = chosen.settings(scope, schedule, iterations, mode, options, granularity)
     require_known("ablation", ablation, ABLATIONS)
+    if ablation == "shuffle" and granularity != "weight":
+        raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
     if not 1 <= compression < math.inf:
         raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
     data = tuple(batches or ())
@@ -68,6 +73,7 @@ def find(
     masks |= alive or {}
     if not masks:
         raise PruningError("The model has no convolution or linear layer, so there is no weight to prune.")
+    choose = selector(granularity, working, compression)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
     for density in _falling(masks, settings, 1 / compression):
@@ -78,7 +84,7 @@ def find(
             apply_masks(working, masks)
         scores = chosen.score(working, data, mode=settings.mode, generator=generator, **extra, **settings.options)
         merits = inverted(scores) if ablation == "invert" else scores
-        masks = select(merits, density, alive if chosen.revives else masks, settings.scope)
+        masks = choose(merits, density, alive if chosen.revives else masks, settings.scope)
     if ablation == "shuffle":
         masks = shuffled(masks, _stream(seed, "shuffle"))
     return Pruning(masks, scores)
@@ -105,6 +111,7 @@ def prune(
     mode: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    granularity: str = "weight",
     ablation: str = "none",
 ) -> dict[str, Tensor]:
     """The masks alone: parameter name -> bool tensor (True = kept), in the model's order. See `find`."""
@@ -119,6 +126,7 @@ def prune(
         mode=mode,
         seed=seed,
         options=options,
+        granularity=granularity,
         ablation=ablation,
     ).masks
 

@@ -35,14 +35,15 @@ def select(
         layers = ", ".join(sorted(alive.keys() ^ scores.keys()))
         raise PruningError(f"Scores and masks must cover the same layers; only one of them has {layers}.")
     for name, score in scores.items():
-        _require_finite(name, score)
+        require_finite(name, score)
     masks: dict[str, Tensor] = {}
     for names, kept in budgets(scores, density, scope, alive):
         masks |= _keep_highest({name: scores[name] for name in names}, kept, alive)
     return masks
 
 
-def _require_finite(name: str, score: Tensor) -> None:
+def require_finite(name: str, score: Tensor) -> None:
+    """Raise PruningError, naming the layer, if a score is NaN or infinite."""
     # aminmax lets NaN through to both ends and, unlike isfinite, allocates nothing: one layer may be 400 MB.
     if score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
         return

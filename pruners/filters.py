@@ -1,0 +1,145 @@
+"""Filter granularity: channels go as a whole, with all that writes them and all that reads them."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pruners.channels import Channels, UnfollowableError, follow
+from pruners.errors import PruningError, require_known
+from pruners.scopes import kept_of
+from pruners.selection import require_finite
+from pruners.weights import prunable
+
+SCOPES = ("global", "layer")
+
+
+def filters(model: nn.Module, merit: str = "sum") -> Callable[..., dict[str, Tensor]]:
+    """A selector (`pruners.granularity.Selector`) that keeps whole channels.
+
+    A channel that leaves takes along the filters that write it and the weights of other layers that read it, so
+    that the compression is that of the smaller network (`pruners.compact`). Channels that a residual
+    connection adds up, or a depthwise convolution maps to each other, leave together: one group. The logits always
+    stay, and the best channel of every layer.
+    A group's merit is the "sum" (or "" for short), "mean" or "max" of the scores of its filters; what reads it is
+    not counted. Groups are ranked by merit, under scope "layer" by their rank among the channels of their layer,
+    earlier layers and channels first where they tie. From the top, as many are kept as fit: at most
+    n - floor((1 - density) n) of n weights, and the next group would exceed that.
+    Raises PruningError if the channels cannot be followed; the selector does so for scores that are not finite,
+    another scope, and a compression beyond reach.
+    """
+    merit = merit or "sum"
+    try:
+        channels = follow(model)
+    except UnfollowableError as error:
+        raise PruningError(f'Granularity "filter" has to follow channels through the model, but {error}') from error
+    rows, columns = _sides(model, channels)
+    written = torch.zeros_like(channels.fixed)
+    for groups in rows.values():
+        written[groups] = True
+    candidates = written & ~channels.fixed
+
+    def keep(
+        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+    ) -> dict[str, Tensor]:
+        require_known("scope of filters", scope, SCOPES)
+        for name, score in scores.items():
+            require_finite(name, score)
+        merits = _merits(scores, rows, len(written), merit)
+        if alive is not None:
+            merits[~_living(alive, rows, len(written))] = -torch.inf
+        best = torch.zeros_like(written)
+        for groups in rows.values():
+            best[groups[merits[groups].argmax()]] = True
+        if scope == "layer":
+            merits = _standings(merits, rows)
+        merits[best] = torch.inf
+        order = torch.where(candidates, merits, -torch.inf).argsort(descending=True, stable=True)
+        shapes = {name: score.shape for name, score in scores.items()}
+        total = sum(shape.numel() for shape in shapes.values())
+        budget = kept_of(total, density)
+
+        def keeping(count: int) -> Tensor:
+            kept = ~candidates
+            kept[order[:count]] = True
+            return kept
+
+        def weights(count: int) -> int:
+            kept = keeping(count)
+            return sum(_count(name, shape, rows, columns, kept) for name, shape in shapes.items())
+
+        low = int((best & candidates).sum())
+        high = int((candidates & (merits > -torch.inf)).sum())
+        if weights(low) > budget:
+            raise PruningError(
+                f"Unreachable filter compression {1 / density:g}x: with one channel left in every layer "
+                f"the model is at {total / weights(low):.4g}x, the most that whole channels can reach."
+            )
+        while low < high:  # the largest count that fits
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if weights(middle) <= budget else (low, middle - 1)
+        kept = keeping(low)
+        return {name: _mask(name, score, rows, columns, kept) for name, score in scores.items()}
+
+    return keep
+
+
+def _sides(model: nn.Module, channels: Channels) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Per prunable weight the groups of its rows, and of its columns where those are channels of their own."""
+    names = {id(weight): name for name, weight in prunable(model).items()}
+    rows, columns = {}, {}
+    for layer, inputs in channels.inputs.items():
+        assert isinstance(layer.weight, Tensor)
+        name = names[id(layer.weight)]
+        rows[name] = channels.outputs[layer]
+        if len(inputs) == layer.weight.shape[1]:
+            columns[name] = inputs
+    return rows, columns
+
+
+def _merits(scores: Mapping[str, Tensor], rows: Mapping[str, Tensor], count: int, merit: str) -> Tensor:
+    total, sizes = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    largest = torch.full((count,), -torch.inf, dtype=torch.float64)
+    for name, groups in rows.items():
+        score = scores[name].detach().flatten(1).cpu()
+        total.index_add_(0, groups, score.double().sum(1))
+        sizes.index_add_(0, groups, torch.full((len(groups),), float(score.shape[1]), dtype=torch.float64))
+        largest.scatter_reduce_(0, groups, score.amax(1).double(), "amax")
+    return {"sum": total, "mean": total / sizes.clamp(min=1), "max": largest}[merit]
+
+
+def _living(alive: Mapping[str, Tensor], rows: Mapping[str, Tensor], count: int) -> Tensor:
+    living = torch.zeros(count, dtype=torch.bool)
+    for name, groups in rows.items():
+        living[groups[alive[name].flatten(1).any(1).cpu()]] = True
+    return living
+
+
+def _standings(merits: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+    """Merits that are comparable between layers: -(place among the channels of the first layer that writes it)."""
+    standings = torch.full_like(merits, torch.inf)
+    for groups in rows.values():
+        own = torch.unique(groups)
+        places = torch.empty(len(own), dtype=merits.dtype)
+        places[merits[own].argsort(descending=True, stable=True)] = torch.arange(len(own), dtype=merits.dtype)
+        new = standings[own] == torch.inf
+        standings[own[new]] = -places[new] / len(own)
+    return torch.where(merits == -torch.inf, merits, standings)
+
+
+def _count(
+    name: str, shape: torch.Size, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor], kept: Tensor
+) -> int:
+    if name not in rows:
+        return shape.numel()
+    wide = int(kept[columns[name]].sum()) if name in columns else shape[1]
+    return int(kept[rows[name]].sum()) * wide * shape[2:].numel()
+
+
+def _mask(name: str, score: Tensor, rows: Mapping[str, Tensor], columns: Mapping[str, Tensor], kept: Tensor) -> Tensor:
+    mask = torch.ones(score.shape[:2], dtype=torch.bool)
+    if name in rows:
+        mask &= kept[rows[name]][:, None]
+    if name in columns:
+        mask &= kept[columns[name]]
+    return mask.view(*mask.shape, *[1] * (score.dim() - 2)).expand(score.shape).contiguous().to(score.device)

@@ -1,0 +1,88 @@
+"""What is kept or pruned as one: single weights, whole filters, or n of every m weights in a row."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pruners.errors import PruningError, require_known
+from pruners.filters import filters
+from pruners.selection import require_finite, select
+from pruners.weights import prunable
+
+# What a space may name. Beyond these, any n:m with n < m is understood.
+GRANULARITIES = ("weight", "filter", "filter-mean", "filter-max", "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
+
+# (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
+Selector = Callable[[Mapping[str, Tensor], float, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
+
+
+def pattern(granularity: str) -> tuple[int, int] | None:
+    """(n, m) of an n:m granularity, None for the others. Raises PruningError if it is no granularity at all."""
+    match = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", granularity)
+    if match and int(match[1]) < int(match[2]):
+        return int(match[1]), int(match[2])
+    require_known("granularity", granularity, [name for name in GRANULARITIES if ":" not in name] + ["n:m with n < m"])
+    return None
+
+
+def selector(granularity: str, model: nn.Module, compression: float) -> Selector:
+    """The function that draws masks of this granularity from scores of `model`'s weights.
+
+    "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
+    weights' scores, "filter-mean" by the mean and "filter-max" by the largest. "n:m" keeps the n highest of every m
+    weights that follow each other along the input axis (Mishra et al. 2021, section 3), earlier ones first where
+    they tie; scope does not matter. Layers that m does not divide and that are narrower than m or 4 stay dense:
+    the first convolution on RGB images, depthwise ones. The others end at exactly n/m, so that the compression
+    must be m/n.
+    Raises PruningError for an unknown name, a model whose channels cannot be followed, a compression other than
+    m/n, a width that m does not divide; the selector does so for scores that are not finite.
+    """
+    blocks = pattern(granularity)
+    if blocks is None:
+        return select if granularity == "weight" else filters(model, granularity.removeprefix("filter").lstrip("-"))
+    n, m = blocks
+    if not math.isclose(compression * n, m):
+        raise PruningError(
+            f"Granularity {granularity!r} is a compression of {m / n:g}x and {compression:g}x was asked for: "
+            f"ask for {m / n:g}, or choose another n:m."
+        )
+
+    def keep(
+        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+    ) -> dict[str, Tensor]:
+        # On the way there, an iteration's density rounds up to whole weights of a block.
+        kept = max(n, math.ceil(density * m - 1e-9))
+        return {name: _blocks(name, score, kept, m, (alive or {}).get(name)) for name, score in scores.items()}
+
+    return keep
+
+
+def check(model: nn.Module, granularity: str, compression: float) -> None:
+    """Raise PruningError if no scores could lead to masks of this granularity and compression; costs milliseconds."""
+    weights = {name: weight.detach() for name, weight in prunable(model).items()}
+    choose = selector(granularity, model, compression)
+    if granularity != "weight":
+        choose(weights, 1 / compression, None, "global")
+
+
+def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None) -> Tensor:
+    require_finite(name, score)
+    width = score.shape[1]
+    if width % m and width < max(m, 4):
+        return torch.ones_like(score, dtype=torch.bool)
+    if width % m:
+        fitting = [other for other in GRANULARITIES if ":" in other and width % int(other.split(":")[1]) == 0]
+        raise PruningError(
+            f"Granularity n:{m} needs layers whose width {m} divides, and {name!r} has {width} inputs: "
+            f"for this layer choose {', '.join(['weight', 'filter', *fitting])}."
+        )
+    rows = score.detach().movedim(1, -1)
+    rows = rows if alive is None else rows.masked_fill(~alive.movedim(1, -1), -math.inf)
+    blocks = rows.reshape(*rows.shape[:-1], width // m, m)
+    order = blocks.argsort(dim=-1, descending=True, stable=True)
+    mask = torch.zeros_like(blocks, dtype=torch.bool).scatter_(-1, order[..., :kept], True)
+    mask &= blocks != -math.inf
+    return mask.reshape(rows.shape).movedim(-1, 1).contiguous()
