@@ -54,6 +54,7 @@ class Pruner:
     iterations: int = 1
     mode: str = "eval"
     options: Mapping[str, Any] = field(default_factory=dict)  # this method's own, with their defaults
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the words that an option may be
     when: str = "before"  # training, "after" it, or "during" it: then the masks change while weights train
     levels: int = 0  # of train, prune, rewind; 0 = weights are pruned as they stand
 
@@ -72,7 +73,8 @@ class Pruner:
         "oneshot" without iterations means one; at one iteration every schedule is "oneshot".
         n:m compares weights within a layer, so that its scope is "layer" whatever is asked for; filters have no
         scope "erk".
-        Raises PruningError for unknown names, fewer than 1 iteration, or "oneshot" with several.
+        Raises PruningError for unknown names, options of another kind than their default, fewer than 1
+        iteration, or "oneshot" with several.
         """
         scope = self.scope if scope is None else scope
         mode = self.mode if mode is None else mode
@@ -84,8 +86,9 @@ class Pruner:
         require_known("mode", mode, MODES)
         if schedule is not None:
             require_known("schedule", schedule, SCHEDULES)
-        for name in options or {}:
+        for name, value in (options or {}).items():
             require_known("option of this pruner", name, self.options)
+            self._require_valid(name, value)
         if iterations is None:
             iterations = 1 if schedule == "oneshot" else self.iterations
         if iterations < 1:
@@ -107,3 +110,11 @@ class Pruner:
             options={**self.options, **(options or {})},
             granularity=granularity,
         )
+
+    def _require_valid(self, name: str, value: object) -> None:
+        if name in self.choices:
+            require_known(f"value of option {name!r}", value, self.choices[name])
+        kind = type(self.options[name])
+        allowed = (int, float) if kind is float else kind
+        if not isinstance(value, allowed) or isinstance(value, bool) is not (kind is bool):
+            raise PruningError(f"Option {name!r} is {value!r}; it must be of type {kind.__name__}.")

@@ -9,6 +9,7 @@ from pruners.magnitude import IMP, MAGNITUDE
 from pruners.ntk_sap import NTK_SAP
 from pruners.prospr import PROSPR
 from pruners.pruner import Pruner
+from pruners.px import PX
 from pruners.random import RANDOM
 from pruners.snip import SNIP
 from pruners.synflow import SYNFLOW
@@ -23,6 +24,7 @@ PRUNERS: dict[str, Pruner] = {
     "force": FORCE,
     "ntk-sap": NTK_SAP,
     "prospr": PROSPR,
+    "px": PX,
     "lamp": LAMP,
     "imp": IMP,
 }

@@ -1,28 +1,42 @@
 """SynFlow: keep every path from input to output flowing, without looking at data."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from pruners.gradients import call, noise, passes
+from pruners.linear_flow import LinearFlow
 from pruners.pruner import Batch, Pruner
 from pruners.weights import prunable
 
 
-def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+def score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    mode: str,
+    generator: torch.Generator,
+    norm: str = "l1",
+    linearize: bool = False,
+) -> dict[str, Tensor]:
     """|w| · dR/d|w|, R the sum of the outputs for an all-ones input (Tanaka et al. 2020, equations 1 and 2).
 
+    With `norm` "l2" all is of w² instead of |w|, and R the trace of the path kernel's Gram matrix (Gebhart et
+    al. 2021; SynFlow-L2 of Patil & Dovrolis 2021). `linearize` sets aside what breaks the flow in networks
+    with saturating activations, gates or layer norm (`LinearFlow`).
     Of the batches only the shape of an input is read. Scores are float64.
     """
     weights = prunable(model)
     # R multiplies all layers' absolute weights: in float32 it overflows at the depth of ResNet-110.
-    sizes = {name: _double(p).abs() for name, p in model.named_parameters()}
+    power = 2 if norm == "l2" else 1
+    sizes = {name: _double(p).abs() ** power for name, p in model.named_parameters()}
     # Parameters only: a negative running mean of batch norm is no weight, and its sign is left alone.
     statistics = {name: _double(buffer).clone() for name, buffer in model.named_buffers()}
     flowing = [sizes[name].requires_grad_() for name in weights]
     ones = torch.ones(1, *batches[0][0].shape[1:], dtype=torch.float64, device=flowing[0].device)
-    with passes(model, mode, noise(generator)):
+    with passes(model, mode, noise(generator)), LinearFlow(power) if linearize else nullcontext():
         flow = call(model, {**statistics, **sizes}, ones).sum()
         slopes = torch.autograd.grad(flow, flowing, materialize_grads=True)
     return {name: size.detach() * slope for name, size, slope in zip(weights, flowing, slopes, strict=True)}
@@ -40,4 +54,6 @@ SYNFLOW = Pruner(
     needs_input=True,
     schedule="exponential",
     iterations=100,
+    options={"norm": "l1", "linearize": False},
+    choices={"norm": ("l1", "l2")},
 )

@@ -8,7 +8,8 @@ SNIP, SYNFLOW, MAGNITUDE = PRUNERS["snip"], PRUNERS["synflow"], PRUNERS["magnitu
 def test_defaults():
     assert SNIP.settings() == Settings("global", "oneshot", 1, "train", {})
     assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", {})
-    assert SYNFLOW.settings() == Settings("global", "exponential", 100, "eval", {})
+    options = {"norm": "l1", "linearize": False}
+    assert SYNFLOW.settings() == Settings("global", "exponential", 100, "eval", options)
     assert MAGNITUDE.settings() == PRUNERS["random"].settings() == Settings("global", "oneshot", 1, "eval", {})
 
 
@@ -18,7 +19,7 @@ def test_several_iterations_of_a_oneshot_pruner_fall_exponentially():
 
 
 def test_oneshot_means_one_iteration():
-    assert SYNFLOW.settings(schedule="oneshot") == Settings("global", "oneshot", 1, "eval", {})
+    assert SYNFLOW.settings(schedule="oneshot").iterations == 1
     with pytest.raises(PruningError, match="iterations=100"):
         SYNFLOW.settings(schedule="oneshot", iterations=100)
     with pytest.raises(PruningError, match="iterations=2"):
@@ -44,3 +45,24 @@ def test_equal_settings_where_the_masks_are_equal():
 def test_refusals(asked, message):
     with pytest.raises(PruningError, match=message):
         SNIP.settings(**asked)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"norm": "l3"}, "value of option 'norm' 'l3': choose one of l1, l2"),
+        ({"norm": 2}, "l1, l2"),
+        ({"linearize": 1}, "'linearize' is 1; it must be of type bool"),
+        ({"linearise": True}, "Did you mean 'linearize'"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options, message):
+    with pytest.raises(PruningError, match=message):
+        SYNFLOW.settings(options=options)
+
+
+def test_a_whole_number_will_do_for_a_fraction_but_not_the_reverse():
+    assert PRUNERS["prospr"].settings(options={"inner_lr": 1}).options["inner_lr"] == 1
+    for wrong in (1.5, True, "3"):
+        with pytest.raises(PruningError, match="type int"):
+            PRUNERS["prospr"].settings(options={"steps": wrong})

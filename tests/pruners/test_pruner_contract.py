@@ -120,8 +120,9 @@ def test_same_seed_same_masks_whatever_happened_before(name, model, batches):
 
 @every_pruner
 def test_seed_matters_only_where_declared(name, model, batches):
-    a, b = (prune(model, name, 5, batches, seed=seed, mode="train") for seed in (0, 1))  # dropout is on
-    assert equal(a, b) is not PRUNERS[name].uses_seed
+    a, b = (find(model, name, 5, batches, seed=seed, mode="train").scores for seed in (0, 1))  # dropout is on
+    if name != "px":  # sees dropout only through the activations behind it, and here there are none
+        assert equal(a, b) is not PRUNERS[name].uses_seed
 
 
 @every_pruner

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from pruners import PruningError, empty_layers, find, prune
+from pruners import PruningError, apply_masks, empty_layers, find, prune
+from trainables.architectures import build
 
 
 def two_layers():
@@ -71,3 +72,36 @@ def test_no_layer_collapses_where_one_shot_loses_two():
         model = nn.Sequential(nn.Linear(10, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 5))
     assert empty_layers(prune(model, "synflow", 1000, inputs(10))) == []
     assert empty_layers(prune(model, "synflow", 1000, inputs(10), iterations=1)) == ["0.weight", "2.weight"]
+
+
+def test_l2_scores_the_squared_paths():
+    # Of the path kernel: w^2 dR/dw^2 with R the sum over paths of the product of squares.
+    scores = find(two_layers(), "synflow", 2, inputs(2), iterations=1, options={"norm": "l2"}).scores
+    assert scores["0.weight"].tolist() == [[25.0, 100.0], [324.0, 576.0]]
+    assert scores["1.weight"].tolist() == [[125.0, 900.0]]
+
+
+def test_linearize_changes_nothing_where_synflow_works():
+    plain, linear = (
+        find(deep(3), "synflow", 2, inputs(4), iterations=1, options={"linearize": on}).scores for on in (False, True)
+    )
+    assert all(torch.equal(plain[key], linear[key]) for key in plain)
+
+
+@pytest.mark.slow
+def test_no_layer_of_vgg16_collapses_at_1000x():
+    # Tanaka et al. 2020, section 6.
+    model = build("vgg16-bn", input_shape=(3, 32, 32), num_classes=10, seed=0)
+    assert empty_layers(prune(model, "synflow", 1000, inputs(3, 32, 32))) == []
+
+
+def test_resnet20_stays_connected_at_1000x():
+    # A branch may die where another goes round it: conservation holds for what all paths cross.
+    model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
+    apply_masks(model, prune(model, "synflow", 1000, inputs(3, 32, 32)))
+    flow = find(model, "synflow", 1, inputs(3, 32, 32), iterations=1).scores
+    assert float(flow["fc.weight"].sum()) > 0
+    assert float(flow["conv.weight"].sum()) == pytest.approx(float(flow["fc.weight"].sum()))
+    around = [name for name, score in flow.items() if not score.any()]
+    assert all(name.startswith("blocks.") for name in around)
+    assert empty_layers(prune(model, "synflow", 1000, inputs(3, 32, 32), iterations=1))[0] == "conv.weight"

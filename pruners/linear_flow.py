@@ -1,0 +1,106 @@
+"""A network as a sum over its paths: for scoring only, what bends or rescales a signal is set aside."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_ACTIVATIONS = (
+    *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "leaky_relu", "silu", "gelu", "mish"),
+    *("elu", "elu_", "selu", "celu", "softplus", "tanh"),
+)
+ACTIVATIONS = frozenset(
+    getattr(home, name) for name in _ACTIVATIONS for home in (F, torch, Tensor) if hasattr(home, name)
+)
+_GATES = frozenset({torch.sigmoid, Tensor.sigmoid, Tensor.sigmoid_, F.sigmoid, F.hardsigmoid})
+_SHARES = frozenset({torch.softmax, Tensor.softmax, F.softmax})
+_NORMS = frozenset({F.batch_norm, F.instance_norm, F.group_norm})  # of channels, which are dimension 1
+_LAST_NORMS = frozenset({F.layer_norm, F.rms_norm})  # of the last dimensions
+
+
+class LinearFlow(TorchFunctionMode):
+    """Inside, activations are the identity and norms multiply by their scale over their spread.
+
+    That is what an activation does to a positive signal, but for those that saturate (ReLU6, hard-swish's
+    gate, tanh) and so have no gradient at the size that products of absolute weights reach. A norm would divide
+    this size away and, layer norm for one, leave a sum whose gradient is zero.
+    Gates (sigmoids, as in squeeze-and-excite) and attention (softmax) are open: 1, or 1 / n for each of n. Their
+    gradient is that of their logarithm, so a layer behind a gate carries the same flow as one on the path.
+
+    `power` 1 is for absolute weights, 2 for squared ones: a norm's spread is its standard deviation to that
+    power. `patterns` replaces the identity: activation i multiplies by the i-th of these masks instead.
+    """
+
+    def __init__(self, power: int = 1, patterns: Iterable[Tensor] | None = None) -> None:
+        super().__init__()
+        self.power = power
+        self.patterns = None if patterns is None else iter(patterns)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in ACTIVATIONS:
+            x = _first(args, kwargs)
+            return x if self.patterns is None else x * next(self.patterns)
+        if func in _NORMS or func in _LAST_NORMS:
+            return self._scaled(func, signature(func).bind(*args, **kwargs).arguments)
+        if func in _GATES:
+            return _open(_first(args, kwargs))
+        if func in _SHARES:
+            x = _first(args, kwargs)
+            dim = kwargs["dim"] if "dim" in kwargs else args[1]
+            return _open(x) / x.shape[dim]
+        if func is F.scaled_dot_product_attention:
+            query, key, value = args[:3]
+            return _open(query @ key.transpose(-2, -1)) / key.shape[-2] @ value
+        return func(*args, **kwargs)
+
+    def _scaled(self, norm: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:
+        x: Tensor = given["input"]
+        shape = (1, -1, *[1] * (x.ndim - 2)) if norm in _NORMS else (*given["normalized_shape"],)
+        if given.get("weight") is not None:
+            x = x * given["weight"].view(shape)
+        if given.get("running_var") is not None:
+            x = x * (given["running_var"] + given.get("eps", 1e-5)).view(shape) ** (-self.power / 2)
+        if given.get("bias") is not None:
+            x = x + given["bias"].view(shape)
+        return x
+
+
+class Patterns(TorchFunctionMode):
+    """Inside, every activation leaves a mask in `seen`: where its input is positive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in ACTIVATIONS:
+            self.seen.append(_first(args, kwargs or {}) > 0)
+        return func(*args, **(kwargs or {}))
+
+
+def _first(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    x: Tensor = args[0] if args else kwargs["input"]
+    return x
+
+
+def _open(x: Tensor) -> Tensor:
+    size = x.detach()
+    share = x / size.masked_fill(size == 0, torch.inf)
+    return 1 + share - share.detach()
