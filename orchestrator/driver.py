@@ -9,14 +9,14 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import ray
+import yaml
 from ray import tune
 
 import orchestrator
@@ -50,14 +50,24 @@ def connected(address: str | None, resources: Resources) -> Iterator[None]:
             code = {"py_modules": [orchestrator, trainables, pruners, search_spaces]}  # nodes run what we run
             ray.init(address=address, runtime_env=code, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SpaceError(f"--address: {address}: {' '.join(str(error).split())[:300]}") from None
+        where = "Ray could not start here" if address is None else f"--address: no Ray answers at '{address}'"
+        raise SpaceError(f"{where} ({' '.join(str(error).split())[:300]})") from None
     try:
         if address is not None:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-            require_somewhere(nodes, resources)
+            require_somewhere([*nodes, *_nodes_to_come()], resources)
         yield
     finally:
         ray.shutdown()
+
+
+def _nodes_to_come() -> list[dict[str, float]]:
+    """What the nodes have that `ray up` may add: its head keeps the cluster's file, in which workers may start at 0."""
+    file = Path("~/ray_bootstrap_config.yaml").expanduser()
+    if not file.is_file():
+        return []
+    types = yaml.safe_load(file.read_text(encoding="utf-8")).get("available_node_types", {})
+    return [kind.get("resources", {}) for kind in types.values() if kind.get("max_workers", 1)]
 
 
 def run_on_ray(trials: Sequence[Trial], place: Place, resources: Resources, watch: Watch, scratch: Path) -> bool:
@@ -65,14 +75,13 @@ def run_on_ray(trials: Sequence[Trial], place: Place, resources: Resources, watc
 
     `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
     """
-    place = replace(place, device="cuda" if resources.gpus else "cpu", threads=max(1, int(resources.cpus)))
     with _stoppable() as stopped:
         for _ in range(1 + RESTARTS):
             left = [trial for trial in trials if trial.fingerprint not in watch.over]
             if not left or stopped():
                 break
             try:
-                _fit(left, place, resources, watch, scratch)
+                _fit(left, place, resources, TellWatch(watch, stopped), scratch)
                 break
             except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
                 logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
@@ -83,7 +92,7 @@ def run_on_ray(trials: Sequence[Trial], place: Place, resources: Resources, watc
         return not stopped()
 
 
-def _fit(trials: Sequence[Trial], place: Place, resources: Resources, watch: Watch, scratch: Path) -> None:
+def _fit(trials: Sequence[Trial], place: Place, resources: Resources, tell: TellWatch, scratch: Path) -> None:
     def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
         ray_trial(config, place)
 
@@ -99,7 +108,7 @@ def _fit(trials: Sequence[Trial], place: Place, resources: Resources, watch: Wat
             name="sweep",
             storage_path=str(scratch.resolve()),
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
-            callbacks=[TellWatch(watch)],
+            callbacks=[tell],
             verbose=0,
         ),
     ).fit()
@@ -108,11 +117,16 @@ def _fit(trials: Sequence[Trial], place: Place, resources: Resources, watch: Wat
 class TellWatch(tune.Callback):
     """Tells the watch which trials start and end. Tune pickles its callbacks: the watch stays out of that."""
 
-    def __init__(self, watch: Watch | None = None) -> None:
-        self._watch = watch
+    def __init__(self, watch: Watch | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._watch, self._stopped = watch, stopped
 
     def __reduce__(self) -> tuple[type[TellWatch], tuple[()]]:
         return TellWatch, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune turns once more. Ctrl-C may have come before Tune listened: then it is told now."""
+        if self._stopped():
+            os.kill(os.getpid(), signal.SIGUSR1)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial got its resources."""
@@ -122,7 +136,8 @@ class TellWatch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial returned, having recorded how it ended."""
         if self._watch is not None:
-            self._watch.ended(trial.config["point"]["fingerprint"])
+            error = trial.last_result.get("error") if trial.last_result.get("end") == "failed" else None
+            self._watch.ended(trial.config["point"]["fingerprint"], error)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died more often than it is started again."""
@@ -131,7 +146,7 @@ class TellWatch(tune.Callback):
 
 
 @contextmanager
-def _stoppable() -> Iterator[Any]:
+def _stoppable() -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C and SIGTERM end Tune in good order; a second Ctrl-C ends the program at once."""
     stopped = False
 

@@ -23,11 +23,12 @@ def prepare_ray(address: str | None) -> None:
     os.environ.update(ALWAYS)
     if address is None:
         # A token of this sweep's own: left to itself Ray writes one into the home folder.
-        os.environ.update(HERE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+        os.environ.update(HERE)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps the first one it has seen
     elif (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray finds the token by itself only for "auto"
 
 
 def prepare_matplotlib(output: Path) -> None:
     """Its font cache belongs into our folder like everything else, not into the home folder."""
-    os.environ.setdefault("MPLCONFIGDIR", str((output / "data" / "matplotlib").resolve()))
+    os.environ.setdefault("MPLCONFIGDIR", str((output / ".matplotlib").resolve()))

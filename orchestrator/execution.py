@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +12,16 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from orchestrator import environment
-from orchestrator.ledger import Ledger, Status, create
+from orchestrator.ledger import Ledger, Status, create, one_line
 from orchestrator.local import run_here
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.resources import Resources
-from orchestrator.results import ReportError
+from orchestrator.results import ReportError, public
 from orchestrator.view import link
-from orchestrator.watch import Watch
+from orchestrator.watch import Watch, how_it_ended
 from search_spaces import SpaceError, Trial
-from trainables.outbox import ended
+from trainables.outbox import DamagedRecordError, forget, must_restart
 from trainables.pretraining import stored
 from trainables.run import Place
 
@@ -51,6 +51,8 @@ class Job:
             storage=(self.output / "checkpoints").resolve(),
             cache=(self.output / "data").resolve(),
             data_root=self.data_root.resolve() if self.data_root else None,
+            device="cuda" if self.resources.gpus else "cpu",
+            threads=max(1, int(self.resources.cpus)),
             weights_mb=WEIGHTS_MB / len(self.plan.trials),
         )
 
@@ -66,7 +68,7 @@ def execute(job: Job, console: Console) -> int:
         todo = job.plan.todo
         pool = stack.enter_context(ThreadPoolExecutor(1))
         opening: Future[Ledger] | None = None
-        if job.address is None:  # nothing can be refused any more, and the store takes as long to open as Ray
+        if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
         if todo and not job.local:
@@ -78,21 +80,22 @@ def execute(job: Job, console: Console) -> int:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
         book = opening.result()
-        book.reconcile(job.plan)
-        parent = book.start_sweep(job.plan, job.command)
+        with one_line(job.tracking_uri):
+            book.reconcile(job.plan)
+            parent = book.start_sweep(job.plan, job.command)
         status: Status = "KILLED"
         try:
             undisturbed = _run(job, book, parent, console) if todo else True
-            _report(job, console)
+            page = _report(job, console)
             missing = [trial for trial in job.plan.trials if trial.fingerprint not in book.finished]
             status = "FINISHED" if not missing else "FAILED" if undisturbed else "KILLED"
         finally:
             book.close(parent, status)
-    _last_words(job, book, missing, console)
-    if not undisturbed:
+    _last_words(job, book, missing, page, console)
+    if not undisturbed and missing:
         console.print("Interrupted. The same command goes on where this one stopped.", style="yellow")
         return INTERRUPTED
-    return FAILED if missing else DONE
+    return FAILED if missing or page is None else DONE
 
 
 def _open(job: Job) -> Ledger:
@@ -104,14 +107,17 @@ def _open(job: Job) -> Ledger:
 @contextmanager
 def _sole_driver(output: Path) -> Iterator[None]:
     """Inside, no other sweep can run on this output folder."""
+    lock = FileLock(output / ".sweep.lock")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / ".sweep.lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise SpaceError(f"--output: another sweep is running on '{output}'; wait for it or give another") from None
     except OSError as error:
         raise SpaceError(f"--output: '{output}' cannot be written ({error.strerror})") from None
+    with lock:
+        lock.release()  # the context holds it a second time
+        yield
 
 
 def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
@@ -120,6 +126,7 @@ def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
     place = job.place
     stages = [dense for dense in job.plan.pretraining if not stored(dense, place.storage)]
     seconds = {trial.fingerprint: job.seconds[trial.fingerprint] for trial in (*stages, *todo)}
+    _forget_failed(todo, place)
     with Progress(todo, seconds, len(job.plan.done), console, stages) as progress:
         trials = {trial.fingerprint: trial for trial in todo}
         watch = Watch(book, trials, place.storage, parent, progress.event, progress.notice)
@@ -129,6 +136,8 @@ def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
             undisturbed = all(_dispatch(job, wave, place, watch) for wave in (stages, left) if wave)
         finally:
             waiting = watch.close()
+    for fingerprint, reason in list(waiting.items())[:3]:
+        console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
     if waiting:
         console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
     return undisturbed
@@ -138,12 +147,22 @@ def _undelivered_first(todo: list[Trial], place: Place, watch: Watch) -> list[Tr
     """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
     left = []
     for trial in todo:
-        if ended(place.storage / trial.fingerprint) == "finished":
+        folder = place.storage / trial.fingerprint
+        if how_it_ended(folder) == "finished":
             watch.started(trial.fingerprint)
             watch.ended(trial.fingerprint)
         else:
             left.append(trial)
     return left
+
+
+def _forget_failed(trials: Iterable[Trial], place: Place) -> None:
+    """Clear the folders of failed trials now, so that nothing of that attempt is sent to the run of the new one."""
+    for trial in trials:
+        folder = place.storage / trial.fingerprint
+        with suppress(DamagedRecordError):
+            if must_restart(folder):
+                forget(folder)
 
 
 def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch) -> bool:
@@ -154,17 +173,19 @@ def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch) -> bool
     return run_on_ray(trials, place, job.resources, watch, job.output / ".tune")
 
 
-def _report(job: Job, console: Console) -> None:
+def _report(job: Job, console: Console) -> Path | None:
+    """The page, or None if it could not be made."""
     from orchestrator.report import write_report
 
     try:
         with console.status("writing the report"):
-            write_report(job.tracking_uri, job.experiment, job.output / "report")
+            return write_report(job.tracking_uri, job.experiment, job.output / "report")
     except ReportError as error:
         console.print(f"no report: {error}", style="yellow", markup=False, highlight=False)
+        return None
 
 
-def _last_words(job: Job, book: Ledger, missing: list[Trial], console: Console) -> None:
+def _last_words(job: Job, book: Ledger, missing: list[Trial], page: Path | None, console: Console) -> None:
     """Where everything is."""
     failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
     total = len(job.plan.trials)
@@ -173,11 +194,10 @@ def _last_words(job: Job, book: Ledger, missing: list[Trial], console: Console) 
     counts += f", {len(missing) - failed} not done" if len(missing) > failed else ""
     console.print(counts, style="bold", highlight=False)
     say = {"markup": False, "highlight": False, "soft_wrap": True}
-    page = job.output / "report" / "report.html"
-    if page.exists():
+    if page is not None:
         console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
-    server = job.tracking_uri.rstrip("/")
+    server = public(job.tracking_uri).rstrip("/")
     if not server.startswith("http"):
-        console.print(f"MLflow  mlflow ui --backend-store-uri {job.tracking_uri}   then open", **say)  # type: ignore[arg-type]
+        console.print(f"MLflow  mlflow ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"
     console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]

@@ -9,17 +9,21 @@ import logging
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cost import Kind
 from orchestrator.plan import Plan
+from orchestrator.results import connect, public
 from search_spaces import SpaceError, Trial
-from trainables.tracking import connect
+from trainables import tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layers.json as a table
@@ -47,13 +51,24 @@ def require_answer(tracking_uri: str) -> None:
                 if answer.status == 200:
                     return
                 reason = f"HTTP {answer.status}"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             reason = str(getattr(error, "reason", error))
-        raise SpaceError(f"tracking server: {tracking_uri} does not answer ({reason})")
-    if not tracking_uri.startswith(("sqlite:", "postgresql", "mysql", "mssql", "databricks")):
+        raise SpaceError(f"tracking server: {public(tracking_uri)} does not answer ({reason})")
+    scheme, _, rest = tracking_uri.partition("://")
+    if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql") or not rest.strip("/"):
         raise SpaceError(
-            f"--tracking-uri: '{tracking_uri}' is not a tracking store; give http://HOST:PORT or sqlite:///FILE"
+            f"--tracking-uri: '{public(tracking_uri)}' is not a tracking store; give http://HOST:PORT or sqlite:///FILE"
         )
+
+
+def require_name(experiment: str) -> None:
+    """Refuse names that MLflow or a terminal would choke on.
+
+    Raises:
+        SpaceError: in one sentence.
+    """
+    if not experiment.strip() or not experiment.isprintable() or len(experiment) > 200:
+        raise SpaceError(f"experiment: {experiment[:60]!r} is not a name; it must be 1 to 200 printable characters")
 
 
 def existing(tracking_uri: str, experiment: str) -> Ledger | None:
@@ -65,9 +80,10 @@ def existing(tracking_uri: str, experiment: str) -> Ledger | None:
     file = sqlite_file(tracking_uri)
     if file is not None and not file.exists():
         return None
-    client = connect(tracking_uri)
-    found = _experiment(client, tracking_uri, experiment)
-    return None if found is None else Ledger(client, experiment, found)
+    with one_line(tracking_uri):
+        client = connect(tracking_uri)
+        found = _experiment(client, experiment)
+        return None if found is None else Ledger(client, experiment, found.experiment_id)
 
 
 def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger:
@@ -77,12 +93,32 @@ def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger
         SpaceError: as `existing` does.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # each step of making a store is no news to users
-    client = connect(tracking_uri)
-    found = _experiment(client, tracking_uri, experiment)
-    if found is None:
-        location = artifacts.resolve().as_uri() if artifacts else None
-        found = str(client.create_experiment(experiment, artifact_location=location))
-    return Ledger(client, experiment, found)
+    location = artifacts.resolve().as_uri() if artifacts else None
+    with one_line(tracking_uri):
+        client = tracking.connect(tracking_uri)
+        found = _experiment(client, experiment)
+        if found is None:
+            made = client.create_experiment(experiment, artifact_location=location)
+            return Ledger(client, experiment, str(made))
+    if location is not None and found.artifact_location != location:
+        raise SpaceError(
+            f"experiment '{experiment}' keeps its files in {found.artifact_location}, not in {location}: "
+            "the output folder was moved or copied; move it back, or give another --output"
+        )
+    with one_line(tracking_uri):
+        return Ledger(client, experiment, found.experiment_id)
+
+
+@contextmanager
+def one_line(tracking_uri: str) -> Iterator[None]:
+    """Whatever a store raises while it is opened: MLflow's own errors, its database driver's, a missing driver."""
+    try:
+        yield
+    except SpaceError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the kinds are many; a store that does not open is one thing
+        reason = " ".join(str(error).split()).replace(tracking_uri, public(tracking_uri))
+        raise SpaceError(f"tracking store: {public(tracking_uri)}: {reason[:300]}") from None
 
 
 class Ledger:
@@ -93,6 +129,7 @@ class Ledger:
         self.client = client
         self.experiment = experiment
         self.experiment_id = experiment_id
+        self._space = experiment  # of the sweep that runs
         self.runs: dict[str, Run] = {}
         for run in self._search("tags.kind='trial'"):
             known = self.runs.get(run.data.tags["fingerprint"])
@@ -120,23 +157,30 @@ class Ledger:
         """The parent run of this very plan, set to RUNNING: the one it has, or a new one. Returns its id."""
         record = plan.record()
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
-        for run in self._search(f"tags.kind='sweep' and tags.plan='{digest}'"):
-            self.client.update_run(run.info.run_id, status="RUNNING")
-            return str(run.info.run_id)
-        tags = {"kind": "sweep", "space": plan.space, "plan": digest, "command": command}
-        run_id = self._create(f"sweep {plan.space}", tags | {"mlflow.note.content": plan.description})
+        self._space = plan.space
+        known = next(self._search(f"tags.kind='sweep' and tags.plan='{digest}'"), None)
+        if known is not None:
+            run_id = str(known.info.run_id)
+            self.client.update_run(run_id, status="RUNNING")
+        else:
+            tags = {"kind": "sweep", "space": plan.space, "plan": digest, "command": command}
+            run_id = self._create(f"sweep {plan.space}", tags | {"mlflow.note.content": plan.description})
         self.client.log_dict(run_id, record, "plan.json")
-        counts = {"cells": len(plan.cells), "trials": len(plan.trials), "done_before": len(plan.done)}
-        for key, value in counts.items():
+        for key, value in {"cells": len(plan.cells), "trials": len(plan.trials)}.items():
             self.client.log_param(run_id, key, value)
         return run_id
 
     def take_up(self, trial: Trial, parent: str, color: str) -> str:
-        """The run of `trial`, set to RUNNING: the one it has, or a new child of `parent`."""
+        """The run of `trial`, set to RUNNING: the one that was interrupted, or a new child of `parent`.
+
+        A failed one is replaced (deleted as MLflow deletes: it can be restored): what the failed attempt logged
+        cannot be taken back, and would stand between the points of the new one.
+        """
         run = self.runs.get(trial.fingerprint)
+        if run is not None and run.status == "FAILED":
+            self.client.delete_run(run.run_id)
+            run = None
         if run is not None:
-            if "error" in self.client.get_run(run.run_id).data.tags:
-                self.client.delete_tag(run.run_id, "error")
             self.client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
             return run.run_id
@@ -144,7 +188,7 @@ class Ledger:
             "kind": "trial",
             "fingerprint": trial.fingerprint,
             "config": trial.config,
-            "space": self.experiment,
+            "space": self._space,
             "mlflow.parentRunId": parent,
             "mlflow.runColor": color,
             "mlflow.loggedArtifacts": TABLES,
@@ -201,19 +245,14 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
 
 
-def _experiment(client: MlflowClient, tracking_uri: str, name: str) -> str | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client.get_experiment_by_name(name)
-    except MlflowException as error:
-        raise SpaceError(f"tracking store: {tracking_uri}: {' '.join(str(error).split())}") from None
+def _experiment(client: MlflowClient, name: str) -> Experiment | None:
+    found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage != "active":
         raise SpaceError(
             f"experiment: '{name}' was deleted in MLflow, which blocks its name; "
             "restore it there or give another with --experiment"
         )
-    return None if found is None else str(found.experiment_id)
+    return found
 
 
 def _user() -> str:

@@ -14,9 +14,9 @@ def run_here(trials: Sequence[Trial], place: Place, watch: Watch) -> bool:
     for trial in trials:
         watch.started(trial.fingerprint)
         try:
-            run(trial, place)
+            outcome = run(trial, place)
         except KeyboardInterrupt:
-            return False
-        finally:
             watch.ended(trial.fingerprint)
+            return False
+        watch.ended(trial.fingerprint, outcome.error or None)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from base64 import b64encode
 from collections import Counter
@@ -17,7 +16,7 @@ from orchestrator.answer import care, sentences, standings
 from orchestrator.colors import look
 from orchestrator.figures import Drawing
 from orchestrator.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
-from orchestrator.results import Results
+from orchestrator.results import Results, public
 from search_spaces import Trial
 
 # Tags that are said elsewhere on the page or that only machines read.
@@ -61,7 +60,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         recipe=_recipe(results.trials),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
-        commands=[_public(command) for command in _commands(results, tracking_uri)],
+        commands=[public(command) for command in _commands(results, tracking_uri)],
     )
 
 
@@ -70,11 +69,6 @@ def _commands(results: Results, tracking_uri: str) -> list[str]:
     report = ["python", "-m", "orchestrator.report", results.experiment, "--tracking-uri", tracking_uri]
     arguments = results.sweeps[0].tags.get("command")
     return [*([f"python -m orchestrator.sweep {arguments}"] if arguments is not None else []), shlex.join(report)]
-
-
-def _public(command: str) -> str:
-    """Without the password that a URI may hold: the page is made to be shown around."""
-    return re.sub(r"//[^/@\s]+@", "//", command)
 
 
 def _axes(results: Results) -> list[tuple[str, str]]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from orchestrator.catalog import catalog
+from pruners import prunable
 from search_spaces import Cell, Space, SpaceError, Trial, expand, stage
 from trainables import datasets
 from trainables.architectures import check
@@ -79,10 +83,9 @@ def plan(
     names = catalog()
     expand(space, names)  # refuse unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
-    for name in space.axes["architecture"]:
-        for dataset in space.axes["dataset"]:
-            check(name, datasets.DATASETS[dataset].input_shape)
     cells, trials = expand(space, names)
+    for trial in trials:
+        _require_possible(trial)
     made = Plan(
         space=space.name,
         description=space.description,
@@ -94,6 +97,33 @@ def plan(
         notices=notices,
     )
     return made.after(finished)
+
+
+def _require_possible(trial: Trial) -> None:
+    """Refuse what would only fail once the trial runs.
+
+    Raises:
+        ValueError: naming the field, its value and the limit.
+    """
+    data = datasets.DATASETS[trial.dataset]
+    limits = {
+        "compression": (trial.compression, _prunable(trial.architecture, trial.dataset), "weights that can be pruned"),
+        "batch_size": (trial.batch_size, data.train_size, "training images"),
+        "samples_per_class": (trial.samples_per_class, data.train_size // data.num_classes, "images in some class"),
+    }
+    for key, (value, limit, what) in limits.items():
+        if value > limit:
+            where = trial.architecture if key == "compression" else trial.dataset
+            raise SpaceError(f"{key}: {value:g} is not allowed; {where} has no more than {limit} {what}")
+
+
+@cache
+def _prunable(architecture: str, dataset: str) -> int:
+    """How many weights can be pruned, counted without making them."""
+    data = datasets.DATASETS[dataset]
+    make = check(architecture, data.input_shape).make
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in prunable(make(data.input_shape, data.num_classes)).values())
 
 
 def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tuple[Space, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import environment
 from orchestrator.curves import log_curves
 from orchestrator.figures import draw
 from orchestrator.page import page
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", action=argparse.BooleanOptionalAction, default=True,
                         help="log the report to MLflow as well (default: yes)")  # fmt: skip
     given = parser.parse_args(arguments)
+    environment.prepare_matplotlib(given.output)
     try:
         print(write_report(given.tracking_uri, given.experiment, given.output, given.log))  # noqa: T201
     except ReportError as error:

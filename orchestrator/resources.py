@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from search_spaces import SpaceError
+
+FRACTION = "a fraction of at most four decimals up to 1, or a whole number"
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,12 @@ def require_legal(resources: Resources) -> None:
     Raises:
         SpaceError: in one sentence.
     """
-    if resources.cpus <= 0:
-        raise SpaceError(f"--cpus-per-trial: {resources.cpus:g} is not allowed; it must be above 0")
+    cpus = resources.cpus
+    if not 0 < cpus < math.inf or (cpus > 1 and cpus != int(cpus)) or round(cpus, 4) != cpus:
+        raise SpaceError(f"--cpus-per-trial: {cpus:g} is not allowed; it must be above 0: {FRACTION}")
     gpus = resources.gpus
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)) or round(gpus, 4) != gpus:
-        raise SpaceError(
-            f"--gpus-per-trial: {gpus:g} is not allowed; "
-            "it must be a fraction of at most four decimals up to 1, or a whole number"
-        )
+    if not 0 <= gpus < math.inf or (gpus > 1 and gpus != int(gpus)) or round(gpus, 4) != gpus:
+        raise SpaceError(f"--gpus-per-trial: {gpus:g} is not allowed; it must be {FRACTION}")
     if resources.max_concurrent is not None and resources.max_concurrent < 1:
         raise SpaceError(f"--max-concurrent: {resources.max_concurrent} is not allowed; it must be at least 1")
 

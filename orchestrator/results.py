@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.union import unite
 from search_spaces import Cell, Trial
+from trainables import tracking
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
     from mlflow import MlflowClient
@@ -29,13 +30,6 @@ STATUS: dict[str, Status] = {
     "RUNNING": "running",
     "SCHEDULED": "running",
     "KILLED": "interrupted",  # Ctrl-C, or a driver that died: the same command takes it up again
-}
-
-QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a wrong address is said within seconds, not after four minutes
 }
 
 
@@ -152,13 +146,14 @@ def connect(tracking_uri: str) -> MlflowClient:
             raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
     elif "://" not in tracking_uri:
         raise ReportError(f"tracking URI '{tracking_uri}': write sqlite:///path/to/mlflow.db or http://host:port")
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
-        return MlflowClient(tracking_uri)
+        return tracking.connect(tracking_uri)
+
+
+def public(text: str) -> str:
+    """The text without the passwords of URIs in it: pages, tags and terminals are shown around."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 @contextmanager

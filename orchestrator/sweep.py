@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from orchestrator.cost import trial_seconds, wall_seconds, words
 from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
-from orchestrator.ledger import existing, require_answer
+from orchestrator.ledger import existing, require_answer, require_name
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere, this_machine
+from orchestrator.results import public
 from search_spaces import load
 
 
@@ -60,7 +62,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     resources = _resources(args)
     space = load(args.space, args.overrides)
     planned = plan(space, data_root=args.data_root, cache=output / "data")
-    experiment = args.experiment or space.name
+    experiment = space.name if args.experiment is None else args.experiment
+    require_name(experiment)
     require_answer(tracking_uri)
     known = existing(tracking_uri, experiment)
     planned = planned.after(known.finished if known else ())
@@ -78,7 +81,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         resources=resources,
         address=args.address,
         local=args.local,
-        command=command,
+        command=public(command),
     )
     return execute(job, console)
 
@@ -100,7 +103,7 @@ def _show(
 ) -> None:
     """The plan in a few lines."""
     todo = planned.todo
-    console.print(f"[bold]{planned.space}[/bold]: {planned.description}" if planned.description else planned.space)
+    console.print(Text(planned.space, "bold") + Text(f": {planned.description}" if planned.description else ""))
     for notice in planned.notices:
         console.print(notice, style="yellow", markup=False, highlight=False)
     shared = len(planned.cells) - len(planned.trials)

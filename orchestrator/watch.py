@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from orchestrator.colors import look
 from orchestrator.ledger import Ledger, Status
 from search_spaces import Trial
-from trainables.outbox import ended, read
+from trainables.outbox import DamagedRecordError, End, ended, read, size
 from trainables.tracking import deliver
 
 POLL_SECONDS = 0.5
@@ -34,6 +35,14 @@ class _Followed:
     delivered: float = 0.0
     over: bool = False  # whether its executor is done with it
     error: str | None = None  # why the executor lost it, if it did
+    problem: str = "no time was left"  # why MLflow has not taken it yet
+
+
+def how_it_ended(folder: Path) -> End | None:
+    """As the record tells; a damaged one tells nothing."""
+    with suppress(DamagedRecordError):
+        return ended(folder)
+    return None
 
 
 class Watch(threading.Thread):
@@ -51,6 +60,8 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self._ledger, self._trials, self._storage, self._parent = ledger, trials, storage, parent
         self._on_event, self._on_notice = on_event, on_notice
+        # What an earlier attempt failed of has been told by the sweep that saw it.
+        self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) == "failed"}
         self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
         self._followed: dict[str, _Followed] = {}
         self.begun: set[str] = set()
@@ -69,11 +80,12 @@ class Watch(threading.Thread):
         self.over.add(fingerprint)
         self._calls.put((fingerprint, True, error))
 
-    def close(self, seconds: float = 30.0) -> list[str]:
-        """Deliver what is left, for at most so long. Returns the fingerprints whose results still wait."""
+    def close(self, seconds: float = 30.0) -> dict[str, str]:
+        """Deliver what is left, for at most so long. Returns the trials whose results still wait, and why."""
         self._closing = time.monotonic() + seconds
+        self._failures, self._retry_at = 0, 0.0  # the server may have come back while we waited
         self.join()
-        return list(self._followed)
+        return {fingerprint: followed.problem for fingerprint, followed in self._followed.items()}
 
     def run(self) -> None:
         """Follow until closed and delivered."""
@@ -91,15 +103,20 @@ class Watch(threading.Thread):
     def _take_calls(self) -> None:
         while not self._calls.empty():
             fingerprint, over, error = self._calls.get()
-            followed = self._followed.setdefault(fingerprint, _Followed())
+            folder = self._storage / fingerprint
+            followed = self._followed.setdefault(fingerprint, _Followed(offset=self._told.get(fingerprint, 0)))
             # A trial whose node died is started again: what was said of its first attempt no longer holds.
             followed.over, followed.error = over, error
+            if error is not None and how_it_ended(folder) is None:
+                self._on_event(fingerprint, {"tags": {"error": error}})
+                self._on_event(fingerprint, {"end": "failed"})
 
     def _tell_progress(self, fingerprint: str) -> None:
         followed = self._followed[fingerprint]
-        for event, offset in read(self._storage / fingerprint, followed.offset):
-            self._on_event(fingerprint, event)
-            followed.offset = offset
+        with suppress(DamagedRecordError):  # told when the trial ends
+            for event, offset in read(self._storage / fingerprint, followed.offset):
+                self._on_event(fingerprint, event)
+                followed.offset = offset
 
     def _project(self) -> None:
         for fingerprint, followed in list(self._followed.items()):
@@ -108,7 +125,8 @@ class Watch(threading.Thread):
                     del self._followed[fingerprint]
                 self._failures = 0
             except Exception as error:  # noqa: BLE001 - telemetry never stops a sweep; the outbox keeps it all
-                self._back_off(" ".join(str(error).split())[:200])
+                followed.problem = " ".join(str(error).split())[:200]
+                self._back_off(followed.problem)
                 # To the end of the line: one run that MLflow will never take must not hold up the others.
                 self._followed[fingerprint] = self._followed.pop(fingerprint)
                 return
@@ -130,11 +148,12 @@ class Watch(threading.Thread):
         now = time.monotonic()
         if not followed.over and now - followed.delivered < DELIVER_SECONDS:
             return False
-        deliver(self._ledger.client, followed.run_id, folder)
+        with suppress(DamagedRecordError):  # what it held before is sent; the executor says the rest
+            deliver(self._ledger.client, followed.run_id, folder)
         followed.delivered = now
         if not followed.over:
             return False
-        how = ended(folder)
+        how = how_it_ended(folder)
         status: Status = "KILLED"  # interrupted: taken up again by the next sweep
         if how is not None:
             status = "FINISHED" if how == "finished" else "FAILED"

@@ -98,7 +98,8 @@ class Pruner:
                 f'The schedule "oneshot" has 1 iteration, but iterations={iterations} was asked for; '
                 "leave one of the two out, or choose exponential or linear."
             )
-        if iterations == 1 or not self.iterates:
+        moments = self.when == "during" and self.schedule != "oneshot"  # iterations are moments of training
+        if iterations == 1 or not (self.iterates or moments):
             schedule, iterations = "oneshot", 1
         elif schedule is None:
             schedule = "exponential" if self.schedule == "oneshot" else self.schedule

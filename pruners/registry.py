@@ -1,5 +1,6 @@
 """Every pruner by name. A new one is a file with its score, a line here, and a test."""
 
+from pruners.dynamic import GRADUAL, RIGL, SET
 from pruners.errors import require_known
 from pruners.force import FORCE
 from pruners.grasp import GRASP
@@ -27,6 +28,9 @@ PRUNERS: dict[str, Pruner] = {
     "px": PX,
     "lamp": LAMP,
     "imp": IMP,
+    "gradual": GRADUAL,
+    "set": SET,
+    "rigl": RIGL,
 }
 
 

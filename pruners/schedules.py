@@ -8,6 +8,7 @@ _AFTER: dict[str, Callable[[float, float], float]] = {  # (final density, progre
     "oneshot": lambda density, progress: density,
     "exponential": lambda density, progress: density**progress,
     "linear": lambda density, progress: 1 - (1 - density) * progress,
+    "cubic": lambda density, progress: density + (1 - density) * (1 - progress) ** 3,
 }
 SCHEDULES = tuple(_AFTER)
 
@@ -16,7 +17,7 @@ def densities(schedule: str, density: float, iterations: int) -> list[float]:
     """The density to reach after each of T = `iterations` pruning iterations; the last is exactly `density`.
 
     After iteration t: exponential density^(t/T) (Tanaka et al. 2020, algorithm 1); linear
-    1 - (1 - density) t/T.
+    1 - (1 - density) t/T; cubic density + (1 - density) (1 - t/T)^3 (Zhu and Gupta 2017, equation 1).
     Raises PruningError for an unknown schedule, a density outside (0, 1], fewer than one iteration, or a
     one-shot schedule of several.
     """

@@ -20,6 +20,8 @@ class PrunerSettings(Protocol):
     def mode(self) -> str: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
+    @property
+    def granularity(self) -> str: ...
 
 
 class PrunerTraits(Protocol):
@@ -52,6 +54,7 @@ class PrunerTraits(Protocol):
         iterations: int | None = None,
         mode: str | None = None,
         options: Mapping[str, Any] | None = None,
+        granularity: str = "weight",
     ) -> PrunerSettings:
         """Its defaults filled in, and what it ignores set to one value, so that equal settings are equal.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -66,11 +67,13 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
     if fields.get("lr_schedule") != "step":
         fields.pop("lr_drops", None)
         fields.pop("lr_factor", None)
-    elif "lr_drops" not in fields:
+    elif not fields.get("lr_drops"):
         raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
     if fields.get("optimizer") == "adam":
         fields.pop("momentum", None)
         fields.pop("nesterov", None)
+    elif fields.get("nesterov") and fields.get("momentum") == 0:
+        raise SpaceError("nesterov: needs momentum above 0")
     if fields.get("compression", 1.0) == 1:  # nothing is pruned: the dense trial, one for all pruners
         return Trial(**{key: value for key, value in fields.items() if key not in SHARED})
 
@@ -79,19 +82,19 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
     given = {key: fields.pop(key) for key in SHARED if key in fields}
     given |= {key: check(key, value) for key, value in point["pruner"].items() if key in SHARED}
     own = {key: value for key, value in point["pruner"].items() if key in traits.options}
-    wanted = {key: given[key] for key in ("scope", "schedule", "iterations", "mode") if key in given}
+    wanted = {key: given[key] for key in ("granularity", "scope", "schedule", "iterations", "mode") if key in given}
     try:
         settings = traits.settings(**wanted, options=own)
     except ValueError as error:
         raise SpaceError(f"pruner {name}: {error}") from None
     if traits.needs_data and "samples_per_class" in given:
         fields["samples_per_class"] = given["samples_per_class"]
-    if "granularity" in given:
-        fields["granularity"] = given["granularity"]
+    _require_share(settings.granularity, fields["compression"])
     fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
     return Trial(
         **fields,
         pruner=name,
+        granularity=settings.granularity,
         scope=settings.scope,
         schedule=settings.schedule,
         iterations=settings.iterations,
@@ -99,6 +102,15 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
         # Only what differs from the default, so that an option added later leaves old fingerprints alone.
         options={key: value for key, value in settings.options.items() if value != traits.options[key]},
     )
+
+
+def _require_share(granularity: str, compression: float) -> None:
+    kept, _, width = granularity.partition(":")
+    if width and not math.isclose(compression * int(kept), int(width)):
+        raise SpaceError(
+            f"compression: granularity {granularity} keeps {kept} of {width} weights, which is "
+            f"{int(width) / int(kept):g}x and not {compression:g}x"
+        )
 
 
 def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:

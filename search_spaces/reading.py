@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -43,10 +44,13 @@ def _preset_names() -> list[str]:
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise SpaceError(f"space: there is no file '{source}'")
-        text, name = path.read_text(encoding="utf-8"), path.stem
+    if path.suffix in (".yaml", ".yml") or (str(source) not in _preset_names() and os.path.isfile(path)):  # noqa: PTH113 - no error if too long
+        try:
+            text, name = path.read_text(encoding="utf-8"), path.stem
+        except FileNotFoundError:
+            raise SpaceError(f"space: there is no file '{source}'") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpaceError(f"space: '{source}' cannot be read: {error}") from None
     else:
         name = choose("space", str(source), _preset_names())
         text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")
@@ -62,9 +66,11 @@ class _Loader(yaml.SafeLoader):
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    twice = {key for key in keys if keys.count(key) > 1}
-    if twice:
-        raise yaml.constructor.ConstructorError(problem=f"'{twice.pop()}' is written twice")
+    for index, key in enumerate(keys):
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(problem=f"the key {key!r} is not a name")
+        if key in keys[:index]:
+            raise yaml.constructor.ConstructorError(problem=f"'{key}' is written twice")
     return loader.construct_mapping(node, deep=True)
 
 
@@ -75,4 +81,6 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise SpaceError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise SpaceError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    except RecursionError:
+        raise SpaceError(f"{where}: not valid YAML: nested too deeply") from None

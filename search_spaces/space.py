@@ -71,7 +71,9 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     ways = [key for key in ("compression", *DENSITIES) if key in raw]
     if len(ways) > 1:
         raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of compression, density, sparsity")
-    name = str(raw.get("name", default_name))
+    name = raw.get("name", default_name)
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise SpaceError(f"name: {name!r} is not a name; write it as text")
     axes: dict[str, tuple[Any, ...]] = {}
     searched: dict[str, Search] = {}
     for key in (key for key in raw if key not in ("name", "description")):
@@ -125,6 +127,8 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
         SpaceError: with the field, the value and what is allowed.
     """
     info = Trial.model_fields[key]
+    if isinstance(value, bool) and info.annotation is not bool:  # Python would take yes for 1
+        raise SpaceError(f"{shown or key}: {value!r} is not allowed; it is no number or word")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]
         return adapter.validate_python(value)

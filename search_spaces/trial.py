@@ -82,7 +82,7 @@ class Trial(BaseModel):
         flat = self.model_dump(mode="json")
         flat |= {f"options.{key}": value for key, value in flat.pop("options").items()}
         flat["lr_drops"] = ",".join(map(str, flat["lr_drops"]))
-        return {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in flat.items()}
+        return {key: str(value).removesuffix(".0") for key, value in flat.items()}
 
 
 class Cell(BaseModel):

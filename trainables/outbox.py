@@ -17,6 +17,10 @@ FILE = "outbox.jsonl"
 End = Literal["finished", "failed"]
 
 
+class DamagedRecordError(ValueError):
+    """An outbox that holds something else than events."""
+
+
 class Outbox:
     """The writing side, owned by the one process that computes the trial.
 
@@ -60,9 +64,9 @@ class Outbox:
         """Record that the file `name` in the trial's folder is complete."""
         self._append({"artifact": name})
 
-    def end(self, how: End) -> None:
-        """Record that the trial is over."""
-        self._append({"end": how})
+    def end(self, how: End, resume: bool = False) -> None:
+        """Record that the trial is over; `resume`: what failed is the machine, and what is computed stands."""
+        self._append({"end": how, "resume": resume} if resume else {"end": how})
         self.sync()
 
     def sync(self) -> None:
@@ -80,7 +84,11 @@ class Outbox:
 
 
 def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
-    """The complete events from byte `offset` on, each with the offset behind it."""
+    """The complete events from byte `offset` on, each with the offset behind it.
+
+    Raises:
+        DamagedRecordError: at a line that is not an event.
+    """
     path = folder / FILE
     if not path.exists():
         return
@@ -89,13 +97,43 @@ def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         for line in file:
             if not line.endswith(b"\n"):
                 return
+            try:
+                event = json.loads(line)
+            except ValueError:
+                raise DamagedRecordError(
+                    f"{path} is damaged at byte {offset}; remove its folder to compute the trial again"
+                ) from None
             offset += len(line)
-            yield json.loads(line), offset
+            yield event, offset
 
 
 def ended(folder: Path) -> End | None:
     """How the trial in `folder` ended, if it has and has not been taken up again since."""
-    how: End | None = None
-    for event, _ in read(folder):
-        how = event.get("end")
+    how: End | None = _last(folder).get("end")
     return how
+
+
+def must_restart(folder: Path) -> bool:
+    """Whether the trial failed by itself. What it recorded is of no use then: its code may be another by now."""
+    last = _last(folder)
+    return last.get("end") == "failed" and not last.get("resume")
+
+
+def forget(folder: Path) -> None:
+    """Remove what the trial in `folder` recorded and computed."""
+    for path in folder.iterdir():
+        if path.is_file() and not path.name.endswith(".lock"):
+            path.unlink()
+
+
+def size(folder: Path) -> int:
+    """Bytes of the outbox."""
+    path = folder / FILE
+    return path.stat().st_size if path.exists() else 0
+
+
+def _last(folder: Path) -> dict[str, Any]:
+    event: dict[str, Any] = {}
+    for event, _ in read(folder):  # noqa: B007 - the last one is wanted
+        pass
+    return event

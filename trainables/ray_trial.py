@@ -17,4 +17,4 @@ def ray_trial(config: dict[str, Any], place: Place) -> None:
     fails again in the same way. What Tune sees as a failure is a process or a node that died.
     """
     outcome = run(Trial.model_validate_json(config["point"]["trial"]), place)
-    tune.report({"end": outcome.end})
+    tune.report({"end": outcome.end, "error": outcome.error})

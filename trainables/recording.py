@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from pruners import empty_layers
 from search_spaces import Trial
-from trainables.checkpoint import write_atomically
+from trainables.checkpoint import read_or_set_aside, write_atomically
 from trainables.histograms import draw, histograms
 from trainables.outbox import Outbox
 from trainables.pretraining import WEIGHTS
-from trainables.profiling import Layer, file_mb, latency_ms, peak_mb, profile
+from trainables.profiling import Layer, file_mb, profile
+from trainables.shrinking import measured, paths
 
 COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "score_mean", "score_std")
 
@@ -41,7 +42,7 @@ class Recorder:
     def stored_masks(self, device: torch.device) -> dict[str, Tensor] | None:
         """The masks that `pruned` recorded, or None. The dense trial has none: an empty dict."""
         file = self.folder / "masks.safetensors"
-        return load_file(file, device=str(device)) if file.exists() else None
+        return read_or_set_aside(file, lambda: load_file(file, device=str(device)))
 
     def pruned(
         self,
@@ -56,9 +57,12 @@ class Recorder:
         for step, layer in enumerate(layers):
             self.outbox.metrics({"profile/density": layer.density, "profile/macs_kept": layer.macs_kept}, step)
         empty = empty_layers(masks)
-        self.outbox.tags({"collapsed": str(bool(empty)).lower()})
+        reach, reason = paths(model, masks, input_shape)
+        collapsed = bool(empty) or reach.get("prune/effective_density") == 0
+        self.outbox.tags({"collapsed": str(collapsed).lower()} | ({"paths": reason[:500]} if reason else {}))
         self.outbox.metrics(
             _sizes(model, layers)
+            | reach
             | {
                 "prune/empty_layers": len(empty),
                 "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
@@ -75,18 +79,15 @@ class Recorder:
         input_shape: tuple[int, int, int],
         weights_mb: float,
     ) -> None:
-        """Record what the trained model costs and how its weights lie; keep them if they are small enough.
+        """Record what the trained model costs once compacted, and how its weights lie; keep them if they are small enough.
 
         Those of the dense trial stay on disk in any case: trials that prune trained weights start from them.
         """
+        costs, reason = measured(model, masks, input_shape)
+        self.outbox.metrics(costs)
+        if reason:
+            self.outbox.tags({"compaction": reason[:500]})
         size = file_mb(model)
-        self.outbox.metrics(
-            {
-                "model/latency_ms": latency_ms(model, input_shape),
-                "model/peak_mb": peak_mb(model, input_shape),
-                "model/file_mb": size,
-            }
-        )
         counts = histograms(model, masks)
         self._text("histograms.json", json.dumps({"layers": counts}))
         draw(counts, self.trial_record.name, self.folder / "histograms.png")

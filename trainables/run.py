@@ -6,6 +6,7 @@ python -m trainables.run TRIAL.json FOLDER      # debug or profile a trial witho
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -14,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from pruners import Pruning
 from search_spaces import Trial, stage
 from trainables import checkpoint, datasets
 from trainables.bench import Bench, bench
 from trainables.levels import REWIND, prune_in_levels, rewind
-from trainables.outbox import End, Outbox, ended, read
+from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.pretraining import stored, trained_weights
 from trainables.recording import Recorder
 
 CHECKPOINT = "checkpoint.pt"
+WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,19 @@ def run(trial: Trial, place: Place) -> Outcome:
     """
     folder = place.storage / trial.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
+    try:
+        with FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS):
+            return _run(trial, place, folder)
+    except Timeout:
+        return Outcome("failed", f"another process computes {trial.name} ({trial.fingerprint})")
+    except DamagedRecordError as error:
+        return Outcome("failed", str(error))
+
+
+def _run(trial: Trial, place: Place, folder: Path) -> Outcome:
+    if must_restart(folder):
+        forget(folder)
     if ended(folder) == "finished" and (trial.pruner != "dense" or stored(trial, place.storage)):
         return Outcome("finished")
     outbox = Outbox(folder)
@@ -68,7 +84,7 @@ def run(trial: Trial, place: Place) -> Outcome:
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         outbox.artifact("traceback.txt")
         outbox.tags({"error": line[:500]})
-        outbox.end("failed")
+        outbox.end("failed", resume=isinstance(error, OSError | MemoryError | torch.OutOfMemoryError))
         return Outcome("failed", line)
     finally:
         outbox.close()
@@ -142,6 +158,9 @@ def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | N
 
 def main() -> int:
     """Run the trial of a trial.json in a folder and print its record."""
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)  # noqa: T201
+        return 2
     source, folder = map(Path, sys.argv[1:3])
     trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
     outcome = run(trial, Place(storage=folder, cache=folder / "data"))

@@ -51,6 +51,9 @@ def test_planning_writes_nothing(tmp_path):
     [
         (["architecture=vgg16-bn"], "'vgg16-bn' needs images of at least 16"),
         (["lr={low: 0.1, high: 1}"], "lr: searched fields"),
+        (["compression=1e17"], "compression: 1e+17 is not allowed; mlp has no more than"),
+        (["batch_size=100000000000"], "batch_size: 1e+11 is not allowed; digits has no more than 1437 training images"),
+        (["samples_per_class=100000", "pruner=snip"], "samples_per_class: 100000 is not allowed"),
         (["dataset=digit"], "dataset: 'digit' is not known; did you mean 'digits'?"),
     ],
 )
@@ -92,6 +95,9 @@ def test_times_in_words(seconds, text):
     "resources",
     [
         Resources(cpus=0),
+        Resources(cpus=float("nan")),
+        Resources(cpus=1e-12),
+        Resources(gpus=float("inf")),
         Resources(gpus=-1),
         Resources(gpus=1.5),
         Resources(gpus=0.33333),

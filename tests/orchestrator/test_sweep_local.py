@@ -106,6 +106,13 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(capsys):
         (["digits", "--tracking-uri", "file:./mlruns"], "--tracking-uri: 'file:./mlruns' is not a tracking store"),
         (["digits", "--gpus-per-trial", "0.3333333"], "--gpus-per-trial: 0.333333 is not allowed"),
         (["digits", "--gpus-per-trial", "64"], "--gpus-per-trial: 64 asked for, but no node has more than"),
+        (["digits", "--tracking-uri", "http://localhost:abc"], "tracking server: http://localhost:abc does not answer"),
+        (["digits", "--tracking-uri", "http://me:secret@127.0.0.1:9"], "tracking server: http://127.0.0.1:9 does not"),
+        (["digits", "--tracking-uri", "sqlite:///"], "'sqlite:///' is not a tracking store"),
+        (["digits", "--tracking-uri", "databricks"], "'databricks' is not a tracking store"),
+        (["digits", "--tracking-uri", "mysql://me@127.0.0.1/x"], "tracking store: mysql://127.0.0.1/x:"),
+        (["digits", "--experiment", " "], "experiment: ' ' is not a name"),
+        (["digits", "--set", 'name="[/x]"', "--set", "epochs=x"], "epochs: 'x' is not allowed"),
         (["digits", "--cpus-per-trial", "0"], "--cpus-per-trial: 0 is not allowed"),
     ],
 )
@@ -124,3 +131,30 @@ def test_two_sweeps_do_not_share_a_folder(capfd):
     with FileLock("results/.sweep.lock"):
         assert main([*TINY, *GRID]) == 2
     assert "another sweep is running on 'results'" in capfd.readouterr().err
+
+
+def test_a_store_that_is_none_is_refused_and_left_alone(capfd):
+    Path("results").mkdir()
+    Path("results/mlflow.db").write_bytes(b"garbage")
+    assert main([*TINY, *GRID]) == 2
+    assert "is not an MLflow database" in capfd.readouterr().err
+    assert Path("results/mlflow.db").read_bytes() == b"garbage"
+
+
+def test_a_copied_folder_does_not_write_into_the_original(capfd):
+    import shutil
+
+    assert main([*TINY, *GRID]) == 0
+    shutil.copytree("results", "copy")
+    before = sorted(Path("results").rglob("*"))
+    assert main([*TINY, *GRID, "--set", "seed=1", "--output", "copy"]) == 2
+    assert "the output folder was moved or copied" in capfd.readouterr().err
+    assert sorted(Path("results").rglob("*")) == before
+
+
+def test_another_experiments_report_is_not_announced(capsys):
+    assert main([*TINY, *GRID]) == 0
+    capsys.readouterr()
+    bad = ["--set", "pruner=snip", "--set", "compression=1", "--set", "optimizer=sgd", "--set", "lr=1e20"]
+    assert main([*TINY, *bad, "--experiment", "other"]) == 1
+    assert "report.html" not in capsys.readouterr().out

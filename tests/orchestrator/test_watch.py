@@ -76,7 +76,7 @@ def test_statuses_follow_the_records(ledger, watched, tmp_path):
     for fingerprint in TRIALS:
         watch.started(fingerprint)
         watch.ended(fingerprint)
-    assert watch.close() == []
+    assert watch.close() == {}
     found = {fp: client.get_run(run.run_id).info.status for fp, run in ledger.runs.items()}
     assert found == {finished: "FINISHED", failed: "FAILED", stopped: "KILLED"}
     assert sum(fp == finished for fp, _ in events) == 3
@@ -100,7 +100,7 @@ def test_an_outage_delays_and_loses_nothing(ledger, watched, tmp_path):
     watch = start(Flaky(client, failures=2))
     watch.started(fingerprint)
     watch.ended(fingerprint)
-    assert watch.close() == []
+    assert watch.close() == {}
     history = client.get_metric_history(ledger.runs[fingerprint].run_id, "train/loss")
     assert [point.step for point in history] == [1, 2]
     assert len(notices) == 1
@@ -117,7 +117,7 @@ def test_one_run_that_mlflow_never_takes_does_not_hold_up_the_others(ledger, wat
     for fingerprint in TRIALS:
         watch.started(fingerprint)
         watch.ended(fingerprint)
-    assert watch.close(seconds=4) == [bad]
+    assert watch.close(seconds=4) == {bad: "this run is gone"}
     assert {ledger.runs[fp].status for fp in good} == {"FINISHED"}
 
 
@@ -129,5 +129,5 @@ def test_closing_does_not_wait_for_ever(watched, tmp_path):
     watch.started(fingerprint)
     watch.ended(fingerprint)
     before = time.monotonic()
-    assert watch.close(seconds=1) == [fingerprint]
+    assert watch.close(seconds=1) == {fingerprint: "no answer"}
     assert time.monotonic() - before < 30

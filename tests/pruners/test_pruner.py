@@ -36,7 +36,7 @@ def test_equal_settings_where_the_masks_are_equal():
     ("asked", "message"),
     [
         ({"scope": "layers"}, "Did you mean 'layer'"),
-        ({"schedule": "exp"}, "oneshot, exponential, linear"),
+        ({"schedule": "exp"}, "oneshot, exponential, linear, cubic"),
         ({"mode": "evaluate"}, "train, eval"),
         ({"iterations": 0}, "at least 1"),
         ({"options": {"alpha": 1}}, "'alpha'.*no option of this pruner is accepted"),

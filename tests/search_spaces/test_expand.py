@@ -73,11 +73,15 @@ def test_other_varied_fields_stand_in_the_cell():
         ({"dataset": "cifar"}, "dataset: 'cifar' is not known; did you mean 'cifar10'?"),
         ({"scope": "globle"}, "scope: 'globle' is not known; did you mean 'global'?"),
         ({"granularity": "filtre"}, "granularity: 'filtre' is not known"),
+        ({"granularity": "2:4", "compression": 10}, "compression: granularity 2:4 keeps 2 of 4 weights, which is 2x"),
+        ({"granularity": "filter", "scope": "erk"}, "Granularity 'filter' has the scopes global and layer"),
         ({"pruner": {"name": "snip", "iteration": 3}}, "pruner snip: 'iteration' is not known; did you mean"),
         ({"pruner": {"name": "snip", "iterations": 0}}, "pruner snip: iterations: 0 is not allowed"),
         ({"pruner": {"name": "snip", "mode": "evil"}}, "pruner snip: mode: 'evil' is not known; did you mean 'eval'?"),
         ({"iterations": 5, "schedule": "oneshot"}, "pruner snip:"),
         ({"lr_schedule": "step"}, "lr_schedule: step needs drops"),
+        ({"lr_schedule": {"name": "step", "drops": []}}, "lr_schedule: step needs drops"),
+        ({"nesterov": True, "momentum": 0}, "nesterov: needs momentum above 0"),
     ],
 )
 def test_names_and_options_that_do_not_exist(fields, message):

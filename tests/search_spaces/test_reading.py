@@ -43,6 +43,9 @@ def test_an_override_may_write_the_compression_otherwise():
     [
         ("- 1\n", "a space is a mapping of fields, not list"),
         ("a: [1\n", "not valid YAML"),
+        ("[" * 3000, "nested too deeply"),
+        ("? [a]\n: 1\n", "not valid YAML"),
+        ("3: 1\n", "the key 3 is not a name"),
         ("lr: 1\nlr: 2\n", "'lr' is written twice"),
         ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
     ],
@@ -60,6 +63,8 @@ def test_files_that_are_no_spaces(tmp_path, text, message):
     ("source", "overrides", "message"),
     [
         ("digit", [], "space: 'digit' is not known; did you mean 'digits'?"),
+        ("x" * 300, [], "is not known"),
+        ("x" * 300 + ".yaml", [], "cannot be read"),
         ("nowhere.yaml", [], "there is no file 'nowhere.yaml'"),
         ("digits", ["pruner"], "write field=value"),
         ("digits", ["epoch=3"], "'epoch' is not known; did you mean 'epochs'?"),

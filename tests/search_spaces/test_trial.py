@@ -53,6 +53,7 @@ def test_a_record_survives_json_and_cannot_be_changed():
 def test_params_are_flat_strings():
     params = Trial(**SNIP, lr_drops=(60, 120), options={"epsilon": 0.01}).params()
     assert params["compression"] == "10"
+    assert Trial(**SNIP, lr=0.12345678).params()["lr"] == "0.12345678"
     assert params["lr_drops"] == "60,120"
     assert params["options.epsilon"] == "0.01"
     assert all(isinstance(value, str) for value in params.values())

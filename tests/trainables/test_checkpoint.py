@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 import torch
 
@@ -39,7 +37,14 @@ class Harmful:
         return print, ("executed",)
 
 
-def test_a_pickle_is_not_executed(tmp_path):
+def test_a_pickle_is_not_executed(tmp_path, capsys):
     torch.save({"w": Harmful()}, tmp_path / "c.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        checkpoint.load(tmp_path / "c.pt", CPU)
+    assert checkpoint.load(tmp_path / "c.pt", CPU) is None
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04half a zip"])
+def test_what_cannot_be_read_is_set_aside(tmp_path, content):
+    (tmp_path / "c.pt").write_bytes(content)
+    assert checkpoint.load(tmp_path / "c.pt", CPU) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt.damaged"]

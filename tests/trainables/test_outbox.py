@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.outbox import FILE, Outbox, ended, read
+from trainables.outbox import FILE, DamagedRecordError, Outbox, ended, forget, must_restart, read
 
 
 def events(folder):
@@ -84,3 +84,22 @@ def test_a_trial_taken_up_again_has_not_ended(tmp_path):
     outbox.end("finished")
     outbox.close()
     assert ended(tmp_path) == "finished"
+
+
+def test_a_damaged_record_says_where_it_lies(tmp_path):
+    (tmp_path / FILE).write_bytes(b'{"time": 1, "params": {}}\ngarbage\n')
+    with pytest.raises(DamagedRecordError, match="is damaged at byte 26; remove its folder"):
+        list(read(tmp_path))
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_what_failed_by_itself_starts_anew_and_what_the_machine_broke_goes_on(tmp_path, resume):
+    outbox = Outbox(tmp_path)
+    outbox.metrics({"a": 1.0})
+    outbox.end("failed", resume=resume)
+    outbox.close()
+    assert must_restart(tmp_path) is not resume
+    (tmp_path / "masks.safetensors").write_bytes(b"")
+    (tmp_path / ".writer.lock").write_bytes(b"")
+    forget(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".writer.lock"]

@@ -50,6 +50,7 @@ def test_a_trial_records_what_the_design_promises(place):
         *("train/loss", "train/top1", "test/loss", "test/top1", "test/top5", "time/epoch_seconds"),
         *("final/top1", "final/top5", "final/loss", "best/top1"),
         *("model/params", "model/params_kept", "model/compression", "model/macs", "model/macs_kept"),
+        *("model/params_compacted", "model/macs_compacted", "prune/effective_density", "prune/dead_weights"),
         *("model/latency_ms", "model/peak_mb", "model/file_mb"),
         *("time/prune_seconds", "time/train_seconds", "time/total_seconds"),
         *("profile/density", "profile/macs_kept", "prune/empty_layers", "prune/zero_scores"),
@@ -159,3 +160,45 @@ def test_without_epochs_the_untrained_network_is_evaluated(place):
 def test_large_weights_are_not_kept(place):
     run(SNIP, replace(place, weights_mb=0))
     assert not (place.storage / SNIP.fingerprint / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["masks.safetensors", "checkpoint.pt"])
+def test_a_damaged_file_is_computed_anew(place, tmp_path, name):
+    whole = replace(place, storage=tmp_path / "whole")
+    run(SNIP, whole)
+    folder = place.storage / SNIP.fingerprint
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(b"garbage")
+    assert run(SNIP, place).end == "finished"
+    assert numbers(place, SNIP) == numbers(whole, SNIP)
+    assert (folder / f"{name}.damaged").exists()
+
+
+def test_a_damaged_record_is_a_failure_that_says_so(place):
+    folder = place.storage / SNIP.fingerprint
+    folder.mkdir(parents=True)
+    (folder / "outbox.jsonl").write_bytes(b"garbage\n")
+    outcome = run(SNIP, place)
+    assert outcome.end == "failed"
+    assert "outbox.jsonl is damaged at byte 0" in outcome.error
+
+
+def test_two_processes_do_not_write_one_record(place, monkeypatch):
+    from filelock import FileLock
+
+    monkeypatch.setattr(module, "WRITER_SECONDS", 0)
+    folder = place.storage / SNIP.fingerprint
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".writer.lock"):
+        outcome = run(SNIP, place)
+    assert "another process computes" in outcome.error
+    assert not (folder / "outbox.jsonl").exists()
+
+
+def test_a_failure_of_its_own_is_not_gone_on_from(place):
+    bad = SNIP.model_copy(update={"lr": 1e20})
+    run(bad, place)
+    folder = place.storage / bad.fingerprint
+    first = (folder / "outbox.jsonl").read_text()
+    run(bad, place)
+    assert first not in (folder / "outbox.jsonl").read_text()

@@ -1,0 +1,38 @@
+"""Pruners whose masks change during training: what they score with and their settings.
+
+What they do after each step is the business of training, not of this package. `find` draws the masks that the
+sparse ones start from; for gradual pruning it gives what one would get without training in between.
+"""
+
+from dataclasses import replace
+
+from pruners.magnitude import MAGNITUDE
+from pruners.random import RANDOM
+
+GRADUAL = replace(
+    MAGNITUDE,
+    summary="|w| at many moments of training, the density falling by a cubic from dense",
+    paper="Zhu and Gupta 2017, To prune, or not to prune: exploring the efficacy of pruning for model compression",
+    when="during",
+    scope="layer",
+    schedule="cubic",
+    iterations=100,
+    options={"start": 0.0, "end": 0.75},  # fractions of training
+)
+
+SET = replace(
+    RANDOM,
+    summary="random masks; the smallest weights are exchanged for random others while training",
+    paper="Mocanu et al. 2018, Scalable training of artificial neural networks with adaptive sparse connectivity",
+    when="during",
+    scope="erk",
+    # Steps between exchanges (an epoch, if that is shorter), the fraction of training after which they end, and
+    # the fraction of weights exchanged at first: the settings of RigL for both, so that they compare.
+    options={"interval": 100, "end": 0.75, "drop": 0.3},
+)
+
+RIGL = replace(
+    SET,
+    summary="random masks; the smallest weights are exchanged for those of largest gradient while training",
+    paper="Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners",
+)

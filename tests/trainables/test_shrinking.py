@@ -1,0 +1,76 @@
+"""What pruning bought, measured; and that nothing of it can cost a trial its result."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pruners import prune
+from trainables import shrinking
+from trainables.architectures import build
+from trainables.profiling import macs
+from trainables.shrinking import measured, paths
+
+SHAPE = (1, 8, 8)
+
+
+class Unfollowed(nn.Module):
+    """Its forward depends on the data, and it takes part without being called."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1)) if x.sum() >= 0 else self.layer(-x.flatten(1))
+
+
+def test_filters_make_it_smaller_by_what_was_asked():
+    model = build("conv", SHAPE, 10, seed=0)
+    masks = prune(model, "magnitude", 8, granularity="filter")
+    whole, _ = measured(model, {}, SHAPE)
+    small, reason = measured(model, masks, SHAPE)
+    assert not reason
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    assert 0 < small["model/params_compacted"] - kept <= 32 + 32 + 10  # the biases
+    assert whole["model/macs_compacted"] == sum(map(sum, macs(model, SHAPE).values()))
+    for metric in ("model/macs_compacted", "model/peak_mb", "model/file_mb"):
+        assert 0 < small[metric] < whole[metric]
+
+
+def test_paths_count_what_takes_part():
+    model = build("mlp", SHAPE, 10, seed=0)
+    masks = prune(model, "random", 2)
+    masks["3.weight"][:] = False
+    assert paths(model, {}, SHAPE) == ({"prune/effective_density": 1.0, "prune/dead_weights": 0}, "")
+    assert paths(model, masks, SHAPE) == ({"prune/effective_density": 0.0, "prune/dead_weights": 0}, "")
+
+
+def test_what_cannot_be_followed_is_measured_as_it_is():
+    model = Unfollowed()
+    found, reason = measured(model, prune(model, "random", 4), SHAPE)
+    assert "cannot trace" in reason
+    assert found["model/params_compacted"] == 64 * 3 + 3
+
+
+@pytest.mark.parametrize("part", ["compact", "effective"])
+def test_a_failure_is_a_reason(part, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("something\nodd")
+
+    monkeypatch.setattr(shrinking, part, fail)
+    model = build("conv", SHAPE, 10, seed=0)
+    (found, reason) = measured(model, {}, SHAPE) if part == "compact" else paths(model, {}, SHAPE)
+    assert reason == "RuntimeError: something odd"
+    assert bool(found) is (part == "compact")
+
+
+def test_the_model_is_left_as_it_was():
+    model = build("resnet20", (3, 8, 8), 10, seed=0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    masks = prune(model, "random", 50)
+    paths(model, masks, (3, 8, 8))
+    measured(model, masks, (3, 8, 8))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

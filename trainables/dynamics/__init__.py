@@ -1,0 +1,25 @@
+"""Methods that prune during training. A new one is its file, a line here, and its entry among the pruners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from search_spaces import Trial
+from trainables.dynamics.dynamics import Dynamics
+from trainables.dynamics.gradual import gradual
+from trainables.dynamics.regrowth import rigl, set_
+
+DYNAMICS: dict[str, Callable[[Trial, int, int], Dynamics]] = {"gradual": gradual, "set": set_, "rigl": rigl}
+
+
+def dynamics(trial: Trial, steps_per_epoch: int) -> Dynamics | None:
+    """How the masks of `trial` change while it trains; None if they do not.
+
+    Raises:
+        ValueError: if the method's options contradict each other, in one sentence.
+    """
+    make = DYNAMICS.get(trial.pruner)
+    return None if make is None else make(trial, trial.epochs * steps_per_epoch, steps_per_epoch)
+
+
+__all__ = ["DYNAMICS", "Dynamics", "dynamics"]

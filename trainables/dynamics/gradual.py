@@ -1,0 +1,46 @@
+"""Gradual magnitude pruning: dense at first, sparser with every update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from pruners import densities, prunable, select
+from search_spaces import Trial
+from trainables.dynamics.dynamics import Masks, options
+
+
+@dataclass(frozen=True)
+class Gradual:
+    """The smallest weights go, at each of some steps, down to the density of that step (fraction kept)."""
+
+    density_after: Mapping[int, float]
+    scope: str
+    compression: float = 1.0  # it starts dense
+
+    def update(self, step: int, masks: Masks, model: nn.Module) -> dict[str, Tensor] | None:
+        """Masks within `masks`: what is pruned stays pruned."""
+        if step not in self.density_after:
+            return None
+        sizes = {name: weight.detach().abs() for name, weight in prunable(model).items()}
+        return select(sizes, self.density_after[step], masks, self.scope)
+
+
+def gradual(trial: Trial, steps: int, steps_per_epoch: int) -> Gradual:
+    """T = `trial.iterations` updates, evenly from `start` to `end` of training (fractions of all `steps`).
+
+    Of the trial's schedule, by default the cubic one (Zhu and Gupta 2017, equation 1). Where training has fewer
+    steps than there are updates, several fall together.
+
+    Raises:
+        ValueError: if pruning would end before it starts.
+    """
+    chosen = options(trial)
+    start, end = chosen["start"], chosen["end"]
+    if start >= end:
+        raise ValueError(f"pruner gradual: start: {start} is not allowed; it must be below end: {end}")
+    visited = densities(trial.schedule, trial.density, trial.iterations)
+    pace = (end - start) / trial.iterations
+    return Gradual({max(1, round((start + t * pace) * steps)): d for t, d in enumerate(visited, 1)}, trial.scope)

@@ -1,0 +1,49 @@
+"""What pruning bought: the smaller model that computes the same, and the weights that take part at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from pruners import compact, dead_weights, effective
+from trainables.profiling import file_mb, latency_ms, macs, peak_mb
+
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
+    """Metrics of the weights on a path from input to output, or none and the reason.
+
+    An architecture that cannot be followed must not cost a trial its result, whatever it raises.
+    """
+    try:
+        alive = effective(model, masks, input_shape)
+        dead = dead_weights(model, input_shape)
+    except Exception as error:  # noqa: BLE001
+        return {}, _line(error)
+    total = sum(mask.numel() for mask in alive.values())
+    return {
+        "prune/effective_density": sum(int(mask.sum()) for mask in alive.values()) / total,
+        "prune/dead_weights": sum(int(mask.sum()) for mask in dead.values()),
+    }, ""
+
+
+def measured(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
+    """Metrics of the compacted model; of the model as it is, and the reason, where it cannot be compacted."""
+    try:
+        compacted = compact(model, masks, input_shape)
+        small, reason = compacted.model, compacted.reason
+    except Exception as error:  # noqa: BLE001
+        small, reason = model, _line(error)
+    return {
+        "model/params_compacted": sum(parameter.numel() for parameter in small.parameters()),
+        "model/macs_compacted": sum(map(sum, macs(small, input_shape).values())),
+        "model/latency_ms": latency_ms(small, input_shape),
+        "model/peak_mb": peak_mb(small, input_shape),
+        "model/file_mb": file_mb(small),
+    }, reason
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
