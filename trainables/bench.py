@@ -81,7 +81,6 @@ class Bench:
             batches=scoring_batches(self.data, trial.seed, trial.samples_per_class, device=self.device),
             scope=trial.scope,
             granularity=trial.granularity,
-            granularity=trial.granularity,
             schedule=trial.schedule,
             iterations=trial.iterations,
             mode=trial.mode,

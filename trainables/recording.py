@@ -79,7 +79,7 @@ class Recorder:
         input_shape: tuple[int, int, int],
         weights_mb: float,
     ) -> None:
-        """Record what the trained model costs once compacted, and how its weights lie; keep them if they are small enough.
+        """Record what the trained model costs once compacted and how its weights lie; keep them if small enough.
 
         Those of the dense trial stay on disk in any case: trials that prune trained weights start from them.
         """

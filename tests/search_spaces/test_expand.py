@@ -75,8 +75,6 @@ def test_other_varied_fields_stand_in_the_cell():
         ({"granularity": "filtre"}, "granularity: 'filtre' is not known"),
         ({"granularity": "2:4", "compression": 10}, "compression: granularity 2:4 keeps 2 of 4 weights, which is 2x"),
         ({"granularity": "filter", "scope": "erk"}, "Granularity 'filter' has the scopes global and layer"),
-        ({"granularity": "2:4", "compression": 10}, "compression: granularity 2:4 keeps 2 of 4 weights, which is 2x"),
-        ({"granularity": "filter", "scope": "erk"}, "Granularity 'filter' has the scopes global and layer"),
         ({"pruner": {"name": "snip", "iteration": 3}}, "pruner snip: 'iteration' is not known; did you mean"),
         ({"pruner": {"name": "snip", "iterations": 0}}, "pruner snip: iterations: 0 is not allowed"),
         ({"pruner": {"name": "snip", "mode": "evil"}}, "pruner snip: mode: 'evil' is not known; did you mean 'eval'?"),
