@@ -9,6 +9,7 @@ smaller dense model that computes the same.
 
 from pruners.ablations import ABLATIONS
 from pruners.compaction import Compacted, compact
+from pruners.compatibility import concerns
 from pruners.errors import PruningError
 from pruners.granularity import GRANULARITIES
 from pruners.liveness import connected, dead_weights, effective
@@ -35,6 +36,7 @@ __all__ = [
     "Settings",
     "apply_masks",
     "compact",
+    "concerns",
     "connected",
     "dead_weights",
     "densities",

@@ -1,5 +1,6 @@
 """Every pruner by name. A new one is a file with its score, a line here, and a test."""
 
+from pruners import custom
 from pruners.dynamic import GRADUAL, RIGL, SET
 from pruners.errors import require_known
 from pruners.force import FORCE
@@ -35,6 +36,11 @@ PRUNERS: dict[str, Pruner] = {
 
 
 def lookup(name: str) -> Pruner:
-    """The pruner of that name. Raises PruningError with the nearest name if there is none."""
+    """The pruner of that name, or of the user's own file (`my_file.py:MyScore`, see `pruners.custom`).
+
+    Raises PruningError with the nearest name if there is none.
+    """
+    if custom.is_custom(name):
+        return custom.load(name)
     require_known("pruner", name, PRUNERS)
     return PRUNERS[name]

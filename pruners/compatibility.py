@@ -1,0 +1,92 @@
+"""What makes a pruner's scores meaningless on a network, found in one scoring pass before anything trains."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruners.pruner import Pruner
+from pruners.registry import lookup
+
+SATURATING = (nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign)  # ReLU6 is a Hardtanh
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+INPUTS = 16  # enough that few weights are silent because no input happens to turn their ReLU on
+FEW = 0.05  # share of zero scores that needs no explanation; a threshold above it falls among ties
+
+
+def concerns(
+    model: nn.Module,
+    pruner: str | Pruner,
+    input_shape: tuple[int, ...],
+    *,
+    mode: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """One sentence for each reason to mistrust `pruner` on `model` for inputs (C, H, W); none, if there is none.
+
+    Looks for modules that stop SynFlow's flow, then scores once on a few Gaussian inputs and looks for
+    scores that are not finite or are exactly zero. The model is left as it was.
+    Raises PruningError for a pruner, mode or option that does not exist.
+    """
+    chosen = lookup(pruner) if isinstance(pruner, str) else pruner
+    label = pruner if isinstance(pruner, str) else "this pruner"
+    settings = chosen.settings(mode=mode, options=options)
+    found: list[str] = []
+    if settings.options.get("linearize") is False:
+        found += _stops(model, label)
+    device = next(model.parameters()).device
+    inputs = torch.randn(INPUTS, *input_shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
+    batch = (inputs, torch.zeros(INPUTS, dtype=torch.int64, device=device))
+    scores = chosen.score(
+        copy.deepcopy(model),
+        (batch,),
+        mode=settings.mode,
+        generator=torch.Generator().manual_seed(0),
+        **settings.options,
+    )
+    return found + _not_finite(scores, label) + _zeros(scores, label)
+
+
+def _stops(model: nn.Module, label: str) -> list[str]:
+    remedy = f"ask for {{name: {label}, linearize: true}}"
+    reasons = (
+        (SATURATING, "saturate at the size that products of absolute weights reach, and pass no gradient"),
+        (NORMS, "divide the flow by its own size, so that scores no longer measure it"),
+    )
+    sentences = []
+    for kinds, reason in reasons:
+        hits = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+        if hits:
+            types = ", ".join(sorted({type(module).__name__ for _, module in hits}))
+            places = _some([name for name, _ in hits])
+            sentences.append(f"{label}: {len(hits)} modules of type {types} ({places}) {reason}; {remedy}.")
+    return sentences
+
+
+def _not_finite(scores: Mapping[str, Tensor], label: str) -> list[str]:
+    bad = [name for name, score in scores.items() if not score.isfinite().all()]
+    if not bad:
+        return []
+    dtype = str(next(iter(scores.values())).dtype).removeprefix("torch.")
+    return [
+        f"{label}: the scores of {len(bad)} layers ({_some(bad)}) are NaN or overflow {dtype}: no mask can be drawn."
+    ]
+
+
+def _zeros(scores: Mapping[str, Tensor], label: str) -> list[str]:
+    total = sum(score.numel() for score in scores.values())
+    zeros = sum(int((score == 0).sum()) for score in scores.values())
+    silent = [name for name, score in scores.items() if not score.any()]
+    if zeros <= FEW * total and not silent:
+        return []
+    layers = f", all of them in {len(silent)} of {len(scores)} layers ({_some(silent)})" if silent else ""
+    return [
+        f"{label}: {100 * zeros / total:.1f} % of the scores are exactly zero{layers}; which of these weights stay is "
+        "decided by their position alone. Inputs too small for the network and layers that start at zero do this."
+    ]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
