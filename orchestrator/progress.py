@@ -123,15 +123,17 @@ class Progress:
                 trial = self._shown(fingerprint)
                 running.add_row(Text(trial.name, look(trial.pruner).color), f"epoch {epoch}/{trial.epochs}")
             more = len(self._epochs) - SHOWN
-            return Group(bar, running, *([Text(f"and {more} more")] if more > 0 else []), self._best())
+            return Group(bar, running, *([Text(f"and {more} more")] if more > 0 else []), *self._best())
 
-    def _best(self) -> Table:
+    def _best(self) -> list[Table]:
         """The best pruner so far per compression; a column for each dataset and architecture."""
         best: dict[tuple[str, float], tuple[float, str]] = {}
         for fingerprint, top1 in self._top1.items():
             trial = self._trials[fingerprint]
             place = f"{trial.architecture} {trial.dataset}", trial.compression
             best[place] = max(best.get(place, (0.0, "")), (top1, trial.pruner))
+        if not best:
+            return []
         columns = list(dict.fromkeys(facet for facet, _ in best))[:SHOWN]
         table = Table(box=None, padding=(0, 2), header_style="bold")
         table.add_column("best so far", justify="right")
@@ -143,4 +145,4 @@ class Progress:
                 f"{compression:g}x",
                 *(Text(f"{100 * b[0]:.2f} % {b[1]}", look(b[1]).color) if b else Text("") for b in row),
             )
-        return table
+        return [table]
