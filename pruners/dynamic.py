@@ -1,27 +1,50 @@
 """Pruners whose masks change during training: what they score with and their settings.
 
-What they do after each step is the business of training, not of this package. `find` draws the masks that the
-sparse ones start from; for gradual pruning it gives what one would get without training in between.
+What they do after each step is the business of training, not of this package, and so are their options: scores
+ignore them. `find` draws the masks that the sparse ones start from; for gradual pruning it gives what one would
+get without any training in between.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from pruners.magnitude import MAGNITUDE
-from pruners.random import RANDOM
+import torch
+from torch import Tensor, nn
 
+from pruners import magnitude, random
+from pruners.pruner import Batch
+
+
+def size(
+    model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator, **of_training: float
+) -> dict[str, Tensor]:
+    """|w|, as magnitude pruning has it."""
+    return magnitude.score(model, batches, mode=mode, generator=generator)
+
+
+def chance(
+    model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator, **of_training: float
+) -> dict[str, Tensor]:
+    """Random, as random pruning has it."""
+    return random.score(model, batches, mode=mode, generator=generator)
+
+
+# The paper gives every layer the same density (scope="layer"); here weights compete globally, as in all magnitude
+# pruning of this package, so that methods are compared and not scopes.
 GRADUAL = replace(
-    MAGNITUDE,
+    magnitude.MAGNITUDE,
+    score=size,
     summary="|w| at many moments of training, the density falling by a cubic from dense",
     paper="Zhu and Gupta 2017, To prune, or not to prune: exploring the efficacy of pruning for model compression",
     when="during",
-    scope="layer",
     schedule="cubic",
     iterations=100,
     options={"start": 0.0, "end": 0.75},  # fractions of training
 )
 
 SET = replace(
-    RANDOM,
+    random.RANDOM,
+    score=chance,
     summary="random masks; the smallest weights are exchanged for random others while training",
     paper="Mocanu et al. 2018, Scalable training of artificial neural networks with adaptive sparse connectivity",
     when="during",

@@ -139,7 +139,7 @@ def test_mode_matters_only_where_declared(name, model, batches):
 def test_iterations_matter_only_where_declared(name, model, batches):
     iterating = replace(PRUNERS[name], iterates=True)
     once, often = (prune(model, iterating, 20, batches, iterations=n, mode="eval") for n in (1, 8))
-    if name != "random":  # which draws anew each time; its scores do not depend on what is pruned
+    if name not in ("random", "set", "rigl"):  # which draw anew each time; their scores ignore what is pruned
         assert equal(once, often) is not PRUNERS[name].iterates
 
 
@@ -148,7 +148,7 @@ def test_precision_of_the_model(name, model, batches):
     doubles = [(x.double(), y) for x, y in batches]
     single = prune(model, name, 5, batches, mode="eval")
     double = prune(model.double(), name, 5, doubles, mode="eval")
-    if name in ("random", "magnitude", "lamp", "imp"):
+    if name in ("random", "magnitude", "lamp", "imp", "gradual", "set", "rigl"):
         assert equal(single, double)
     assert kept(single) == kept(double) == 150
 
