@@ -14,7 +14,7 @@ from pruners.weights import prunable
 SCOPES = ("global", "layer")
 
 
-def filters(model: nn.Module, merit: str = "sum") -> Callable[..., dict[str, Tensor]]:
+def filters(model: nn.Module, compression: float, merit: str = "sum") -> Callable[..., dict[str, Tensor]]:
     """A selector (`pruners.granularity.Selector`) that keeps whole channels.
 
     A channel that leaves takes along the filters that write it and the weights of other layers that read it, so
@@ -25,6 +25,7 @@ def filters(model: nn.Module, merit: str = "sum") -> Callable[..., dict[str, Ten
     not counted. Groups are ranked by merit, under scope "layer" by their rank among the channels of their layer,
     earlier layers and channels first where they tie. From the top, as many are kept as fit: at most
     n - floor((1 - density) n) of n weights, and the next group would exceed that.
+    `compression` is the one asked for in the end, for what is said when it is beyond reach.
     Raises PruningError if the channels cannot be followed; the selector does so for scores that are not finite,
     another scope, and a compression beyond reach.
     """
@@ -72,7 +73,7 @@ def filters(model: nn.Module, merit: str = "sum") -> Callable[..., dict[str, Ten
         high = int((candidates & (merits > -torch.inf)).sum())
         if weights(low) > budget:
             raise PruningError(
-                f"Unreachable filter compression {1 / density:g}x: with one channel left in every layer "
+                f"Unreachable filter compression {compression:g}x: with one channel left in every layer "
                 f"the model is at {total / weights(low):.4g}x, the most that whole channels can reach."
             )
         while low < high:  # the largest count that fits

@@ -42,7 +42,9 @@ def selector(granularity: str, model: nn.Module, compression: float) -> Selector
     """
     blocks = pattern(granularity)
     if blocks is None:
-        return select if granularity == "weight" else filters(model, granularity.removeprefix("filter").lstrip("-"))
+        if granularity == "weight":
+            return select
+        return filters(model, compression, granularity.removeprefix("filter").lstrip("-"))
     n, m = blocks
     if not math.isclose(compression * n, m):
         raise PruningError(

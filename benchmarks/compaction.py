@@ -1,0 +1,106 @@
+"""What compaction buys: parameters, MACs and latency before and after, and what it changes of the logits.
+
+    python -m benchmarks.compaction [--pruners random magnitude synflow] [--compressions 10 100 1000]
+
+Every network has batch norm statistics, shifts and scales as after training. Logits are those of 16 random inputs,
+in float32 and float64 (which tells rounding from error); the difference is the largest of all, in eval and in
+train mode. Latency is of 64 inputs, in eval mode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from pruners import PruningError, apply_masks, compact, prune
+from trainables.architectures import build
+from trainables.profiling import latency_ms, macs
+
+SHAPE = (3, 32, 32)
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mlp": lambda: build("mlp", SHAPE, 10, seed=0),
+    "conv": lambda: build("conv", SHAPE, 10, seed=0),
+    "resnet20": lambda: build("resnet20", SHAPE, 10, seed=0),
+    "vgg16-bn": lambda: build("vgg16-bn", SHAPE, 10, seed=0),
+    "torchvision resnet18": lambda: torchvision.models.resnet18(num_classes=10),
+    "torchvision vgg16_bn": lambda: torchvision.models.vgg16_bn(num_classes=10, dropout=0.0),
+    "torchvision mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=10, dropout=0.0),
+}
+
+
+def trained_looking(model: nn.Module) -> nn.Module:
+    """`model` with statistics, shifts and scales in its batch norms that are not those of the start."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+def difference(masked: nn.Module, small: nn.Module, x: Tensor) -> float:
+    """The largest difference of logits, in eval and in train mode, in the precision of `x`."""
+    worst = 0.0
+    with torch.no_grad():
+        for training in (False, True):
+            logits = [copy.deepcopy(model).to(x).train(training)(x) for model in (masked, small)]
+            worst = max(worst, float((logits[0] - logits[1]).abs().max()))
+    return worst
+
+
+def rows(name: str, pruner: str, granularity: str, compressions: list[float]) -> Iterator[tuple[str, ...]]:
+    """A row of the table per compression."""
+    torch.manual_seed(0)
+    model = trained_looking(NETWORKS[name]())
+    x = torch.randn(16, *SHAPE)
+    batches = [(x, torch.arange(16) % 10)]
+    before = sum(p.numel() for p in model.parameters()), sum(map(sum, macs(model, SHAPE).values()))
+    before_ms = latency_ms(model, SHAPE, repeats=5)
+    for compression in compressions:
+        title = (name, f"{pruner}, {granularity}", f"{compression:g}x")
+        iterations = 10 if pruner == "synflow" else None
+        try:
+            masks = prune(model, pruner, compression, batches, granularity=granularity, iterations=iterations)
+        except PruningError as error:
+            yield *title, str(error)
+            continue
+        compacted = compact(model, masks, SHAPE)
+        masked, small = copy.deepcopy(model), compacted.model
+        apply_masks(masked, masks)
+        after = sum(p.numel() for p in small.parameters()), sum(map(sum, macs(small, SHAPE).values()))
+        after_ms = latency_ms(small, SHAPE, repeats=5)
+        yield (
+            *title,
+            *(f"{a / 1e6:.3f} -> {b / 1e6:.3f}" for a, b in zip(before, after, strict=True)),
+            f"{before_ms:.1f} -> {after_ms:.1f} ({before_ms / after_ms:.1f}x)",
+            compacted.reason or f"{difference(masked, small, x):.0e} ({difference(masked, small, x.double()):.0e})",
+        )
+
+
+def main() -> None:
+    """Run and print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--pruners", nargs="+", default=["random", "magnitude", "snip", "synflow"], metavar="NAME")
+    parser.add_argument("--granularities", nargs="+", default=["weight", "filter"], metavar="NAME")
+    parser.add_argument("--compressions", nargs="+", default=[10.0, 100.0], type=float, metavar="X")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    header = "network", "pruner", "compression", "M parameters", "M MACs", "ms", "difference of logits (in float64)"
+    print("| " + " | ".join(header) + " |\n" + "| --- " * len(header) + "|")
+    for name in args.networks:
+        for pruner in args.pruners:
+            for granularity in args.granularities:
+                for row in rows(name, pruner, granularity, args.compressions):
+                    print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
