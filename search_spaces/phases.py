@@ -25,11 +25,14 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
     pretrain_epochs = given.get("pretrain_epochs", epochs if after else 0)
     rewind_epoch = given.get("rewind_epoch", 0)
     ablation = given.get("ablation", "none")
+    granularity = given.get("granularity", "weight")
     if traits.when == "during":
         if levels:
             raise SpaceError(f"pruner {name}: levels: {levels} is not allowed; it prunes during training, in one go")
         if ablation != "none":
             raise SpaceError(f"pruner {name}: ablation: '{ablation}' is not allowed; its masks change during training")
+        if granularity != "weight":
+            raise SpaceError(f"pruner {name}: granularity: '{granularity}' is not allowed; it prunes single weights")
         if epochs == 0:
             raise SpaceError(f"pruner {name}: epochs: 0 is not allowed; it prunes during training")
     if levels and epochs == 0:
@@ -38,6 +41,10 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
         raise SpaceError(
             f"pruner {name}: pretrain_epochs: {pretrain_epochs} is not allowed with levels: {levels}, which train by "
             "themselves; give it beside the pruners that need it, as in {name: magnitude, pretrain_epochs: 10}"
+        )
+    if levels > 1 and ":" in granularity:
+        raise SpaceError(
+            f"pruner {name}: levels: {levels} is not allowed with granularity {granularity}, which has one compression"
         )
     if rewind_epoch and not levels:
         raise SpaceError(f"pruner {name}: rewind_epoch: {rewind_epoch} is not allowed without levels of at least 1")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pruners import Pruning, find
+from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.datasets.batches import scoring_batches, test_batches, train_batches
+from trainables.datasets.batches import scoring_batches, steps_per_epoch, test_batches, train_batches
+from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
 from trainables.randomness import derive
 from trainables.training import Progress, train
@@ -49,12 +52,13 @@ class Bench:
 
     def train(
         self,
-        masks: Mapping[str, Tensor],
+        masks: dict[str, Tensor],
         *,
         state: dict[str, Any] | None,
         save: Callable[[dict[str, Any]], None],
         report: Callable[[dict[str, float], int], None] = lambda metrics, epoch: None,
         until: int | None = None,
+        dynamics: Dynamics | None = None,
     ) -> Progress:
         """Train the model in place; see `trainables.training.train`."""
         trial = self.trial
@@ -69,14 +73,19 @@ class Bench:
             save=save,
             save_seconds=self.save_seconds,
             until=until,
+            dynamics=dynamics,
         )
+
+    def dynamics(self) -> Dynamics | None:
+        """How the trial's masks change while it trains; None if they do not."""
+        return dynamics(self.trial, steps_per_epoch(len(self.data.train_y), self.trial.batch_size))
 
     def find(self, compression: float, alive: Mapping[str, Tensor] | None = None, ablation: str = "none") -> Pruning:
         """Masks as the trial wants them at `compression`, within `alive`, for the weights as they are now."""
         trial = self.trial
         return find(
             self.model,
-            trial.pruner,
+            pruner_of(trial),
             compression=compression,
             batches=scoring_batches(self.data, trial.seed, trial.samples_per_class, device=self.device),
             scope=trial.scope,
@@ -97,3 +106,13 @@ def bench(trial: Trial, data: datasets.Dataset, device: torch.device, save_secon
     if min(data.input_shape[1:]) >= SMALL:
         model = model.to(memory_format=torch.channels_last)
     return Bench(trial, model, data, device, save_seconds)
+
+
+def pruner_of(trial: Trial) -> Pruner:
+    """The trial's pruner; a user's own is made of the code that the record carries."""
+    if not trial.code:
+        return lookup(trial.pruner)
+    with TemporaryDirectory() as folder:
+        file, _, name = trial.pruner.rpartition(":")
+        Path(folder, file).write_text(trial.code, encoding="utf-8")
+        return lookup(f"{Path(folder, file)}:{name}")

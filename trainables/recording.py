@@ -50,7 +50,6 @@ class Recorder:
         masks: Mapping[str, Tensor],
         scores: Mapping[str, Tensor],
         input_shape: tuple[int, int, int],
-        seconds: float,
     ) -> None:
         """Record where the weights went. The masks come last: their file says that all else is recorded."""
         layers = profile(model, masks, scores, input_shape)
@@ -66,7 +65,6 @@ class Recorder:
             | {
                 "prune/empty_layers": len(empty),
                 "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
-                "time/prune_seconds": seconds,
             }
         )
         self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))

@@ -111,7 +111,8 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
         outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
         checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
 
-    masks = recorder.stored_masks(device)
+    dynamics = on.dynamics()
+    masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
         on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: run(dense, place)))
@@ -120,18 +121,25 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
         before = seconds()
         if trial.pruner == "dense":
             found = Pruning({}, {})
+        elif dynamics:
+            found = on.find(dynamics.compression)
         elif trial.levels:
             found = prune_in_levels(on, folder, saved, save, outbox.metrics)
         else:
             found = on.find(trial.compression, ablation=trial.ablation)
         masks = found.masks
-        recorder.pruned(on.model, masks, found.scores, data.input_shape, seconds() - before)
+        outbox.metrics({"time/prune_seconds": seconds() - before})
+        if not dynamics:
+            recorder.pruned(on.model, masks, found.scores, data.input_shape)
     progress = on.train(
         masks,
         state=_begin(on, folder, saved),
         save=lambda state: save(state | {"level": trial.levels}),
         report=outbox.metrics,
+        dynamics=dynamics,
     )
+    if dynamics:
+        recorder.pruned(on.model, masks, {}, data.input_shape)
     final = progress.last or on.test()
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruners import masking
 from search_spaces import Trial
+from trainables.dynamics import Dynamics
+from trainables.masked import Masked
 from trainables.randomness import seeded
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -27,6 +28,7 @@ class Progress:
     """Where training stands: the last finished epoch (1-based; 0 = none yet) and what it cost so far."""
 
     epoch: int = 0
+    steps: int = 0  # of the optimizer
     best_top1: float = 0.0
     train_seconds: float = 0.0
     last: dict[str, float] = field(default_factory=dict)
@@ -56,7 +58,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, trial: Trial) -> torch.opti
 
 def train(
     model: nn.Module,
-    masks: Mapping[str, Tensor],
+    masks: dict[str, Tensor],
     trial: Trial,
     *,
     batches: Callable[[int], Batches],
@@ -66,6 +68,7 @@ def train(
     save: Callable[[dict[str, Any]], None],
     save_seconds: float = 60.0,
     until: int | None = None,
+    dynamics: Dynamics | None = None,
 ) -> Progress:
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
@@ -76,7 +79,7 @@ def train(
     After pre-training, batches are asked for and dropout is drawn as if its epochs had been counted on: else
     fine-tuning would see the data in the very order in which pre-training began.
     Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
-    cannot bring them back.
+    cannot bring them back. `dynamics` may change `masks`, in place; they are part of what is saved then.
 
     Raises:
         TrainingError: if an epoch's loss is not finite.
@@ -89,19 +92,19 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         progress = Progress(**state["progress"])
-    hold_pruned = masking(model, masks)
-    hold_pruned()
+        masks.update(state["masks"] if dynamics else {})
+    masked = Masked(model, optimizer, masks, dynamics, progress.steps)
     saved = time.monotonic()
     until = trial.epochs if until is None else until
     while progress.epoch < until:
         epoch = progress.epoch + 1
         started = time.perf_counter()
         drawn = trial.pretrain_epochs + epoch
-        metrics = _epoch(model, hold_pruned, optimizer, batches(drawn), trial.seed, drawn)
+        metrics = _epoch(model, masked, optimizer, batches(drawn), trial.seed, drawn)
         scheduler.step()
         test = evaluate()
         seconds = time.perf_counter() - started
-        progress.epoch = epoch
+        progress.epoch, progress.steps = epoch, masked.steps
         progress.train_seconds += seconds
         progress.best_top1 = max(progress.best_top1, test["top1"])
         progress.last = test
@@ -109,14 +112,15 @@ def train(
         paused = epoch == until < trial.epochs
         if paused or (epoch < until and time.monotonic() - saved >= save_seconds):
             parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-            save({name: part.state_dict() for name, part in parts.items()} | {"progress": vars(progress)})
+            changing = {"masks": dict(masks)} if dynamics else {}
+            save({name: part.state_dict() for name, part in parts.items()} | {"progress": vars(progress)} | changing)
             saved = time.monotonic()
     return progress
 
 
 def _epoch(
     model: nn.Module,
-    hold_pruned: Callable[[], None],
+    masked: Masked,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     seed: int,
@@ -132,7 +136,7 @@ def _epoch(
             loss = F.cross_entropy(logits, y)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            hold_pruned()
+            masked.after_step()
             hits = (logits.detach().argmax(1) == y).sum()
             totals = totals + torch.stack([loss.detach().double() * len(y), hits.double()])
             count += len(y)

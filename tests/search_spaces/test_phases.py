@@ -53,6 +53,8 @@ def test_the_dense_trial_has_no_phases():
         ({"pruner": {"name": "during", "levels": 3}}, "pruner during: levels: 3 is not allowed"),
         ({"pruner": "during", "ablation": "shuffle"}, "pruner during: ablation: 'shuffle' is not allowed"),
         ({"pruner": "during", "epochs": 0}, "pruner during: epochs: 0 is not allowed"),
+        ({"pruner": "during", "granularity": "filter"}, "pruner during: granularity: 'filter' is not allowed"),
+        ({"pruner": "multishot", "granularity": "1:4"}, "levels: 5 is not allowed with granularity 1:4"),
         ({"pruner": "during", "rewind_epoch": 1}, "pruner during: rewind_epoch: 1 is not allowed without levels"),
         ({"pruner": "snip", "rewind_epoch": 1}, "pruner snip: rewind_epoch: 1 is not allowed without levels"),
         ({"pruner": "multishot", "rewind_epoch": 8}, "rewind_epoch: 8 is not allowed; it must be below epochs: 8"),

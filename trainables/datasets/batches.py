@@ -51,6 +51,11 @@ def train_batches(
         yield _normalise(x, dataset), dataset.train_y[batch].to(device)
 
 
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """How many batches `train_batches` makes of n images."""
+    return sum(1 for _ in _spans(n, batch_size))
+
+
 def test_batches(dataset: Dataset, batch_size: int = 500, device: torch.device | str = "cpu") -> Iterator[Batch]:
     """The whole test set in its order, never augmented."""
     for start in range(0, len(dataset.test_y), batch_size):
