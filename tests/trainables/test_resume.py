@@ -19,6 +19,9 @@ from trainables.run import Place, run
 BASE = {"dataset": "digits", "architecture": "conv", "compression": 6, "lr": 0.05, "lr_schedule": "cosine"}
 AFTER = Trial(**BASE, pruner="lamp", pretrain_epochs=3, epochs=3)
 IMP = Trial(**BASE, pruner="imp", levels=2, rewind_epoch=2, epochs=4)
+SET = Trial(**BASE, pruner="set", scope="erk", epochs=4, options={"interval": 3})
+RIGL = Trial(**BASE, pruner="rigl", scope="erk", epochs=4, options={"interval": 3}, optimizer="adam")
+GRADUAL = Trial(**BASE, pruner="gradual", schedule="cubic", iterations=20, epochs=4, pretrain_epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,9 @@ def dies(trial, place, saves):
         pytest.param(IMP, 5, id="on the way to the rewinding point"),
         pytest.param(IMP, 7, id="in the first level"),
         pytest.param(IMP, 8, id="in the last level"),
+        pytest.param(SET, 2, id="set"),
+        pytest.param(RIGL, 2, id="rigl"),
+        pytest.param(GRADUAL, 2, id="gradual, after one epoch of pre-training"),
     ],
 )
 def test_the_same_bits(trial, saves, cache, tmp_path):
