@@ -9,6 +9,7 @@ from pruners.iter_snip import ITER_SNIP
 from pruners.lamp import LAMP
 from pruners.magnitude import IMP, MAGNITUDE
 from pruners.ntk_sap import NTK_SAP
+from pruners.phew import PHEW
 from pruners.prospr import PROSPR
 from pruners.pruner import Pruner
 from pruners.px import PX
@@ -27,6 +28,7 @@ PRUNERS: dict[str, Pruner] = {
     "ntk-sap": NTK_SAP,
     "prospr": PROSPR,
     "px": PX,
+    "phew": PHEW,
     "lamp": LAMP,
     "imp": IMP,
     "gradual": GRADUAL,

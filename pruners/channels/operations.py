@@ -26,7 +26,9 @@ _POOLS = """
     adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d upsample interpolate
     dropout dropout1d dropout2d dropout3d featuredropout stochasticdepth
 """
-_MIXERS = "softmax logsoftmax groupnorm layernorm localresponsenorm"
+_MIXERS = """
+    softmax logsoftmax groupnorm layernorm localresponsenorm instancenorm instancenorm1d instancenorm2d instancenorm3d
+"""
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_POINTWISE.split(), "pointwise"),  # each number by itself
     **dict.fromkeys(_POOLS.split(), "pool"),  # within a channel, and zeros stay zeros

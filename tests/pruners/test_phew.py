@@ -1,0 +1,88 @@
+"""Patil & Dovrolis 2021, section 4: the union of random walks biased by |w|, forwards and backwards."""
+
+import pytest
+import torch
+from torch import nn, tensor
+
+from pruners import PRUNERS, PruningError, effective, find, prune
+from trainables.architectures import build
+
+
+def scores_of(model, seed=0):
+    return PRUNERS["phew"].score(model, [], mode="eval", generator=torch.Generator().manual_seed(seed))
+
+
+def test_by_hand_a_walk_goes_on_in_proportion_to_the_weights():
+    # From the one input unit |w| / sum |w| is (1/4, 3/4); the walk of number 0 goes forwards.
+    layer = nn.Linear(1, 2, bias=False)
+    layer.weight.data = tensor([[1.0], [-3.0]])
+    first = [int(scores_of(layer, seed)["weight"].argmax()) for seed in range(400)]
+    assert sum(first) == pytest.approx(300, abs=3 * (400 * 3 / 16) ** 0.5)
+
+
+def test_by_hand_backwards_it_is_of_the_weights_that_enter():
+    # A forward walk from any of the inputs takes that input's weight; the walk of number 1 takes (1/4, 3/4).
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.data = tensor([[1.0, 3.0]])
+    large = sum(float(scores_of(layer, seed)["weight"][0, 1]) in (0.0, -1.0) for seed in range(400))
+    assert large == pytest.approx(400 * (1 / 2 + 1 / 2 * 3 / 4), abs=35)
+
+
+@pytest.mark.parametrize("taken", [0, 9, 100])
+def test_what_the_first_walks_take_is_whole_paths(taken):
+    model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
+    masks = {name: score >= -taken for name, score in scores_of(model).items()}
+    for name, reached in effective(model, masks, (3, 32, 32)).items():
+        assert torch.equal(reached, masks[name])
+
+
+def test_groups_flattening_and_concatenation_lead_where_they_should():
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 1)  # a tap of a larger kernel might only see padding at the one place flattened
+            self.more = nn.Conv2d(4, 6, 1, groups=2)
+            self.head = nn.Linear(10 * 16, 5)
+
+        def forward(self, x):
+            x = self.stem(x).relu()
+            return self.head(torch.cat([x, self.more(x)], 1).flatten(1))
+
+    model = Dense()
+    for taken in (0, 1, 2, 3, 20):
+        masks = {name: score >= -taken for name, score in scores_of(model, seed=taken).items()}
+        for name, reached in effective(model, masks, (3, 4, 4)).items():
+            assert torch.equal(reached, masks[name])
+
+
+def test_large_weights_are_taken_sooner_and_pruned_ones_never(model):
+    model.head.weight.data[:, :48] *= 100
+    model.head.weight.data[:, 90:] = 0
+    mask = prune(model, "phew", 5)["head.weight"]
+    assert int(mask[:, :48].sum()) > 3 * int(mask[:, 48:].sum())
+    assert not mask[:, 90:].any()
+
+
+def test_it_is_wider_than_synflow():
+    # Section 5: as many weights, spread over more units.
+    model = build("mlp", input_shape=(1, 8, 8), num_classes=10, seed=0)
+    data = [(torch.zeros(1, 1, 8, 8), torch.zeros(1))]
+    phew, synflow = (
+        find(model, name, 50, data, **options).masks
+        for name, options in [("phew", {}), ("synflow", {"options": {"norm": "l2"}})]
+    )
+    units = [sum(int(mask.any(1).sum()) for mask in list(masks.values())[:-1]) for masks in (phew, synflow)]
+    assert units[0] > 1.5 * units[1]
+
+
+def test_a_network_that_cannot_be_followed_is_refused():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.layer(x) if x.sum() > 0 else x
+
+    with pytest.raises(PruningError, match=r"torch\.fx cannot trace"):
+        scores_of(Odd())
