@@ -15,6 +15,8 @@ from pruners import prunable
 from search_spaces import Cell, Space, SpaceError, Trial, expand, stage
 from trainables import datasets
 from trainables.architectures import check
+from trainables.datasets.batches import steps_per_epoch
+from trainables.dynamics import dynamics
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def _require_possible(trial: Trial) -> None:
         if value > limit:
             where = trial.architecture if key == "compression" else trial.dataset
             raise SpaceError(f"{key}: {value:g} is not allowed; {where} has no more than {limit} {what}")
+    dynamics(trial, steps_per_epoch(data.train_size, trial.batch_size))
 
 
 @cache

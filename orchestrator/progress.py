@@ -21,6 +21,13 @@ LINES = 200  # plain lines for a whole sweep, however many trials it has
 SHOWN = 8  # running trials, and columns of the table
 
 
+def _epochs_trained(trial: Trial, metrics: Mapping[str, float], step: int) -> int:
+    """What an event tells of that: an epoch of the last training, or a level before it that is over."""
+    if "train/loss" in metrics:
+        return trial.epochs_to_train - trial.epochs + step
+    return step * (trial.epochs - trial.rewind_epoch) if "level/top1" in metrics else 0
+
+
 class Progress:
     """Fed with the events of the trials' outboxes; any thread may feed it."""
 
@@ -72,7 +79,7 @@ class Progress:
                 self._over(trial, event["end"])
             else:
                 self._failed.pop(fingerprint, None) if "params" in event else None
-                epoch = event.get("step", 0) if "train/loss" in metrics else 0
+                epoch = _epochs_trained(trial, metrics, event.get("step", 0))
                 self._epochs[fingerprint] = max(self._epochs.get(fingerprint, 0), epoch)
 
     def _shown(self, fingerprint: str) -> Trial:
@@ -110,7 +117,7 @@ class Progress:
         total = sum(self._seconds.values())
         spent = sum(self._seconds[fp] for fp in (*self._top1, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
-            spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs)
+            spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
         return (time.monotonic() - self._started) * max(0.0, total - spent) / spent if spent else None
 
     def _panel(self) -> Group:
@@ -121,7 +128,7 @@ class Progress:
             running = Table.grid(padding=(0, 2))
             for fingerprint, epoch in list(self._epochs.items())[:SHOWN]:
                 trial = self._shown(fingerprint)
-                running.add_row(Text(trial.name, look(trial.pruner).color), f"epoch {epoch}/{trial.epochs}")
+                running.add_row(Text(trial.name, look(trial.pruner).color), f"epoch {epoch}/{trial.epochs_to_train}")
             more = len(self._epochs) - SHOWN
             return Group(bar, running, *([Text(f"and {more} more")] if more > 0 else []), *self._best())
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from search_spaces import Trial
-from trainables.outbox import ended, read
+from trainables.checkpoint import read_or_set_aside
+from trainables.outbox import must_restart, read
 
 WEIGHTS = "weights.safetensors"
 
@@ -24,11 +25,12 @@ def stored(stage: Trial, storage: Path) -> bool:
     return (storage / stage.fingerprint / WEIGHTS).exists()
 
 
-def trained_weights(stage: Trial, storage: Path, compute: Callable[[Trial], object]) -> dict[str, Tensor]:
-    """The state of the model that `stage` trained, on the CPU; `compute` runs the stage if it is not there.
+def trained_weights(stage: Trial, storage: Path, compute: Callable[[Trial], str]) -> dict[str, Tensor]:
+    """The state of the model that `stage` trained, on the CPU.
 
-    A sweep computes its stages before the trials that need them. Who comes alone, or too early, does it here;
-    of several that come at once one trains and the others wait for it.
+    `compute` runs the stage if it is not there and returns its error, "" if there was none. A sweep computes its
+    stages before the trials that need them; who comes alone, or too early, does it here. Of several that come
+    at once one trains and the others wait for it.
 
     Raises:
         StageError: if the stage failed, now or before. What fails by itself is not tried by each trial again.
@@ -36,9 +38,19 @@ def trained_weights(stage: Trial, storage: Path, compute: Callable[[Trial], obje
     folder = storage / stage.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        if not stored(stage, storage) and ended(folder) != "failed":
-            compute(stage)
-    if not stored(stage, storage):
-        reason = next((e["tags"]["error"] for e, _ in read(folder) if "error" in e.get("tags", {})), "no weights")
-        raise StageError(f"the dense training {stage.name} of {stage.epochs} epochs failed: {reason}")
-    return load_file(folder / WEIGHTS)
+        weights = _read(folder)
+        if weights is None:
+            error = _error(folder) if must_restart(folder) else compute(stage)
+            weights = _read(folder)
+    if weights is None:
+        raise StageError(f"the dense training {stage.name} of {stage.epochs} epochs failed: {error}")
+    return weights
+
+
+def _read(folder: Path) -> dict[str, Tensor] | None:
+    return read_or_set_aside(folder / WEIGHTS, lambda: load_file(folder / WEIGHTS))
+
+
+def _error(folder: Path) -> str:
+    errors = [event["tags"]["error"] for event, _ in read(folder) if "error" in event.get("tags", {})]
+    return errors[-1] if errors else "no error recorded"

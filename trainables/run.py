@@ -115,7 +115,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
     masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
-        on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: run(dense, place)))
+        on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: run(dense, place).error))
         outbox.tags({"stage": dense.fingerprint})
     if masks is None:
         before = seconds()

@@ -54,6 +54,9 @@ def test_planning_writes_nothing(tmp_path):
         (["compression=1e17"], "compression: 1e+17 is not allowed; mlp has no more than"),
         (["batch_size=100000000000"], "batch_size: 1e+11 is not allowed; digits has no more than 1437 training images"),
         (["samples_per_class=100000", "pruner=snip"], "samples_per_class: 100000 is not allowed"),
+        (["pruner={name: rigl, interval: 0}"], "pruner rigl: interval: 0 is not allowed"),
+        (["pruner=set", "levels=3"], "pruner set: levels: 3 is not allowed"),
+        (["pruner={name: gradual, start: 0.9}"], "pruner gradual: start: 0.9 is not allowed"),
         (["dataset=digit"], "dataset: 'digit' is not known; did you mean 'digits'?"),
     ],
 )

@@ -67,3 +67,19 @@ def test_the_plan_names_what_is_shared(tmp_path):
     assert [(s.kind, s.serves) for s in made.stages] == [("data", 6), ("pretrain", 2), ("pretrain", 2)]
     assert [dense.epochs for dense in made.pretraining] == [60, 60]
     assert len(made.after({trial.fingerprint for trial in made.trials}).pretraining) == 0
+
+
+def test_before_after_and_during_in_one_sweep(trainings, capsys):
+    names = ["{name: magnitude, pretrain_epochs: 2}", "lamp", "{name: imp, levels: 2}", "gradual", "set", "rigl"]
+    assert main([*TINY, "--set", f"pruner=[{', '.join(names)}]", "--set", "compression=[2, 8]"]) == 0
+    out = capsys.readouterr().out
+    assert "12 of 12 trials finished" in out
+    assert "once for 6 trials: pretrain mlp digits dense s0, 2 epochs" in out
+    assert trainings.count(("dense", 2)) == 1
+    runs = trial_runs()
+    assert {run.data.params["pruner"] for run in runs} == {"magnitude", "lamp", "imp", "gradual", "set", "rigl"}
+    for run in runs:
+        assert run.data.metrics["model/compression"] == pytest.approx(float(run.data.params["compression"]), rel=1e-3)
+    del trainings[:]
+    assert main([*TINY, "--set", f"pruner=[{', '.join(names)}]", "--set", "compression=[2, 8]"]) == 0
+    assert trainings == []

@@ -92,6 +92,13 @@ def test_dense_weights_that_are_gone_are_trained_once_more(place, trainings):
     assert len(points) == len(set(points))
 
 
+def test_damaged_dense_weights_are_trained_once_more(place, trainings):
+    run(at(2), place)
+    (place.storage / DENSE.fingerprint / "weights.safetensors").write_bytes(b"half")
+    assert run(at(4), place).end == "finished"
+    assert trainings == [2, 1, 2, 1]
+
+
 def test_a_stage_that_failed_fails_its_trials_and_is_not_tried_by_each(place, trainings):
     bad = [at(compression, lr=1e20) for compression in (2, 4)]
     errors = [run(trial, place).error for trial in bad]
