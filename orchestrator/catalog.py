@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES
+from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES, lookup
 from search_spaces import Catalog
 from trainables.architectures import ARCHITECTURES
 from trainables.datasets import DATASETS
@@ -18,4 +18,5 @@ def catalog() -> Catalog:
         scopes=SCOPES,
         schedules=SCHEDULES,
         modes=MODES,
+        custom=lookup,
     )

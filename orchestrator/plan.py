@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from orchestrator.catalog import catalog
+from orchestrator.compatibility import require_compatible
 from pruners import prunable
 from search_spaces import Cell, Space, SpaceError, Trial, expand, stage
 from trainables import datasets
@@ -68,11 +69,16 @@ class Plan:
 
 
 def plan(
-    space: Space, data_root: Path | None = None, cache: Path = Path("results/data"), finished: Collection[str] = ()
+    space: Space,
+    data_root: Path | None = None,
+    cache: Path = Path("results/data"),
+    finished: Collection[str] = (),
+    force: bool = False,
 ) -> Plan:
     """Expand `space` and check all that can be checked before a trial runs. Writes nothing.
 
-    `data_root` and `cache` are where datasets may lie; `finished` are the fingerprints MLflow holds results of.
+    `data_root` and `cache` are where datasets may lie; `finished` are the fingerprints MLflow holds results of;
+    `force` turns refusals of meaningless pairs of pruner and network into notices.
 
     Raises:
         ValueError: in one sentence, if the space names what does not exist or asks for what cannot be.
@@ -88,6 +94,7 @@ def plan(
     cells, trials = expand(space, names)
     for trial in trials:
         _require_possible(trial)
+    notices += require_compatible((trial for trial in trials if trial.pruner != "dense"), force)
     made = Plan(
         space=space.name,
         description=space.description,

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     override = "override a field of the space; VALUE in YAML, for example compression=[1,10,100]"
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides", help=override)
     p.add_argument("--dry-run", action="store_true", help="show the plan and what it will cost; run nothing")
+    p.add_argument("--force", action="store_true", help="run pruners on networks where their scores mean nothing")
     p.add_argument("--output", type=Path, default=Path("results"), help="folder for everything (default: results)")
     p.add_argument("--experiment", help="MLflow experiment (default: the space's name)")
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
@@ -61,7 +62,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     tracking_uri = args.tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
     resources = _resources(args)
     space = load(args.space, args.overrides)
-    planned = plan(space, data_root=args.data_root, cache=output / "data")
+    planned = plan(space, data_root=args.data_root, cache=output / "data", force=args.force)
     experiment = space.name if args.experiment is None else args.experiment
     require_name(experiment)
     require_answer(tracking_uri)

@@ -9,7 +9,7 @@ from search_spaces import Cell, Trial
 from search_spaces.expand import SHARED
 
 NAMED = {"dataset", "architecture", "pruner", "compression", "seed"}
-PRUNING = (*SHARED, "options")  # what belongs to a pruner: it tells labels apart, not panels
+PRUNING = (*SHARED, "options", "code")  # what belongs to a pruner: it tells labels apart, not panels
 RECIPE = tuple(name for name in Trial.model_fields if name not in NAMED and name not in PRUNING)
 
 
@@ -38,7 +38,7 @@ def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, d
     for cell in cells:
         trial = trials[cell.fingerprint]
         if trial.pruner != "dense":
-            own = {key: _text(getattr(trial, key)) for key in PRUNING}
+            own = {key: _text(getattr(trial, key)) for key in PRUNING} | {"code": trial.params()["code"]}
             common = found.setdefault(cell.pruner, own)
             found[cell.pruner] = {key: value for key, value in common.items() if own[key] == value}
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from search_spaces.errors import SpaceError, choose
 
 
 class PrunerSettings(Protocol):
@@ -75,3 +77,22 @@ class Catalog:
     scopes: Collection[str]
     schedules: Collection[str]
     modes: Collection[str]
+    custom: Callable[[str], PrunerTraits]  # loads a pruner of the user's own: `my_file.py:MyScore`
+
+    def pruner(self, name: str) -> PrunerTraits:
+        """The pruner of that name, of the house or of the user's own file.
+
+        Raises:
+            SpaceError: with the nearest name, or what is wrong with the file.
+        """
+        if not is_custom(name):
+            return self.pruners[choose("pruner", name, tuple(self.pruners))]
+        try:
+            return self.custom(name)
+        except ValueError as error:
+            raise SpaceError(f"pruner: {error}") from None
+
+
+def is_custom(name: str) -> bool:
+    """Whether a pruner is named by file and object: `my_file.py:MyScore`."""
+    return ".py:" in name

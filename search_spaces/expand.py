@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
-from search_spaces.catalog import Catalog
+from search_spaces.catalog import Catalog, is_custom
 from search_spaces.errors import SpaceError, choose
 from search_spaces.phases import PHASES, phases
 from search_spaces.space import Space, check
@@ -50,8 +51,8 @@ def _check_names(space: Space, catalog: Catalog) -> None:
         for value in space.axes.get(key, ()):
             choose(key, value, names)
     for entry in space.axes["pruner"]:
-        name = choose("pruner", entry["name"], tuple(catalog.pruners))
-        own = catalog.pruners[name].options
+        name = entry["name"]
+        own = catalog.pruner(name).options
         for key, value in entry.items():
             choose(f"pruner {name}", key, ("name", *SHARED, *own))
             if key in SHARED:
@@ -78,7 +79,7 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
         return Trial(**{key: value for key, value in fields.items() if key not in SHARED})
 
     name = point["pruner"]["name"]
-    traits = catalog.pruners[name]
+    traits = catalog.pruner(name)
     given = {key: fields.pop(key) for key in SHARED if key in fields}
     given |= {key: check(key, value) for key, value in point["pruner"].items() if key in SHARED}
     own = {key: value for key, value in point["pruner"].items() if key in traits.options}
@@ -91,9 +92,12 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
         fields["samples_per_class"] = given["samples_per_class"]
     _require_share(settings.granularity, fields["compression"])
     fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
+    path, _, wanted = name.rpartition(":")
     return Trial(
         **fields,
-        pruner=name,
+        pruner=f"{Path(path).name}:{wanted}" if is_custom(name) else name,
+        # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
+        code=Path(path).expanduser().read_text(encoding="utf-8") if is_custom(name) else "",
         granularity=settings.granularity,
         scope=settings.scope,
         schedule=settings.schedule,
@@ -115,11 +119,11 @@ def _require_share(granularity: str, compression: float) -> None:
 
 def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
     """`synflow` where that is unmistakable, `synflow iterations=1` where it stands in the space twice."""
-    names = [entry["name"] for entry in entries]
+    names = [Path(entry["name"]).name for entry in entries]  # of a user's own file without its folders
     labels = []
-    for entry in entries:
+    for name, entry in zip(names, entries, strict=True):
         settings = " ".join(f"{key}={value}" for key, value in entry.items() if key != "name")
-        labels.append(f"{entry['name']} {settings}".strip() if names.count(entry["name"]) > 1 else entry["name"])
+        labels.append(f"{name} {settings}".strip() if names.count(name) > 1 else name)
     return labels
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -75,6 +76,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# YAML 1.1 reads 2:4 as 124, a time in minutes and seconds; here it is a granularity.
+_PAIR = ("tag:yaml.org,2002:str", re.compile(r"[0-9]+:[0-9]+$"))
+_Loader.yaml_implicit_resolvers = {
+    first: [_PAIR, *resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _parse(text: str, where: str) -> Any:

@@ -13,7 +13,7 @@ from search_spaces.trial import Trial
 
 # Fields of a trial that a space sets by other means: a pruner's own options stand beside its name, the drops
 # and the factor of a learning-rate schedule beside the schedule's.
-_INNER = {"options", "lr_drops", "lr_factor"}
+_INNER = {"options", "code", "lr_drops", "lr_factor"}
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
 KEYS = ("name", "description", *FIELDS, *DENSITIES)

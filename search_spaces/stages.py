@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces.expand import SHARED
 from search_spaces.trial import Trial
 
-PRUNING = {"pruner", "compression", "options", *SHARED}
+PRUNING = {"pruner", "compression", "options", "code", *SHARED}
 
 
 def stage(trial: Trial) -> Trial | None:

@@ -33,6 +33,7 @@ class Trial(BaseModel):
     mode: str = "eval"
     samples_per_class: Count = 10
     options: dict[str, Any] = {}
+    code: str = ""  # the text of the file, where `pruner` names a user's own: `my_file.py:MyScore`
     ablation: Literal["none", "shuffle", "invert", "reinitialize"] = "none"
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0  # of dense training before; `epochs` then fine-tune
     levels: Annotated[int, Field(ge=0)] = 0  # prunings, each of trained weights and followed by a rewind
@@ -81,6 +82,7 @@ class Trial(BaseModel):
         """The fields as MLflow params: flat, canonical strings."""
         flat = self.model_dump(mode="json")
         flat |= {f"options.{key}": value for key, value in flat.pop("options").items()}
+        flat["code"] = _digest({"code": self.code}) if self.code else ""
         flat["lr_drops"] = ",".join(map(str, flat["lr_drops"]))
         return {key: str(value).removesuffix(".0") for key, value in flat.items()}
 

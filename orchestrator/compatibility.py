@@ -1,0 +1,58 @@
+"""Pruners and networks that do not go together, found before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from torch import nn
+
+from pruners import concerns
+from pruners.granularity import check
+from search_spaces import SpaceError, Trial
+from trainables.architectures import build
+from trainables.bench import pruner_of
+from trainables.datasets import DATASETS
+
+
+def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
+    """Refuse trials whose masks would mean nothing; with `force` return the reasons as notices instead.
+
+    Raises:
+        SpaceError: in one sentence. A granularity that the network cannot have is refused in any case.
+    """
+    reasons: dict[str, None] = {}
+    for trial in trials:
+        if trial.granularity != "weight":
+            _require_granularity(trial.architecture, trial.dataset, trial.granularity, trial.compression)
+        pruner = pruner_of(trial)
+        if "linearize" in pruner.options:  # flows, not data: the one kind that some layers break by what they are
+            shown = f"architecture {trial.architecture}"
+            given = tuple(sorted(trial.options.items()))
+            told = _concerns(trial.architecture, trial.dataset, trial.pruner, trial.mode, given)
+            reasons |= dict.fromkeys(f"{shown}: {reason}" for reason in told)
+    if reasons and not force:
+        raise SpaceError(f"{next(iter(reasons))} --force runs it all the same")
+    return tuple(reasons)
+
+
+@cache
+def _concerns(
+    architecture: str, dataset: str, pruner: str, mode: str, options: tuple[tuple[str, object], ...]
+) -> tuple[str, ...]:
+    shape = DATASETS[dataset].input_shape
+    return tuple(concerns(_model(architecture, dataset), pruner, shape, mode=mode, options=dict(options)))
+
+
+@cache
+def _require_granularity(architecture: str, dataset: str, granularity: str, compression: float) -> None:
+    try:
+        check(_model(architecture, dataset), granularity, compression)
+    except ValueError as error:
+        raise SpaceError(f"architecture {architecture}: {error}") from None
+
+
+@cache
+def _model(architecture: str, dataset: str) -> nn.Module:
+    data = DATASETS[dataset]
+    return build(architecture, data.input_shape, data.num_classes, seed=0)
