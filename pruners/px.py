@@ -31,13 +31,12 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     squares = [paths[name].requires_grad_() for name in weights]
     seed = noise(generator)
     data: Tensor | float = 0.0
-    with torch.no_grad():
-        for inputs, _ in batches:
-            x = inputs.to(device)
-            with passes(model, mode, seed), torch.no_grad(), Patterns() as patterns:
-                call(model, {}, x)
-            with passes(model, "eval", seed), torch.no_grad(), LinearFlow(0, patterns.seen):
-                data = data + call(model, ones, x.double().square()).sum(0)
+    for inputs, _ in batches:
+        x = inputs.to(device)
+        with passes(model, mode, seed), torch.no_grad(), Patterns() as patterns:
+            call(model, {}, x)
+        with passes(model, "eval", seed), torch.no_grad(), LinearFlow(0, patterns.seen):
+            data = data + call(model, ones, x.double().square()).sum(0)
     with passes(model, "eval", seed), LinearFlow(2):
         flow = call(model, paths, torch.ones(1, *batches[0][0].shape[1:], dtype=torch.float64, device=device))[0]
         slopes = torch.autograd.grad((flow * data).sum(), squares, materialize_grads=True)
