@@ -18,6 +18,8 @@ lint: .venv/installed  ## style and types
 	$(BIN)/mypy
 
 bench: .venv/installed  ## what is measured; each prints a ratio
+	$(BIN)/python -m benchmarks.combinations
+	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.overhead
 
 install: .venv/installed
