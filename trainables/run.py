@@ -21,6 +21,7 @@ from pruners import Pruning
 from search_spaces import Trial, stage
 from trainables import checkpoint, datasets
 from trainables.bench import Bench, bench
+from trainables.dynamics import Dynamics
 from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.pretraining import stored, trained_weights
@@ -119,14 +120,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
         outbox.tags({"stage": dense.fingerprint})
     if masks is None:
         before = seconds()
-        if trial.pruner == "dense":
-            found = Pruning({}, {})
-        elif dynamics:
-            found = on.find(dynamics.compression)
-        elif trial.levels:
-            found = prune_in_levels(on, folder, saved, save, outbox.metrics)
-        else:
-            found = on.find(trial.compression, ablation=trial.ablation)
+        found = prune_in_levels(on, folder, saved, save, outbox.metrics) if trial.levels else _prune(on, dynamics)
         masks = found.masks
         outbox.metrics({"time/prune_seconds": seconds() - before})
         if not dynamics:
@@ -151,6 +145,13 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
     outbox.end("finished")
     for file in (CHECKPOINT, REWIND):
         (folder / file).unlink(missing_ok=True)
+
+
+def _prune(on: Bench, dynamics: Dynamics | None) -> Pruning:
+    """The masks with which training begins, for the weights as they are; none for the dense trial."""
+    if on.trial.pruner == "dense":
+        return Pruning({}, {})
+    return on.find(dynamics.compression if dynamics else on.trial.compression, ablation=on.trial.ablation)
 
 
 def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
