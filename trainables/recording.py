@@ -108,7 +108,7 @@ def machine(device: torch.device) -> str:
     """What computes: the GPU's name, or the CPU's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.backends.cpu.get_cpu_capability()} CPU, {platform.machine()}"
+    return f"{torch.backends.cpu.get_cpu_capability()} CPU, {platform.machine()}, threads={torch.get_num_threads()}"
 
 
 def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
