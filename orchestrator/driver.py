@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,8 @@ def connected(address: str | None, resources: Resources) -> Iterator[None]:
     """
     if address is None:
         require_somewhere([this_machine()], resources)
+    else:
+        _require_answer(address)
     try:
         if address is None:
             ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
@@ -59,6 +62,17 @@ def connected(address: str | None, resources: Resources) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Try the port first: Ray itself tries for minutes, and says so on the terminal all the while."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return  # "auto": Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise SpaceError(f"--address: no Ray answers at '{address}' ({error})") from None
 
 
 def _nodes_to_come() -> list[dict[str, float]]:

@@ -111,6 +111,8 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(capsys):
         (["digits", "--tracking-uri", "sqlite:///"], "'sqlite:///' is not a tracking store"),
         (["digits", "--tracking-uri", "databricks"], "'databricks' is not a tracking store"),
         (["digits", "--tracking-uri", "mysql://me@127.0.0.1/x"], "tracking store: mysql://127.0.0.1/x:"),
+        (["digits", "--address", "127.0.0.1:9"], "--address: no Ray answers at '127.0.0.1:9'"),
+        (["digits", "--address", "head:here"], "--address: no Ray answers at 'head:here'"),
         (["digits", "--experiment", " "], "experiment: ' ' is not a name"),
         (["digits", "--set", 'name="[/x]"', "--set", "epochs=x"], "epochs: 'x' is not allowed"),
         (["digits", "--cpus-per-trial", "0"], "--cpus-per-trial: 0 is not allowed"),
