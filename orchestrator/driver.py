@@ -48,7 +48,8 @@ def connected(address: str | None, resources: Resources) -> Iterator[None]:
         _require_answer(address)
     try:
         if address is None:
-            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            # "local", or Ray joins whatever cluster it finds a trace of on this machine.
+            ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
         else:
             code = {"py_modules": [orchestrator, trainables, pruners, search_spaces]}  # nodes run what we run
             ray.init(address=address, runtime_env=code, logging_level=logging.ERROR, log_to_driver=False)

@@ -12,12 +12,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from orchestrator import environment
-from orchestrator.ledger import Ledger, Status, create, one_line
+from orchestrator.ledger import Ledger, Status
 from orchestrator.local import run_here
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.resources import Resources
 from orchestrator.results import ReportError, public
+from orchestrator.store import create, one_line
 from orchestrator.view import link
 from orchestrator.watch import Watch, how_it_ended
 from search_spaces import SpaceError, Trial

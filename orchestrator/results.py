@@ -135,8 +135,8 @@ def connect(tracking_uri: str) -> MlflowClient:
     Raises:
         ReportError: if the URI names no MLflow store.
     """
-    if tracking_uri.startswith("sqlite:"):
-        path = Path(tracking_uri.partition("///")[2].partition("?")[0])
+    path = sqlite_file(tracking_uri)
+    if path is not None:
         if not path.is_file():
             raise ReportError(f"tracking URI {tracking_uri}: there is no file '{path}'")
         try:
@@ -149,6 +149,11 @@ def connect(tracking_uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return tracking.connect(tracking_uri)
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The file behind a SQLite URI, None for any other."""
+    return Path(tracking_uri.partition("///")[2].partition("?")[0]) if tracking_uri.startswith("sqlite:") else None
 
 
 def public(text: str) -> str:

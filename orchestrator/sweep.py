@@ -16,10 +16,10 @@ from rich.text import Text
 
 from orchestrator.cost import trial_seconds, wall_seconds, words
 from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
-from orchestrator.ledger import existing, require_answer, require_name
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere, this_machine
 from orchestrator.results import public
+from orchestrator.store import existing, require_answer, require_name
 from search_spaces import load
 
 

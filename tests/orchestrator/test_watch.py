@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orchestrator.ledger import create
+from orchestrator.store import create
 from orchestrator.watch import Watch
 from search_spaces import Trial
 from trainables.outbox import Outbox
