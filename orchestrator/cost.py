@@ -11,6 +11,7 @@ import torch
 
 from search_spaces import Trial
 from trainables.architectures import build
+from trainables.bench import laid_out
 from trainables.datasets import DATASETS
 
 Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
@@ -43,7 +44,7 @@ def _step_seconds(dataset: str, architecture: str, batch_size: int) -> float:
     spec = DATASETS[dataset]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model = build(architecture, spec.input_shape, spec.num_classes, seed=0)
+    model = laid_out(build(architecture, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
     x, y = torch.zeros(batch_size, *spec.input_shape), torch.zeros(batch_size, dtype=torch.int64)
     started = 0.0
     for _ in range(2):
