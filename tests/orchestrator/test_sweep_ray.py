@@ -23,7 +23,8 @@ EPOCHS = 40
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "orchestrator.sweep", *GRID, "--set", f"epochs={EPOCHS}", *more]
-    environment = os.environ | {"HOME": str(folder / "home")}
+    # Without --address Ray is started here, whatever cluster the machine knows of.
+    environment = os.environ | {"HOME": str(folder / "home"), "RAY_ADDRESS": "127.0.0.1:9"}
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT)
 
 
