@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES, lookup
 from search_spaces import Catalog
-from trainables.architectures import ARCHITECTURES
-from trainables.datasets import DATASETS
+from trainables import architectures, datasets
 
 
 def catalog() -> Catalog:
     """The registries of pruners and trainables as one record."""
     return Catalog(
         pruners=PRUNERS,
-        architectures=ARCHITECTURES,
-        datasets=DATASETS,
+        architecture=architectures.lookup,
+        dataset=datasets.lookup,
         granularities=GRANULARITIES,
         scopes=SCOPES,
         schedules=SCHEDULES,

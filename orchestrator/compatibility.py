@@ -9,10 +9,10 @@ from torch import nn
 
 from pruners import concerns
 from pruners.granularity import check
-from search_spaces import SpaceError, Trial
+from search_spaces import Network, SpaceError, Trial
 from trainables.architectures import build
 from trainables.bench import pruner_of
-from trainables.datasets import DATASETS
+from trainables.datasets import lookup
 
 
 def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
@@ -24,12 +24,12 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
     reasons: dict[str, None] = {}
     for trial in trials:
         if trial.granularity != "weight":
-            _require_granularity(trial.architecture, trial.dataset, trial.granularity, trial.compression)
+            _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression)
         pruner = pruner_of(trial)
         if "linearize" in pruner.options:  # flows, not data: the one kind that some layers break by what they are
-            shown = f"architecture {trial.architecture}"
+            shown = f"architecture {trial.network.label}"
             given = tuple(sorted(trial.options.items()))
-            told = _concerns(trial.architecture, trial.dataset, trial.pruner, trial.mode, given)
+            told = _concerns(trial.network, trial.dataset, trial.pruner, trial.mode, given)
             reasons |= dict.fromkeys(f"{shown}: {reason}" for reason in told)
     if reasons and not force:
         raise SpaceError(f"{next(iter(reasons))} --force runs it all the same")
@@ -38,21 +38,21 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
 
 @cache
 def _concerns(
-    architecture: str, dataset: str, pruner: str, mode: str, options: tuple[tuple[str, object], ...]
+    network: Network, dataset: str, pruner: str, mode: str, options: tuple[tuple[str, object], ...]
 ) -> tuple[str, ...]:
-    shape = DATASETS[dataset].input_shape
-    return tuple(concerns(_model(architecture, dataset), pruner, shape, mode=mode, options=dict(options)))
+    shape = lookup(dataset).input_shape
+    return tuple(concerns(_model(network, dataset), pruner, shape, mode=mode, options=dict(options)))
 
 
 @cache
-def _require_granularity(architecture: str, dataset: str, granularity: str, compression: float) -> None:
+def _require_granularity(network: Network, dataset: str, granularity: str, compression: float) -> None:
     try:
-        check(_model(architecture, dataset), granularity, compression)
+        check(_model(network, dataset), granularity, compression)
     except ValueError as error:
-        raise SpaceError(f"architecture {architecture}: {error}") from None
+        raise SpaceError(f"architecture {network.label}: {error}") from None
 
 
 @cache
-def _model(architecture: str, dataset: str) -> nn.Module:
-    data = DATASETS[dataset]
-    return build(architecture, data.input_shape, data.num_classes, seed=0)
+def _model(network: Network, dataset: str) -> nn.Module:
+    data = lookup(dataset)
+    return build(network, data.input_shape, data.num_classes, seed=0)

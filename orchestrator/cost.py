@@ -9,10 +9,10 @@ from functools import cache
 
 import torch
 
-from search_spaces import Trial
+from search_spaces import Network, Trial
 from trainables.architectures import build
 from trainables.bench import laid_out
-from trainables.datasets import DATASETS
+from trainables.datasets import lookup
 
 Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
 SLACK = 1.3  # an epoch is more than its steps: data and evaluation
@@ -20,7 +20,7 @@ SLACK = 1.3  # an epoch is more than its steps: data and evaluation
 
 def kind(trial: Trial) -> Kind:
     """The trials whose epochs cost about the same."""
-    return trial.dataset, trial.architecture, trial.batch_size
+    return trial.dataset, Network(trial.architecture, trial.network.options).label, trial.batch_size
 
 
 def trial_seconds(trials: Sequence[Trial], measured: Mapping[Kind, Sequence[float]]) -> dict[str, float]:
@@ -34,17 +34,17 @@ def trial_seconds(trials: Sequence[Trial], measured: Mapping[Kind, Sequence[floa
 def _epoch_seconds(trial: Trial, measured: Sequence[float]) -> float:
     if measured:
         return statistics.median(measured)
-    steps = DATASETS[trial.dataset].train_size / trial.batch_size
-    return SLACK * steps * _step_seconds(trial.dataset, trial.architecture, trial.batch_size)
+    steps = lookup(trial.dataset).train_size / trial.batch_size
+    return SLACK * steps * _step_seconds(trial.dataset, trial.network, trial.batch_size)
 
 
 @cache
-def _step_seconds(dataset: str, architecture: str, batch_size: int) -> float:
+def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
     """One forward and backward pass on made-up images, after one of warm-up."""
-    spec = DATASETS[dataset]
+    spec = lookup(dataset)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model = laid_out(build(architecture, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
+    model = laid_out(build(network, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
     x, y = torch.zeros(batch_size, *spec.input_shape), torch.zeros(batch_size, dtype=torch.int64)
     started = 0.0
     for _ in range(2):

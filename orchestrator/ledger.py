@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cost import Kind
 from orchestrator.plan import Plan
-from search_spaces import Trial
+from search_spaces import Network, Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +60,10 @@ class Ledger:
         measured: dict[Kind, list[float]] = {}
         for run in self.runs.values():
             if "time/epoch_seconds" in run.metrics:
-                kind = run.params["dataset"], run.params["architecture"], int(run.params["batch_size"])
+                options = {key: value for key, value in run.params.items() if key.startswith("architecture_options.")}
+                shape = tuple(sorted((key.partition(".")[2], value) for key, value in options.items()))
+                network = Network(run.params["architecture"], shape).label
+                kind = run.params["dataset"], network, int(run.params["batch_size"])
                 measured.setdefault(kind, []).append(run.metrics["time/epoch_seconds"])
         return measured
 

@@ -13,9 +13,9 @@ import torch
 from orchestrator.catalog import catalog
 from orchestrator.compatibility import require_compatible
 from pruners import prunable
-from search_spaces import Cell, Space, SpaceError, Trial, expand, stage
+from search_spaces import Cell, Network, Space, SpaceError, Trial, expand, stage
 from trainables import datasets
-from trainables.architectures import check
+from trainables.architectures import build
 from trainables.datasets.batches import steps_per_epoch
 from trainables.dynamics import dynamics
 
@@ -114,26 +114,27 @@ def _require_possible(trial: Trial) -> None:
     Raises:
         ValueError: naming the field, its value and the limit.
     """
-    data = datasets.DATASETS[trial.dataset]
+    data = datasets.lookup(trial.dataset)
     limits = {
-        "compression": (trial.compression, _prunable(trial.architecture, trial.dataset), "weights that can be pruned"),
+        "compression": (trial.compression, _prunable(trial.network, trial.dataset), "weights that can be pruned"),
         "batch_size": (trial.batch_size, data.train_size, "training images"),
         "samples_per_class": (trial.samples_per_class, data.train_size // data.num_classes, "images in some class"),
     }
     for key, (value, limit, what) in limits.items():
         if value > limit:
-            where = trial.architecture if key == "compression" else trial.dataset
+            where = trial.network.label if key == "compression" else trial.dataset
             raise SpaceError(f"{key}: {value:g} is not allowed; {where} has no more than {limit} {what}")
     dynamics(trial, steps_per_epoch(data.train_size, trial.batch_size))
 
 
 @cache
-def _prunable(architecture: str, dataset: str) -> int:
+def _prunable(network: Network, dataset: str) -> int:
     """How many weights can be pruned, counted without making them."""
-    data = datasets.DATASETS[dataset]
-    make = check(architecture, data.input_shape).make
+    data = datasets.lookup(dataset)
     with torch.device("meta"):
-        return sum(weight.numel() for weight in prunable(make(data.input_shape, data.num_classes)).values())
+        return sum(
+            weight.numel() for weight in prunable(build(network, data.input_shape, data.num_classes, 0)).values()
+        )
 
 
 def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tuple[Space, tuple[str, ...]]:
@@ -141,7 +142,7 @@ def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tup
     found = [datasets.resolve(name, data_root, cache) for name in space.axes["dataset"]]
     notices = tuple(
         f"dataset: '{asked}' is not there, its stand-in is: this sweep runs on '{got}' and says so everywhere "
-        f"({datasets.DATASETS[got].summary})"
+        f"({datasets.lookup(got).summary})"
         for asked, got in zip(space.axes["dataset"], found, strict=True)
         if asked != got
     )

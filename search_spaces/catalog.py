@@ -66,13 +66,22 @@ class PrunerTraits(Protocol):
         ...
 
 
+class ArchitectureTraits(Protocol):
+    """What a space must know of an architecture."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Its own options with their defaults."""
+        ...
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Every name that a space may use. Built by the orchestrator from the registries of the other rooms."""
 
     pruners: Mapping[str, PrunerTraits]
-    architectures: Collection[str]
-    datasets: Collection[str]
+    architecture: Callable[[str], ArchitectureTraits]  # raise ValueError with the nearest name
+    dataset: Callable[[str], Any]
     granularities: Collection[str]
     scopes: Collection[str]
     schedules: Collection[str]

@@ -10,12 +10,15 @@ from typing import Any
 
 from search_spaces.catalog import Catalog, is_custom
 from search_spaces.errors import SpaceError, choose
+from search_spaces.network import Network, read
 from search_spaces.phases import PHASES, phases
 from search_spaces.space import Space, check
 from search_spaces.trial import Cell, Trial
 
 # The settings which every pruner shares, and where the catalog lists their allowed words.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
+# All fields that say which weights go and when: a dense trial has none of them.
+PRUNING = ("pruner", "compression", "options", "code", "dense_classifier", "keep_dense", *SHARED)
 
 
 def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
@@ -31,17 +34,18 @@ def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Tria
     trials: dict[str, Trial] = {}
     for values in product(*(space.axes[key] for key in keys)):
         point = dict(zip(keys, values, strict=True))
-        trial = _trial(point, catalog)
+        network = read(point["architecture"], catalog.architecture(point["architecture"]["name"]).options)
+        trial = _trial(point, network, catalog)
         trials.setdefault(trial.fingerprint, trial)
         label = labels[space.axes["pruner"].index(point["pruner"])]
-        cells.append(_cell(point, label, trial, space.varied))
+        cells.append(_cell(point, network.label, label, trial, space.varied))
     return tuple(cells), tuple(trials.values())
 
 
 def _check_names(space: Space, catalog: Catalog) -> None:
+    for name in space.axes["dataset"]:
+        catalog.dataset(name)
     allowed = {
-        "dataset": catalog.datasets,
-        "architecture": catalog.architectures,
         "granularity": catalog.granularities,
         "scope": catalog.scopes,
         "schedule": catalog.schedules,
@@ -61,10 +65,10 @@ def _check_names(space: Space, catalog: Catalog) -> None:
                 choose(f"pruner {name}: {key}", value, allowed[key])
 
 
-def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
+def _trial(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Trial:
     """Drop what cannot change the result, so that equal computations have equal fingerprints."""
-    fields = {key: value for key, value in point.items() if key not in ("pruner", "lr_schedule")}
-    fields |= point.get("lr_schedule", {})
+    fields = {key: value for key, value in point.items() if key not in ("pruner", "architecture", "lr_schedule")}
+    fields |= network.fields() | point.get("lr_schedule", {})
     if fields.get("lr_schedule") != "step":
         fields.pop("lr_drops", None)
         fields.pop("lr_factor", None)
@@ -76,7 +80,7 @@ def _trial(point: Mapping[str, Any], catalog: Catalog) -> Trial:
     elif fields.get("nesterov") and fields.get("momentum") == 0:
         raise SpaceError("nesterov: needs momentum above 0")
     if fields.get("compression", 1.0) == 1:  # nothing is pruned: the dense trial, one for all pruners
-        return Trial(**{key: value for key, value in fields.items() if key not in SHARED})
+        return Trial(**{key: value for key, value in fields.items() if key not in PRUNING})
 
     name = point["pruner"]["name"]
     traits = catalog.pruner(name)
@@ -127,15 +131,15 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
     return labels
 
 
-def _cell(point: Mapping[str, Any], label: str, trial: Trial, varied: tuple[str, ...]) -> Cell:
+def _cell(point: Mapping[str, Any], network: str, pruner: str, trial: Trial, varied: tuple[str, ...]) -> Cell:
     named = ("dataset", "architecture", "pruner", "compression", "seed")
     settings = {key: point[key] for key in varied if key not in named}
     if "lr_schedule" in settings:
         settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
     return Cell(
         dataset=trial.dataset,
-        architecture=trial.architecture,
-        pruner=label,
+        architecture=network,
+        pruner=pruner,
         compression=trial.compression,
         seed=trial.seed,
         settings=settings,

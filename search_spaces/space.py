@@ -9,11 +9,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from search_spaces.errors import SpaceError, choose
+from search_spaces.network import COMMON
 from search_spaces.trial import Trial
 
-# Fields of a trial that a space sets by other means: a pruner's own options stand beside its name, the drops
-# and the factor of a learning-rate schedule beside the schedule's.
-_INNER = {"options", "code", "lr_drops", "lr_factor"}
+# Fields of a trial that a space sets by other means: the settings of a pruner, an architecture or a learning-rate
+# schedule stand beside its name.
+_INNER = {"options", "code", "lr_drops", "lr_factor", "data_digest"}
+_INNER |= {"architecture_options", "architecture_code", *COMMON}
+NAMED = ("pruner", "architecture")  # a value of these is a name, or a mapping with a name and settings
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
 KEYS = ("name", "description", *FIELDS, *DENSITIES)
@@ -96,11 +99,11 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
 
 
 def _value(key: str, value: Any) -> Any:
-    """One value of an axis: the field's own type, `{name, …}` for a pruner or a learning-rate schedule."""
-    if key == "pruner":
+    """One value of an axis: the field's own type, `{name, …}` where a choice has settings."""
+    if key in NAMED:
         settings = dict(value) if isinstance(value, dict) else {"name": value}
         if not isinstance(settings.get("name"), str):
-            raise SpaceError(f"pruner: {value!r} is not a name or a mapping with a name")
+            raise SpaceError(f"{key}: {value!r} is not a name or a mapping with a name")
         return settings
     if key == "lr_schedule":
         settings = dict(value) if isinstance(value, dict) else {"name": value}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces.expand import SHARED
+from search_spaces.expand import PRUNING
 from search_spaces.trial import Trial
-
-PRUNING = {"pruner", "compression", "options", "code", *SHARED}
 
 
 def stage(trial: Trial) -> Trial | None:
@@ -17,5 +15,5 @@ def stage(trial: Trial) -> Trial | None:
     epochs = trial.pretrain_epochs or (trial.epochs if trial.levels else 0)
     if not epochs:
         return None
-    recipe = {name: getattr(trial, name) for name in trial.model_fields_set - PRUNING}
+    recipe = {name: getattr(trial, name) for name in trial.model_fields_set.difference(PRUNING)}
     return Trial(**recipe | {"epochs": epochs})

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_spaces.network import COMMON, Network
+
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -22,7 +24,15 @@ class Trial(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
+    data_digest: str = ""  # of the files, where `dataset` names a folder: other images are another trial
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training images held out, for choosing
+
     architecture: str
+    architecture_options: dict[str, Any] = {}  # only what differs from the architecture's own
+    architecture_code: str = ""  # the text of the file, where `architecture` names a user's own: `my_file.py:build`
+    pretrained: str = ""  # where the first weights come from; "" = they are drawn
+    dense_classifier: bool = False  # the last linear layer is not prunable
+    keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
 
     pruner: str = "dense"
     compression: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
@@ -52,6 +62,16 @@ class Trial(BaseModel):
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     @property
+    def network(self) -> Network:
+        """What its model is built of."""
+        return Network(
+            name=self.architecture,
+            options=tuple(sorted(self.architecture_options.items())),
+            code=self.architecture_code,
+            **{key: getattr(self, key) for key in COMMON},
+        )
+
+    @property
     def density(self) -> float:
         """The fraction of prunable weights kept."""
         return 1 / self.compression
@@ -76,14 +96,17 @@ class Trial(BaseModel):
     def name(self) -> str:
         """How people call it: `conv digits snip 10x s0`."""
         pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {self.compression:g}x"
-        return f"{self.architecture} {self.dataset} {pruning} s{self.seed}"
+        return f"{self.network.label} {self.dataset} {pruning} s{self.seed}"
 
     def params(self) -> dict[str, str]:
         """The fields as MLflow params: flat, canonical strings."""
         flat = self.model_dump(mode="json")
-        flat |= {f"options.{key}": value for key, value in flat.pop("options").items()}
-        flat["code"] = _digest({"code": self.code}) if self.code else ""
-        flat["lr_drops"] = ",".join(map(str, flat["lr_drops"]))
+        for name in ("options", "architecture_options"):
+            flat |= {f"{name}.{key}": value for key, value in flat.pop(name).items()}
+        for name in ("code", "architecture_code"):
+            flat[name] = _digest({"code": flat[name]}) if flat[name] else ""
+        for name in ("lr_drops", "keep_dense"):
+            flat[name] = ",".join(map(str, flat[name]))
         return {key: str(value).removesuffix(".0") for key, value in flat.items()}
 
 

@@ -36,7 +36,7 @@ class Bench:
 
     def fresh(self, seed: int) -> dict[str, Tensor]:
         """The state of a newly initialised model."""
-        return build(self.trial.architecture, self.data.input_shape, self.data.num_classes, seed).state_dict()
+        return build(self.trial.network, self.data.input_shape, self.data.num_classes, seed).state_dict()
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""
@@ -102,7 +102,7 @@ class Bench:
 
 def bench(trial: Trial, data: datasets.Dataset, device: torch.device, save_seconds: float) -> Bench:
     """The bench of `trial`, its model freshly initialised from the trial's seed."""
-    model = laid_out(build(trial.architecture, data.input_shape, data.num_classes, trial.seed), data.input_shape)
+    model = laid_out(build(trial.network, data.input_shape, data.num_classes, trial.seed), data.input_shape)
     model = model.to(device)
     return Bench(trial, model, data, device, save_seconds)
 

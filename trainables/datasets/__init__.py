@@ -13,7 +13,7 @@ from trainables.datasets.digits import DIGITS
 from trainables.datasets.mnist import FASHION_MNIST, MNIST
 from trainables.datasets.sources import locate, reachable
 
-__all__ = ["DATASETS", "Augment", "Dataset", "DatasetError", "DatasetSpec", "load", "resolve"]
+__all__ = ["DATASETS", "Augment", "Dataset", "DatasetError", "DatasetSpec", "load", "lookup", "resolve"]
 
 DATASETS = {
     "digits": DIGITS,
@@ -22,6 +22,15 @@ DATASETS = {
     "cifar10": CIFAR10,
     "cifar10-jpeg75": CIFAR10_JPEG75,
 }
+
+
+def lookup(name: str) -> DatasetSpec:
+    """The facts of the dataset of that name.
+
+    Raises:
+        ValueError: if there is none, with the nearest name.
+    """
+    return DATASETS[choose("dataset", name, DATASETS)]
 
 
 def resolve(name: str, data_root: Path | None, cache: Path, download: bool = True) -> str:
@@ -35,7 +44,7 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
         ValueError: if the name is not known.
         DatasetError: if the files are incomplete, or there are none and no download is possible.
     """
-    spec = DATASETS[choose("dataset", name, DATASETS)]
+    spec = lookup(name)
     if data_root is not None and not data_root.is_dir():
         raise DatasetError(f"data root: '{data_root}' is not a folder")
     if spec.comes_along or decoded(spec, cache) or locate(spec, data_root, cache):
@@ -58,7 +67,7 @@ def load(name: str, data_root: Path | None, cache: Path) -> Dataset:
         ValueError: if the name is not known.
         DatasetError: if the data cannot be had or is not what it should be.
     """
-    spec = DATASETS[choose("dataset", name, DATASETS)]
+    spec = lookup(name)
     train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
     return Dataset(
         name=name,

@@ -1,0 +1,86 @@
+"""The record of a network: its architecture by name, and all that a space may say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.catalog import is_custom
+from search_spaces.errors import SpaceError, choose
+
+# What a space may say of any architecture, beside the architecture's own options.
+COMMON: dict[str, Any] = {"pretrained": "", "dense_classifier": False, "keep_dense": ()}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What `trainables.architectures.build` makes a model of. Hashable: plans count and probe each one once."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()  # depth, width, …: what differs from the architecture's own
+    code: str = ""  # the text of the file, where `name` is a user's own: `my_file.py:build`
+    pretrained: str = ""  # "" = fresh weights; else where they come from
+    dense_classifier: bool = False  # the last linear layer is not prunable
+    keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a trial that say so."""
+        return {
+            "architecture": self.name,
+            "architecture_options": dict(self.options),
+            "architecture_code": self.code,
+            **{key: getattr(self, key) for key in COMMON},
+        }
+
+    @property
+    def label(self) -> str:
+        """How people call it: `resnet20`, `resnet20 width=32 dense_classifier=true`."""
+        common = {key: getattr(self, key) for key, default in COMMON.items() if getattr(self, key) != default}
+        return " ".join([self.name, *(f"{key}={_shown(value)}" for key, value in (*self.options, *common.items()))])
+
+
+def read(entry: Mapping[str, Any], options: Mapping[str, Any]) -> Network:
+    """The network that an `entry` of a space asks for: a name and its settings.
+
+    `options` are the architecture's own, with their defaults; only what differs from them is kept, so that an
+    option added later leaves old fingerprints alone.
+
+    Raises:
+        SpaceError: naming the setting, its value and what is allowed.
+    """
+    name = entry["name"]
+    for key in entry:
+        choose(f"architecture {name}", key, ("name", *COMMON, *options))
+    given = {key: value for key, value in entry.items() if key != "name"}
+    for key, value in given.items():
+        _require_like(f"architecture {name}: {key}", value, (COMMON | dict(options))[key])
+    path, _, wanted = name.rpartition(":")
+    own = is_custom(name)
+    return Network(
+        name=f"{Path(path).name}:{wanted}" if own else name,
+        options=tuple(sorted((key, given[key]) for key in options if given.get(key, options[key]) != options[key])),
+        # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
+        code=Path(path).expanduser().read_text(encoding="utf-8") if own else "",
+        pretrained=given.get("pretrained", ""),
+        dense_classifier=given.get("dense_classifier", False),
+        keep_dense=tuple(given.get("keep_dense", ())),
+    )
+
+
+def _require_like(where: str, value: Any, default: Any) -> None:
+    """Refuse a value of another type than the option's default; a whole number will do for a fraction."""
+    if isinstance(default, tuple):
+        alike = isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+    else:
+        alike = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+    if not alike:
+        wanted = "a list of names" if isinstance(default, tuple) else f"like its default, {_shown(default) or 'a name'}"
+        raise SpaceError(f"{where}: {value!r} is not allowed; it must be {wanted}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
