@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from search_spaces import Network
 from trainables import datasets
 from trainables.architectures import ARCHITECTURES, build, check
 from trainables.datasets import batches
@@ -50,7 +51,7 @@ def test_every_architecture_works_at_its_smallest_size_and_refuses_less(name):
 
 def test_an_image_too_small_is_refused_with_what_can_be_done():
     with pytest.raises(ValueError, match="these are 8x8; architectures that can take them: mlp, conv, resnet20"):
-        check("vgg16-bn", GREY8)
+        check(Network("vgg16-bn"), GREY8)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_all():
