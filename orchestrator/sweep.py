@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.cost import trial_seconds, wall_seconds, words
 from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
+from orchestrator.listing import show
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere, this_machine
 from orchestrator.results import public
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("space", nargs="?", default="digits", help="a preset's name or a YAML file (default: digits)")
     override = "override a field of the space; VALUE in YAML, for example compression=[1,10,100]"
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides", help=override)
+    p.add_argument("--list", action="store_true", help="show presets, pruners, architectures and datasets; run nothing")
     p.add_argument("--dry-run", action="store_true", help="show the plan and what it will cost; run nothing")
     p.add_argument("--force", action="store_true", help="run pruners on networks where their scores mean nothing")
     p.add_argument("--output", type=Path, default=Path("results"), help="folder for everything (default: results)")
@@ -48,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 all done, 1 some failed, 2 refused, 130 interrupted."""
     args = parser().parse_args(arguments)
     console = Console()
+    if args.list:
+        show(console)
+        return DONE
     try:
         return _sweep(args, console, shlex.join(arguments if arguments is not None else sys.argv[1:]))
     except ValueError as error:

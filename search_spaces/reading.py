@@ -6,6 +6,7 @@ import os.path
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,21 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
 
 def presets() -> dict[str, str]:
     """The spaces that ship with the package: name -> description."""
-    return {name: load(name).description for name in _preset_names()}
+    return {name: load(name).description for name in _preset_files()}
 
 
-def _preset_names() -> list[str]:
-    files = resources.files("search_spaces").iterdir()
-    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+def _preset_files() -> dict[str, Traversable]:
+    """The files of the presets by name: the house's own, then the recipes of the papers."""
+    here = resources.files("search_spaces")
+    files = [
+        file for folder in (here, here / "papers") for file in sorted(folder.iterdir(), key=lambda f: f.name.split("."))
+    ]
+    return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or (str(source) not in _preset_names() and os.path.isfile(path)):  # noqa: PTH113 - no error if too long
+    if path.suffix in (".yaml", ".yml") or (str(source) not in _preset_files() and os.path.isfile(path)):  # noqa: PTH113 - no error if too long
         try:
             text, name = path.read_text(encoding="utf-8"), path.stem
         except FileNotFoundError:
@@ -53,8 +58,9 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         except (OSError, UnicodeDecodeError) as error:
             raise SpaceError(f"space: '{source}' cannot be read: {error}") from None
     else:
-        name = choose("space", str(source), _preset_names())
-        text = (resources.files("search_spaces") / f"{name}.yaml").read_text(encoding="utf-8")
+        files = _preset_files()
+        name = choose("space", str(source), files)
+        text = files[name].read_text(encoding="utf-8")
     raw = _parse(text, str(source))
     if not isinstance(raw, dict):
         raise SpaceError(f"{source}: a space is a mapping of fields, not {type(raw).__name__}")
