@@ -33,6 +33,7 @@ class Bench:
     data: datasets.Dataset
     device: torch.device
     save_seconds: float
+    stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training
 
     def fresh(self, seed: int) -> dict[str, Tensor]:
         """The state of a newly initialised model."""
@@ -74,6 +75,7 @@ class Bench:
             save_seconds=self.save_seconds,
             until=until,
             dynamics=dynamics,
+            stop=self.stop,
         )
 
     def dynamics(self) -> Dynamics | None:
@@ -100,11 +102,17 @@ class Bench:
         )
 
 
-def bench(trial: Trial, data: datasets.Dataset, device: torch.device, save_seconds: float) -> Bench:
+def bench(
+    trial: Trial,
+    data: datasets.Dataset,
+    device: torch.device,
+    save_seconds: float,
+    stop: Callable[[], bool] = lambda: False,
+) -> Bench:
     """The bench of `trial`, its model freshly initialised from the trial's seed."""
     model = laid_out(build(trial.network, data.input_shape, data.num_classes, trial.seed), data.input_shape)
     model = model.to(device)
-    return Bench(trial, model, data, device, save_seconds)
+    return Bench(trial, model, data, device, save_seconds, stop)
 
 
 def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:

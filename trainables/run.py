@@ -10,9 +10,10 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,10 +23,12 @@ from search_spaces import Trial, stage
 from trainables import checkpoint, datasets
 from trainables.bench import Bench, bench
 from trainables.dynamics import Dynamics
+from trainables.gpu_share import keep_to
 from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.pretraining import stored, trained_weights
 from trainables.recording import Recorder
+from trainables.training import StoppedError
 
 CHECKPOINT = "checkpoint.pt"
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
@@ -40,48 +43,61 @@ class Place:
     data_root: Path | None = None  # datasets that are on disk already; only read
     device: str = "cpu"
     threads: int = 1
+    gpus: float = 0  # its share of a GPU, or whole ones: what it may take of their memory
+    grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
     save_seconds: float = 60.0
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended, and the error in one line if it failed."""
+    """How a trial ended, and the error in one line if it failed.
 
-    end: End
+    "stopped" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
+    """
+
+    end: End | Literal["stopped", "memory"]
     error: str = ""
 
 
-def run(trial: Trial, place: Place) -> Outcome:
+def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> Outcome:
     """Compute `trial`, or what is left of it: a finished one returns at once, a started one goes on.
 
     A dense one whose trained weights are gone is trained once more: other trials may start from them.
 
     All results are in the outbox of `place.storage / trial.fingerprint`. An exception of the trial is recorded
-    there with its traceback and returned as a failed outcome; it is never raised.
+    there with its traceback and returned as a failed outcome; it is never raised. `stop` is asked before the
+    trial and after each of its epochs: once it says so, the trial saves where it stands.
     """
+    if stop():
+        return Outcome("stopped")
     folder = place.storage / trial.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
     try:
         with FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS):
-            return _run(trial, place, folder)
+            return _run(trial, place, folder, stop)
     except Timeout:
         return Outcome("failed", f"another process computes {trial.name} ({trial.fingerprint})")
     except DamagedRecordError as error:
         return Outcome("failed", str(error))
 
 
-def _run(trial: Trial, place: Place, folder: Path) -> Outcome:
+def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool]) -> Outcome:
     if must_restart(folder):
         forget(folder)
     if ended(folder) == "finished" and (trial.pruner != "dense" or stored(trial, place.storage)):
         return Outcome("finished")
     outbox = Outbox(folder)
     try:
-        _compute(trial, place, folder, outbox)
+        _compute(trial, place, folder, outbox, stop)
+    except StoppedError:
+        return Outcome("stopped")
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
         line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if place.grow and isinstance(error, torch.OutOfMemoryError):
+            outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
+            return Outcome("memory", line)
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         outbox.artifact("traceback.txt")
         outbox.tags({"error": line[:500]})
@@ -92,16 +108,17 @@ def _run(trial: Trial, place: Place, folder: Path) -> Outcome:
     return Outcome("finished")
 
 
-def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
+def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Callable[[], bool]) -> None:
     started = time.perf_counter()
     torch.set_num_threads(place.threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     device = torch.device(place.device)
+    keep_to(place.gpus, device)
     recorder = Recorder(trial, folder, outbox)
     recorder.trial(device)
     data = datasets.load(trial.dataset, place.data_root, place.cache)
-    on = bench(trial, data, device, place.save_seconds)
+    on = bench(trial, data, device, place.save_seconds, stop)
     saved = checkpoint.load(folder / CHECKPOINT, device) or {}
     spent: float = saved.get("spent_seconds", 0.0)
 
@@ -116,7 +133,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
     masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
-        on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: run(dense, place).error))
+        on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: _stage(dense, place, stop)))
         outbox.tags({"stage": dense.fingerprint})
     if masks is None:
         before = seconds()
@@ -145,6 +162,16 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox) -> None:
     outbox.end("finished")
     for file in (CHECKPOINT, REWIND):
         (folder / file).unlink(missing_ok=True)
+
+
+def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
+    """Compute what a trial starts from; returns its error, "" if there was none. What is no end ends neither."""
+    outcome = run(dense, place, stop)
+    if outcome.end == "stopped":
+        raise StoppedError
+    if outcome.end == "memory":
+        raise torch.OutOfMemoryError(outcome.error)
+    return outcome.error
 
 
 def _prune(on: Bench, dynamics: Dynamics | None) -> Pruning:

@@ -23,6 +23,10 @@ class TrainingError(RuntimeError):
     """Training went where no number means anything: a loss that is not finite."""
 
 
+class StoppedError(Exception):
+    """Training was asked to stop, and has: all that it computed is saved."""
+
+
 @dataclass
 class Progress:
     """Where training stands: the last finished epoch (1-based; 0 = none yet) and what it cost so far."""
@@ -69,13 +73,14 @@ def train(
     save_seconds: float = 60.0,
     until: int | None = None,
     dynamics: Dynamics | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
     `batches(epoch)` gives an epoch's batches, the same whenever it is asked; `report(metrics, epoch)` receives
     what MLflow calls `train/…`, `test/…` and `time/…`; `save(state)` is called after an epoch when the last call
     is more than `save_seconds` ago. With `until` training pauses after that epoch, which is then always saved:
-    going on from there is the same as never having paused.
+    going on from there is the same as never having paused. `stop` is asked after each epoch but the last.
     After pre-training, batches are asked for and dropout is drawn as if its epochs had been counted on: else
     fine-tuning would see the data in the very order in which pre-training began.
     Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
@@ -83,6 +88,7 @@ def train(
 
     Raises:
         TrainingError: if an epoch's loss is not finite.
+        StoppedError: once `stop` says so; the last epoch is saved.
     """
     optimizer = make_optimizer(model, trial)
     scheduler = make_scheduler(optimizer, trial)
@@ -110,11 +116,14 @@ def train(
         progress.last = test
         report(metrics | {f"test/{k}": v for k, v in test.items()} | {"time/epoch_seconds": seconds}, epoch)
         paused = epoch == until < trial.epochs
-        if paused or (epoch < until and time.monotonic() - saved >= save_seconds):
+        stopped = epoch < until and stop()
+        if paused or stopped or (epoch < until and time.monotonic() - saved >= save_seconds):
             parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
             changing = {"masks": dict(masks)} if dynamics else {}
             save({name: part.state_dict() for name, part in parts.items()} | {"progress": vars(progress)} | changing)
             saved = time.monotonic()
+        if stopped:
+            raise StoppedError
     return progress
 
 
