@@ -19,7 +19,7 @@ from pruners.pruning import Pruning, find, prune
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities
 from pruners.selection import SCOPES, select
-from pruners.weights import prunable
+from pruners.weights import keep_dense, layer_weights, prunable
 
 __all__ = [
     "ABLATIONS",
@@ -43,6 +43,8 @@ __all__ = [
     "effective",
     "empty_layers",
     "find",
+    "keep_dense",
+    "layer_weights",
     "lookup",
     "masking",
     "prunable",

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pruners.gradients import call, noise, passes
 from pruners.pruner import Batch, Pruner
-from pruners.weights import prunable
+from pruners.weights import layer_weights, prunable
 
 
 def score(
@@ -33,8 +33,8 @@ def score(
     Biases and norms stay as they are. Both networks run in eval mode, batch norm with the statistics of the
     unmoved one on the same inputs, as in the paper; weights pruned before get no score.
     """
-    weights = prunable(model)
-    kept = {name: masks[name].to(w) if masks else torch.ones_like(w) for name, w in weights.items()}
+    weights = layer_weights(model)  # the kernel is that of all, those kept dense too
+    kept = {name: masks[name].to(w) if masks and name in masks else torch.ones_like(w) for name, w in weights.items()}
     width = {name: w.detach().square().mean().sqrt() for name, w in weights.items()}
 
     def normal(like: Tensor) -> Tensor:
@@ -53,7 +53,8 @@ def score(
                 here, there = (call(model, {**statistics, **_gated(chosen, gates)}, x) for chosen in (fresh, moved))
                 slopes = torch.autograd.grad((here - there).square().sum(), gates, materialize_grads=True)
             torch._foreach_add_(total, slopes)
-    return {name: (slope * kept[name]).abs() for name, slope in zip(weights, total, strict=True)}
+    found = dict(zip(weights, total, strict=True))
+    return {name: (found[name] * kept[name]).abs() for name in prunable(model)}
 
 
 def _gated(weights: Mapping[str, Tensor], gates: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -34,7 +34,8 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     for start in range(0, total, chunk):
         numbers = torch.arange(start, min(start + chunk, total))
         for layer, when, where in walks.forward(numbers[numbers % 2 == 0]) + walks.backward(numbers[numbers % 2 == 1]):
-            first[names[id(layer.weight)]].scatter_reduce_(0, where, when, "amin")
+            if id(layer.weight) in names:  # a layer kept dense is walked through all the same
+                first[names[id(layer.weight)]].scatter_reduce_(0, where, when, "amin")
         if sum(int((taken < total).sum()) for taken in first.values()) >= total / 2:
             break
     return {name: _ranked(first[name], weight.detach(), total) for name, weight in weights.items()}

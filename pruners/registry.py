@@ -37,12 +37,14 @@ PRUNERS: dict[str, Pruner] = {
 }
 
 
-def lookup(name: str) -> Pruner:
+def lookup(name: str, code: str = "") -> Pruner:
     """The pruner of that name, or of the user's own file (`my_file.py:MyScore`, see `pruners.custom`).
+
+    `code`, if given, is the text of that file, which is then not looked for.
 
     Raises PruningError with the nearest name if there is none.
     """
     if custom.is_custom(name):
-        return custom.load(name)
+        return custom.load(name, code)
     require_known("pruner", name, PRUNERS)
     return PRUNERS[name]

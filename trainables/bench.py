@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -122,9 +120,4 @@ def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
 
 def pruner_of(trial: Trial) -> Pruner:
     """The trial's pruner; a user's own is made of the code that the record carries."""
-    if not trial.code:
-        return lookup(trial.pruner)
-    with TemporaryDirectory() as folder:
-        file, _, name = trial.pruner.rpartition(":")
-        Path(folder, file).write_text(trial.code, encoding="utf-8")
-        return lookup(f"{Path(folder, file)}:{name}")
+    return lookup(trial.pruner, trial.code)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruners import prunable
+from pruners import layer_weights
 
 BINS = 41
 
@@ -17,7 +17,7 @@ BINS = 41
 def histograms(model: nn.Module, masks: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     """Per layer `{"layer", "edges", "counts"}`: 41 symmetric bins over the kept weights."""
     layers = []
-    for name, weight in prunable(model).items():
+    for name, weight in layer_weights(model).items():
         kept = weight.detach()[masks[name]] if name in masks else weight.detach().flatten()
         kept = kept.float().cpu()
         limit = float(kept.abs().max()) if kept.numel() else 1.0

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from pruners import prunable
+from pruners import layer_weights
 
 BATCH = 64  # examples per forward pass where latency and memory are measured
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One prunable layer. `params` and `kept` count its weights, `macs` are for one input."""
+    """One convolution or linear layer. `params` and `kept` count its weights, `macs` are for one input."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,12 +36,12 @@ class Layer:
 
 
 def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
-    """Multiply-accumulates of each prunable weight for one input of `input_shape` (C, H, W): (weights', bias').
+    """Multiply-accumulates of each layer's weight for one input of `input_shape` (C, H, W): (weights', bias').
 
     A weight counts once for each position it is applied at (a depthwise convolution therefore costs little), a
     bias once for each output element: so the papers' "FLOPs" tables count (VGG-16 on CIFAR-10: 313.48 million).
     """
-    names = {id(parameter): name for name, parameter in prunable(model).items()}
+    names = {id(parameter): name for name, parameter in layer_weights(model).items()}
     counts = dict.fromkeys(names.values(), (0, 0))
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -67,10 +67,10 @@ def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int,
 def profile(
     model: nn.Module, masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], input_shape: tuple[int, ...]
 ) -> list[Layer]:
-    """The per-layer profile in the model's order. Without a mask (the dense trial) a layer keeps all."""
+    """The per-layer profile in the model's order. Without a mask (dense) a layer keeps all."""
     counts = macs(model, input_shape)
     layers = []
-    for name, weight in prunable(model).items():
+    for name, weight in layer_weights(model).items():
         params = weight.numel()
         kept = int(masks[name].sum()) if name in masks else params
         of_weights, of_bias = counts[name]

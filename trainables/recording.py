@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import empty_layers
+from pruners import empty_layers, prunable
 from search_spaces import Trial
 from trainables.checkpoint import read_or_set_aside, write_atomically
 from trainables.histograms import draw, histograms
@@ -113,7 +113,8 @@ def machine(device: torch.device) -> str:
 
 def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
     params = sum(parameter.numel() for parameter in model.parameters())
-    weights, kept = sum(layer.params for layer in layers), sum(layer.kept for layer in layers)
+    competing = [layer for layer in layers if layer.name in prunable(model)]
+    weights, kept = sum(layer.params for layer in competing), sum(layer.kept for layer in competing)
     return {
         "model/params": params,
         "model/params_kept": params - weights + kept,

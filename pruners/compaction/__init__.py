@@ -12,7 +12,7 @@ from pruners.compaction.slicing import Indices, kept_indices, put, slice_
 from pruners.compaction.survival import surviving
 from pruners.gradients import call
 from pruners.masks import apply_masks
-from pruners.weights import prunable
+from pruners.weights import layer_weights
 
 __all__ = ["Compacted", "compact"]
 
@@ -53,7 +53,7 @@ def compact(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[in
     apply_masks(whole, masks)
     try:
         channels = follow(whole)
-        names = {id(weight): name for name, weight in prunable(whole).items()}
+        names = {id(weight): name for name, weight in layer_weights(whole).items()}
         of_layers = {
             layer: masks[names[id(layer.weight)]] for layer in channels.inputs if names[id(layer.weight)] in masks
         }
