@@ -1,5 +1,6 @@
 """Filter granularity: channels go as a whole, with all that writes them and all that reads them."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -14,7 +15,9 @@ from pruners.weights import prunable
 SCOPES = ("global", "layer")
 
 
-def filters(model: nn.Module, compression: float, merit: str = "sum") -> Callable[..., dict[str, Tensor]]:
+def filters(
+    model: nn.Module, compression: float, merit: str = "sum", kappa: float = 0.0
+) -> Callable[..., dict[str, Tensor]]:
     """A selector (`pruners.granularity.Selector`) that keeps whole channels.
 
     A channel that leaves takes along the filters that write it and the weights of other layers that read it, so
@@ -25,9 +28,12 @@ def filters(model: nn.Module, compression: float, merit: str = "sum") -> Callabl
     not counted. Groups are ranked by merit, under scope "layer" by their rank among the channels of their layer,
     earlier layers and channels first where they tie. From the top, as many are kept as fit: at most
     n - floor((1 - density) n) of n weights, and the next group would exceed that.
-    `compression` is the one asked for in the end, for what is said when it is beyond reach.
+    With a `kappa` above 0 it is filters that are counted, and no weights: `density` is the share of filters kept.
+    From the bottom, floor((1 - density) n) of the n filters that are not logits are removed; a group counts
+    with all its filters, and one larger than what is left to remove is passed over.
+    `compression` or `kappa` is what is asked for in the end, for what is said when it is beyond reach.
     Raises PruningError if the channels cannot be followed; the selector does so for scores that are not finite,
-    another scope, and a compression beyond reach.
+    another scope, and a compression or kappa beyond reach.
     """
     merit = merit or "sum"
     try:
@@ -35,10 +41,11 @@ def filters(model: nn.Module, compression: float, merit: str = "sum") -> Callabl
     except UnfollowableError as error:
         raise PruningError(f'Granularity "filter" has to follow channels through the model, but {error}') from error
     rows, columns = _sides(model, channels)
-    written = torch.zeros_like(channels.fixed)
+    sizes = torch.zeros(len(channels.fixed), dtype=torch.int64)  # of a group: how many filters write it
     for groups in rows.values():
-        written[groups] = True
-    candidates = written & ~channels.fixed
+        sizes += torch.bincount(groups, minlength=len(sizes))
+    candidates = (sizes > 0) & ~_fixed(model, channels)
+    n = int(sizes[candidates].sum())
 
     def keep(
         scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
@@ -46,43 +53,72 @@ def filters(model: nn.Module, compression: float, merit: str = "sum") -> Callabl
         require_known("scope of filters", scope, SCOPES)
         for name, score in scores.items():
             require_finite(name, score)
-        merits = _merits(scores, rows, len(written), merit)
+        merits = _merits(scores, rows, len(sizes), merit)
         if alive is not None:
-            merits[~_living(alive, rows, len(written))] = -torch.inf
-        best = torch.zeros_like(written)
+            merits[~_living(alive, rows, len(sizes))] = -torch.inf
+        best = torch.zeros_like(candidates)
         for groups in rows.values():
             best[groups[merits[groups].argmax()]] = True
         if scope == "layer":
             merits = _standings(merits, rows)
         merits[best] = torch.inf
         order = torch.where(candidates, merits, -torch.inf).argsort(descending=True, stable=True)
-        shapes = {name: score.shape for name, score in scores.items()}
-        total = sum(shape.numel() for shape in shapes.values())
-        budget = kept_of(total, density)
+        if kappa:
+            kept = _by_filters(order, candidates & ~best, sizes, math.floor((1 - density) * n + 1e-9))
+            if kept is None:
+                most = int(sizes[candidates & ~best].sum())
+                raise PruningError(
+                    f"Unreachable kappa {kappa:g}: with one channel left in every layer {most} of {n} filters are "
+                    f"gone, {most / n:.4g}, the most that can be removed."
+                )
+        else:
+            total = sum(score.numel() for score in scores.values())
 
-        def keeping(count: int) -> Tensor:
-            kept = ~candidates
-            kept[order[:count]] = True
-            return kept
+            def weigh(kept: Tensor) -> int:
+                return sum(_count(name, score.shape, rows, columns, kept) for name, score in scores.items())
 
-        def weights(count: int) -> int:
-            kept = keeping(count)
-            return sum(_count(name, shape, rows, columns, kept) for name, shape in shapes.items())
-
-        low = int((best & candidates).sum())
-        high = int((candidates & (merits > -torch.inf)).sum())
-        if weights(low) > budget:
-            raise PruningError(
-                f"Unreachable filter compression {compression:g}x: with one channel left in every layer "
-                f"the model is at {total / weights(low):.4g}x, the most that whole channels can reach."
-            )
-        while low < high:  # the largest count that fits
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if weights(middle) <= budget else (low, middle - 1)
-        kept = keeping(low)
+            low, high = int((best & candidates).sum()), int((candidates & (merits > -torch.inf)).sum())
+            kept = _by_weights(order, candidates, low, high, weigh, kept_of(total, density))
+            if kept is None:
+                reached = total / weigh(best | ~candidates)
+                raise PruningError(
+                    f"Unreachable filter compression {compression:g}x: with one channel left in every layer "
+                    f"the model is at {reached:.4g}x, the most that whole channels can reach."
+                )
         return {name: _mask(name, score, rows, columns, kept) for name, score in scores.items()}
 
     return keep
+
+
+def _by_filters(order: Tensor, removable: Tensor, sizes: Tensor, spare: int) -> Tensor | None:
+    """The groups left (bool per group) when the last of `order` are gone that hold `spare` filters; None: too many."""
+    if spare > int(sizes[removable].sum()):
+        return None
+    kept = torch.ones_like(removable)
+    for group in reversed(order.tolist()):
+        if removable[group] and sizes[group] <= spare:
+            kept[group] = False
+            spare -= int(sizes[group])
+    return kept
+
+
+def _by_weights(
+    order: Tensor, candidates: Tensor, low: int, high: int, weigh: Callable[[Tensor], int], budget: int
+) -> Tensor | None:
+    """The groups left (bool per group) when of the candidates the first `low` to `high` of `order` are kept: as many
+    as `weigh` finds within the budget. None if even the fewest are beyond it."""
+
+    def keeping(count: int) -> Tensor:
+        kept = ~candidates
+        kept[order[:count]] = True
+        return kept
+
+    if weigh(keeping(low)) > budget:
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if weigh(keeping(middle)) <= budget else (low, middle - 1)
+    return keeping(low)
 
 
 def _sides(model: nn.Module, channels: Channels) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -90,12 +126,24 @@ def _sides(model: nn.Module, channels: Channels) -> tuple[dict[str, Tensor], dic
     names = {id(weight): name for name, weight in prunable(model).items()}
     rows, columns = {}, {}
     for layer, inputs in channels.inputs.items():
+        name = names.get(id(layer.weight))
+        if name is None:
+            continue
         assert isinstance(layer.weight, Tensor)
-        name = names[id(layer.weight)]
         rows[name] = channels.outputs[layer]
         if len(inputs) == layer.weight.shape[1]:
             columns[name] = inputs
     return rows, columns
+
+
+def _fixed(model: nn.Module, channels: Channels) -> Tensor:
+    """The groups that never leave: the logits, and what a layer that is kept dense writes or reads."""
+    weights = {id(weight) for weight in prunable(model).values()}
+    fixed = channels.fixed.clone()
+    for layer, inputs in channels.inputs.items():
+        if id(layer.weight) not in weights:
+            fixed[channels.outputs[layer]] = fixed[inputs] = True
+    return fixed
 
 
 def _merits(scores: Mapping[str, Tensor], rows: Mapping[str, Tensor], count: int, merit: str) -> Tensor:

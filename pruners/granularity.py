@@ -13,7 +13,8 @@ from pruners.selection import require_finite, select
 from pruners.weights import prunable
 
 # What a space may name. Beyond these, any n:m with n < m is understood.
-GRANULARITIES = ("weight", "filter", "filter-mean", "filter-max", "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
+FILTERS = ("filter", "filter-mean", "filter-max")
+GRANULARITIES = ("weight", *FILTERS, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
 
 # (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
 Selector = Callable[[Mapping[str, Tensor], float, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
@@ -28,7 +29,7 @@ def pattern(granularity: str) -> tuple[int, int] | None:
     return None
 
 
-def selector(granularity: str, model: nn.Module, compression: float) -> Selector:
+def selector(granularity: str, model: nn.Module, compression: float, kappa: float = 0.0) -> Selector:
     """The function that draws masks of this granularity from scores of `model`'s weights.
 
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
@@ -41,10 +42,14 @@ def selector(granularity: str, model: nn.Module, compression: float) -> Selector
     m/n, a width that m does not divide; the selector does so for scores that are not finite.
     """
     blocks = pattern(granularity)
+    if kappa and granularity not in FILTERS:
+        raise PruningError(
+            f"kappa is a share of filters and the granularity is {granularity!r}: choose {', '.join(FILTERS)}."
+        )
     if blocks is None:
         if granularity == "weight":
             return select
-        return filters(model, compression, granularity.removeprefix("filter").lstrip("-"))
+        return filters(model, compression, granularity.removeprefix("filter").lstrip("-"), kappa)
     n, m = blocks
     if not math.isclose(compression * n, m):
         raise PruningError(
@@ -62,12 +67,12 @@ def selector(granularity: str, model: nn.Module, compression: float) -> Selector
     return keep
 
 
-def check(model: nn.Module, granularity: str, compression: float) -> None:
-    """Raise PruningError if no scores could lead to masks of this granularity and compression; costs milliseconds."""
+def check(model: nn.Module, granularity: str, compression: float, kappa: float = 0.0) -> None:
+    """Raise PruningError if no scores could lead to such masks, of this compression or kappa; costs milliseconds."""
     weights = {name: weight.detach() for name, weight in prunable(model).items()}
-    choose = selector(granularity, model, compression)
+    choose = selector(granularity, model, compression, kappa)
     if granularity != "weight":
-        choose(weights, 1 / compression, None, "global")
+        choose(weights, 1 - kappa if kappa else 1 / compression, None, "global")
 
 
 def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None) -> Tensor:

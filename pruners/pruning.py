@@ -3,9 +3,10 @@
 import copy
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import update_wrapper
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from pruners.registry import lookup
 from pruners.schedules import densities
 from pruners.weights import prunable
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Pruning:
@@ -31,9 +35,10 @@ class Pruning:
 def find(
     model: nn.Module,
     pruner: str | Pruner,
-    compression: float,
+    compression: float | None = None,
     batches: Iterable[Batch] | None = None,
     *,
+    kappa: float = 0.0,
     scope: str | None = None,
     schedule: str | None = None,
     iterations: int | None = None,
@@ -52,7 +57,9 @@ def find(
     (`pruners.ablations`): "shuffle" permutes each final mask inside its layer, "invert" keeps the lowest
     scores instead of the highest, in every iteration; "reinitialize" is up to who trains and changes no mask.
     `granularity` says what goes as one: weights, filters, n of m in a row; the count above is met exactly by
-    weights, and as `pruners.granularity.selector` says by the others.
+    weights, and as `pruners.granularity.selector` says by the others. `kappa` asks, instead of a compression, for
+    the share of filters to remove, by a granularity of filters: floor(kappa n) of the n filters that are not logits,
+    lowest first, a best one left in every layer; the compression is then what comes of it.
     `alive` holds the masks of an earlier pruning: what it dropped stays dropped, and the schedule falls from
     the density that it left to the one asked for, which is still a fraction of all weights.
     The model and the global random state are left as they were: the work is done on a copy.
@@ -63,8 +70,9 @@ def find(
     require_known("ablation", ablation, ABLATIONS)
     if ablation == "shuffle" and granularity != "weight":
         raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
-    if not 1 <= compression < math.inf:
-        raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
+    target = _asked(compression, kappa)
+    if kappa and alive:
+        raise PruningError("kappa is a share of all filters: it does not go on from the masks of an earlier pruning.")
     data = tuple(batches or ())
     if (chosen.needs_data or chosen.needs_input) and not data:
         raise PruningError(f"Pruner {pruner!r} scores on data: pass batches=[(inputs, labels), ...], at least one.")
@@ -73,10 +81,10 @@ def find(
     masks |= alive or {}
     if not masks:
         raise PruningError("The model has no convolution or linear layer, so there is no weight to prune.")
-    choose = selector(granularity, working, compression)
+    choose = selector(granularity, working, 1 / target, kappa)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
-    for density in _falling(masks, settings, 1 / compression):
+    for density in _falling(masks, settings, target):
         if chosen.takes_masks:
             extra = {"masks": masks}
         else:
@@ -99,36 +107,26 @@ def _falling(masks: Mapping[str, Tensor], settings: Settings, density: float) ->
     return [now * step for step in densities(settings.schedule, density / now, settings.iterations)[:-1]] + [density]
 
 
-def prune(
-    model: nn.Module,
-    pruner: str | Pruner,
-    compression: float,
-    batches: Iterable[Batch] | None = None,
-    *,
-    scope: str | None = None,
-    schedule: str | None = None,
-    iterations: int | None = None,
-    mode: str | None = None,
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-    granularity: str = "weight",
-    ablation: str = "none",
-) -> dict[str, Tensor]:
-    """The masks alone: parameter name -> bool tensor (True = kept), in the model's order. See `find`."""
-    return find(
-        model,
-        pruner,
-        compression,
-        batches,
-        scope=scope,
-        schedule=schedule,
-        iterations=iterations,
-        mode=mode,
-        seed=seed,
-        options=options,
-        granularity=granularity,
-        ablation=ablation,
-    ).masks
+def _asked(compression: float | None, kappa: float) -> float:
+    """What is to be kept: of the weights, or of the filters by kappa. Raises PruningError if that is no share."""
+    if (compression is None) == (not kappa):
+        raise PruningError("Ask for a compression of at least 1 (dense), or for a kappa above 0: for one of the two.")
+    if not 0 <= kappa < 1:
+        raise PruningError(f"The kappa is {kappa}; it must be at least 0 and below 1, a share of the filters.")
+    if compression is not None and not 1 <= compression < math.inf:
+        raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
+    return 1 / compression if compression else 1 - kappa
+
+
+def _called_like(pattern: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Gives a function the arguments of `pattern`, for readers and type checkers alike."""
+    return lambda function: update_wrapper(function, pattern, assigned=())
+
+
+@_called_like(find)
+def prune(*asked: Any, **settings: Any) -> dict[str, Tensor]:
+    """The masks alone: parameter name -> bool tensor (True = kept), in the model's order. Called like `find`."""
+    return find(*asked, **settings).masks
 
 
 def _stream(seed: int, purpose: str = "") -> torch.Generator:
