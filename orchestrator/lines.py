@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 
 from orchestrator.results import Results, Row
@@ -68,6 +69,28 @@ def ratio(part: str, whole: str) -> Measure:
     return measure
 
 
+@dataclass(frozen=True)
+class Index:
+    """The rows of one report, sorted once: two thousand are looked through some thousand times."""
+
+    facets: list[Facet]
+    pruners: list[str]
+    places: Mapping[tuple[Facet, str], Mapping[float, tuple[Row, ...]]]  # by facet and pruner, then by compression
+
+
+@lru_cache(maxsize=4)
+def index(results: Results) -> Index:
+    """Facets and pruners in the order of the space, the facets of one dataset together."""
+    places: dict[tuple[Facet, str], dict[float, tuple[Row, ...]]] = {}
+    for row in results.rows:
+        place = places.setdefault((facet_of(row), row.cell.pruner), {})
+        place[row.cell.compression] = (*place.get(row.cell.compression, ()), row)
+    found = list(dict.fromkeys(facet for facet, _ in places))
+    datasets = [facet.dataset for facet in found]
+    found.sort(key=lambda facet: datasets.index(facet.dataset))
+    return Index(found, list(dict.fromkeys(row.cell.pruner for row in results.rows)), places)
+
+
 def facet_of(row: Row) -> Facet:
     settings = tuple(sorted((key, f"{value}") for key, value in row.cell.settings.items()))
     return Facet(row.cell.dataset, row.cell.architecture, settings)
@@ -75,26 +98,28 @@ def facet_of(row: Row) -> Facet:
 
 def facets(results: Results) -> list[Facet]:
     """In the order of the space, those of one dataset together."""
-    found = list(dict.fromkeys(map(facet_of, results.rows)))
-    datasets = [facet.dataset for facet in found]
-    return sorted(found, key=lambda facet: datasets.index(facet.dataset))
+    return index(results).facets
 
 
 def pruners(results: Results) -> list[str]:
     """The labels in the order of the space."""
-    return list(dict.fromkeys(row.cell.pruner for row in results.rows))
+    return index(results).pruners
 
 
 def compressions(results: Results, facet: Facet | None = None) -> list[float]:
-    return sorted({row.cell.compression for row in results.rows if facet in (None, facet_of(row))})
+    places = index(results).places
+    return sorted({c for (where, _), here in places.items() if facet in (None, where) for c in here})
+
+
+def rows_at(results: Results, facet: Facet, pruner: str, compression: float) -> tuple[Row, ...]:
+    """The seeds of one point, finished or not."""
+    return index(results).places.get((facet, pruner), {}).get(compression, ())
 
 
 def line(results: Results, facet: Facet, pruner: str, measure: Measure) -> list[Point]:
     """A pruner's points, smallest compression first; a point without any result is there, and is empty."""
-    rows = [row for row in results.rows if row.cell.pruner == pruner and facet_of(row) == facet]
     points = []
-    for compression in sorted({row.cell.compression for row in rows}):
-        here = tuple(row for row in rows if row.cell.compression == compression)
+    for compression, here in sorted(index(results).places.get((facet, pruner), {}).items()):
         values = (measure(row) for row in here if row.status == "finished")
         kept = tuple(value for value in values if value is not None and math.isfinite(value))
         points.append(Point(compression, kept, here))

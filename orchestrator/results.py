@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.details import Details, read_json
 from orchestrator.union import unite
 from search_spaces import Cell, Trial
 from trainables import tracking
@@ -71,17 +69,17 @@ class Sweep:
         return {key: Trial.model_validate(record) for key, record in self.plan.get("trials", {}).items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity: what is derived from one is kept beside it
 class Results:
-    """The union of all sweeps of an experiment, newest sweep first."""
+    """The union of all sweeps of one or more experiments, newest sweep first."""
 
-    experiment: str
+    experiment: str  # its name, or theirs: `a + b`
     experiment_id: str
     sweeps: tuple[Sweep, ...]
     rows: tuple[Row, ...]
     trials: Mapping[str, Trial]
-    # Reads a JSON artifact of a run, or None. Called by who needs it: layers of all runs are not read for a table.
-    artifact: Callable[[str, str], Any]
+    details: Details  # read by who needs them: the layers of all runs are not fetched for a table
+    selection: str = ""  # of `--where`; empty: all cells
 
     @property
     def description(self) -> str:
@@ -94,39 +92,46 @@ class Results:
         return tuple(row for row in self.rows if row.status != "finished")
 
 
-def read(store: MlflowClient | str, experiment: str) -> Results:
-    """Read an experiment in bulk: one search for the sweeps, one for the trials, one artifact a sweep.
+def read(store: MlflowClient | str, *experiments: str) -> Results:
+    """Read experiments in bulk: one search for the sweeps, one for the trials, one artifact a sweep.
+
+    Several are read as one: equal trials are one trial, and what their recipes differ in tells their cells apart.
 
     Raises:
         ReportError: if there is no such store or experiment, or nothing in it has finished.
     """
+    name = " + ".join(dict.fromkeys(experiments))
     with mlflow_errors():
         client = connect(store) if isinstance(store, str) else store
-        found = _experiment(client, experiment)
+        found = [_experiment(client, experiment) for experiment in dict.fromkeys(experiments)]
+        parents = [run for experiment in found for run in _runs(client, experiment, "sweep")]
+        parents.sort(key=lambda run: run.info.start_time or 0, reverse=True)
         sweeps = tuple(
-            Sweep(run.info.run_id, run.data.tags, _json(client, run.info.artifact_uri, "plan.json") or {})
-            for run in _runs(client, found, "sweep")
+            Sweep(run.info.run_id, run.data.tags, read_json(client, run.info.artifact_uri, "plan.json") or {})
+            for run in parents
         )
-        runs = sorted(_runs(client, found, "trial"), key=_rank)
+        runs = sorted((run for experiment in found for run in _runs(client, experiment, "trial")), key=_rank)
     if not any(sweep.plan for sweep in sweeps):
-        raise ReportError(
-            f"experiment '{experiment}': none of its {len(sweeps)} sweeps has a plan.json that can be read"
-        )
-    artifact_uris = {run.info.run_id: run.info.artifact_uri for run in runs}
+        raise ReportError(f"experiment '{name}': none of its {len(sweeps)} sweeps has a plan.json that can be read")
     best = {run.data.tags.get("fingerprint"): run for run in runs}
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
     cells = unite([sweep.cells for sweep in oldest_first], trials)
     rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in cells)
+    require_finished(name, rows)
+    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in runs})
+    return Results(name, found[0].experiment_id, sweeps, rows, trials, details)
+
+
+def require_finished(name: str, rows: Sequence[Row]) -> None:
+    """Refuse to report on nothing.
+
+    Raises:
+        ReportError: with what the cells are instead.
+    """
     if not any(row.status == "finished" for row in rows):
         counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
-        raise ReportError(f"experiment '{experiment}': no trial has finished yet (cells: {counts or 'none'})")
-
-    @cache
-    def artifact(run_id: str, path: str) -> Any:
-        return _json(client, artifact_uris[run_id], path)
-
-    return Results(experiment, found.experiment_id, sweeps, rows, trials, artifact)
+        raise ReportError(f"experiment '{name}': no trial has finished yet (cells: {counts or 'none'})")
 
 
 def connect(tracking_uri: str) -> MlflowClient:
@@ -193,19 +198,6 @@ def _runs(client: MlflowClient, experiment: Experiment, kind: str) -> Iterator[R
         token = page.token
         if not token:
             return
-
-
-def _json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    # By the run's own artifact URI, which the search has brought: no further request to the store.
-    with TemporaryDirectory() as folder:  # left to itself MLflow leaves what it downloads in the temporary folder
-        try:
-            file = download_artifacts(f"{artifact_uri}/{path}", dst_path=folder, tracking_uri=client.tracking_uri)
-        except (MlflowException, OSError):
-            return None
-        return json.loads(Path(file).read_text(encoding="utf-8"))
 
 
 def _rank(run: Run) -> tuple[bool, bool, int]:

@@ -90,7 +90,7 @@ def _classes(results: Results, facet: Facet) -> int:
     """The number of outputs of the last layer, as `layers.json` has it; 0 if no run has one."""
     for row in results.rows:
         if row.status == "finished" and facet_of(row) == facet:
-            layers = results.artifact(row.run_id, "layers.json")
+            layers = results.details.artifact(row.run_id, "layers.json")
             if layers:
                 shape = layers["data"][-1][layers["columns"].index("shape")]
                 return int(re.findall(r"\d+", str(shape))[0])

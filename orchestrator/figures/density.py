@@ -45,7 +45,7 @@ def first_seed(results: Results, facet: Facet, pruner: str, compression: float) 
 
 
 def _densities(results: Results, row: Row) -> dict[str, float]:
-    table: Any = results.artifact(row.run_id, "layers.json")
+    table: Any = results.details.artifact(row.run_id, "layers.json")
     if not table:
         return {}
     name, density = (table["columns"].index(column) for column in ("layer", "density"))

@@ -33,7 +33,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             for pruner in pruners(results)
             for c in [1.0, *chosen]
             if (row := first_seed(results, facet, pruner, c))
-            and (file := results.artifact(row.run_id, "histograms.json"))
+            and (file := results.details.artifact(row.run_id, "histograms.json"))
         }
         if any(c > 1 for _, c in found):
             yield _figure(results, facet, chosen, found)

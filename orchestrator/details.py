@@ -1,0 +1,106 @@
+"""What is read only when asked for: JSON artifacts and metric histories of runs, many in one go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+History = dict[int, float]  # step -> value, the last one logged for it
+RUNS, POINTS = 100, 25_000  # what a server answers at most to one bulk request
+THREADS = 8  # a server answers several requests at once; a file does not mind
+
+
+@dataclass(frozen=True)
+class Details:
+    """The runs of a report, by id; what was read once is kept."""
+
+    client: MlflowClient
+    uris: Mapping[str, str]  # run id -> its artifact URI, which the search has brought: no further request
+    _artifacts: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _histories: dict[tuple[str, str], History] = field(default_factory=dict)
+
+    def artifact(self, run_id: str, path: str) -> Any:
+        """A JSON artifact of a run, or None."""
+        return self.artifacts([run_id], path)[run_id]
+
+    def artifacts(self, run_ids: Iterable[str], path: str) -> dict[str, Any]:
+        """The same JSON artifact of many runs, fetched side by side."""
+        wanted = list(dict.fromkeys(run_ids))
+        missing = [run_id for run_id in wanted if (run_id, path) not in self._artifacts]
+        if missing:
+            with ThreadPoolExecutor(THREADS) as pool:
+                found = pool.map(lambda run_id: read_json(self.client, self.uris[run_id], path), missing)
+                self._artifacts.update(zip(((run_id, path) for run_id in missing), found, strict=True))
+        return {run_id: self._artifacts[run_id, path] for run_id in wanted}
+
+    def histories(self, run_ids: Iterable[str], key: str) -> dict[str, History]:
+        """All points of a metric of many runs: a request per hundred runs, not per run."""
+        wanted = list(dict.fromkeys(run_ids))
+        missing = [run_id for run_id in wanted if (run_id, key) not in self._histories]
+        for run_id in missing:
+            self._histories[run_id, key] = {}
+        for start in range(0, len(missing), RUNS):
+            for run_id, step, value in _points(self.client, missing[start : start + RUNS], key):
+                self._histories[run_id, key][step] = value
+        return {run_id: self._histories[run_id, key] for run_id in wanted}
+
+
+def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
+    """A JSON file below an artifact URI, or None if there is none."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    where = urlparse(artifact_uri)
+    if where.scheme == "file":  # a tenth of the time, and most stores are on this machine
+        file = Path(unquote(where.path)) / path
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    with TemporaryDirectory() as folder:  # left to itself MLflow leaves what it downloads in the temporary folder
+        try:
+            downloaded = download_artifacts(f"{artifact_uri}/{path}", dst_path=folder, tracking_uri=client.tracking_uri)
+        except (MlflowException, OSError):
+            return None
+        return json.loads(Path(downloaded).read_text(encoding="utf-8"))
+
+
+def _points(client: MlflowClient, run_ids: Sequence[str], key: str) -> Iterator[tuple[str, int, float]]:
+    """(run, step, value) in the order of logging."""
+    store = client._tracking_client.store  # the public client asks for one run at a time
+    if hasattr(store, "get_metric_history_bulk"):  # a database, which knows no limit but the one that is asked for
+        for found in store.get_metric_history_bulk(list(run_ids), key, 10**9):
+            point = found.to_dict()
+            yield point["run_id"], point["step"], point["value"]
+        return
+    found = _request(store, run_ids, key)
+    if found is None or (len(found) >= POINTS and len(run_ids) == 1):
+        for run_id in run_ids:  # a server without the bulk request, or a run longer than its answer
+            for metric in client.get_metric_history(run_id, key):
+                yield run_id, metric.step, metric.value
+    elif len(found) >= POINTS:  # cut off: ask for fewer runs at once
+        half = len(run_ids) // 2
+        yield from _points(client, run_ids[:half], key)
+        yield from _points(client, run_ids[half:], key)
+    else:
+        for point in found:
+            yield point["run_id"], point["step"], point["value"]
+
+
+def _request(store: Any, run_ids: Sequence[str], key: str) -> list[dict[str, Any]] | None:
+    """The request that MLflow's own pages make for their charts; None where it is not known."""
+    from mlflow.utils.rest_utils import http_request
+
+    answer = http_request(  # type: ignore[no-untyped-call]
+        host_creds=store.get_host_creds(),
+        endpoint="/ajax-api/2.0/mlflow/metrics/get-history-bulk",
+        method="GET",
+        params={"run_id": list(run_ids), "metric_key": key, "max_results": POINTS},
+    )
+    return list(answer.json()["metrics"]) if answer.status_code == 200 else None
