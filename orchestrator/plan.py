@@ -115,16 +115,17 @@ def _require_possible(trial: Trial) -> None:
         ValueError: naming the field, its value and the limit.
     """
     data = datasets.lookup(trial.dataset)
+    images, per_class = datasets.training_part(data, trial.validation)
     limits = {
         "compression": (trial.compression, _prunable(trial.network, trial.dataset), "weights that can be pruned"),
-        "batch_size": (trial.batch_size, data.train_size, "training images"),
-        "samples_per_class": (trial.samples_per_class, data.train_size // data.num_classes, "images in some class"),
+        "batch_size": (trial.batch_size, images, "training images"),
+        "samples_per_class": (trial.samples_per_class, per_class, "images in some class"),
     }
     for key, (value, limit, what) in limits.items():
         if value > limit:
             where = trial.network.label if key == "compression" else trial.dataset
             raise SpaceError(f"{key}: {value:g} is not allowed; {where} has no more than {limit} {what}")
-    dynamics(trial, steps_per_epoch(data.train_size, trial.batch_size))
+    dynamics(trial, steps_per_epoch(images, trial.batch_size))
 
 
 @cache

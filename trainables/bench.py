@@ -13,7 +13,7 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.datasets.batches import scoring_batches, steps_per_epoch, test_batches, train_batches
+from trainables.datasets.batches import steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
 from trainables.randomness import derive
@@ -47,7 +47,14 @@ class Bench:
 
     def test(self) -> dict[str, float]:
         """Loss and accuracies on the test set."""
-        return evaluate(self.model, test_batches(self.data, device=self.device))
+        return evaluate(self.model, self.data.test_batches(self.device))
+
+    def validate(self) -> dict[str, float]:
+        """Loss and accuracy on the held-out training images; nothing if none are held out."""
+        if not len(self.data.held_out):
+            return {}
+        found = evaluate(self.model, self.data.validation_batches(self.device))
+        return {key: found[key] for key in ("loss", "top1")}
 
     def train(
         self,
@@ -65,8 +72,9 @@ class Bench:
             self.model,
             masks,
             trial,
-            batches=lambda epoch: train_batches(self.data, trial.seed, epoch, trial.batch_size, self.device),
+            batches=lambda epoch: self.data.train_batches(trial.seed, epoch, trial.batch_size, self.device),
             evaluate=self.test,
+            validate=self.validate,
             report=report,
             state=state,
             save=save,
@@ -78,7 +86,7 @@ class Bench:
 
     def dynamics(self) -> Dynamics | None:
         """How the trial's masks change while it trains; None if they do not."""
-        return dynamics(self.trial, steps_per_epoch(len(self.data.train_y), self.trial.batch_size))
+        return dynamics(self.trial, steps_per_epoch(len(self.data.rows), self.trial.batch_size))
 
     def find(self, compression: float, alive: Mapping[str, Tensor] | None = None, ablation: str = "none") -> Pruning:
         """Masks as the trial wants them at `compression`, within `alive`, for the weights as they are now."""
@@ -87,7 +95,7 @@ class Bench:
             self.model,
             pruner_of(trial),
             compression=compression,
-            batches=scoring_batches(self.data, trial.seed, trial.samples_per_class, device=self.device),
+            batches=self.data.scoring_batches(trial.seed, trial.samples_per_class, self.device),
             scope=trial.scope,
             granularity=trial.granularity,
             schedule=trial.schedule,

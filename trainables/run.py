@@ -117,7 +117,15 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
     keep_to(place.gpus, device)
     recorder = Recorder(trial, folder, outbox)
     recorder.trial(device)
-    data = datasets.load(trial.dataset, place.data_root, place.cache)
+    data = datasets.load(
+        trial.dataset,
+        place.data_root,
+        place.cache,
+        validation=trial.validation,
+        digest=trial.data_digest,
+        workers=place.threads,
+    )
+    outbox.tags({"data_path": data.spec.path})
     on = bench(trial, data, device, place.save_seconds, stop)
     saved = checkpoint.load(folder / CHECKPOINT, device) or {}
     spent: float = saved.get("spent_seconds", 0.0)
@@ -151,7 +159,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
     )
     if dynamics:
         recorder.pruned(on.model, masks, {}, data.input_shape)
-    final = progress.last or on.test()
+    final = progress.last or on.test() | {f"validation_{key}": value for key, value in on.validate().items()}
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
     if trial.levels:

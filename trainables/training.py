@@ -67,6 +67,7 @@ def train(
     *,
     batches: Callable[[int], Batches],
     evaluate: Callable[[], dict[str, float]],
+    validate: Callable[[], dict[str, float]] = dict,
     report: Callable[[dict[str, float], int], None],
     state: dict[str, Any] | None,
     save: Callable[[dict[str, Any]], None],
@@ -78,9 +79,10 @@ def train(
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
     `batches(epoch)` gives an epoch's batches, the same whenever it is asked; `report(metrics, epoch)` receives
-    what MLflow calls `train/…`, `test/…` and `time/…`; `save(state)` is called after an epoch when the last call
-    is more than `save_seconds` ago. With `until` training pauses after that epoch, which is then always saved:
-    going on from there is the same as never having paused. `stop` is asked after each epoch but the last.
+    what MLflow calls `train/…`, `test/…`, `validation/…` (where `validate` gives anything) and `time/…`;
+    `save(state)` is called after an epoch when the last call is more than `save_seconds` ago. With `until`
+    training pauses after that epoch, which is then always saved: going on from there is the same as never having
+    paused. `stop` is asked after each epoch but the last.
     After pre-training, batches are asked for and dropout is drawn as if its epochs had been counted on: else
     fine-tuning would see the data in the very order in which pre-training began.
     Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
@@ -108,13 +110,14 @@ def train(
         drawn = trial.pretrain_epochs + epoch
         metrics = _epoch(model, masked, optimizer, batches(drawn), trial.seed, drawn)
         scheduler.step()
-        test = evaluate()
+        test, held_out = evaluate(), validate()
         seconds = time.perf_counter() - started
         progress.epoch, progress.steps = epoch, masked.steps
         progress.train_seconds += seconds
         progress.best_top1 = max(progress.best_top1, test["top1"])
-        progress.last = test
-        report(metrics | {f"test/{k}": v for k, v in test.items()} | {"time/epoch_seconds": seconds}, epoch)
+        progress.last = test | {f"validation_{k}": v for k, v in held_out.items()}
+        measured = {f"test/{k}": v for k, v in test.items()} | {f"validation/{k}": v for k, v in held_out.items()}
+        report(metrics | measured | {"time/epoch_seconds": seconds}, epoch)
         paused = epoch == until < trial.epochs
         stopped = epoch < until and stop()
         if paused or stopped or (epoch < until and time.monotonic() - saved >= save_seconds):

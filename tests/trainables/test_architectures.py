@@ -7,7 +7,6 @@ from torch import nn
 from search_spaces import Network
 from trainables import datasets
 from trainables.architectures import ARCHITECTURES, build, check
-from trainables.datasets import batches
 
 GREY8, GREY28, COLOUR16, COLOUR32 = (1, 8, 8), (1, 28, 28), (3, 16, 16), (3, 32, 32)
 
@@ -112,14 +111,14 @@ def test_small_networks_learn_digits_in_seconds(name, tmp_path):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30)
         for epoch in range(30):
-            for x, y in batches.train_batches(data, 0, epoch, 64):
+            for x, y in data.train_batches(0, epoch, 64):
                 optimizer.zero_grad()
                 F.cross_entropy(model(x), y).backward()
                 optimizer.step()
             schedule.step()
         model.eval()
         with torch.no_grad():
-            right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches.test_batches(data))
+            right = sum(int((model(x).argmax(1) == y).sum()) for x, y in data.test_batches())
     finally:
         torch.set_num_threads(threads)
     assert right / len(data.test_y) >= 0.95

@@ -1,45 +1,57 @@
-from dataclasses import replace
+"""Batches: every image once, each altered as the seed and the epoch say, whatever else happens."""
 
 import pytest
 import torch
 from torchvision import transforms
 
-from trainables.datasets import Dataset, batches
+from trainables.datasets import DatasetSpec, dataset
+from trainables.datasets.memory import InMemory
+from trainables.datasets.split import split
 
 
-def tiny(size=12, **changes):
+def tiny(size=12, classes=None, train_x=None, validation=0.0, **changes):
     """Random 8x8 colour images of three classes in turn."""
     draw = torch.Generator().manual_seed(0)
-    data = Dataset(
-        name="tiny",
-        train_x=torch.randint(256, (size, 3, 8, 8), dtype=torch.uint8, generator=draw),
-        train_y=torch.arange(size) % 3,
+    images = torch.randint(256, (size, 3, 8, 8), dtype=torch.uint8, generator=draw)
+    train_y = torch.arange(size) % 3 if classes is None else classes
+    facts = {
+        "name": "tiny",
+        "summary": "random pixels",
+        "input_shape": (3, 8, 8),
+        "num_classes": 3,
+        "train_size": len(train_y),
+        "test_size": 4,
+        "smallest_class": size // 3,
+        "mean": (0.5, 0.4, 0.3),
+        "std": (0.2, 0.3, 0.1),
+        "augment": "crop-flip",
+        "padding": 2,
+    }
+    return InMemory(
+        DatasetSpec(**facts | changes),
+        train_y,
+        torch.arange(4) % 3,
+        *split(train_y, validation),
+        train_x=images if train_x is None else train_x,
         test_x=torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=draw),
-        test_y=torch.arange(4) % 3,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.3, 0.1),
-        num_classes=3,
-        augment="crop-flip",
-        padding=2,
     )
-    return replace(data, **changes)
 
 
 def test_plain_batches_are_torchvisions_bit_for_bit():
     data = tiny()
-    reference = transforms.Compose([transforms.ToTensor(), transforms.Normalize(data.mean, data.std)])
+    reference = transforms.Compose([transforms.ToTensor(), transforms.Normalize(data.spec.mean, data.spec.std)])
     classic = torch.stack([reference(x.permute(1, 2, 0).numpy()) for x in data.test_x])
-    x, y = next(batches.test_batches(data))
+    x, y = next(data.test_batches())
     assert torch.equal(x, classic)
     assert torch.equal(y, data.test_y)
-    order = torch.cat([y for _, y in batches.train_batches(data, 0, 0, 5, augment="none")])
+    order = torch.cat([y for _, y in tiny(augment="none").train_batches(0, 0, 5)])
     assert sorted(order.tolist()) == sorted(data.train_y.tolist())
 
 
 def test_every_augmented_image_is_a_crop_of_its_own_image_or_mirror():
-    data = tiny(size=64, train_y=torch.arange(64), mean=(0.0,) * 3, std=(1.0,) * 3)
+    data = tiny(size=64, classes=torch.arange(64), mean=(0.0,) * 3, std=(1.0,) * 3)
     corners, mirrors = set(), set()
-    for x, y in batches.train_batches(data, 0, 0, 10):
+    for x, y in data.train_batches(0, 0, 10):
         for image, index in zip((x * 255).round().to(torch.uint8), y, strict=True):
             source = torch.nn.functional.pad(data.train_x[index], [2] * 4)
             found = [
@@ -58,29 +70,24 @@ def test_every_augmented_image_is_a_crop_of_its_own_image_or_mirror():
 
 def test_crop_alone_never_mirrors():
     ramp = torch.arange(8, dtype=torch.uint8).expand(6, 3, 8, 8)
-    data = tiny(train_x=ramp + 1, train_y=torch.zeros(6, dtype=torch.int64), augment="crop")
-    for x, _ in batches.train_batches(data, 0, 0, 6):
+    data = tiny(size=6, train_x=ramp + 1, classes=torch.zeros(6, dtype=torch.int64), augment="crop")
+    for x, _ in data.train_batches(0, 0, 6):
         middle = x[:, 0, 4, 2:6]
         assert (middle.diff() > 0).all()
 
 
-def test_an_unknown_augmentation_is_refused():
-    with pytest.raises(ValueError, match=r"'flip' is not known.*.* Allowed: none, crop, crop-flip"):
-        next(batches.train_batches(tiny(), 0, 0, 5, augment="flip"))
-
-
-def epoch_of(data, seed, epoch, **options):
-    x, y = zip(*batches.train_batches(data, seed, epoch, 5, **options), strict=True)
+def epoch_of(data, seed, epoch):
+    x, y = zip(*data.train_batches(seed, epoch, 5), strict=True)
     return torch.cat(x), torch.cat(y)
 
 
 def test_an_epoch_can_be_replayed_whatever_happened_in_between():
-    data = tiny(train_y=torch.arange(12))
+    data = tiny(classes=torch.arange(12))
     x, y = epoch_of(data, seed=0, epoch=3)
     torch.manual_seed(99)
     again, _ = epoch_of(data, seed=0, epoch=3)
     assert torch.equal(again, x)
-    _, plain = epoch_of(data, seed=0, epoch=3, augment="none")
+    _, plain = epoch_of(tiny(classes=torch.arange(12), augment="none"), seed=0, epoch=3)
     assert torch.equal(plain, y)  # augmentation does not change the order
     for other in ({"seed": 0, "epoch": 4}, {"seed": 1, "epoch": 3}):
         assert not torch.equal(epoch_of(data, **other)[1], y)
@@ -91,26 +98,27 @@ def test_an_epoch_can_be_replayed_whatever_happened_in_between():
     [(12, 5, [5, 5, 2]), (11, 5, [5, 6]), (10, 5, [5, 5]), (3, 5, [3]), (1, 5, [1]), (6, 5, [6]), (3, 1, [1] * 3)],
 )
 def test_the_last_batch_is_kept_and_never_a_single_image(size, batch_size, sizes):
-    seen = [len(y) for _, y in batches.train_batches(tiny(size=size), 0, 0, batch_size)]
+    seen = [len(y) for _, y in tiny(size=size).train_batches(0, 0, batch_size)]
     assert seen == sizes
 
 
-def test_scoring_batches_are_balanced_plain_and_a_function_of_the_seed():
+def test_scoring_batches_are_balanced_plain_and_a_function_of_the_seed(monkeypatch):
+    monkeypatch.setattr(dataset, "SCORING_BATCH", 5)
     data = tiny(size=300)
-    first = batches.scoring_batches(data, seed=0, samples_per_class=4, batch_size=5)
+    first = data.scoring_batches(seed=0, samples_per_class=4)
     assert [len(y) for _, y in first] == [5, 5, 2]
     classes = torch.cat([y for _, y in first])
     assert torch.bincount(classes).tolist() == [4, 4, 4]
     assert classes.tolist() != sorted(classes.tolist())
-    plain = {tuple(x.flatten().tolist()) for x, _ in batches.train_batches(data, 0, 0, 1, augment="none")}
+    plain = {tuple(x.flatten().tolist()) for x, _ in tiny(size=300, augment="none").train_batches(0, 0, 1)}
     images = torch.cat([x for x, _ in first])
     assert all(tuple(x.flatten().tolist()) in plain for x in images)
-    again = batches.scoring_batches(data, seed=0, samples_per_class=4, batch_size=5)
-    other = batches.scoring_batches(data, seed=1, samples_per_class=4, batch_size=5)
+    again = data.scoring_batches(seed=0, samples_per_class=4)
+    other = data.scoring_batches(seed=1, samples_per_class=4)
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
     assert not torch.equal(first[0][0], other[0][0])
 
 
 def test_scoring_asks_for_no_more_than_a_class_has():
     with pytest.raises(ValueError, match="samples_per_class: 5 asked for, but class 0 of 'tiny' has 4"):
-        batches.scoring_batches(tiny(), seed=0, samples_per_class=5)
+        tiny().scoring_batches(seed=0, samples_per_class=5)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from trainables.datasets import DATASETS, DatasetError, load, resolve
 from trainables.datasets.cifar10_jpeg75 import read_batch, read_packed
-from trainables.datasets.dataset import Arrays, DatasetSpec
 from trainables.datasets.sources import copy_checked, reachable
+from trainables.datasets.spec import Arrays, DatasetSpec
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real image sets of ../shared/data are not here")
@@ -40,6 +40,7 @@ def tiny_spec(read=lambda _, __: random_arrays(), **changes):
         num_classes=3,
         train_size=12,
         test_size=4,
+        smallest_class=4,
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.1),
         padding=2,
@@ -61,7 +62,8 @@ def register(monkeypatch):
 def test_specs_are_consistent(key, spec):
     assert spec.name == key
     assert len(spec.mean) == len(spec.std) == spec.input_shape[0]
-    assert 0 < spec.padding < spec.input_shape[1]
+    assert 0 < spec.padding < spec.input_shape[1] or spec.augment == "none" or spec.path == "stream"
+    assert 0 < spec.smallest_class <= spec.train_size // spec.num_classes
     assert spec.stand_in is None or DATASETS[spec.stand_in].train_size == spec.train_size
 
 
@@ -80,8 +82,8 @@ def test_digits(tmp_path):
     ratio = torch.bincount(data.train_y) / torch.bincount(data.test_y)
     assert ((ratio > 3.85) & (ratio < 4.15)).all()
     scaled = data.train_x.double() / 255
-    assert scaled.mean().item() == pytest.approx(data.mean[0], abs=1e-6)
-    assert scaled.std(correction=0).item() == pytest.approx(data.std[0], abs=1e-6)
+    assert scaled.mean().item() == pytest.approx(data.spec.mean[0], abs=1e-6)
+    assert scaled.std(correction=0).item() == pytest.approx(data.spec.std[0], abs=1e-6)
 
 
 # ---- the cache
@@ -129,6 +131,8 @@ def test_a_failed_read_leaves_nothing_behind(tmp_path, register):
     [
         ({"train_size": 13}, r"train_x is uint8 \[12, 3, 8, 8\], expected uint8 \[13, 3, 8, 8\]"),
         ({"num_classes": 2}, "has classes 0 to 2, expected 0 to 1"),
+        ({"smallest_class": 5}, "has 4 training images of class 0, expected at least 5"),
+        ({"num_classes": 4, "smallest_class": 0}, "has 0 test images of class 3, expected at least 1"),
     ],
 )
 def test_data_other_than_the_plan_counted_on_is_refused(tmp_path, register, wrong, message):
@@ -207,7 +211,7 @@ def test_corrupt_originals_are_named(tmp_path):
 # ---- the formats
 
 
-def write_idx(folder, train=5, test=2, pack=lambda path, content: path.write_bytes(content)):
+def write_idx(folder, train=10, test=10, pack=lambda path, content: path.write_bytes(content)):
     folder.mkdir(parents=True)
     for prefix, n in (("train", train), ("t10k", test)):
         images = np.full((n, 28, 28), 7, dtype=np.uint8)
@@ -218,10 +222,10 @@ def write_idx(folder, train=5, test=2, pack=lambda path, content: path.write_byt
 def test_unpacked_mnist_is_read_in_place(tmp_path, register):
     root = tmp_path / "data"
     write_idx(root / "MNIST" / "raw")
-    register(replace(DATASETS["mnist"], train_size=5, test_size=2))
+    register(replace(DATASETS["mnist"], train_size=10, test_size=10, smallest_class=1))
     data = load("mnist", root, tmp_path / "cache")
-    assert data.train_x.shape == (5, 1, 28, 28)
-    assert data.test_y.tolist() == [0, 1]
+    assert data.train_x.shape == (10, 1, 28, 28)
+    assert data.test_y.tolist() == list(range(10))
     torn = root / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     torn.write_bytes(torn.read_bytes()[:100])
     with pytest.raises(DatasetError, match="t10k-images-idx3-ubyte is corrupt: expected a whole IDX file"):
@@ -289,8 +293,8 @@ def test_real_mnist_from_packed_files(tmp_path):
     assert resolve("mnist", SHARED, tmp_path, download=False) == "mnist"
     data = load("mnist", SHARED, tmp_path)
     scaled = data.train_x.double() / 255
-    assert scaled.mean().item() == pytest.approx(data.mean[0], abs=1e-4)
-    assert scaled.std().item() == pytest.approx(data.std[0], abs=1e-4)
+    assert scaled.mean().item() == pytest.approx(data.spec.mean[0], abs=1e-4)
+    assert scaled.std().item() == pytest.approx(data.spec.std[0], abs=1e-4)
 
 
 @needs_shared
@@ -298,8 +302,8 @@ def test_real_mnist_from_packed_files(tmp_path):
 def test_real_stand_in_is_balanced_and_matches_the_reference_pixels(tmp_path):
     assert resolve("cifar10", SHARED, tmp_path, download=False) == "cifar10-jpeg75"
     data = load("cifar10-jpeg75", SHARED, tmp_path)
-    assert data.name == "cifar10-jpeg75"
+    assert data.spec.name == "cifar10-jpeg75"
     assert torch.bincount(data.train_y).tolist() == [5000] * 10
     assert torch.bincount(data.test_y).tolist() == [1000] * 10
     some = data.train_x[::10].float() / 255
-    assert some.mean((0, 2, 3)).tolist() == pytest.approx(data.mean, abs=5e-3)
+    assert some.mean((0, 2, 3)).tolist() == pytest.approx(data.spec.mean, abs=5e-3)

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from search_spaces.errors import choose
 from trainables.datasets.cache import decoded, map_arrays
 from trainables.datasets.cifar10 import CIFAR10
 from trainables.datasets.cifar10_jpeg75 import CIFAR10_JPEG75
-from trainables.datasets.dataset import Augment, Dataset, DatasetError, DatasetSpec
+from trainables.datasets.dataset import Dataset
 from trainables.datasets.digits import DIGITS
+from trainables.datasets.memory import InMemory
 from trainables.datasets.mnist import FASHION_MNIST, MNIST
 from trainables.datasets.sources import locate, reachable
+from trainables.datasets.spec import Augment, DatasetError, DatasetSpec
+from trainables.datasets.split import split, training_part
+from trainables.datasets.stream import Streamed
 
-__all__ = ["DATASETS", "Augment", "Dataset", "DatasetError", "DatasetSpec", "load", "lookup", "resolve"]
+__all__ = [
+    "DATASETS",
+    "Augment",
+    "Dataset",
+    "DatasetError",
+    "DatasetSpec",
+    "load",
+    "lookup",
+    "resolve",
+    "training_part",
+]
 
 DATASETS = {
     "digits": DIGITS,
@@ -48,36 +64,35 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
     if data_root is not None and not data_root.is_dir():
         raise DatasetError(f"data root: '{data_root}' is not a folder")
     if spec.comes_along or decoded(spec, cache) or locate(spec, data_root, cache):
-        return name
+        return spec.name
     if spec.stand_in is not None and data_root is not None and locate(DATASETS[spec.stand_in], data_root):
         return spec.stand_in
     if download and spec.url is not None and reachable(spec.url):
-        return name
+        return spec.name
     wanted = " or ".join(layout[0] if len(layout) == 1 else f"{layout[0]} …" for layout in spec.layouts)
     network = f"; {spec.url} does not answer" if download and spec.url else ""
     raise DatasetError(f"dataset: '{name}' is not under {data_root or cache} (expected {wanted}){network}")
 
 
-def load(name: str, data_root: Path | None, cache: Path) -> Dataset:
-    """The dataset of exactly that name, downloaded if need be, decoded into `cache` by whoever comes first.
+def load(
+    name: str, data_root: Path | None, cache: Path, *, validation: float = 0.0, digest: str = "", workers: int = 0
+) -> Dataset:
+    """The dataset of exactly that name, `validation` of its training images held out.
 
-    Any number of processes may call this at once. `data_root` is never written to.
+    Downloaded if need be, and decoded into `cache` by whoever comes first: any number of processes may call this
+    at once. `data_root` is never written to. What is not decoded once is read by `workers` processes.
 
     Raises:
         ValueError: if the name is not known.
-        DatasetError: if the data cannot be had or is not what it should be.
+        DatasetError: if the data cannot be had, or is not what it should be or was when `digest` was taken.
     """
     spec = lookup(name)
-    train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
-    return Dataset(
-        name=name,
-        train_x=train_x,
-        train_y=train_y,
-        test_x=test_x,
-        test_y=test_y,
-        mean=spec.mean,
-        std=spec.std,
-        num_classes=spec.num_classes,
-        augment=spec.augment,
-        padding=spec.padding,
-    )
+    if digest and digest != spec.digest:
+        raise DatasetError(f"dataset: the images of '{name}' are not those of the plan: files were added or changed")
+    training_part(spec, validation)
+    if spec.index is None:
+        train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
+        return InMemory(spec, train_y, test_y, *split(train_y, validation), train_x=train_x, test_x=test_x)
+    files = spec.index(locate(spec, data_root, cache))
+    train_y, test_y = torch.from_numpy(files.train_y), torch.from_numpy(files.test_y)
+    return Streamed(spec, train_y, test_y, *split(train_y, validation), files=files, workers=workers)

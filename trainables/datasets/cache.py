@@ -12,13 +12,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from trainables.datasets.dataset import Arrays, DatasetError, DatasetSpec
 from trainables.datasets.sources import locate
+from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
 
 
 def decoded(spec: DatasetSpec, cache: Path) -> Path | None:
     """The folder of the decoded arrays if they are in the cache. It appears at once, so it is complete."""
-    folder = cache / spec.name
+    folder = cache / _folder(spec)
     return folder if folder.is_dir() else None
 
 
@@ -41,28 +41,34 @@ def map_arrays(spec: DatasetSpec, data_root: Path | None, cache: Path) -> tuple[
 
 def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{spec.name}.lock"):
+    with FileLock(cache / f"{_folder(spec)}.lock"):
         folder = decoded(spec, cache)
         if folder is not None:  # while waiting for the lock another process has done it
             return folder
-        partial = cache / f"{spec.name}.partial"
+        partial = cache / f"{_folder(spec)}.partial"
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: the lock is ours
         scratch = partial / "scratch"
         scratch.mkdir(parents=True)
         try:
             arrays = _read(spec, data_root, cache, scratch)
-            shutil.rmtree(scratch)
             for part, array in arrays._asdict().items():
                 with (partial / f"{part}.npy").open("wb") as file:
                     np.save(file, array)
                     file.flush()
                     os.fsync(file.fileno())  # else a power cut can leave the new name on empty files
-            return partial.rename(cache / spec.name)
+            del arrays, array  # they may be maps of files in there
+            shutil.rmtree(scratch)
+            return partial.rename(cache / _folder(spec))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def _folder(spec: DatasetSpec) -> str:
+    return spec.cached_as or spec.name
+
+
 def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path) -> Arrays:
+    assert spec.read is not None  # else nothing asks for arrays
     files = locate(spec, data_root, cache)
     origin = str(files[0].parent) if files else spec.url or "its package"
     try:
@@ -71,12 +77,7 @@ def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path)
         reason = " ".join(str(error).split())
         raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {reason}") from error
     _check(spec, arrays, origin)
-    classes = np.union1d(arrays.train_y, arrays.test_y)
-    if classes[0] < 0 or classes[-1] >= spec.num_classes:
-        raise DatasetError(
-            f"dataset: '{spec.name}' from {origin} has classes {classes[0]} to {classes[-1]}, "
-            f"expected 0 to {spec.num_classes - 1}"
-        )
+    _check_classes(spec, arrays, origin)
     return arrays
 
 
@@ -94,4 +95,18 @@ def _check(spec: DatasetSpec, arrays: Arrays, origin: str) -> None:
             raise DatasetError(
                 f"dataset: '{spec.name}' from {origin}: {part} is {array.dtype} {list(array.shape)}, "
                 f"expected {dtype} {list(shape)}"
+            )
+
+
+def _check_classes(spec: DatasetSpec, arrays: Arrays, origin: str) -> None:
+    """Raise a DatasetError unless every class has its images."""
+    where = f"dataset: '{spec.name}' from {origin}"
+    classes = np.union1d(arrays.train_y, arrays.test_y)
+    if classes[0] < 0 or classes[-1] >= spec.num_classes:
+        raise DatasetError(f"{where} has classes {classes[0]} to {classes[-1]}, expected 0 to {spec.num_classes - 1}")
+    for part, y, fewest in (("training", arrays.train_y, spec.smallest_class), ("test", arrays.test_y, 1)):
+        counts = np.bincount(y, minlength=spec.num_classes)
+        if counts.min() < fewest:
+            raise DatasetError(
+                f"{where} has {counts.min()} {part} images of class {counts.argmin()}, expected at least {fewest}"
             )

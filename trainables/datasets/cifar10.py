@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.datasets.dataset import Arrays, DatasetSpec
 from trainables.datasets.sources import check_md5, copy_checked
+from trainables.datasets.spec import Arrays, DatasetSpec
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
@@ -46,6 +46,7 @@ CIFAR10 = DatasetSpec(
     num_classes=10,
     train_size=50_000,
     test_size=10_000,
+    smallest_class=5000,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
     padding=4,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from trainables.datasets.cifar10 import BATCHES, CIFAR10
-from trainables.datasets.dataset import Arrays, DatasetError
+from trainables.datasets.spec import Arrays, DatasetError
 
 PACKED = "cifar10-jpeg75.npz"
 FOLDER = "cifar10-jpeg75-batches"

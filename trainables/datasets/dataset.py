@@ -1,75 +1,99 @@
-"""What a dataset is: the images a trial reads, and the facts a plan needs before they are read."""
+"""A dataset as trials use it: batches to train on, to test on, to choose by, and to score pruners on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
+import torch
 from torch import Tensor
 
-Augment = Literal["none", "crop", "crop-flip"]
+from trainables.datasets.batches import Batch, balanced, normalise, spans
+from trainables.datasets.spec import DatasetError, DatasetSpec
+from trainables.randomness import generator
 
-
-class DatasetError(ValueError):
-    """Data that is missing, partial or not what it should be: one line, which file and what was expected."""
-
-
-class Arrays(NamedTuple):
-    """A dataset as it lies on disk: images uint8 [N, C, H, W], classes int64 [N]."""
-
-    train_x: np.ndarray[Any, Any]
-    train_y: np.ndarray[Any, Any]
-    test_x: np.ndarray[Any, Any]
-    test_y: np.ndarray[Any, Any]
+Part = Literal["train", "test"]
+Device = torch.device | str
+SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
-    """The facts of a dataset, and how to get its images."""
+class Dataset(ABC):
+    """Which images make which batch, decided here; how their pixels are had, by the two kinds of dataset."""
 
-    name: str
-    summary: str
-    input_shape: tuple[int, int, int]  # channels, height, width
-    num_classes: int
-    train_size: int
-    test_size: int
-    mean: tuple[float, ...]  # per channel, of pixel / 255 over the training set
-    std: tuple[float, ...]
-    padding: int  # pixels of black border, where crops are asked for
-    # Gets the images from the files of one of `layouts` or, given none, from the network. What it downloads
-    # or unpacks goes to the folder, which exists and is removed afterwards.
-    read: Callable[[tuple[Path, ...] | None, Path], Arrays]
-    layouts: tuple[tuple[str, ...], ...] = ()  # sets of files, each of which is the whole dataset
-    url: str | None = None  # answers if a download is possible
-    stand_in: str | None = None  # the dataset to take if this one is not on disk and that one is
-    augment: Augment = "none"
-
-    @property
-    def comes_along(self) -> bool:
-        """Whether an installed package holds it, so that there is nothing to find."""
-        return not self.layouts and self.url is None
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Images in memory. The tensors are maps of files: all processes of a machine share one copy."""
-
-    name: str
-    train_x: Tensor  # uint8 [N, C, H, W]
-    train_y: Tensor  # int64 [N]
-    test_x: Tensor
+    spec: DatasetSpec
+    train_y: Tensor  # int64 [N], of all training images
     test_y: Tensor
-    mean: tuple[float, ...]  # per channel, of pixel / 255
-    std: tuple[float, ...]
-    num_classes: int
-    augment: Augment
-    padding: int
+    rows: Tensor  # int64: the training images that are trained and scored on
+    held_out: Tensor  # int64: those that are not, to choose by
+
+    @abstractmethod
+    def plain(self, part: Part, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
+        """Images uint8 [B, C, H, W] on `device`: for each batch of rows of `part` the images as they are."""
+
+    @abstractmethod
+    def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
+        """The same of the training images, each altered as its row, the seed and the epoch say."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        _, channels, height, width = self.train_x.shape
-        return channels, height, width
+        return self.spec.input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return self.spec.num_classes
+
+    def train_batches(self, seed: int, epoch: int, batch_size: int, device: Device = "cpu") -> Iterator[Batch]:
+        """One epoch over the training images, shuffled and augmented.
+
+        A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored.
+        """
+        order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
+        batches = [order[start:end] for start, end in spans(len(order), batch_size)]
+        images = self.augmented(batches, seed, epoch, device)
+        return self._batches(images, batches, self.train_y, device)
+
+    def test_batches(self, device: Device = "cpu") -> Iterator[Batch]:
+        """The whole test set in its order, never augmented."""
+        batches = torch.split(torch.arange(len(self.test_y)), self._test_batch)
+        return self._batches(self.plain("test", batches, device), batches, self.test_y, device)
+
+    def validation_batches(self, device: Device = "cpu") -> Iterator[Batch]:
+        """The held-out training images, never augmented; nothing if none are held out."""
+        batches = torch.split(self.held_out, self._test_batch) if len(self.held_out) else ()
+        return self._batches(self.plain("train", batches, device), batches, self.train_y, device)
+
+    def scoring_batches(self, seed: int, samples_per_class: int = 10, device: Device = "cpu") -> list[Batch]:
+        """`samples_per_class` training images of every class, shuffled: what pruners score on.
+
+        Plain images. The published programs augment them (and SynFlow's draws them without regard to class);
+        plain ones make a score a function of the seed and the images alone.
+
+        Raises:
+            DatasetError: if a class has fewer images.
+        """
+        order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "scoring"))]
+        counts = torch.bincount(self.train_y[self.rows], minlength=self.num_classes)
+        if (fewest := int(counts.min())) < samples_per_class:
+            raise DatasetError(
+                f"samples_per_class: {samples_per_class} asked for, but class {int(counts.argmin())} of "
+                f"'{self.spec.name}' has {fewest} training images"
+            )
+        chosen = order[balanced(self.train_y[order], samples_per_class)]
+        batches = [chosen[start:end] for start, end in spans(len(chosen), SCORING_BATCH)]
+        return list(self._batches(self.plain("train", batches, device), batches, self.train_y, device))
+
+    @property
+    def _test_batch(self) -> int:
+        """Images at a time without gradients: large images fill the memory sooner."""
+        return 500 if max(self.input_shape) <= 64 else 100
+
+    def _batches(
+        self, images: Iterator[Tensor], batches: Sequence[Tensor], classes: Tensor, device: Device
+    ) -> Iterator[Batch]:
+        for x, rows in zip(images, batches, strict=True):
+            yield normalise(x, self.spec.mean, self.spec.std), classes[rows].to(device)

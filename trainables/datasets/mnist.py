@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from trainables.datasets.dataset import Arrays, DatasetError, DatasetSpec
 from trainables.datasets.sources import copy_checked
+from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -51,6 +51,7 @@ MNIST = DatasetSpec(
     num_classes=10,
     train_size=60_000,
     test_size=10_000,
+    smallest_class=5421,
     mean=(0.1307,),
     std=(0.3081,),
     padding=2,
@@ -66,6 +67,7 @@ FASHION_MNIST = DatasetSpec(
     num_classes=10,
     train_size=60_000,
     test_size=10_000,
+    smallest_class=6000,
     mean=(0.2860,),
     std=(0.3530,),
     padding=2,

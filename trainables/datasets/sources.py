@@ -7,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from trainables.datasets.dataset import DatasetError, DatasetSpec
+from trainables.datasets.spec import DatasetError, DatasetSpec
 
 
 def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:

@@ -1,0 +1,75 @@
+"""The facts of a dataset, which a plan needs before any image is read, and how its images are had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Augment = Literal["none", "crop", "crop-flip"]
+DataPath = Literal["memory", "stream"]
+
+
+class DatasetError(ValueError):
+    """Data that is missing, partial or not what it should be: one line, which file and what was expected."""
+
+
+class Arrays(NamedTuple):
+    """A dataset as it lies on disk: images uint8 [N, C, H, W], classes int64 [N]."""
+
+    train_x: np.ndarray[Any, Any]
+    train_y: np.ndarray[Any, Any]
+    test_x: np.ndarray[Any, Any]
+    test_y: np.ndarray[Any, Any]
+
+
+class Files(NamedTuple):
+    """A dataset as image files: paths [N] as bytes, classes int64 [N].
+
+    Arrays and not lists of strings: processes that read images are forked, and counting references to a million
+    strings would copy them all into each.
+    """
+
+    train: np.ndarray[Any, Any]
+    train_y: np.ndarray[Any, Any]
+    test: np.ndarray[Any, Any]
+    test_y: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """The facts of a dataset, and how to get its images: decoded once (`read`), or file by file (`index`)."""
+
+    name: str
+    summary: str
+    input_shape: tuple[int, int, int]  # channels, height, width
+    num_classes: int
+    train_size: int
+    test_size: int
+    smallest_class: int  # training images of the class that has the fewest
+    mean: tuple[float, ...]  # per channel, of pixel / 255 over the training set
+    std: tuple[float, ...]
+    padding: int = 0  # pixels of black border, where crops are asked for
+    # Gets the images from the files of one of `layouts` or, given none, from the network. What it downloads
+    # or unpacks goes to the folder, which exists and is removed afterwards.
+    read: Callable[[tuple[Path, ...] | None, Path], Arrays] | None = None
+    index: Callable[[tuple[Path, ...] | None], Files] | None = None  # instead of `read`, of files that stay
+    layouts: tuple[tuple[str, ...], ...] = ()  # sets of files, each of which is the whole dataset
+    url: str | None = None  # answers if a download is possible
+    stand_in: str | None = None  # the dataset to take if this one is not on disk and that one is
+    augment: Augment = "none"
+    digest: str = ""  # of the images, where the name alone does not say which they are
+    cached_as: str = ""  # its folder in the cache, where the name cannot be one
+
+    @property
+    def comes_along(self) -> bool:
+        """Whether its files are known to be there, so that there is nothing to find."""
+        return not self.layouts and self.url is None
+
+    @property
+    def path(self) -> DataPath:
+        """How trials read it: "memory", decoded once and mapped, or "stream", decoded each time by workers."""
+        return "memory" if self.index is None else "stream"

@@ -1,0 +1,97 @@
+"""Datasets read file by file: images too many or too large to be decoded once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Readable
+
+from trainables.datasets.dataset import Dataset, Device, Part
+from trainables.datasets.images import MODES, opened
+from trainables.datasets.spec import DatasetError, Files
+from trainables.randomness import seeded
+
+Wanted = tuple[list[int], tuple[int, int] | None]  # rows of a batch, and (seed, epoch) if they are augmented
+
+
+@dataclass(frozen=True)
+class Streamed(Dataset):
+    """Images as files, decoded each time they are needed by `workers` processes (0: by the trial's own).
+
+    The published ImageNet recipe: training takes a crop of random area and aspect, mirrored half of the time;
+    testing scales the shorter side to 256 / 224 of the network's and takes the middle.
+    """
+
+    files: Files
+    workers: int = 0
+
+    def plain(self, part: Part, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
+        """See `Dataset.plain`."""
+        paths = self.files.train if part == "train" else self.files.test
+        return self._read(paths, [(rows.tolist(), None) for rows in batches], device)
+
+    def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
+        """See `Dataset.augmented`. The same whatever the number of workers: each image has a stream of its own."""
+        return self._read(self.files.train, [(rows.tolist(), (seed, epoch)) for rows in batches], device)
+
+    def _read(self, paths: np.ndarray[Any, Any], wanted: list[Wanted], device: Device) -> Iterator[Tensor]:
+        on_gpu = torch.device(device).type == "cuda"
+        loader: DataLoader[Tensor | DatasetError] = DataLoader(
+            _Reader(paths, self.input_shape),
+            batch_size=None,  # what is read at once is a batch already
+            sampler=wanted,
+            num_workers=min(self.workers, len(wanted)),
+            pin_memory=on_gpu,
+            generator=torch.Generator(),  # else it would draw from the process's
+        )
+        for images in loader:
+            if isinstance(images, DatasetError):
+                raise images
+            yield images.to(device, non_blocking=on_gpu)
+
+
+class _Reader(Readable[Tensor | DatasetError]):
+    """Batches by the rows they consist of; runs in the workers."""
+
+    def __init__(self, paths: np.ndarray[Any, Any], shape: tuple[int, int, int]) -> None:
+        self.paths = paths
+        self.shape = shape
+
+    def __getitem__(self, wanted: Wanted) -> Tensor | DatasetError:
+        rows, drawn = wanted
+        try:
+            return torch.stack([self._image(row, drawn) for row in rows])
+        except DatasetError as error:  # raised in a worker it would arrive wrapped in the worker's traceback
+            return error
+
+    def _image(self, row: int, drawn: tuple[int, int] | None) -> Tensor:
+        with opened(self.paths[row]) as file:
+            image = file.convert(MODES[self.shape[0]])
+        if drawn is None:
+            pixels: Tensor = self._middle(image)
+        else:
+            seed, epoch = drawn
+            with seeded(seed, "augment", epoch, row):
+                pixels = self._random(image)
+        return pixels
+
+    @cached_property
+    def _random(self) -> Any:
+        from torchvision.transforms import v2
+
+        side = self.shape[1]
+        return v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+
+    @cached_property
+    def _middle(self) -> Any:
+        from torchvision.transforms import v2
+
+        side = self.shape[1]
+        return v2.Compose([v2.Resize(side * 256 // 224), v2.CenterCrop(side), v2.PILToTensor()])
