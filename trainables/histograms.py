@@ -1,4 +1,4 @@
-"""How each layer's kept weights lie after training: numbers for the report, a picture for MLflow."""
+"""How each layer's kept weights and its scores lie: numbers for the report, a picture for MLflow."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ def histograms(model: nn.Module, masks: Mapping[str, Tensor]) -> list[dict[str, 
         limit = float(kept.abs().max()) if kept.numel() else 1.0
         counts, edges = torch.histogram(kept, BINS, range=(-limit or -1.0, limit or 1.0))
         layers.append({"layer": name, "edges": edges.tolist(), "counts": counts.int().tolist()})
+    return layers
+
+
+def score_histograms(scores: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Per layer `{"layer", "edges", "counts", "zeros"}`: 41 bins over log10 |score|; what is not finite is left out.
+
+    The logarithm, because the scores of one layer spread over many powers of ten.
+    """
+    layers = []
+    for name, score in scores.items():
+        sizes = score.detach().flatten().abs().double().cpu()
+        zeros = int((sizes == 0).sum())
+        powers = sizes[(sizes > 0) & sizes.isfinite()].log10()
+        low, high = (float(powers.min()), float(powers.max())) if powers.numel() else (-1.0, 0.0)
+        counts, edges = torch.histogram(powers, BINS, range=(low, high if high > low else low + 1.0))
+        layers.append({"layer": name, "edges": edges.tolist(), "counts": counts.int().tolist(), "zeros": zeros})
     return layers
 
 

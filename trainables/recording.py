@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pruners import empty_layers, prunable
 from search_spaces import Trial
 from trainables.checkpoint import read_or_set_aside, write_atomically
-from trainables.histograms import draw, histograms
+from trainables.histograms import draw, histograms, score_histograms
 from trainables.outbox import Outbox
 from trainables.pretraining import WEIGHTS
 from trainables.profiling import Layer, file_mb, profile
@@ -68,6 +68,8 @@ class Recorder:
             }
         )
         self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))
+        if scores:
+            self._text("scores.json", json.dumps({"layers": score_histograms(scores)}))
         self._tensors("masks.safetensors", masks)
 
     def trained(

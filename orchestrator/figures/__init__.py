@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.figures import accuracy, density, histograms, macs, tradeoff
+from orchestrator.figures import (
+    ablation,
+    accuracy,
+    collapse,
+    costs,
+    density,
+    histograms,
+    latency,
+    layer_macs,
+    macs,
+    params,
+    scores,
+    tradeoff,
+    tradeoff_latency,
+    training,
+)
 from orchestrator.figures.drawing import Drawing, house_style
 from orchestrator.results import Results
 
 FIGURES = {
     "accuracy": accuracy.draw,
+    "collapse": collapse.draw,
+    "ablation": ablation.draw,
     "tradeoff": tradeoff.draw,
+    "tradeoff-latency": tradeoff_latency.draw,
     "macs": macs.draw,
+    "params": params.draw,
+    "latency": latency.draw,
+    "costs": costs.draw,
     "density": density.draw,
+    "layer-macs": layer_macs.draw,
+    "training": training.draw,
+    "scores": scores.draw,
     "histograms": histograms.draw,
 }
 

@@ -6,16 +6,45 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from orchestrator.colors import Look, look
-from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, line, pruners
+from orchestrator.colors import GREY, Look, look
+from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
+from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, facets, line, pruners
 from orchestrator.results import Results
 
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
 COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="layer collapsed")
+
+
+def draw_cost(
+    results: Results, name: str, measure: Measure, axis_title: str, caption: str, share: bool
+) -> Iterator[Drawing]:
+    """What pruning saves, on a logarithmic axis. A `share` of the dense network's falls along 1/compression at best."""
+    shown = [facet for facet in facets(results) if _any(results, facet, measure)]
+    if not shown:
+        return
+    figure, axes = panels(len(shown), sharey=False)
+    marks: list[Artist] = []
+    for axis, facet in zip(axes, shown, strict=True):
+        x = compressions(results, facet)
+        axis.set_yscale("log")
+        if share:
+            marks += axis.plot(x, [100 / c for c in x], color=GREY, linestyle=":", linewidth=0.9, label="1/compression")
+        marks += draw_lines(axis, results, facet, measure)
+        log_ticks(axis.yaxis)
+        axis.set_title(facet.title)
+    label(axes, "compression", axis_title)
+    legend(figure, [*pruner_handles(pruners(results)), *marks])
+    yield Drawing(name, f"{caption} {seeds_note(results)}", figure)
+
+
+def _any(results: Results, facet: Facet, measure: Measure) -> bool:
+    """Whether there is anything to draw."""
+    return any(point.values for pruner in pruners(results) for point in line(results, facet, pruner, measure))
 
 
 def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> Iterator[Line2D]:

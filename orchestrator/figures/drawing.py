@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from orchestrator.colors import look
 
+T = TypeVar("T")
 # Inches and points in print: one panel fills a column, three the 6.9 inches of a two-column page.
 WIDTHS = {1: 3.4, 2: 5.6, 3: 6.9}
 HEIGHT = 1.9
@@ -49,7 +50,9 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "savefig.dpi": 200,
     "svg.hashsalt": "pruning-sweeps",  # the same numbers give the same bytes
+    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
 }
+UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,13 @@ class Drawing:
     figure: Figure
 
     def save(self, kind: str) -> bytes:
-        """The figure as `png` or `svg`."""
+        """The figure as `png`, `svg` or `pdf`."""
         buffer = io.BytesIO()
         with house_style():
             if self.figure.get_layout_engine() is not None:  # laid out once, not once per format: it is half the time
                 self.figure.draw_without_rendering()
                 self.figure.set_layout_engine("none")
-            self.figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+            self.figure.savefig(buffer, format=kind, metadata=UNDATED.get(kind))
         return buffer.getvalue()
 
 
@@ -102,8 +105,8 @@ def label(axes: Sequence[Axes], x: str, y: str) -> None:
         axis.set_xlabel(x)
 
 
-def log_percent(axis: Axis) -> None:
-    """A logarithmic axis of percentages: `100 50 20 10`, or decades only if there are more than two."""
+def log_ticks(axis: Axis) -> None:
+    """A logarithmic axis in plain numbers: `100 50 20 10`, or decades only if there are more than two."""
     low, high = sorted(axis.get_view_interval())
     axis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -124,6 +127,13 @@ def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:
 
 def pruner_handles(pruners: Iterable[str]) -> list[Line2D]:
     return [Line2D([], [], label=pruner, **look(pruner).line) for pruner in pruners]
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, evenly spaced, the first and the last among them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
 
 
 def slug(text: str) -> str:

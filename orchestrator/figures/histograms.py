@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
-from orchestrator.figures.density import first_seed
-from orchestrator.figures.drawing import Drawing, layer_name, legend, slug
+from orchestrator.figures.drawing import Drawing, layer_name, legend, slug, spread
+from orchestrator.figures.layers import first_seed
 from orchestrator.lines import Facet, compressions, facets, pruners
 from orchestrator.results import Results
 
-T = TypeVar("T")
 Histogram = Mapping[str, Any]  # {"layer", "edges", "counts"}
 LAYERS, COMPRESSIONS = 5, 3  # what still fits the width of a page, and what an eye can tell apart in one panel
 
@@ -27,7 +26,7 @@ LAYERS, COMPRESSIONS = 5, 3  # what still fits the width of a page, and what an 
 def draw(results: Results) -> Iterator[Drawing]:
     """One figure per facet: a row per pruner, a column per layer, a few compressions on top of each other."""
     for facet in facets(results):
-        chosen = _spread([c for c in compressions(results, facet) if c > 1], COMPRESSIONS)
+        chosen = spread([c for c in compressions(results, facet) if c > 1], COMPRESSIONS)
         found = {
             (pruner, c): {entry["layer"]: entry for entry in file["layers"]}
             for pruner in pruners(results)
@@ -39,13 +38,6 @@ def draw(results: Results) -> Iterator[Drawing]:
             yield _figure(results, facet, chosen, found)
 
 
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly spaced, the first and the last among them."""
-    if len(items) <= count:
-        return list(items)
-    return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
-
-
 def _figure(
     results: Results,
     facet: Facet,
@@ -53,7 +45,7 @@ def _figure(
     found: Mapping[tuple[str, float], Mapping[str, Histogram]],
 ) -> Drawing:
     rows = [pruner for pruner in pruners(results) if any((pruner, c) in found for c in chosen)]
-    layers = _spread(list(next(iter(found.values()))), LAYERS)
+    layers = spread(list(next(iter(found.values()))), LAYERS)
     figure = Figure(figsize=(6.9, 0.75 * len(rows) + 0.95), layout="constrained")
     grid = figure.subplots(len(rows), len(layers), sharex="col", squeeze=False)
     shades = matplotlib.colormaps["viridis"]

@@ -1,0 +1,83 @@
+"""Bars of Frankle's three ablations: whether it matters which weights of a layer are kept, or only how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from orchestrator.colors import look
+from orchestrator.figures.accuracy import percent
+from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
+from orchestrator.lines import Facet, Point, compressions, facets, line, pruners
+from orchestrator.results import Results
+
+PANELS = 6
+KINDS = ("none", "shuffle", "reinitialize", "invert")
+HATCHES = {"none": "", "shuffle": "....", "reinitialize": "////", "invert": "xxxx"}  # pruners keep their colours
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    """A figure per facet in which ablations were compared, a panel per compression."""
+    for facet, kinds in _families(results).items():
+        shown = spread([c for c in compressions(results, kinds[0]) if c > 1], PANELS)
+        if shown:
+            yield _figure(results, facet, kinds, shown)
+
+
+def _families(results: Results) -> dict[Facet, list[Facet]]:
+    """Facets that differ in nothing but the ablation: what they have in common -> them."""
+    found: dict[Facet, list[Facet]] = {}
+    for facet in facets(results):
+        if kind(facet):
+            rest = tuple((key, value) for key, value in facet.settings if key != "ablation")
+            found.setdefault(replace(facet, settings=rest), []).append(facet)
+    return {common: sorted(some, key=lambda f: KINDS.index(kind(f))) for common, some in found.items() if some[1:]}
+
+
+def kind(facet: Facet) -> str:
+    return dict(facet.settings).get("ablation", "")
+
+
+def _figure(results: Results, facet: Facet, kinds: Sequence[Facet], shown: Sequence[float]) -> Drawing:
+    figure, axes = panels(len(shown), sharey=True)
+    for axis, compression in zip(axes, shown, strict=True):
+        _bars(axis, results, kinds, compression)
+        axis.set_title(f"{compression:g}x")
+    label(axes, "", "test accuracy (%)")
+    keys = [
+        Patch(facecolor="#dddddd", edgecolor="#444444", hatch=HATCHES[kind(f)], label=_word(kind(f))) for f in kinds
+    ]
+    legend(figure, keys, title=facet.title)
+    caption = (
+        f"{facet.title}: the masks as found; shuffled within each layer; on newly drawn weights; and inverted, keeping "
+        "what scored lowest (Frankle 2021). Where shuffling costs nothing, only the layers' densities mattered. Bars "
+        "are means over seeds, whiskers their standard deviation."
+    )
+    return Drawing(f"ablation-{slug(facet.title)}", caption, figure)
+
+
+def _bars(axis: Axes, results: Results, kinds: Sequence[Facet], compression: float) -> None:
+    names, width = pruners(results), 0.8 / len(kinds)
+    for i, pruner in enumerate(names):
+        for j, facet in enumerate(kinds):
+            point = _point(results, facet, pruner, compression)
+            if point is not None and point.values:
+                axis.bar(i + (j - (len(kinds) - 1) / 2) * width, point.mean, width, yerr=point.std,
+                         color=look(pruner).color, alpha=0.75, edgecolor="white", hatch=HATCHES[kind(facet)],
+                         linewidth=0.4, error_kw={"elinewidth": 0.8})  # fmt: skip
+    axis.set_xticks(
+        range(len(names)), names, rotation=35 if len(names) > 2 else 0, ha="right" if names[2:] else "center"
+    )
+    axis.grid(visible=False, axis="x")
+    axis.set_ylim(bottom=0)
+
+
+def _point(results: Results, facet: Facet, pruner: str, compression: float) -> Point | None:
+    return next((p for p in line(results, facet, pruner, percent) if p.compression == compression), None)
+
+
+def _word(kind: str) -> str:
+    return "as found" if kind == "none" else kind

@@ -1,0 +1,67 @@
+"""Accuracy against a cost: what accuracy a budget buys, whichever weights paid for it, and the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from orchestrator.colors import look
+from orchestrator.figures.accuracy import STRETCHED, accuracy_axis, percent
+from orchestrator.figures.against_compression import draw_line
+from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
+from orchestrator.lines import Facet, Measure, facets, line, pruners
+from orchestrator.results import Results
+
+Place = tuple[float, float]  # cost, accuracy
+
+
+def draw_tradeoff(results: Results, name: str, cost: Measure, axis_title: str, caption: str) -> Iterator[Drawing]:
+    """A panel per facet where the cost is known."""
+    shown = [facet for facet in facets(results) if len(_places(results, facet, cost)) > 1]
+    if not shown:
+        return
+    figure, axes = panels(len(shown), sharey=False)
+    marks: list[Artist] = []
+    for axis, facet in zip(axes, shown, strict=True):
+        axis.set_xscale("log")
+        marks += accuracy_axis(axis, results, facet)
+        marks += _front(axis, front(_places(results, facet, cost)))
+        for pruner in pruners(results):
+            costs = [point.mean for point in line(results, facet, pruner, cost)]
+            marks += draw_line(axis, costs, line(results, facet, pruner, percent), look(pruner))
+        axis.invert_xaxis()  # pruned further to the right, as in the other figures
+        log_ticks(axis.xaxis)
+        axis.set_title(facet.title)
+    label(axes, axis_title, "test accuracy (%)")
+    legend(figure, [*pruner_handles(pruners(results)), *marks])
+    ends = (
+        "Means over seeds, one marker per compression. On the broad grey line nothing is both cheaper and more "
+        f"accurate. {STRETCHED}"
+    )
+    yield Drawing(name, f"{caption} {ends}", figure)
+
+
+def front(places: Sequence[Place]) -> list[Place]:
+    """The Pareto front, cheapest first: each place that no other beats in accuracy at the same or a lower cost."""
+    best: list[Place] = []
+    for cost, accuracy in sorted(places, key=lambda place: (place[0], -place[1])):
+        if not best or accuracy > best[-1][1]:
+            best.append((cost, accuracy))
+    return best
+
+
+def _places(results: Results, facet: Facet, cost: Measure) -> list[Place]:
+    found = set()
+    for pruner in pruners(results):
+        both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, percent), strict=True)
+        found |= {(a.mean, b.mean) for a, b in both if not math.isnan(a.mean + b.mean)}
+    return sorted(found)
+
+
+def _front(axis: Axes, places: Sequence[Place]) -> Iterator[Artist]:
+    costs, accuracies = zip(*places, strict=True)
+    yield from axis.step(costs, accuracies, where="post", color="#d9d9d9", linewidth=5, zorder=1, label="Pareto front",
+                         solid_capstyle="round", solid_joinstyle="round")  # fmt: skip

@@ -1,0 +1,80 @@
+"""Which pruner leaves a layer without weights, at which compression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from orchestrator.figures.against_compression import HOLE
+from orchestrator.figures.drawing import Drawing, legend
+from orchestrator.lines import Facet, compressions, facets, metric, pruners, rows_at
+from orchestrator.results import Results
+
+EMPTY_LAYERS = metric("prune/empty_layers")
+COLUMNS = 2
+NONE, BORDER = "#f2f2f2", "white"
+SHADES = matplotlib.colormaps["OrRd"]
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    """A map per facet, unless no run has collapsed anywhere: a sentence says that better."""
+    shown = [facet for facet in facets(results) if _pruned(results, facet)]
+    if not any(row.collapsed for row in results.rows):
+        return
+    columns = min(COLUMNS, len(shown))
+    lines = -(-len(shown) // columns)
+    names = pruners(results)
+    widest = max(len(_pruned(results, facet)) for facet in shown)
+    width = min(6.9, columns * (1.1 + 0.36 * widest))
+    figure = Figure(figsize=(max(3.4, width), lines * (0.55 + 0.17 * len(names)) + 0.4), layout="constrained")
+    axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
+    for axis in axes[len(shown) :]:
+        axis.remove()
+    for axis, facet in zip(axes, shown, strict=False):
+        _map(axis, results, facet)
+    keys = [Patch(color=_shade(share), label=text) for share, text in ((0, "no run"), (0.5, "half"), (1, "all runs"))]
+    legend(figure, [*keys, *([HOLE] if results.holes else [])], title="left with an empty layer")
+    caption = (
+        "Layer collapse: the share of a cell's runs that were left with a layer without any weight (or without a path "
+        "from input to output). The number in a cell is how many layers are empty, on average over its runs."
+    )
+    yield Drawing("collapse", caption, figure)
+
+
+def _pruned(results: Results, facet: Facet) -> list[float]:
+    return [c for c in compressions(results, facet) if c > 1]
+
+
+def _shade(share: float) -> Any:
+    return SHADES(0.25 + 0.6 * share) if share else NONE
+
+
+def _map(axis: Axes, results: Results, facet: Facet) -> None:
+    names, columns = pruners(results), _pruned(results, facet)
+    for y, pruner in enumerate(names):
+        for x, compression in enumerate(columns):
+            rows = rows_at(results, facet, pruner, compression)
+            finished = [row for row in rows if row.status == "finished"]
+            if not rows:
+                continue  # nobody asked
+            if not finished:
+                axis.plot(x, y, color="#444444", marker="x", markersize=4)
+                continue
+            share = sum(row.collapsed for row in finished) / len(finished)
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(share), edgecolor=BORDER, linewidth=1))
+            counts = [count for row in finished if (count := EMPTY_LAYERS(row)) is not None]
+            if share and counts:
+                text = f"{sum(counts) / len(counts):.2g}"
+                axis.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if share > 0.6 else "black")
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5), title=facet.title)
+    axis.set_xticks(range(len(columns)), [f"{c:g}x" for c in columns], rotation=45 if len(columns) > 8 else 0)
+    axis.set_yticks(range(len(names)), names)
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    for side in axis.spines.values():
+        side.set_visible(False)

@@ -1,0 +1,116 @@
+"""One column of `layers.json` from the first layer to the last: a line per pruner, a panel per compression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from orchestrator.colors import GREY, look
+from orchestrator.figures.drawing import (
+    Drawing,
+    label,
+    layer_name,
+    legend,
+    log_ticks,
+    panels,
+    pruner_handles,
+    slug,
+    spread,
+)  # fmt: skip
+from orchestrator.lines import Facet, compressions, facets, pruners, rows_at
+from orchestrator.results import Results, Row
+
+PANELS = 6  # of as many compressions, evenly chosen, if there are more
+EMPTY = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="empty layer")
+Values = Mapping[str, float]  # by layer, in the model's order
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a layer has: a column, in which unit, and what it has in the dense network."""
+
+    name: str
+    column: str
+    scale: float
+    axis: str
+    caption: str
+    whole: str = ""  # the column with the dense network's; none where it is the same in all layers
+
+
+def draw_layers(results: Results, quantity: Quantity) -> Iterator[Drawing]:
+    """One figure per facet whose runs have layers."""
+    for facet in facets(results):
+        pruned = spread([c for c in compressions(results, facet) if c > 1], PANELS)
+        shown = {
+            (c, pruner): row
+            for c in pruned
+            for pruner in pruners(results)
+            if (row := first_seed(results, facet, pruner, c))
+        }
+        tables = results.details.artifacts([row.run_id for row in shown.values()], "layers.json")
+        found = {place: table for place, row in shown.items() if (table := tables[row.run_id])}
+        if found:
+            yield _figure(results, facet, pruned, found, quantity)
+
+
+def first_seed(results: Results, facet: Facet, pruner: str, compression: float) -> Row | None:
+    """The finished run of the lowest seed. Layers are shown for one run: their mean over seeds is nobody's network."""
+    rows = [row for row in rows_at(results, facet, pruner, compression) if row.status == "finished"]
+    return min(rows, key=lambda row: row.cell.seed, default=None)
+
+
+def column(table: Mapping[str, Any], name: str, scale: float = 1) -> dict[str, float]:
+    """Layer -> its value in a table of `layers.json`."""
+    layer, index = table["columns"].index("layer"), table["columns"].index(name)
+    return {entry[layer]: scale * entry[index] for entry in table["data"]}
+
+
+def _figure(
+    results: Results,
+    facet: Facet,
+    pruned: list[float],
+    tables: Mapping[tuple[float, str], Mapping[str, Any]],
+    quantity: Quantity,
+) -> Drawing:
+    lines = {place: column(table, quantity.column, quantity.scale) for place, table in tables.items()}
+    some = next(iter(tables.values()))
+    names = [layer_name(name) for name in column(some, "params")]
+    dense = column(some, quantity.whole, quantity.scale) if quantity.whole else dict.fromkeys(names, quantity.scale)
+    lowest = min((value for values in lines.values() for value in values.values() if value > 0), default=0.01)
+    figure, axes = panels(len(pruned), sharey=True)
+    marks: list[Artist] = []
+    for axis, compression in zip(axes, pruned, strict=True):
+        axis.set_yscale("log")
+        axis.set_ylim(0.4 * lowest, 1.3 * max(dense.values()))
+        log_ticks(axis.yaxis)
+        uniform = [value / compression for value in dense.values()]
+        marks += axis.plot(range(1, len(names) + 1), uniform, color=GREY, linestyle=":", linewidth=0.9,
+                           label="same share in every layer")  # fmt: skip
+        for pruner in pruners(results):
+            if values := lines.get((compression, pruner)):
+                marks += _profile(axis, pruner, values, floor=0.5 * lowest)
+        axis.set_xlim(0.5, len(names) + 0.5)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.set_title(f"{compression:g}x")
+    label(axes, "layer", quantity.axis)
+    drawn = [pruner for pruner in pruners(results) if any(pruner == other for _, other in lines)]
+    legend(figure, [*pruner_handles(drawn), *marks], title=facet.title)
+    caption = f"{facet.title}: {quantity.caption.format(first=names[0], last=names[-1])}"
+    return Drawing(f"{quantity.name}-{slug(facet.title)}", caption, figure)
+
+
+def _profile(axis: Axes, pruner: str, values: Values, floor: float) -> Iterator[Line2D]:
+    """One pruner's line; a layer without weights stands hollow on the floor."""
+    style = look(pruner)
+    heights = [max(value, floor) for value in values.values()]
+    axis.plot(range(1, len(heights) + 1), heights, markersize=2.6, linewidth=1.1, **style.line)
+    for index, value in enumerate(values.values(), 1):
+        if value == 0:
+            axis.plot(index, floor, "o", color=style.color, markerfacecolor="white", zorder=5)
+            yield EMPTY

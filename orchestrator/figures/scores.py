@@ -1,0 +1,78 @@
+"""How a pruner scores the weights of each layer: layers that score low as a whole are the ones that empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from orchestrator.colors import look
+from orchestrator.figures.drawing import Drawing, label, panels, slug
+from orchestrator.figures.layers import first_seed
+from orchestrator.lines import Facet, compressions, facets, pruners
+from orchestrator.results import Results, Row
+
+Scores = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "counts", "zeros"}, edges in log10
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    """One figure per facet, one panel per pruner that scores."""
+    for facet in facets(results):
+        shown = {pruner: row for pruner in pruners(results) if (row := _least_pruned(results, facet, pruner))}
+        files = results.details.artifacts([row.run_id for row in shown.values()], "scores.json")
+        found = {pruner: file["layers"] for pruner, row in shown.items() if (file := files[row.run_id])}
+        found = {pruner: layers for pruner, layers in found.items() if any(sum(layer["counts"]) for layer in layers)}
+        if found:
+            yield _figure(facet, found, {pruner: shown[pruner].cell.compression for pruner in found})
+
+
+def _least_pruned(results: Results, facet: Facet, pruner: str) -> Row | None:
+    rows = (first_seed(results, facet, pruner, c) for c in compressions(results, facet) if c > 1)
+    return next((row for row in rows if row), None)
+
+
+def _figure(facet: Facet, found: Mapping[str, Scores], at: Mapping[str, float]) -> Drawing:
+    figure, axes = panels(len(found), sharey=False)
+    for axis, (pruner, layers) in zip(axes, found.items(), strict=True):
+        _map(axis, pruner, layers)
+        axis.set_title(f"{pruner} {at[pruner]:g}x", color=look(pruner).color)
+    label(axes, "layer", "|score|")
+    figure.suptitle(facet.title, fontsize=9)
+    names = [layer["layer"] for layer in next(iter(found.values()))]
+    caption = (
+        f"{facet.title}: where the scores of each layer lie, from {names[0]} on the left to {names[-1]}: the darker, "
+        "the more of the layer's weights; the bar is their median. Scores of zero and of weights pruned in an earlier "
+        "iteration are left out. First finished seed, lowest compression. Pruners differ in unit: compare layers, not "
+        "panels."
+    )
+    return Drawing(f"scores-{slug(facet.title)}", caption, figure)
+
+
+def _map(axis: Axes, pruner: str, layers: Scores) -> None:
+    """A column per layer, shaded by the share of its weights in each bin."""
+    shades = LinearSegmentedColormap.from_list(pruner, ["white", look(pruner).color])
+    tall = [layer for layer in layers if sum(layer["counts"])]
+    for x, layer in enumerate(layers, 1):
+        counts, edges = np.array(layer["counts"], float), np.array(layer["edges"])
+        if not counts.sum():
+            continue
+        axis.pcolormesh([x - 0.45, x + 0.45], edges, (counts / counts.max())[:, None], cmap=shades, rasterized=True)
+        middle = np.interp(counts.sum() / 2, np.cumsum(counts), edges[1:])
+        axis.plot([x - 0.45, x + 0.45], [middle] * 2, color="#333333", linewidth=0.9)
+    axis.set_xlim(0.5, len(layers) + 0.5)
+    # The longest tails, down to scores of 10^-20, would leave the rest a stripe.
+    axis.set_ylim(min(map(_low, tall)), max(layer["edges"][-1] for layer in tall))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+    axis.grid(visible=False)
+
+
+def _low(layer: Mapping[str, Any], tail: float = 0.02) -> float:
+    """What all but the lowest scores of a layer lie above."""
+    counts = np.array(layer["counts"], float)
+    return float(layer["edges"][int(np.searchsorted(np.cumsum(counts), tail * counts.sum()))])

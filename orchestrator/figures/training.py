@@ -1,0 +1,75 @@
+"""Test accuracy over the epochs: which pruned network trains slowly, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from orchestrator.colors import GREY, look
+from orchestrator.details import History
+from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
+from orchestrator.lines import Facet, compressions, facets, pruners, rows_at
+from orchestrator.results import Results
+
+PANELS = 3
+Curve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and highest of the seeds, in percent
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    """One figure per facet, one panel per compression, one line per pruner: the median of its seeds."""
+    for facet in facets(results):
+        shown = spread([c for c in compressions(results, facet) if c > 1], PANELS)
+        places = [(pruner, c) for pruner in pruners(results) for c in [1.0, *shown]]
+        runs = {
+            place: [row.run_id for row in rows_at(results, facet, *place) if row.status == "finished"]
+            for place in places
+        }
+        histories = results.details.histories([run for ids in runs.values() for run in ids], "test/top1")
+        curves = {place: curve([histories[run] for run in ids]) for place, ids in runs.items()}
+        if any(c > 1 and len(line) > 1 for (_, c), line in curves.items()):
+            yield _figure(results, facet, shown, curves)
+
+
+def curve(histories: Sequence[History]) -> Curve:
+    """What the seeds that reached an epoch have in common."""
+    found = {}
+    for epoch in sorted({epoch for history in histories for epoch in history}):
+        values = [100 * history[epoch] for history in histories if epoch in history]
+        found[epoch] = (min(values), median(values), max(values))
+    return found
+
+
+def _figure(
+    results: Results, facet: Facet, shown: Sequence[float], curves: Mapping[tuple[str, float], Curve]
+) -> Drawing:
+    figure, axes = panels(len(shown), sharey=True)
+    dense = next((curves[pruner, 1.0] for pruner in pruners(results) if curves[pruner, 1.0]), None)
+    seeds = max(len(rows_at(results, facet, pruner, c)) for pruner, c in curves)
+    handles = []
+    for axis, compression in zip(axes, shown, strict=True):
+        if dense:
+            handles.append(_line(axis, dense, "dense", GREY, "--"))
+        for pruner in pruners(results):
+            if line := curves[pruner, compression]:
+                handles.append(_line(axis, line, pruner, look(pruner).color, look(pruner).dash, band=True))
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.margins(x=0.02)
+        axis.set_title(f"{compression:g}x")
+    label(axes, "epoch", "test accuracy (%)")
+    legend(figure, handles, title=facet.title)
+    note = f"Lines are medians of up to {seeds} seeds, bands their range." if seeds > 1 else "One seed."
+    caption = f"{facet.title}: test accuracy after each epoch of the training that follows pruning. {note}"
+    return Drawing(f"training-{slug(facet.title)}", caption, figure)
+
+
+def _line(axis: Axes, curve: Curve, name: str, color: str, dash: str, band: bool = False) -> Line2D:
+    low, middle, high = zip(*curve.values(), strict=True)
+    # A line per epoch and no markers: at 160 epochs they would be a carpet.
+    (line,) = axis.plot(list(curve), middle, color=color, linestyle=dash, linewidth=1.1, label=name)
+    if band and low != high:
+        axis.fill_between(list(curve), low, high, color=color, alpha=0.14, linewidth=0)
+    return line
