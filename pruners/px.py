@@ -20,6 +20,12 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     inputs, its activations switched as the network's own are (in `mode`); B from a copy with squared weights for
     an all-ones input. Biases and shifts start no path and are left out; labels are not read. Scores are
     positive, and those of a layer that all paths cross add up to R: no layer starves while others have weight.
+    Outputs may: A_k and B_k both shrink with the paths to k, so that rich outputs grow richer over the
+    iterations. Behind pooled features they share all paths but the last step; behind a flattened map they part.
+
+    Without norms and biases the masks are those of the authors' program, except that a last layer called "fc"
+    keeps its own weights in both copies there, with which R need not be positive nor a bound. And batch norm is
+    in train mode there, where the pooled output for an all-ones input is a constant and its slopes are rounding.
     Scores are float64.
     """
     weights = prunable(model)

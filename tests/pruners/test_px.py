@@ -36,6 +36,13 @@ def test_by_hand_two_layers():
     assert scores["2.weight"].tolist() == [[1250.0, 9000.0]]
 
 
+def test_by_hand_an_output_with_fewer_paths_scores_less():
+    model = nn.Linear(4, 2, bias=False)
+    model.weight.data = tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
+    # R = A_1 B_1 + A_2 B_2 = 4 * 4 + 1 * 1 for x = 1, and w^2 dR/dw^2 = w^2 A_k.
+    assert scores_of(model, [(torch.ones(1, 4), tensor([0]))])["weight"].tolist() == [[4.0] * 4, [1.0, 0.0, 0.0, 0.0]]
+
+
 def test_positive_and_conserved():
     totals = []
     for score in scores_of(relu_net(), inputs()).values():
