@@ -18,6 +18,7 @@ from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.resources import Resources
 from orchestrator.results import ReportError, public
+from orchestrator.stopping import Stop, on_signals
 from orchestrator.store import create, one_line
 from orchestrator.view import link
 from orchestrator.watch import Watch, how_it_ended
@@ -44,6 +45,7 @@ class Job:
     address: str | None
     local: bool
     command: str
+    budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
 
     @property
     def place(self) -> Place:
@@ -65,6 +67,7 @@ def execute(job: Job, console: Console) -> int:
         SpaceError: before anything is written, if the executor or the output folder cannot be had.
     """
     environment.prepare_matplotlib(job.output)
+    stop = Stop(job.budget)
     with ExitStack() as stack:
         todo = job.plan.todo
         pool = stack.enter_context(ThreadPoolExecutor(1))
@@ -76,7 +79,7 @@ def execute(job: Job, console: Console) -> int:
             environment.prepare_ray(job.address)
             from orchestrator.driver import connected
 
-            stack.enter_context(connected(job.address, job.resources))
+            stack.enter_context(connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root))
         if opening is None:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
@@ -86,7 +89,8 @@ def execute(job: Job, console: Console) -> int:
             parent = book.start_sweep(job.plan, job.command)
         status: Status = "KILLED"
         try:
-            undisturbed = _run(job, book, parent, console) if todo else True
+            with on_signals(stop):
+                undisturbed = _run(job, book, parent, stop, console) if todo else True
             page = _report(job, console)
             missing = [trial for trial in job.plan.trials if trial.fingerprint not in book.finished]
             status = "FINISHED" if not missing else "FAILED" if undisturbed else "KILLED"
@@ -94,7 +98,7 @@ def execute(job: Job, console: Console) -> int:
             book.close(parent, status)
     _last_words(job, book, missing, page, console)
     if not undisturbed and missing:
-        console.print("Interrupted. The same command goes on where this one stopped.", style="yellow")
+        console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
     return FAILED if missing or page is None else DONE
 
@@ -121,8 +125,8 @@ def _sole_driver(output: Path) -> Iterator[None]:
         yield
 
 
-def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
-    """Run the trials to do; False if interrupted."""
+def _run(job: Job, book: Ledger, parent: str, stop: Stop, console: Console) -> bool:
+    """Run the trials to do; False if it was stopped before they were done."""
     todo = sorted(job.plan.todo, key=lambda trial: -job.seconds[trial.fingerprint])  # a long one last would idle all
     place = job.place
     stages = [dense for dense in job.plan.pretraining if not stored(dense, place.storage)]
@@ -134,7 +138,7 @@ def _run(job: Job, book: Ledger, parent: str, console: Console) -> bool:
         watch.start()
         try:
             left = [trial for trial in _undelivered_first(todo, place, watch) if trial not in stages]
-            undisturbed = all(_dispatch(job, wave, place, watch) for wave in (stages, left) if wave)
+            undisturbed = all(_dispatch(job, wave, place, watch, stop) for wave in (stages, left) if wave)
         finally:
             waiting = watch.close()
     for fingerprint, reason in list(waiting.items())[:3]:
@@ -166,12 +170,12 @@ def _forget_failed(trials: Iterable[Trial], place: Place) -> None:
                 forget(folder)
 
 
-def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch) -> bool:
+def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch, stop: Stop) -> bool:
     if job.local:
-        return run_here(trials, place, watch)
+        return run_here(trials, place, watch, stop)
     from orchestrator.driver import run_on_ray
 
-    return run_on_ray(trials, place, job.resources, watch, job.output / ".tune")
+    return run_on_ray(trials, place, job.resources, watch, job.output / ".tune", stop)
 
 
 def _report(job: Job, console: Console) -> Path | None:

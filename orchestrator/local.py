@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
 from search_spaces import Trial
 from trainables.run import Place, run
 
 
-def run_here(trials: Sequence[Trial], place: Place, watch: Watch) -> bool:
-    """Run `trials`; False if interrupted (Ctrl-C)."""
+def run_here(trials: Sequence[Trial], place: Place, watch: Watch, stop: Stop) -> bool:
+    """Run `trials`; False if it was stopped."""
     for trial in trials:
+        if stop():
+            break
         watch.started(trial.fingerprint)
-        try:
-            outcome = run(trial, place)
-        except KeyboardInterrupt:
-            watch.ended(trial.fingerprint)
-            return False
+        outcome = run(trial, place, stop)
         watch.ended(trial.fingerprint, outcome.error or None)
-    return True
+    return not stop()

@@ -20,6 +20,7 @@ from orchestrator.listing import show
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere, this_machine
 from orchestrator.results import public
+from orchestrator.stopping import length
 from orchestrator.store import existing, require_answer, require_name
 from search_spaces import load
 
@@ -37,11 +38,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--experiment", help="MLflow experiment (default: the space's name)")
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
     p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
-    p.add_argument("--address", help="a running Ray cluster: auto or HOST:PORT (default: start Ray here)")
+    p.add_argument(
+        "--address",
+        help="a running Ray cluster: auto or HOST:PORT, all of its nodes sharing --output (default: start Ray here)",
+    )
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N")
     packing = "a fraction packs several trials on a GPU (default: 0.25 if there is a GPU here, else 0)"
     p.add_argument("--gpus-per-trial", type=float, metavar="N", help=packing)
+    budget = "stop after so long (2h30m, 1d, 90 s as 90); the same command goes on later"
+    p.add_argument("--time-budget", metavar="TIME", help=budget)
     p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
     return p
 
@@ -65,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     output: Path = args.output
     tracking_uri = args.tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
+    budget = length(args.time_budget) if args.time_budget is not None else None
     resources = _resources(args)
     space = load(args.space, args.overrides)
     planned = plan(space, data_root=args.data_root, cache=output / "data", force=args.force)
@@ -88,6 +95,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         address=args.address,
         local=args.local,
         command=public(command),
+        budget=budget,
     )
     return execute(job, console)
 

@@ -59,7 +59,7 @@ class Watch(threading.Thread):
     ) -> None:
         super().__init__(name="watch", daemon=True)
         self._ledger, self._trials, self._storage, self._parent = ledger, trials, storage, parent
-        self._on_event, self._on_notice = on_event, on_notice
+        self._on_event, self.notice = on_event, on_notice
         # What an earlier attempt failed of has been told by the sweep that saw it.
         self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) == "failed"}
         self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
@@ -69,6 +69,10 @@ class Watch(threading.Thread):
         self._closing: float | None = None
         self._failures = 0
         self._retry_at = 0.0
+
+    def name_of(self, fingerprint: str) -> str:
+        """What people know a trial by."""
+        return self._trials[fingerprint].name if fingerprint in self._trials else fingerprint
 
     def started(self, fingerprint: str) -> None:
         """An executor begins with a trial."""
@@ -135,7 +139,7 @@ class Watch(threading.Thread):
         low, high = BACKOFF_SECONDS
         self._retry_at = time.monotonic() + min(high, low * 2**self._failures) * random.uniform(0.5, 1)
         if self._failures == 0:
-            self._on_notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
+            self.notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
         self._failures += 1
 
     def _step(self, fingerprint: str, followed: _Followed) -> bool:

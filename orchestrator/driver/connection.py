@@ -1,0 +1,88 @@
+"""Joining a Ray cluster, or starting Ray here; and everything that can be wrong with either, said in one line."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import AuthenticationError, RayError
+
+import orchestrator
+import pruners
+import search_spaces
+import trainables
+from orchestrator.driver.nodes import alive, lacking, require_sound, to_come
+from orchestrator.resources import Resources, require_somewhere, this_machine
+from search_spaces import SpaceError
+
+CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
+
+
+@contextmanager
+def connected(
+    address: str | None, resources: Resources, output: Path, tracking_uri: str, data_root: Path | None = None
+) -> Iterator[None]:
+    """Inside, Ray is there: a cluster at `address`, or one on this machine that listens on loopback only.
+
+    Raises:
+        SpaceError: if nothing answers at `address`, if no node can ever give what one trial asks for, or if a node
+            could not run trials or record them where they are looked for.
+    """
+    if address is None:
+        require_somewhere([this_machine()], resources)
+        _init("Ray could not start here", address="local", include_dashboard=False)  # "local": whatever runs here
+    else:
+        _require_answer(address)
+        _init(f"--address: no Ray answers at '{address}'", address=address, runtime_env={"py_modules": list(CODE)})
+    try:
+        if address is not None:
+            why = lacking(resources, resources.gpus)
+            if why is not None:
+                raise SpaceError(why)
+            if len(alive()) + len(to_come()) > 1:
+                _require_server(tracking_uri)
+                require_sound(output, data_root)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _init(what_failed: str, **options: Any) -> None:
+    try:
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    except AuthenticationError:
+        raise SpaceError(
+            "--address: the cluster asks for another token than this user has; put the one of its head into "
+            "~/.ray/auth_token or RAY_AUTH_TOKEN (`ray get-auth-token` shows it there)"
+        ) from None
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise SpaceError(f"{what_failed} ({' '.join(str(error).split())[:300]})") from None
+
+
+def _require_answer(address: str) -> None:
+    """Try the port first: Ray itself tries for minutes, and says so on the terminal all the while."""
+    if address.startswith("ray://"):
+        raise SpaceError(
+            f"--address: '{address}' is Ray Client, through which a sweep cannot follow its trials; run the command "
+            "on the head with --address auto, by hand or with `ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
+    if not host:
+        return  # "auto": Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise SpaceError(f"--address: no Ray answers at '{address}' ({error})") from None
+
+
+def _require_server(tracking_uri: str) -> None:
+    if tracking_uri.startswith("sqlite"):
+        raise SpaceError(
+            "--tracking-uri: SQLite is for one machine; with several nodes give a server, for example "
+            "http://127.0.0.1:5000 on the head of a cluster of `ray up`"
+        )

@@ -1,0 +1,141 @@
+"""What Tune tells while it runs, told on: to the watch, to people, and to the book of attempts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.driver.flag import Flag
+from orchestrator.driver.nodes import alive, lacking
+from orchestrator.resources import Resources
+from orchestrator.stopping import Stop
+from orchestrator.watch import Watch
+
+ATTEMPTS = 4  # of one trial whose process dies; what fails by itself is recorded and not tried again
+DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"
+LOOK_SECONDS = 5.0  # between two looks at the nodes, when nothing runs
+WAIT_SECONDS = 600.0  # for a node that can run what is left, when the last one is gone
+
+
+class Attempts:
+    """How often each trial has been tried, and with how much of a GPU. Trials by fingerprint."""
+
+    def __init__(self, gpus: Mapping[str, float]) -> None:
+        """`gpus` is what each trial gets at first."""
+        self._gpus = dict(gpus)
+        self._grown: set[str] = set()
+        self._died_on: defaultdict[str, list[str]] = defaultdict(list)
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Changes with every trial that was given more, or died."""
+        return len(self._grown), sum(map(len, self._died_on.values()))
+
+    def share(self, fingerprint: str) -> dict[str, Any]:
+        """What the trial is given now, and whether it would be given more."""
+        gpus = self._gpus[fingerprint]
+        return {"gpus": gpus, "grow": 0 < gpus < 1 and fingerprint not in self._grown}
+
+    def grow(self, fingerprint: str) -> tuple[float, float]:
+        """Double the share of a trial that ran out of memory; what it was and what it is."""
+        before = self._gpus[fingerprint]
+        self._grown.add(fingerprint)
+        self._gpus[fingerprint] = min(1.0, 2 * before)
+        return before, self._gpus[fingerprint]
+
+    def died(self, fingerprint: str, node: str) -> int:
+        """Count the death of a trial's process on `node`; how many count so far.
+
+        Those on nodes that are gone do not, whatever killed them: on spot instances a trial may lose many nodes. A
+        node's end is known some seconds after its processes', so all are looked at anew each time.
+        """
+        self._died_on[fingerprint].append(node)
+        there = alive()
+        return sum(node in there or not node for node in self._died_on[fingerprint])
+
+
+class TellWatch(tune.Callback):
+    """Tune pickles its callbacks: all that this one knows stays out of that."""
+
+    def __init__(self, *known: Any) -> None:
+        self._watch: Watch
+        self._stop: Stop
+        self._flag: Flag
+        self._attempts: Attempts
+        self._resources: Resources
+        if known:
+            self._watch, self._stop, self._flag, self._attempts, self._resources = known
+        self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
+        self._looked = time.monotonic()
+        self._stuck: float | None = None  # since when no node can run what is left
+
+    def __reduce__(self) -> tuple[type[TellWatch], tuple[()]]:
+        return TellWatch, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune turns once more: stop it if that is the order, or if it would turn for ever."""
+        running = {_fingerprint(trial) for trial in trials if trial.status == "RUNNING"}
+        if not running and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._look([trial for trial in trials if trial.status == "PENDING"])
+        if self._flag.raise_if_asked():
+            self._until = running if self._until is None else self._until & running
+            if not self._until or self._stop.impatient:
+                os.kill(os.getpid(), signal.SIGUSR1)  # Tune listens to it while it runs, and ends in good order
+
+    def _look(self, pending: list[Any]) -> None:
+        """Nothing runs: is there a node that will ever run what is left?"""
+        most = max((trial.config["point"]["gpus"] for trial in pending), default=0)
+        why = lacking(self._resources, most) if pending else None
+        if why is None:
+            self._stuck = None
+        elif self._stuck is None:
+            self._stuck = time.monotonic()
+            self._watch.notice(f"{why}; waiting {WAIT_SECONDS / 60:.0f} min for one")
+        elif time.monotonic() - self._stuck > WAIT_SECONDS:
+            self._stop.request(f"{why}, and none came.", grace=0)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial got its resources."""
+        self._stuck = None
+        if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
+            self._watch.started(_fingerprint(trial))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial returned, having recorded how it ended."""
+        fingerprint, result = _fingerprint(trial), trial.last_result
+        if result.get("end") == "memory":
+            had, gets = self._attempts.grow(fingerprint)
+            name = self._watch.name_of(fingerprint)
+            self._watch.notice(f"{name}: out of memory with {had:g} of a GPU; it is tried again with {gets:g}")
+        elif fingerprint in self._watch.begun:
+            self._watch.ended(fingerprint, result.get("error") if result.get("end") == "failed" else None)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The process of a trial died; Tune starts it again."""
+        if self._attempts.died(_fingerprint(trial), _where(trial)) >= ATTEMPTS - 1:
+            trial.max_failures = trial.num_failures  # once more, not for ever
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The process of a trial died, and Tune does not start it again."""
+        fingerprint = _fingerprint(trial)
+        if self._attempts.died(fingerprint, _where(trial)) >= ATTEMPTS:
+            self._watch.ended(fingerprint, DIED)
+
+
+def _fingerprint(trial: Any) -> str:
+    return str(trial.config["point"]["fingerprint"])
+
+
+def _where(trial: Any) -> str:
+    """The node of the process that died, "" if Ray does not know."""
+    actor = getattr(trial.get_pickled_error(), "actor_id", None)
+    known = ray._private.state.actors(actor) if actor else {}
+    return str(known.get("Address", {}).get("NodeID", ""))

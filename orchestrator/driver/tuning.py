@@ -1,0 +1,115 @@
+"""Trials on Ray Tune. Ray is the engine, not the ledger: what is done is read from the trials' own records.
+
+So there is no restore: whatever happens, a fresh Tuner over the trials that are not done is right.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+
+from orchestrator.driver.flag import Flag, is_up
+from orchestrator.driver.telling import DIED, Attempts, TellWatch
+from orchestrator.resources import Resources
+from orchestrator.stopping import Stop
+from orchestrator.watch import Watch
+from search_spaces import Trial
+from trainables.ray_trial import ray_trial
+from trainables.run import Place
+
+RESTARTS = 3  # of a Tuner that failed, not a trial
+
+
+def run_on_ray(
+    trials: Sequence[Trial],
+    place: Place,
+    resources: Resources,
+    watch: Watch,
+    scratch: Path,
+    stop: Stop,
+    shares: Mapping[str, float] | None = None,
+) -> bool:
+    """Run `trials` on the connected Ray; False if it was stopped.
+
+    `shares` are the GPUs of each trial by fingerprint, where they are not `resources.gpus`.
+    `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
+    """
+    _survive_the_memory_monitor()
+    attempts = Attempts({trial.fingerprint: (shares or {}).get(trial.fingerprint, resources.gpus) for trial in trials})
+    failures = 0
+    with Flag(stop) as flag:
+        # One round does it, but for trials that need more of a GPU than they had, or lost their node at the last try.
+        while (left := [trial for trial in trials if trial.fingerprint not in watch.over]) and not stop():
+            tell = TellWatch(watch, stop, flag, attempts, resources)
+            known = attempts.state, len(watch.over)
+            try:
+                _fit(left, place, resources, tell, scratch, attempts, flag.key)
+            except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
+                logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            failures = 0 if known != (attempts.state, len(watch.over)) else failures + 1
+            if failures > RESTARTS:
+                break
+    for fingerprint in watch.begun - watch.over:  # what Tune did not tell the end of
+        watch.ended(fingerprint, None if stop() else DIED)
+    return not stop()
+
+
+def _fit(
+    trials: Sequence[Trial],
+    place: Place,
+    resources: Resources,
+    tell: TellWatch,
+    scratch: Path,
+    attempts: Attempts,
+    flag: str,
+) -> None:
+    def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
+        ray_trial(config, place, lambda: is_up(flag))
+
+    def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["point"]["gpus"]}])
+
+    grid = [
+        {"fingerprint": t.fingerprint, "trial": t.model_dump_json(), **attempts.share(t.fingerprint)} for t in trials
+    ]
+    tune.Tuner(
+        tune.with_resources(trainable, asked),
+        param_space={"point": tune.grid_search(grid)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=resources.max_concurrent,
+            reuse_actors=True,  # a fresh process costs seconds of importing torch
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(scratch.resolve()),
+            failure_config=tune.FailureConfig(max_failures=-1),  # who counts as failed too often says `Attempts`
+            callbacks=[tell],
+            verbose=0,
+        ),
+    ).fit()
+
+
+def _survive_the_memory_monitor() -> None:
+    """A trial that Ray kills because a node runs out of memory is a trial that died.
+
+    Ray 2.60 raises an error there which its Tune takes for a defect of its own, and ends all trials.
+    """
+    original = RayActorManager._actor_task_failed
+    if original.__module__ == __name__:
+        return
+
+    def _task_failed(self: RayActorManager, task: Any, exception: Exception) -> None:
+        if isinstance(exception, ray.exceptions.OutOfMemoryError):
+            exception = ray.exceptions.RayActorError(task._tracked_actor.actor_id.hex(), str(exception))
+        original(self, task, exception)
+
+    setattr(RayActorManager, original.__name__, _task_failed)
