@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from pathlib import Path
 
 from torch import nn
 
-from search_spaces.errors import choose
+from pruners import keep_dense
+from search_spaces.catalog import is_custom
+from search_spaces.errors import SpaceError, choose
 from search_spaces.network import Network
-from trainables.architectures.conv import conv
-from trainables.architectures.mlp import mlp
-from trainables.architectures.resnet import resnet
-from trainables.architectures.vgg import vgg_bn
+from trainables.architectures import pretrained
+from trainables.architectures.architecture import Architecture, Shape
+from trainables.architectures.conv import CONV
+from trainables.architectures.ends import classifier
+from trainables.architectures.imagenet_resnet import IMAGENET_RESNETS
+from trainables.architectures.mlp import MLP
+from trainables.architectures.mobilenet import MOBILENETS
+from trainables.architectures.own import own
+from trainables.architectures.resnet import RESNETS
+from trainables.architectures.timm_models import timm_model
+from trainables.architectures.torchvision_models import torchvision_model
+from trainables.architectures.vgg import VGGS
 from trainables.randomness import seeded
 
-Shape = tuple[int, int, int]  # channels, height, width
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """How to make a network for images of a shape, and the smallest image side (pixels) it can take."""
-
-    make: Callable[..., nn.Module]  # of input shape and number of classes; `options` by keyword
-    summary: str
-    min_size: int
-    options: Mapping[str, Any] = field(default_factory=dict)  # what a space may set, with defaults
-
+__all__ = ["ARCHITECTURES", "Architecture", "Shape", "build", "check", "lookup"]
 
 ARCHITECTURES = {
-    "mlp": Architecture(mlp, "fully connected, five hidden layers of 100", 1, {"depth": 6, "width": 100}),
-    "conv": Architecture(conv, "two 3x3 convolutions of 32 channels and a linear layer", min_size=1),
-    "resnet20": Architecture(partial(resnet, 20), "ResNet-20 for CIFAR, 0.27 M parameters", min_size=4),
-    "vgg16-bn": Architecture(partial(vgg_bn, 16), "VGG-16 for CIFAR with batch norm, 14.7 M parameters", 16),
+    "mlp": MLP,
+    "conv": CONV,
+    **RESNETS,
+    **VGGS,
+    **IMAGENET_RESNETS,
+    **MOBILENETS,
 }
+LIBRARIES = {"torchvision": torchvision_model, "timm": timm_model}
 
 
-def lookup(name: str) -> Architecture:
-    """The architecture of that name.
+def lookup(name: str, code: str = "") -> Architecture:
+    """The architecture of that name: one of ours, `torchvision/…`, `timm/…`, or the user's own `my_file.py:build`.
+
+    `code`, if given, is the text of the user's file, which is then not looked for.
 
     Raises:
-        ValueError: if there is none, with the nearest name.
+        ValueError: if there is none, with the nearest name, or what is wrong with the file.
     """
+    if is_custom(name):
+        return own(name, code)
+    library, slash, _ = name.partition("/")
+    if slash:
+        return LIBRARIES[choose("architecture: library", library, LIBRARIES)](name)
     return ARCHITECTURES[choose("architecture", name, ARCHITECTURES)]
 
 
@@ -51,29 +57,47 @@ def check(network: Network, input_shape: Shape) -> Architecture:
     """The architecture of `network`, after making sure that it can take images of `input_shape` (C, H, W).
 
     Raises:
-        ValueError: if the name is not known or the images are too small. Builds nothing, costs nothing.
+        ValueError: if the name is not known, a size is below 1 or the images are too small. Builds nothing.
     """
-    architecture = lookup(network.name)
+    architecture = lookup(network.name, network.code)
+    for key, value in network.options:
+        if network.name in ARCHITECTURES and value <= 0:
+            raise SpaceError(f"architecture {network.name}: {key} {value} is not allowed; it must be above 0")
     _, height, width = input_shape
     side = min(height, width)
     if side < architecture.min_size:
         able = ", ".join(other for other, a in ARCHITECTURES.items() if a.min_size <= side)
-        raise ValueError(
+        raise SpaceError(
             f"architecture: '{network.name}' needs images of at least {architecture.min_size} pixels a side "
             f"and these are {height}x{width}; architectures that can take them: {able}"
         )
     return architecture
 
 
-def build(network: str | Network, input_shape: Shape, num_classes: int, seed: int) -> nn.Module:
-    """A freshly initialised network: images [N, C, H, W] -> logits [N, num_classes], in training mode.
+def build(
+    network: str | Network, input_shape: Shape, num_classes: int, seed: int, weights: Path | None = None
+) -> nn.Module:
+    """The network as a trial finds it: images [N, C, H, W] -> logits [N, num_classes], in training mode.
 
-    The same seed gives the same weights whatever torch's global random state, which is left as it was.
+    The same seed gives the same weights whatever torch's global random state, which is left as it was. A network
+    with pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another
+    number of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`).
 
     Raises:
-        ValueError: if the name is not known or images of `input_shape` (C, H, W) are too small for it.
+        ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, there are no
+            such weights, or no weight of a name to keep dense.
     """
     network = Network(network) if isinstance(network, str) else network
     architecture = check(network, input_shape)
     with seeded(seed, "weights"):
-        return architecture.make(input_shape, num_classes, **dict(network.options))
+        model = architecture.make(input_shape, num_classes, **dict(network.options))
+    if network.pretrained:
+        if weights is None:
+            raise SpaceError(
+                f"pretrained: '{network.pretrained}' lies in a folder; build(…, weights=FOLDER) must say which"
+            )
+        given = pretrained.state(network.pretrained, architecture.weights, weights)
+        model.load_state_dict(pretrained.fitted(model, given, num_classes)[0])
+    last = [classifier(model, num_classes)] if network.dense_classifier else []
+    keep_dense(model, [*network.keep_dense, *last])
+    return model

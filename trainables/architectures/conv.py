@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from trainables.architectures.architecture import Architecture, Shape
 
-def conv(input_shape: tuple[int, int, int], num_classes: int, width: int = 32) -> nn.Module:
+
+def conv(input_shape: Shape, num_classes: int, width: int = 32) -> nn.Module:
     """Two 3x3 convolutions at full resolution and one linear layer: [N, C, H, W] -> [N, num_classes].
 
     The small convolutional network of the SynFlow program (Tanaka et al. 2020), with torch's default
@@ -20,3 +22,6 @@ def conv(input_shape: tuple[int, int, int], num_classes: int, width: int = 32) -
         nn.Flatten(),
         nn.Linear(width * height * grid_width, num_classes),
     )
+
+
+CONV = Architecture(conv, "two 3x3 convolutions of 32 channels and a linear layer", 1, {"width": 32})

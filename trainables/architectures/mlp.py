@@ -7,8 +7,10 @@ from math import prod
 
 from torch import nn
 
+from trainables.architectures.architecture import Architecture, Shape
 
-def mlp(input_shape: tuple[int, int, int], num_classes: int, depth: int = 6, width: int = 100) -> nn.Module:
+
+def mlp(input_shape: Shape, num_classes: int, depth: int = 6, width: int = 100) -> nn.Module:
     """`depth` linear layers with biases, ReLU between them: [N, C, H, W] -> [N, num_classes].
 
     The fully connected network of Tanaka et al. 2020 (SynFlow), with torch's default initialisation as there.
@@ -17,4 +19,7 @@ def mlp(input_shape: tuple[int, int, int], num_classes: int, depth: int = 6, wid
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(width, num_classes))
+    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+
+MLP = Architecture(mlp, "fully connected, five hidden layers of 100", 1, {"depth": 6, "width": 100})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.initialisation import kaiming_normal
 
 
@@ -32,12 +34,13 @@ class Block(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
-def resnet(depth: int, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """`depth` = 6n + 2 layers in three stages of 16, 32, 64 channels: [N, C, H, W] -> [N, num_classes].
+def resnet(depth: int, input_shape: Shape, num_classes: int, width: int = 16) -> nn.Module:
+    """`depth` = 6n + 2 layers, three stages of `width`, 2 and 4 times as many channels: [N, C, H, W] -> [N, classes].
 
-    He et al. 2016, section 4.2, with 1x1 convolutions as shortcuts; so in Tanaka et al. 2020 (SynFlow).
+    He et al. 2016, section 4.2, with 1x1 convolutions as shortcuts; so in Tanaka et al. 2020 (SynFlow). Width 32
+    is their wide form, and the ResNet-32 of Wang et al. 2020 (GraSP).
     """
-    width, blocks = 16, (depth - 2) // 6
+    blocks = (depth - 2) // 6
     layers: list[nn.Module] = []
     before = width
     for stage in range(3):
@@ -58,3 +61,15 @@ def resnet(depth: int, input_shape: tuple[int, int, int], num_classes: int) -> n
     )
     kaiming_normal(model)
     return model
+
+
+DEPTHS = (20, 32, 44, 56, 110, 1202)
+RESNETS = {
+    f"resnet{depth}": Architecture(partial(resnet, depth), f"ResNet-{depth} for CIFAR", 4, {"width": 16})
+    for depth in DEPTHS
+} | {
+    f"wide-resnet{depth}": Architecture(
+        partial(resnet, depth, width=32), f"ResNet-{depth} for CIFAR, twice as wide", 4, {"width": 32}
+    )
+    for depth in DEPTHS
+}

@@ -1,41 +1,85 @@
-"""VGG networks for CIFAR."""
+"""VGG networks for CIFAR and for Tiny-ImageNet."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 
 from torch import nn
 
-from trainables.architectures.initialisation import kaiming_normal
+from trainables.architectures.architecture import Architecture, Shape
+from trainables.architectures.initialisation import fan_out, kaiming_normal
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each stage, by depth. A depth counts the three linear layers of the ImageNet form too.
-STAGES = {16: (2, 2, 3, 3, 3)}
+STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
-def vgg_bn(depth: int, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """VGG's convolutions with batch norm, and one linear layer: [N, C, H, W] -> [N, num_classes].
+def vgg(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int) -> nn.Module:
+    """VGG's convolutions and one linear layer: [N, C, H, W] -> [N, num_classes].
 
-    Simonyan & Zisserman 2015, table 1, in the CIFAR form of Frankle & Carbin 2019 and Tanaka et al. 2020:
-    one linear layer instead of three, so depth 16 has 14 prunable layers. The convolutions keep
+    Simonyan & Zisserman 2015, table 1, in the CIFAR form of Frankle & Carbin 2019 and Tanaka et al. 2020
+    ("lottery"): one linear layer instead of three, so depth 16 has 14 prunable layers. The convolutions keep
     their biases although batch norm cancels them, as published. On 32x32 images the last pooling is
     the published 2x2; averaging whatever is left lets it take any size from 16x16.
     """
-    layers: list[nn.Module] = []
-    before = input_shape[0]
-    for stage, (width, convolutions) in enumerate(zip(WIDTHS, STAGES[depth], strict=True)):
-        if stage > 0:
-            layers.append(nn.MaxPool2d(2))
-        for _ in range(convolutions):
-            layers += [nn.Conv2d(before, width, kernel_size=3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            before = width
     model = nn.Sequential(
         OrderedDict(
-            features=nn.Sequential(*layers),
+            features=_features(depth, batch_norm, input_shape[0]),
             pool=nn.AdaptiveAvgPool2d(1),
             flatten=nn.Flatten(),
-            fc=nn.Linear(before, num_classes),
+            fc=nn.Linear(WIDTHS[-1], num_classes),
         )
     )
     kaiming_normal(model)
     return model
+
+
+def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int) -> nn.Module:
+    """The same convolutions with a fifth pooling and three linear layers: [N, C, H, W] -> [N, num_classes].
+
+    The Tiny-ImageNet form of Tanaka et al. 2020: 64x64 images end as 512 maps of 2x2, linear layers of 1024 with
+    dropout follow, so depth 16 has 16 prunable layers; initialised as torchvision's. Larger images are averaged.
+    """
+    features = _features(depth, batch_norm, input_shape[0])
+    features.append(nn.MaxPool2d(2))
+    hidden: list[nn.Module] = []
+    for before in (WIDTHS[-1] * 4, 1024):
+        hidden += [nn.Linear(before, 1024), nn.ReLU(), nn.Dropout()]
+    model = nn.Sequential(
+        OrderedDict(
+            features=features,
+            pool=nn.AdaptiveAvgPool2d(2),
+            flatten=nn.Flatten(),
+            classifier=nn.Sequential(*hidden, nn.Linear(1024, num_classes)),
+        )
+    )
+    fan_out(model)
+    return model
+
+
+def _features(depth: int, batch_norm: bool, channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = channels
+    for stage, (width, convolutions) in enumerate(zip(WIDTHS, STAGES[depth], strict=True)):
+        if stage > 0:
+            layers.append(nn.MaxPool2d(2))
+        for _ in range(convolutions):
+            norm = [nn.BatchNorm2d(width)] if batch_norm else []
+            layers += [nn.Conv2d(before, width, kernel_size=3, padding=1), *norm, nn.ReLU()]
+            before = width
+    return nn.Sequential(*layers)
+
+
+_FORMS = {"": (False, ""), "-bn": (True, " with batch norm")}
+VGGS = {
+    f"vgg{depth}{suffix}": Architecture(partial(vgg, depth, norm), f"VGG-{depth} for CIFAR{words}", 16)
+    for depth in STAGES
+    for suffix, (norm, words) in _FORMS.items()
+} | {
+    f"vgg{depth}{suffix}-tinyimagenet": Architecture(
+        partial(vgg_tiny, depth, norm), f"VGG-{depth} for Tiny-ImageNet{words}, three linear layers", 64
+    )
+    for depth in STAGES
+    for suffix, (norm, words) in _FORMS.items()
+}

@@ -1,0 +1,48 @@
+"""The user's own network, from the user's own file: `my_file.py:build`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pruners.files import load_object
+from search_spaces import SpaceError
+from trainables.architectures.architecture import Architecture
+
+PLAIN = (bool, int, float, str)  # what a space can write
+
+
+def own(name: str, code: str = "") -> Architecture:
+    """The architecture whose function `path/to/file.py:NAME` names; `code`, if given, is the text of that file.
+
+    The function is called as NAME(input_shape, num_classes, **options) and returns an nn.Module that maps images
+    [N, C, H, W] to logits [N, num_classes]. Its further arguments are the options a space may set, and must have
+    defaults. What it draws at random comes from torch's global generator, which is seeded for it.
+
+    Raises:
+        ValueError: if the file or the name cannot be had, or names something else.
+    """
+    try:
+        build = load_object(name, "Architecture", code)
+    except ValueError as error:
+        raise SpaceError(f"architecture: {error}") from None
+    if not callable(build):
+        raise SpaceError(f"architecture: '{name}' is of type {type(build).__name__}; it must be a function")
+    place, _, wanted = name.rpartition(":")
+    summary = (inspect.getdoc(build) or f"{wanted} of {Path(place).name}").splitlines()[0]
+    return Architecture(build, summary, 1, _options(name, build))
+
+
+def _options(name: str, build: Callable[..., Any]) -> dict[str, Any]:
+    parameters = list(inspect.signature(build).parameters.values())
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(named) < 2 or any(p.kind is p.KEYWORD_ONLY for p in named[:2]):
+        raise SpaceError(f"architecture: '{name}' must take (input_shape, num_classes, **options)")
+    for option in named[2:]:
+        if not isinstance(option.default, PLAIN):
+            raise SpaceError(
+                f"architecture: option '{option.name}' of '{name}' must have a number, text, true or false as default"
+            )
+    return {option.name: option.default for option in named[2:]}

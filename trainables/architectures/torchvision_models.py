@@ -1,0 +1,56 @@
+"""Any classification model of torchvision, by its name there: `torchvision/resnet50`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torchvision.models
+from torch import nn
+from torchvision.models import get_model, get_model_weights, list_models
+
+from search_spaces.errors import SpaceError, choose
+from trainables.architectures.architecture import Architecture, Shape
+from trainables.architectures.ends import see
+from trainables.architectures.pretrained import ONE_HEAD
+
+PREFIX = "torchvision/"
+
+
+def torchvision_model(name: str) -> Architecture:
+    """The architecture of a full name such as `torchvision/vit_b_16`.
+
+    Raises:
+        ValueError: if torchvision has no such classification model, with the nearest name.
+    """
+    choose("architecture", name, [PREFIX + known for known in list_models(module=torchvision.models)])
+    own = name.removeprefix(PREFIX)
+    smallest = 1 if _fitted(own, 1) else min(get_model_weights(own).DEFAULT.meta["min_size"])
+    return Architecture(partial(_make, own), f"torchvision's {own}", smallest, weights=own)
+
+
+def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
+    """The model with its own initialisation: [N, C, H, W] -> [N, num_classes].
+
+    Raises:
+        SpaceError: in torchvision's words, if the model cannot be made for images of that shape.
+    """
+    channels, height, width = input_shape
+    if height != width and _fitted(name, 1):
+        raise SpaceError(f"architecture: '{PREFIX}{name}' takes square images, and these are {height}x{width}")
+    try:
+        model = get_model(name, num_classes=num_classes, **_fitted(name, height), **_settings(name))
+    except (ValueError, AssertionError) as error:
+        line = " ".join(str(error).split())
+        raise SpaceError(f"architecture: '{PREFIX}{name}' cannot be made for {height}x{width} images: {line}") from None
+    return see(model, channels)
+
+
+def _settings(name: str) -> dict[str, object]:
+    return {**ONE_HEAD[name], "init_weights": True} if name in ONE_HEAD else {}
+
+
+def _fitted(name: str, side: int) -> dict[str, object]:
+    """The arguments of models that are made for one image size."""
+    if name.startswith("vit_"):
+        return {"image_size": side}
+    return {"input_size": (side, side)} if name.startswith("maxvit_") else {}
