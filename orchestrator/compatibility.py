@@ -24,7 +24,7 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
     reasons: dict[str, None] = {}
     for trial in trials:
         if trial.granularity != "weight":
-            _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression)
+            _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression, trial.kappa)
         pruner = pruner_of(trial)
         if "linearize" in pruner.options:  # flows, not data: the one kind that some layers break by what they are
             shown = f"architecture {trial.network.label}"
@@ -45,9 +45,9 @@ def _concerns(
 
 
 @cache
-def _require_granularity(network: Network, dataset: str, granularity: str, compression: float) -> None:
+def _require_granularity(network: Network, dataset: str, granularity: str, compression: float, kappa: float) -> None:
     try:
-        check(_model(network, dataset), granularity, compression)
+        check(_model(network, dataset), granularity, compression, kappa)
     except ValueError as error:
         raise SpaceError(f"architecture {network.label}: {error}") from None
 

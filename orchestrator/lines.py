@@ -83,6 +83,8 @@ def index(results: Results) -> Index:
     """Facets and pruners in the order of the space, the facets of one dataset together."""
     places: dict[tuple[Facet, str], dict[float, tuple[Row, ...]]] = {}
     for row in results.rows:
+        if not row.cell.compression:
+            continue  # of a kappa that has no result yet: a hole that has no place on an axis
         place = places.setdefault((facet_of(row), row.cell.pruner), {})
         place[row.cell.compression] = (*place.get(row.cell.compression, ()), row)
     found = list(dict.fromkeys(facet for facet, _ in places))

@@ -17,7 +17,7 @@ from orchestrator.colors import look
 from orchestrator.figures import Drawing
 from orchestrator.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
 from orchestrator.results import Results, public
-from search_spaces import Trial
+from search_spaces import Trial, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
 INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner")
@@ -57,6 +57,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         accuracy=[_accuracy(results, facet) for facet in shown],
         macs=[_grid(results, facet, ratio("model/macs_kept", "model/macs")) for facet in shown],
         color=lambda pruner: look(pruner).color,
+        amount=amount,
         recipe=_recipe(results.trials),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
@@ -78,7 +79,8 @@ def _axes(results: Results) -> list[tuple[str, str]]:
         "dataset": [cell.dataset for cell in cells],
         "architecture": [cell.architecture for cell in cells],
         "pruner": [cell.pruner for cell in cells],
-        "compression": sorted(cell.compression for cell in cells),
+        "compression": sorted(cell.compression for cell in cells if cell.compression),
+        "kappa": sorted(cell.kappa for cell in cells if cell.kappa),
         "seed": sorted(cell.seed for cell in cells),
     }
     for key in dict.fromkeys(key for cell in cells for key in cell.settings):

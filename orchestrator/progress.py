@@ -15,7 +15,7 @@ from rich.text import Text
 
 from orchestrator.colors import look
 from orchestrator.cost import words
-from search_spaces import Trial
+from search_spaces import Trial, amount
 
 LINES = 200  # plain lines for a whole sweep, however many trials it has
 SHOWN = 8  # running trials, and columns of the table
@@ -133,11 +133,12 @@ class Progress:
             return Group(bar, running, *([Text(f"and {more} more")] if more > 0 else []), *self._best())
 
     def _best(self) -> list[Table]:
-        """The best pruner so far per compression; a column for each dataset and architecture."""
-        best: dict[tuple[str, float], tuple[float, str]] = {}
+        """The best pruner so far per compression or kappa; a column for each dataset and architecture."""
+        asked = {(trial.compression, trial.kappa): amount(trial) for trial in self._trials.values()}
+        best: dict[tuple[str, tuple[float, float]], tuple[float, str]] = {}
         for fingerprint, top1 in self._top1.items():
             trial = self._trials[fingerprint]
-            place = f"{trial.architecture} {trial.dataset}", trial.compression
+            place = f"{trial.architecture} {trial.dataset}", (trial.compression, trial.kappa)
             best[place] = max(best.get(place, (0.0, "")), (top1, trial.pruner))
         if not best:
             return []
@@ -146,10 +147,10 @@ class Progress:
         table.add_column("best so far", justify="right")
         for facet in columns:
             table.add_column(facet)
-        for compression in sorted({compression for _, compression in best}):
-            row = [best.get((facet, compression)) for facet in columns]
+        for much in sorted({much for _, much in best}):
+            row = [best.get((facet, much)) for facet in columns]
             table.add_row(
-                f"{compression:g}x",
+                asked[much],
                 *(Text(f"{100 * b[0]:.2f} % {b[1]}", look(b[1]).color) if b else Text("") for b in row),
             )
         return [table]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.details import Details, read_json
+from orchestrator.outcomes import placed
 from orchestrator.union import unite
 from search_spaces import Cell, Trial
 from trainables import tracking
@@ -117,7 +118,7 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
     cells = unite([sweep.cells for sweep in oldest_first], trials)
-    rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in cells)
+    rows = placed([_row(cell, best.get(cell.fingerprint)) for cell in cells])
     require_finished(name, rows)
     details = Details(client, {run.info.run_id: run.info.artifact_uri for run in runs})
     return Results(name, found[0].experiment_id, sweeps, rows, trials, details)

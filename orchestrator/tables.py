@@ -1,4 +1,4 @@
-"""The numbers as CSV: what MLflow has, unrounded, so that anybody can draw another figure."""
+"""The tables as files: CSV with MLflow's own numbers, unrounded; Markdown and LaTeX as the page shows them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,60 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from orchestrator.lines import Measure, compressions, facets, line, metric, pruners
+from orchestrator.comparison import beside
+from orchestrator.grids import grids
+from orchestrator.lines import Measure, compressions, facets, line, pruners
+from orchestrator.markup import escape, latex, latex_table, markdown, markdown_table
 from orchestrator.results import Results
 
 Table = list[list[str]]
 
 
 def tables(results: Results) -> dict[str, str]:
-    """File name -> CSV text."""
-    return {
-        "accuracy.csv": _csv(pivot(results, metric("final/top1"))),
-        "macs.csv": _csv(pivot(results, metric("model/macs_kept"))),
-        "trials.csv": _csv(trials(results)),
-    }
+    """File name -> text."""
+    files = {}
+    for quantity, shown in grids(results):
+        files[f"{quantity.name}.csv"] = _csv(pivot(results, quantity.logged))
+        files[f"{quantity.name}.md"] = markdown(quantity.title, shown)
+        files[f"{quantity.name}.tex"] = latex(quantity.name, quantity.title, shown)
+    if compared := published(results):
+        heads, *rows = compared
+        files["published.csv"] = _csv(compared)
+        files["published.md"] = markdown_table(heads, rows) + "\n"
+        short = [[escape(row[i]) for i in SHORT] for row in rows]
+        files["published.tex"] = latex_table("tab:published", PUBLISHED, [heads[i] for i in SHORT], short) + "\n"
+    files["trials.csv"] = _csv(trials(results))
+    return files
+
+
+PUBLISHED = "Test accuracy here and as published, in percent. Recipes differ; see published.csv."
+SHORT = (0, 1, 2, 3, 4, 5, 7, 9)  # of the columns below, what fits on paper
+
+
+def published(results: Results) -> Table:
+    """Each of our points that somebody has published, in percent, and in what the recipes differ; empty if none."""
+    rows = [
+        [
+            found.facet.dataset,
+            found.facet.architecture,
+            found.pruner,
+            f"{found.point.compression:g}x",
+            f"{100 * found.point.mean:.2f}",
+            "" if found.point.std is None else f"{100 * found.point.std:.2f}",
+            str(len(found.point.values)),
+            f"{found.top1:.2f}",
+            "" if found.row.std is None or found.how else f"{found.row.std:.2f}",
+            f"{found.difference:+.2f}",
+            found.row.epoch or "not said",
+            found.how or "as given",
+            "; ".join(found.recipe) or "none known",
+            f"{found.row.source}, {found.row.figure}",
+        ]
+        for found in beside(results)
+    ]
+    heads = ["dataset", "architecture", "pruner", "compression", "ours", "ours std", "ours n", "published",
+             "published std", "difference", "epoch", "compression there", "recipe differs in", "source"]  # fmt: skip
+    return [heads, *rows] if rows else []
 
 
 def pivot(results: Results, measure: Measure) -> Table:
@@ -49,16 +90,21 @@ def pivot(results: Results, measure: Measure) -> Table:
 
 
 def trials(results: Results) -> Table:
-    """Every cell, with its status, its run and all metrics that were logged once."""
-    settings = sorted({key for row in results.rows for key in row.cell.settings})
+    """Every cell, with its status, its run and all metrics that were logged once.
+
+    Where kappa decided how much goes, it has a column, and the compression is what came of it; empty: not known.
+    """
+    said = [row.cell.settings | ({"kappa": f"{row.cell.kappa:g}"} if row.cell.kappa else {}) for row in results.rows]
+    settings = sorted({key for cell in said for key in cell})
     # Per-epoch and per-layer metrics have histories; one number of them says nothing.
     names = sorted({name for row in results.rows for name in row.metrics if not name.startswith(HISTORIES)})
     heads = ["dataset", "architecture", "pruner", "compression", "seed", *settings]
     table = [[*heads, "status", "error", "collapsed", "fingerprint", "run_id", *names]]
-    for row in results.rows:
+    for row, own in zip(results.rows, said, strict=True):
         cell = row.cell
-        named = [cell.dataset, cell.architecture, cell.pruner, f"{cell.compression:g}", str(cell.seed)]
-        named += [f"{cell.settings.get(key, '')}" for key in settings]
+        compression = f"{cell.compression:g}" if cell.compression else ""
+        named = [cell.dataset, cell.architecture, cell.pruner, compression, str(cell.seed)]
+        named += [f"{own.get(key, '')}" for key in settings]
         came = [row.status, row.error, row.tags.get("collapsed", ""), cell.fingerprint, row.run_id]
         # Metrics of a run that has not finished are not results.
         logged = row.metrics if row.status == "finished" else {}

@@ -8,7 +8,7 @@ from typing import Any
 from search_spaces import Cell, Trial
 from search_spaces.expand import SHARED
 
-NAMED = {"dataset", "architecture", "pruner", "compression", "seed"}
+NAMED = {"dataset", "architecture", "pruner", "compression", "kappa", "seed"}
 PRUNING = (*SHARED, "options", "code")  # what belongs to a pruner: it tells labels apart, not panels
 RECIPE = tuple(name for name in Trial.model_fields if name not in NAMED and name not in PRUNING)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -44,7 +45,8 @@ def _fields(row: Row, trial: Trial | None) -> dict[str, Any]:
     recipe = {} if trial is None else trial.model_dump(exclude={"code", "architecture_code"})
     cell = row.cell
     named = {"dataset": cell.dataset, "architecture": cell.architecture, "pruner": cell.pruner, "seed": cell.seed}
-    numbers = {"compression": cell.compression, "density": 1 / cell.compression}
+    compression = cell.compression or math.nan  # not known: neither above nor below anything
+    numbers = {"compression": compression, "density": 1 / compression}
     return recipe | cell.settings | dict(facet_of(row).settings) | named | numbers | {"status": row.status}
 
 

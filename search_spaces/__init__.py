@@ -7,7 +7,7 @@ from search_spaces.network import Network
 from search_spaces.reading import load, presets
 from search_spaces.space import Search, Space
 from search_spaces.stages import stage
-from search_spaces.trial import Cell, Trial
+from search_spaces.trial import Cell, Trial, amount
 
 __all__ = [
     "Catalog",
@@ -18,6 +18,7 @@ __all__ = [
     "Space",
     "SpaceError",
     "Trial",
+    "amount",
     "choose",
     "expand",
     "load",

@@ -18,7 +18,7 @@ from search_spaces.trial import Cell, Trial
 # The settings which every pruner shares, and where the catalog lists their allowed words.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
 # All fields that say which weights go and when: a dense trial has none of them.
-PRUNING = ("pruner", "compression", "options", "code", "dense_classifier", "keep_dense", *SHARED)
+PRUNING = ("pruner", "compression", "kappa", "options", "code", "dense_classifier", "keep_dense", *SHARED)
 
 
 def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
@@ -30,16 +30,17 @@ def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Tria
     _check_names(space, catalog)
     keys = list(space.axes)
     labels = _labels(space.axes["pruner"])
-    cells: list[Cell] = []
+    cells: dict[str, Cell] = {}
     trials: dict[str, Trial] = {}
     for values in product(*(space.axes[key] for key in keys)):
         point = dict(zip(keys, values, strict=True))
-        network = read(point["architecture"], catalog.architecture(point["architecture"]["name"]).options)
+        network = read(point["architecture"], catalog.architecture(point["architecture"]["name"]))
         trial = _trial(point, network, catalog)
         trials.setdefault(trial.fingerprint, trial)
         label = labels[space.axes["pruner"].index(point["pruner"])]
-        cells.append(_cell(point, network.label, label, trial, space.varied))
-    return tuple(cells), tuple(trials.values())
+        cell = _cell(point, network.label, label, trial, space.varied)
+        cells.setdefault(cell.model_dump_json(), cell)  # a pruner with its own kappa has one, not one per compression
+    return tuple(cells.values()), tuple(trials.values())
 
 
 def _check_names(space: Space, catalog: Catalog) -> None:
@@ -58,8 +59,8 @@ def _check_names(space: Space, catalog: Catalog) -> None:
         name = entry["name"]
         own = catalog.pruner(name).options
         for key, value in entry.items():
-            choose(f"pruner {name}", key, ("name", *SHARED, *own))
-            if key in SHARED:
+            choose(f"pruner {name}", key, ("name", "kappa", *SHARED, *own))
+            if key in ("kappa", *SHARED):
                 check(key, value, shown=f"pruner {name}: {key}")
             if key in allowed:
                 choose(f"pruner {name}: {key}", value, allowed[key])
@@ -79,7 +80,9 @@ def _trial(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tria
         fields.pop("nesterov", None)
     elif fields.get("nesterov") and fields.get("momentum") == 0:
         raise SpaceError("nesterov: needs momentum above 0")
-    if fields.get("compression", 1.0) == 1:  # nothing is pruned: the dense trial, one for all pruners
+    if "kappa" in point["pruner"]:  # beside a pruner's name it stands for the compression that others get
+        fields |= {"compression": 1.0, "kappa": point["pruner"]["kappa"]}
+    if fields.get("compression", 1.0) == 1 and not fields.get("kappa"):  # the dense trial, one for all pruners
         return Trial(**{key: value for key, value in fields.items() if key not in PRUNING})
 
     name = point["pruner"]["name"]
@@ -94,8 +97,11 @@ def _trial(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tria
         raise SpaceError(f"pruner {name}: {error}") from None
     if traits.needs_data and "samples_per_class" in given:
         fields["samples_per_class"] = given["samples_per_class"]
-    _require_share(settings.granularity, fields["compression"])
     fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
+    if fields.get("kappa"):
+        _require_filters(name, settings.granularity, fields["levels"], catalog)
+    else:
+        _require_share(settings.granularity, fields["compression"])
     path, _, wanted = name.rpartition(":")
     return Trial(
         **fields,
@@ -112,6 +118,17 @@ def _trial(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tria
     )
 
 
+def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog) -> None:
+    filters = [other for other in catalog.granularities if other.startswith("filter")]
+    if granularity not in filters:
+        raise SpaceError(
+            f"pruner {name}: kappa: is a share of filters and the granularity is '{granularity}'; "
+            f"choose granularity {', '.join(filters)}"
+        )
+    if levels:
+        raise SpaceError(f"pruner {name}: levels: {levels} is not allowed with kappa; levels go by the compression")
+
+
 def _require_share(granularity: str, compression: float) -> None:
     kept, _, width = granularity.partition(":")
     if width and not math.isclose(compression * int(kept), int(width)):
@@ -126,13 +143,14 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
     names = [Path(entry["name"]).name for entry in entries]  # of a user's own file without its folders
     labels = []
     for name, entry in zip(names, entries, strict=True):
-        settings = " ".join(f"{key}={value}" for key, value in entry.items() if key != "name")
+        # Not kappa: as compressions do, several of one pruner make one line.
+        settings = " ".join(f"{key}={value}" for key, value in entry.items() if key not in ("name", "kappa"))
         labels.append(f"{name} {settings}".strip() if names.count(name) > 1 else name)
     return labels
 
 
 def _cell(point: Mapping[str, Any], network: str, pruner: str, trial: Trial, varied: tuple[str, ...]) -> Cell:
-    named = ("dataset", "architecture", "pruner", "compression", "seed")
+    named = ("dataset", "architecture", "pruner", "compression", "kappa", "seed")
     settings = {key: point[key] for key in varied if key not in named}
     if "lr_schedule" in settings:
         settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
@@ -140,7 +158,8 @@ def _cell(point: Mapping[str, Any], network: str, pruner: str, trial: Trial, var
         dataset=trial.dataset,
         architecture=network,
         pruner=pruner,
-        compression=trial.compression,
+        compression=0 if trial.kappa else trial.compression,
+        kappa=trial.kappa,
         seed=trial.seed,
         settings=settings,
         fingerprint=trial.fingerprint,

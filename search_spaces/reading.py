@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from search_spaces.errors import SpaceError, choose
-from search_spaces.space import DENSITIES, KEYS, Space, validate
+from search_spaces.space import AMOUNTS, KEYS, Space, validate
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Space:
@@ -28,8 +28,8 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         if not sign:
             raise SpaceError(f"--set {override}: write field=value, for example --set compression=[1,10,100]")
         choose("--set", key, KEYS)
-        if key in ("compression", *DENSITIES):  # the new way of writing it replaces the old one
-            raw = {k: v for k, v in raw.items() if k not in ("compression", *DENSITIES)}
+        if key in AMOUNTS:  # the new way of writing it replaces the old one
+            raw = {k: v for k, v in raw.items() if k not in AMOUNTS}
         raw[key] = _parse(text, f"--set {override}")
     return validate(raw, default_name)
 

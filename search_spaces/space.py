@@ -19,6 +19,7 @@ _INNER |= {"architecture_options", "architecture_code", *COMMON}
 NAMED = ("pruner", "architecture")  # a value of these is a name, or a mapping with a name and settings
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
+AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
 KEYS = ("name", "description", *FIELDS, *DENSITIES)
 
 
@@ -71,9 +72,9 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     """
     for key in raw:
         choose("space", str(key), KEYS)
-    ways = [key for key in ("compression", *DENSITIES) if key in raw]
+    ways = [key for key in AMOUNTS if key in raw]
     if len(ways) > 1:
-        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of compression, density, sparsity")
+        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of {', '.join(AMOUNTS)}")
     name = raw.get("name", default_name)
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise SpaceError(f"name: {name!r} is not a name; write it as text")

@@ -36,6 +36,7 @@ class Trial(BaseModel):
 
     pruner: str = "dense"
     compression: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    kappa: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of filters removed, whatever compression comes of it
     granularity: str = "weight"
     scope: str = "global"
     schedule: str = "oneshot"
@@ -95,7 +96,7 @@ class Trial(BaseModel):
     @property
     def name(self) -> str:
         """How people call it: `conv digits snip 10x s0`."""
-        pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {self.compression:g}x"
+        pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {amount(self)}"
         return f"{self.network.label} {self.dataset} {pruning} s{self.seed}"
 
     def params(self) -> dict[str, str]:
@@ -118,10 +119,16 @@ class Cell(BaseModel):
     dataset: str
     architecture: str
     pruner: str  # as written in the space; with its settings where one pruner stands there twice
-    compression: float
+    compression: float  # 0: not known before the trial has run, as kappa decides
+    kappa: float = 0.0
     seed: int
     settings: dict[str, Any] = {}  # every other field that the space varies
     fingerprint: str
+
+
+def amount(pruned: Trial | Cell) -> str:
+    """How much is pruned, as it was asked for: `10x`, or `kappa=0.7`."""
+    return f"kappa={pruned.kappa:g}" if pruned.kappa else f"{pruned.compression:g}x"
 
 
 def _digest(fields: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,18 +33,18 @@ class Bench:
     device: torch.device
     save_seconds: float
     stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training
-
-    def fresh(self, seed: int) -> dict[str, Tensor]:
-        """The state of a newly initialised model."""
-        return build(self.trial.network, self.data.input_shape, self.data.num_classes, seed).state_dict()
+    weights: Path | None = None  # the folder of pretrained weights
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""
-        self.model.load_state_dict(self.fresh(self.trial.seed))
+        shape, classes = self.data.input_shape, self.data.num_classes
+        again = build(self.trial.network, shape, classes, self.trial.seed, self.weights)
+        self.model.load_state_dict(again.state_dict())
 
     def reinitialize(self) -> None:
-        """Give the model other weights of the same distribution (Frankle et al. 2021, section 5)."""
-        self.model.load_state_dict(self.fresh(derive(self.trial.seed, "reinitialize")))
+        """Give the model other weights of the distribution they are drawn from (Frankle et al. 2021, section 5)."""
+        shape, classes, seed = self.data.input_shape, self.data.num_classes, derive(self.trial.seed, "reinitialize")
+        self.model.load_state_dict(build(self.trial.network.fresh, shape, classes, seed).state_dict())
 
     def test(self) -> dict[str, float]:
         """Loss and accuracies on the test set."""
@@ -89,12 +90,13 @@ class Bench:
         return dynamics(self.trial, steps_per_epoch(len(self.data.rows), self.trial.batch_size))
 
     def find(self, compression: float, alive: Mapping[str, Tensor] | None = None, ablation: str = "none") -> Pruning:
-        """Masks as the trial wants them at `compression`, within `alive`, for the weights as they are now."""
+        """Masks as the trial wants them at `compression`, or its kappa, within `alive`, for the weights as they are."""
         trial = self.trial
         return find(
             self.model,
             pruner_of(trial),
-            compression=compression,
+            compression=None if trial.kappa else compression,
+            kappa=trial.kappa,
             batches=self.data.scoring_batches(trial.seed, trial.samples_per_class, self.device),
             scope=trial.scope,
             granularity=trial.granularity,
@@ -114,11 +116,12 @@ def bench(
     device: torch.device,
     save_seconds: float,
     stop: Callable[[], bool] = lambda: False,
+    weights: Path | None = None,
 ) -> Bench:
-    """The bench of `trial`, its model freshly initialised from the trial's seed."""
-    model = laid_out(build(trial.network, data.input_shape, data.num_classes, trial.seed), data.input_shape)
-    model = model.to(device)
-    return Bench(trial, model, data, device, save_seconds, stop)
+    """The bench of `trial`, its model as it is before any training; `weights` is the folder of pretrained ones."""
+    model = build(trial.network, data.input_shape, data.num_classes, trial.seed, weights)
+    model = laid_out(model, data.input_shape).to(device)
+    return Bench(trial, model, data, device, save_seconds, stop, weights)
 
 
 def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
