@@ -7,17 +7,23 @@ from pathlib import Path
 import torch
 
 from search_spaces.errors import choose
+from trainables.datasets import folder, hugging_face
 from trainables.datasets.cache import decoded, map_arrays
 from trainables.datasets.cifar10 import CIFAR10
 from trainables.datasets.cifar10_jpeg75 import CIFAR10_JPEG75
+from trainables.datasets.cifar100 import CIFAR100
 from trainables.datasets.dataset import Dataset
 from trainables.datasets.digits import DIGITS
+from trainables.datasets.imagenet import IMAGENET
 from trainables.datasets.memory import InMemory
 from trainables.datasets.mnist import FASHION_MNIST, MNIST
 from trainables.datasets.sources import locate, reachable
 from trainables.datasets.spec import Augment, DatasetError, DatasetSpec
 from trainables.datasets.split import split, training_part
 from trainables.datasets.stream import Streamed
+from trainables.datasets.svhn import SVHN
+from trainables.datasets.synthetic import SYNTHETIC_32, SYNTHETIC_224
+from trainables.datasets.tiny_imagenet import TINY_IMAGENET
 
 __all__ = [
     "DATASETS",
@@ -37,16 +43,31 @@ DATASETS = {
     "fashion-mnist": FASHION_MNIST,
     "cifar10": CIFAR10,
     "cifar10-jpeg75": CIFAR10_JPEG75,
+    "cifar100": CIFAR100,
+    "svhn": SVHN,
+    "tiny-imagenet": TINY_IMAGENET,
+    "imagenet": IMAGENET,
+    "synthetic-32": SYNTHETIC_32,
+    "synthetic-224": SYNTHETIC_224,
 }
+OWN = ("folder:PATH", "hf:NAME")  # the user's, described by what is found there
 
 
-def lookup(name: str) -> DatasetSpec:
+def lookup(name: str, cache: Path = Path("results/data")) -> DatasetSpec:
     """The facts of the dataset of that name.
 
+    Those of a folder are read from its files; those of a Hugging Face set from its images, which are brought into
+    `cache` the first time.
+
     Raises:
-        ValueError: if there is none, with the nearest name.
+        ValueError: if there is none, with the nearest name, or it is not laid out as it should be.
     """
-    return DATASETS[choose("dataset", name, DATASETS)]
+    kind, _, rest = name.partition(":")
+    if kind == "folder" and rest:
+        return folder.describe(rest)
+    if kind == "hf" and rest:
+        return hugging_face.describe(rest, cache)
+    return DATASETS[choose("dataset", name, (*DATASETS, *OWN))]
 
 
 def resolve(name: str, data_root: Path | None, cache: Path, download: bool = True) -> str:
@@ -60,7 +81,8 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
         ValueError: if the name is not known.
         DatasetError: if the files are incomplete, or there are none and no download is possible.
     """
-    spec = lookup(name)
+    folder.describe.cache_clear()  # of a folder that may have changed since somebody looked
+    spec = lookup(name, cache)
     if data_root is not None and not data_root.is_dir():
         raise DatasetError(f"data root: '{data_root}' is not a folder")
     if spec.comes_along or decoded(spec, cache) or locate(spec, data_root, cache):
@@ -86,7 +108,7 @@ def load(
         ValueError: if the name is not known.
         DatasetError: if the data cannot be had, or is not what it should be or was when `digest` was taken.
     """
-    spec = lookup(name)
+    spec = lookup(name, cache)
     if digest and digest != spec.digest:
         raise DatasetError(f"dataset: the images of '{name}' are not those of the plan: files were added or changed")
     training_part(spec, validation)

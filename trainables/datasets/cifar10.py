@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,28 @@ from trainables.datasets.spec import Arrays, DatasetSpec
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-FILES = (*BATCHES, "batches.meta")
-ARCHIVE = "cifar-10-python.tar.gz"
+LAYOUTS = (tuple(f"{FOLDER}/{file}" for file in (*BATCHES, "batches.meta")), ("cifar-10-python.tar.gz",))
 
 
-def _read(files: tuple[Path, ...] | None, scratch: Path) -> Arrays:
+def read(family: str, files: tuple[Path, ...] | None, scratch: Path) -> Arrays:
+    """The images of torchvision's `family`, from its files, their archive or the network.
+
+    Raises:
+        DatasetError: if a file is not the published one.
+    """
     from torchvision import datasets
 
-    original = datasets.CIFAR10
-    if files is None or files[0].name == ARCHIVE:
+    original = {"CIFAR10": datasets.CIFAR10, "CIFAR100": datasets.CIFAR100}[family]
+    # In the order of the spec's layout.
+    published = [*original.train_list, *original.test_list, (original.meta["filename"], original.meta["md5"])]
+    if files is None or len(files) == 1:
         if files is not None:  # torchvision unpacks what it finds and downloads nothing
             copy_checked(files[0], original.tgz_md5, to=scratch)
         original(scratch, download=True)
-        files = tuple(scratch / FOLDER / name for name in FILES)
+        files = tuple(scratch / original.base_folder / name for name, _ in published)
     # These are pickles: opened only if their md5 is the published one. torchvision checks it too, but does
     # not say which file is wrong.
-    md5s = [md5 for _, md5 in (*original.train_list, *original.test_list)]
-    for file, md5 in zip(files, [*md5s, original.meta["md5"]], strict=True):
+    for file, (_, md5) in zip(files, published, strict=True):
         check_md5(file, md5)
     root = files[0].parents[1]
     train, test = original(root, train=True), original(root, train=False)
@@ -50,8 +56,8 @@ CIFAR10 = DatasetSpec(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
     padding=4,
-    read=_read,
-    layouts=(tuple(f"{FOLDER}/{file}" for file in FILES), (ARCHIVE,)),
+    read=partial(read, "CIFAR10"),
+    layouts=LAYOUTS,
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     stand_in="cifar10-jpeg75",
     augment="crop-flip",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,21 +51,28 @@ def flat(found: Iterable[Sequence[str]]) -> tuple[np.ndarray[Any, Any], np.ndarr
 
 
 @contextmanager
-def opened(path: str | bytes) -> Iterator[Image.Image]:
-    """The image of that file, its pixels not yet decoded.
+def opened(path: str | bytes, content: bytes | None = None) -> Iterator[Image.Image]:
+    """The image of that file, or of its `content` if that is at hand; its pixels not yet decoded.
 
     Raises:
         DatasetError: if it is not a whole image, also while it is decoded inside.
     """
     try:
-        with Image.open(os.fsdecode(path)) as image:
+        with Image.open(os.fsdecode(path) if content is None else io.BytesIO(content)) as image:
             yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all of which Pillow raises
         raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {error}") from error
 
 
-def decode(paths: Sequence[bytes], shape: tuple[int, int, int], file: Path) -> np.ndarray[Any, Any]:
+def decode(
+    paths: Sequence[bytes] | np.ndarray[Any, Any],
+    shape: tuple[int, int, int],
+    file: Path,
+    content: Callable[[int], bytes | None] = lambda index: None,
+) -> np.ndarray[Any, Any]:
     """All images as uint8 [N, C, H, W], in `file` and mapped: they may be more than fits into memory.
+
+    `content` gives the bytes of an image that is no file of its own.
 
     Raises:
         DatasetError: if one is not a whole image of that `shape` (C, H, W), naming it.
@@ -72,7 +80,7 @@ def decode(paths: Sequence[bytes], shape: tuple[int, int, int], file: Path) -> n
     pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), *shape))
 
     def fill(index: int) -> None:
-        with opened(paths[index]) as image:
+        with opened(paths[index], content(index)) as image:
             if image.size != (shape[2], shape[1]):
                 size = "×".join(map(str, image.size))
                 raise DatasetError(

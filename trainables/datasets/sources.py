@@ -11,7 +11,7 @@ from trainables.datasets.spec import DatasetError, DatasetSpec
 
 
 def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:
-    """All files of one of the dataset's layouts, in the first of the folders that holds any; None if none does.
+    """All files (or folders) of one of the dataset's layouts, in the first of the roots that holds any, or None.
 
     Raises:
         DatasetError: if a folder holds a part. Whoever put it there means it to be used.
@@ -20,7 +20,7 @@ def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:
         missing = None
         for layout in spec.layouts:
             files = tuple(root / file for file in layout)
-            absent = [file for file in files if not file.is_file()]
+            absent = [file for file in files if not file.exists()]
             if not absent:
                 return files
             if len(absent) < len(files):
