@@ -1,0 +1,22 @@
+# The image of deploy/rayjob.yaml, and of MLflow in deploy/mlflow.yaml: this checkout with the pinned versions.
+# docker build --tag REGISTRY/pruning-sweeps:0.1.0 .
+FROM python:3.11-slim
+
+# wget: KubeRay asks with it whether Ray is well.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends wget \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 sweeps
+
+WORKDIR /home/sweeps/pruning-sweeps
+# In two steps, so that a change of the code does not install torch again.
+COPY pyproject.toml constraints.txt README.md ./
+RUN mkdir orchestrator pruners search_spaces trainables \
+    && pip install --no-cache-dir --constraint constraints.txt --editable '.[cluster]'
+COPY orchestrator orchestrator
+COPY pruners pruners
+COPY search_spaces search_spaces
+COPY trainables trainables
+
+USER sweeps
+CMD ["python", "-m", "orchestrator.sweep", "--help"]
