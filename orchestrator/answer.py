@@ -42,7 +42,7 @@ def sentences(results: Results, facet: Facet) -> list[str]:
     if unpruned is not None and ranked:
         said.append(_free(unpruned, ranked))
     if gone := _collapsed(results, facet):
-        said.append(f"A layer was left without weights: {'; '.join(gone)}.")
+        said.append(f"Input and output were left without a path of weights: {'; '.join(gone)}.")
     if missing := sum(facet_of(row) == facet for row in results.holes):
         said.append(f"Cells without a result, left out here and listed under Holes: {missing}.")
     return said if unpruned or ranked else ["Nothing to compare yet.", *said]

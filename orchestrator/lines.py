@@ -45,7 +45,7 @@ class Point:
 
     @property
     def collapsed(self) -> int:
-        """How many of its runs were left with an empty layer."""
+        """How many of its runs were left without a path from input to output."""
         return sum(row.collapsed for row in self.rows)
 
     @property

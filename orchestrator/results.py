@@ -49,7 +49,7 @@ class Row:
 
     @property
     def collapsed(self) -> bool:
-        """Whether a layer was left without any weight."""
+        """Whether input and output were left without a path of weights."""
         return self.status == "finished" and self.tags.get("collapsed") == "true"
 
 

@@ -24,6 +24,25 @@ def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[
     `input_shape` is that of one input, (C, H, W); a weight without a mask counts as dense. Biases carry nothing
     of the input, so they open no path. A weight that only ever meets padding is on no path either.
     """
+    weights, _, output = _run(model, masks, input_shape)
+    slopes = torch.autograd.grad(output.sum(), list(weights.values()), materialize_grads=True)
+    return {name: weight.detach() * slope != 0 for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+
+
+def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
+    """Does any path of kept weights lead from the input to the output? If none does, the output is a constant.
+
+    An empty layer cuts only what has no way round it: a shortcut that a network adds, joins or multiplies counts.
+    """
+    _, x, output = _run(model, masks, input_shape)
+    (slope,) = torch.autograd.grad(output.sum(), x, materialize_grads=True)
+    return bool(slope.any())
+
+
+def _run(
+    model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Truth values of the prunable weights, of one input, and of the output that the model makes of them."""
     weights = {
         name: masks.get(name, torch.ones_like(weight)).to(weight.device, torch.float32).requires_grad_()
         for name, weight in prunable(model).items()
@@ -34,16 +53,9 @@ def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[
         for name, parameter in model.named_parameters()
         if name not in weights
     }
-    device = next(iter(weights.values())).device
+    x = torch.ones(1, *input_shape, device=next(iter(weights.values())).device, requires_grad=True)
     with passes(model, "eval", 0), _Truth():
-        output = call(model, {**others, **weights}, torch.ones(1, *input_shape, device=device))
-    slopes = torch.autograd.grad(output.sum(), list(weights.values()), materialize_grads=True)
-    return {name: weight.detach() * slope != 0 for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
-
-
-def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
-    """Does any path of kept weights lead from the input to the output? If none does, the output is a constant."""
-    return any(bool(alive.any()) for alive in effective(model, masks, input_shape).values())
+        return weights, x, call(model, {**others, **weights}, x.clone())  # a model may change its input in place
 
 
 def dead_weights(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Tensor]:

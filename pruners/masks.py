@@ -45,5 +45,5 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def empty_layers(masks: Mapping[str, Tensor]) -> list[str]:
-    """Names of the layers that keep no weight at all: the network has collapsed where this is not empty."""
+    """Names of the layers that keep no weight at all: which cuts the network where nothing goes round them."""
     return [name for name, mask in masks.items() if not mask.any()]

@@ -20,7 +20,7 @@ from trainables.histograms import draw, histograms, score_histograms
 from trainables.outbox import Outbox
 from trainables.pretraining import WEIGHTS
 from trainables.profiling import Layer, file_mb, profile
-from trainables.shrinking import measured, paths
+from trainables.shrinking import collapsed, measured, paths
 
 COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "score_mean", "score_std")
 
@@ -55,15 +55,14 @@ class Recorder:
         layers = profile(model, masks, scores, input_shape)
         for step, layer in enumerate(layers):
             self.outbox.metrics({"profile/density": layer.density, "profile/macs_kept": layer.macs_kept}, step)
-        empty = empty_layers(masks)
         reach, reason = paths(model, masks, input_shape)
-        collapsed = bool(empty) or reach.get("prune/effective_density") == 0
-        self.outbox.tags({"collapsed": str(collapsed).lower()} | ({"paths": reason[:500]} if reason else {}))
+        gone = collapsed(model, masks, input_shape)
+        self.outbox.tags({"collapsed": str(gone).lower()} | ({"paths": reason[:500]} if reason else {}))
         self.outbox.metrics(
             _sizes(model, layers)
             | reach
             | {
-                "prune/empty_layers": len(empty),
+                "prune/empty_layers": len(empty_layers(masks)),
                 "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
             }
         )

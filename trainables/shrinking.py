@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from pruners import compact, dead_weights, effective
+from pruners import compact, connected, dead_weights, effective, empty_layers
 from trainables.profiling import file_mb, latency_ms, macs, peak_mb
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -27,6 +27,17 @@ def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> 
         "prune/effective_density": sum(int(mask.sum()) for mask in alive.values()) / total,
         "prune/dead_weights": sum(int(mask.sum()) for mask in dead.values()),
     }, ""
+
+
+def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> bool:
+    """Can the input no longer reach the output through kept weights?
+
+    Where that cannot be told, as for `paths`: has any layer no weight left?
+    """
+    try:
+        return not connected(model, masks, input_shape)
+    except Exception:  # noqa: BLE001
+        return bool(empty_layers(masks))
 
 
 def measured(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:

@@ -17,7 +17,7 @@ from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, fa
 from orchestrator.results import Results
 
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
-COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="layer collapsed")
+COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="collapsed")
 
 
 def draw_cost(
@@ -71,7 +71,7 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> 
 
 
 def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look) -> Iterator[Line2D]:
-    """A line through the means, hollow where a layer collapsed; it breaks at a hole, whose mean is NaN."""
+    """A line through the means, hollow where a run collapsed; it breaks at a hole, whose mean is NaN."""
     axis.plot(x, [point.mean for point in points], color=style.color, linestyle=style.dash, zorder=3)
     for place, point in zip(x, points, strict=True):
         fill = "white" if point.collapsed else style.color

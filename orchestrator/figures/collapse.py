@@ -1,4 +1,4 @@
-"""Which pruner leaves a layer without weights, at which compression."""
+"""Which pruner leaves input and output without a path of weights, at which compression."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def draw(results: Results) -> Iterator[Drawing]:
     for axis, facet in zip(axes, shown, strict=False):
         _map(axis, results, facet)
     keys = [Patch(color=_shade(share), label=text) for share, text in ((0, "no run"), (0.5, "half"), (1, "all runs"))]
-    legend(figure, [*keys, *([HOLE] if results.holes else [])], title="left with an empty layer")
+    legend(figure, [*keys, *([HOLE] if results.holes else [])], title="left without a path")
     caption = (
-        "Layer collapse: the share of a cell's runs that were left with a layer without any weight (or without a path "
-        "from input to output). The number in a cell is how many layers are empty, on average over its runs."
+        "Collapse: the share of a cell's runs that were left without a path of weights from input to output. The "
+        "number in a cell is how many layers are empty, on average over its runs; shortcuts may lead round them."
     )
     yield Drawing("collapse", caption, figure)
 

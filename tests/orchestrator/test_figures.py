@@ -50,7 +50,7 @@ def test_accuracy_draws_the_means_and_marks_the_hole(drawings: dict[str, Drawing
     assert list(drawn.get_ydata()) == pytest.approx(means)
     crosses = [line for line in right.lines if line.get_marker() == "x"]
     assert [(line.get_color(), list(line.get_xdata())) for line in crosses] == [(look("synflow").color, [10])]
-    assert legend(drawings["accuracy"]) == {"random", "snip", "synflow", "dense", "chance", "layer collapsed",
+    assert legend(drawings["accuracy"]) == {"random", "snip", "synflow", "dense", "chance", "collapsed",
                                             "no result"}  # fmt: skip
 
 

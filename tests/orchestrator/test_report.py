@@ -53,7 +53,7 @@ def test_the_answer_names_leader_collapse_and_holes(store: Store) -> None:
     results = read(store.uri, "small")
     said = " ".join(sentences(results, Facet("cifar10", "resnet20")))
     assert "At 10x (no result for synflow), snip leads by" in said
-    assert "left without weights: random at 10x (1 of 2)" in said
+    assert "left without a path of weights: random at 10x (1 of 2)" in said
     assert "left out here and listed under Holes: 2" in said
 
 

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pruners import connected, dead_weights, effective, prune
+from pruners import connected, dead_weights, effective, prunable, prune
 from trainables.architectures import build
 
 T, F = True, False
@@ -50,6 +50,64 @@ def test_a_shortcut_is_a_path():
     found = effective(model, masks, (3, 8, 8))
     assert connected(model, masks, (3, 8, 8))
     assert not found["blocks.0.conv1.weight"].any() and found["conv.weight"].all()
+
+
+def emptied(model, *names):
+    return {
+        name: torch.full_like(weight, name not in {f"{empty}.weight" for empty in names}, dtype=torch.bool)
+        for name, weight in prunable(model).items()
+    }
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "vgg16-bn"])
+def test_where_layers_follow_each_other_any_empty_one_cuts(name):
+    model = build(name, (3, 16, 16), 10, seed=0)
+    assert connected(model, {}, (3, 16, 16))
+    for weight in prunable(model):
+        assert not connected(model, emptied(model, weight.removesuffix(".weight")), (3, 16, 16)), weight
+
+
+@pytest.mark.parametrize(
+    ("empty", "reached"),
+    [
+        (["blocks.3.shortcut.0"], True),  # the block's own convolutions go round it
+        (["blocks.0.conv1"], True),  # the identity does
+        (["blocks.3.conv2"], True),  # the shortcut convolution does
+        ([f"blocks.{i}.conv{j}" for i in range(9) for j in (1, 2)], True),  # the identities and the two shortcuts
+        (["blocks.3.shortcut.0", "blocks.3.conv1"], False),
+        (["conv"], False),
+        (["fc"], False),
+    ],
+)
+def test_in_a_residual_network_only_what_has_no_way_round(empty, reached):
+    model = build("resnet20", (3, 8, 8), 10, seed=0)
+    assert connected(model, emptied(model, *empty), (3, 8, 8)) is reached
+
+
+def test_ways_round_in_other_networks():
+    densenet = torchvision.models.DenseNet(8, (2, 2), 16, num_classes=3)
+    assert connected(densenet, emptied(densenet, "features.denseblock1.denselayer2.conv2"), (3, 32, 32))
+    assert not connected(densenet, emptied(densenet, "features.transition1.conv"), (3, 32, 32))
+    mobile = torchvision.models.mobilenet_v3_small(num_classes=3)
+    assert connected(mobile, emptied(mobile, "features.1.block.1.fc1"), (3, 32, 32))  # a gate that stays half open
+    assert not connected(mobile, emptied(mobile, "features.1.block.2.0"), (3, 32, 32))
+
+
+def test_constants_are_no_input():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1))
+    assert not connected(model, emptied(model, "0"), (2,))  # what the sigmoid makes of zeros is one half
+    transformer = torchvision.models.VisionTransformer(32, 16, 1, 2, 8, 16, num_classes=3)
+    assert connected(transformer, {}, (3, 32, 32))
+    assert not connected(transformer, emptied(transformer, "conv_proj"), (3, 32, 32))  # the class token still speaks
+
+
+def test_a_model_may_change_its_input_in_place():
+    class Shifting(nn.Linear):
+        def forward(self, x):
+            x += 1
+            return super().forward(x)
+
+    assert connected(Shifting(2, 1), {}, (2,))
 
 
 def test_padding_alone_trains_nothing():

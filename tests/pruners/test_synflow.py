@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruners import PruningError, apply_masks, empty_layers, find, prune
+from pruners import PruningError, apply_masks, connected, empty_layers, find, prune
 from trainables.architectures import build
 
 
@@ -92,13 +92,17 @@ def test_linearize_changes_nothing_where_synflow_works():
 def test_no_layer_of_vgg16_collapses_at_1000x():
     # Tanaka et al. 2020, section 6.
     model = build("vgg16-bn", input_shape=(3, 32, 32), num_classes=10, seed=0)
-    assert empty_layers(prune(model, "synflow", 1000, inputs(3, 32, 32))) == []
+    masks = prune(model, "synflow", 1000, inputs(3, 32, 32))
+    assert empty_layers(masks) == []
+    assert connected(model, masks, (3, 32, 32))
 
 
 def test_resnet20_stays_connected_at_1000x():
     # A branch may die where another goes round it: conservation holds for what all paths cross.
     model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
-    apply_masks(model, prune(model, "synflow", 1000, inputs(3, 32, 32)))
+    masks = prune(model, "synflow", 1000, inputs(3, 32, 32))
+    assert connected(model, masks, (3, 32, 32))
+    apply_masks(model, masks)
     flow = find(model, "synflow", 1, inputs(3, 32, 32), iterations=1).scores
     assert float(flow["fc.weight"].sum()) > 0
     assert float(flow["conv.weight"].sum()) == pytest.approx(float(flow["fc.weight"].sum()))

@@ -10,7 +10,7 @@ from pruners import prune
 from trainables import shrinking
 from trainables.architectures import build
 from trainables.profiling import macs
-from trainables.shrinking import measured, paths
+from trainables.shrinking import collapsed, measured, paths
 
 SHAPE = (1, 8, 8)
 
@@ -45,6 +45,28 @@ def test_paths_count_what_takes_part():
     masks["3.weight"][:] = False
     assert paths(model, {}, SHAPE) == ({"prune/effective_density": 1.0, "prune/dead_weights": 0}, "")
     assert paths(model, masks, SHAPE) == ({"prune/effective_density": 0.0, "prune/dead_weights": 0}, "")
+
+
+def test_an_empty_layer_collapses_only_what_has_no_way_round():
+    for name, layer, expected in (("mlp", "3", True), ("resnet20", "blocks.3.shortcut.0", False)):
+        model = build(name, (3, 8, 8), 10, seed=0)
+        masks = prune(model, "random", 2)
+        assert not collapsed(model, masks, (3, 8, 8))
+        masks[f"{layer}.weight"][:] = False
+        assert collapsed(model, masks, (3, 8, 8)) is expected
+
+
+def test_where_paths_cannot_be_told_any_empty_layer_counts():
+    class Pairs(Unfollowed):
+        def forward(self, x):
+            first, second = x.chunk(2)  # one input alone is not enough
+            return super().forward(torch.cat([first, second]))
+
+    model = Pairs()
+    masks = prune(model, "random", 4)
+    assert "ValueError" in paths(model, masks, SHAPE)[1]
+    assert not collapsed(model, masks, SHAPE)
+    assert collapsed(model, {"layer.weight": torch.zeros(3, 64, dtype=torch.bool)}, SHAPE)
 
 
 def test_what_cannot_be_followed_is_measured_as_it_is():
