@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from torch import nn
-
+from orchestrator.networks import model_of
 from pruners import concerns
 from pruners.granularity import check
 from search_spaces import Network, SpaceError, Trial
-from trainables.architectures import build
 from trainables.bench import pruner_of
 from trainables.datasets import lookup
 
@@ -41,18 +39,12 @@ def _concerns(
     network: Network, dataset: str, pruner: str, mode: str, options: tuple[tuple[str, object], ...]
 ) -> tuple[str, ...]:
     shape = lookup(dataset).input_shape
-    return tuple(concerns(_model(network, dataset), pruner, shape, mode=mode, options=dict(options)))
+    return tuple(concerns(model_of(network, dataset), pruner, shape, mode=mode, options=dict(options)))
 
 
 @cache
 def _require_granularity(network: Network, dataset: str, granularity: str, compression: float, kappa: float) -> None:
     try:
-        check(_model(network, dataset), granularity, compression, kappa)
+        check(model_of(network, dataset), granularity, compression, kappa)
     except ValueError as error:
         raise SpaceError(f"architecture {network.label}: {error}") from None
-
-
-@cache
-def _model(network: Network, dataset: str) -> nn.Module:
-    data = lookup(dataset)
-    return build(network, data.input_shape, data.num_classes, seed=0)

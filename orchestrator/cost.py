@@ -44,7 +44,7 @@ def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
     spec = lookup(dataset)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model = laid_out(build(network, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
+    model = laid_out(build(network.fresh, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
     x, y = torch.zeros(batch_size, *spec.input_shape), torch.zeros(batch_size, dtype=torch.int64)
     started = 0.0
     for _ in range(2):

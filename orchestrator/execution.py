@@ -14,6 +14,7 @@ from rich.console import Console
 from orchestrator import environment
 from orchestrator.ledger import Ledger, Status
 from orchestrator.local import run_here
+from orchestrator.networks import provide_weights
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.resources import Resources
@@ -83,6 +84,8 @@ def execute(job: Job, console: Console) -> int:
         if opening is None:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
+        starts = [trial.network for trial in (*job.plan.pretraining, *todo)]
+        provide_weights(starts, job.plan.weight_files, job.place.pretrained)
         book = opening.result()
         with one_line(job.tracking_uri):
             book.reconcile(job.plan)

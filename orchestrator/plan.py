@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from orchestrator.catalog import catalog
 from orchestrator.compatibility import require_compatible
+from orchestrator.networks import outline, require_networks, weight_files
 from pruners import prunable
 from search_spaces import Cell, Network, Space, SpaceError, Trial, expand, stage
 from trainables import datasets
-from trainables.architectures import build
+from trainables.bench import pruner_of
 from trainables.datasets.batches import steps_per_epoch
 from trainables.dynamics import dynamics
 
@@ -41,6 +39,7 @@ class Plan:
     stages: tuple[Stage, ...]
     done: frozenset[str]
     notices: tuple[str, ...]
+    weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, as records name them
 
     @property
     def todo(self) -> tuple[Trial, ...]:
@@ -88,12 +87,14 @@ def plan(
             f"{next(iter(space.searched))}: searched fields (a mapping) are read but not run yet; "
             "give a value or a list of values"
         )
-    names = catalog()
+    names = catalog(cache)
     expand(space, names)  # refuse unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)
     for trial in trials:
         _require_possible(trial)
+    files = weight_files(space)
+    notices += require_networks(trials, files, force)
     notices += require_compatible((trial for trial in trials if trial.pruner != "dense"), force)
     made = Plan(
         space=space.name,
@@ -104,6 +105,7 @@ def plan(
         stages=_stages(cells, trials),
         done=frozenset(),
         notices=notices,
+        weight_files=files,
     )
     return made.after(finished)
 
@@ -117,10 +119,11 @@ def _require_possible(trial: Trial) -> None:
     data = datasets.lookup(trial.dataset)
     images, per_class = datasets.training_part(data, trial.validation)
     limits = {
-        "compression": (trial.compression, _prunable(trial.network, trial.dataset), "weights that can be pruned"),
+        "compression": (trial.compression, _weights(trial.network, trial.dataset), "weights that can be pruned"),
         "batch_size": (trial.batch_size, images, "training images"),
-        "samples_per_class": (trial.samples_per_class, per_class, "images in some class"),
     }
+    if trial.pruner != "dense" and pruner_of(trial).needs_data:
+        limits["samples_per_class"] = (trial.samples_per_class, per_class, "images in some class to score on")
     for key, (value, limit, what) in limits.items():
         if value > limit:
             where = trial.network.label if key == "compression" else trial.dataset
@@ -128,24 +131,21 @@ def _require_possible(trial: Trial) -> None:
     dynamics(trial, steps_per_epoch(images, trial.batch_size))
 
 
-@cache
-def _prunable(network: Network, dataset: str) -> int:
-    """How many weights can be pruned, counted without making them."""
-    data = datasets.lookup(dataset)
-    with torch.device("meta"):
-        return sum(
-            weight.numel() for weight in prunable(build(network, data.input_shape, data.num_classes, 0)).values()
-        )
+def _weights(network: Network, dataset: str) -> int:
+    return sum(weight.numel() for weight in prunable(outline(network, dataset)).values())
 
 
 def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tuple[Space, tuple[str, ...]]:
     """The space on the datasets that trials will find here, under the names which those deserve."""
     found = [datasets.resolve(name, data_root, cache) for name in space.axes["dataset"]]
-    notices = tuple(
+    described = tuple(
+        f"dataset: {name}: {datasets.lookup(name).summary}" for name in found if datasets.lookup(name).digest
+    )
+    notices = described + tuple(
         f"dataset: '{asked}' is not there, its stand-in is: this sweep runs on '{got}' and says so everywhere "
         f"({datasets.lookup(got).summary})"
         for asked, got in zip(space.axes["dataset"], found, strict=True)
-        if asked != got
+        if datasets.lookup(asked).name != got
     )
     return replace(space, axes={**space.axes, "dataset": tuple(dict.fromkeys(found))}), notices
 

@@ -74,6 +74,14 @@ class ArchitectureTraits(Protocol):
         """Its own options with their defaults."""
         ...
 
+    def pretrained(self, asked: str) -> str:
+        """What a record says for the weights that a space asks for: of a file its content. "" stays "".
+
+        Raises:
+            ValueError: if there are no such weights.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Catalog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 
 
 class SpaceError(ValueError):
@@ -18,6 +18,7 @@ def choose(key: str, value: str, allowed: Collection[str]) -> str:
     """
     if value in allowed:
         return value
-    near = get_close_matches(str(value), allowed, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
+    likeness = {name: SequenceMatcher(None, name, str(value)).ratio() for name in allowed}
+    near = max(likeness, key=lambda name: likeness[name], default="")  # the first of equals: resnet20 for resnet21
+    hint = f"; did you mean '{near}'?" if likeness.get(near, 0) >= 0.5 else "."
     raise SpaceError(f"{key}: '{value}' is not known{hint} Allowed: {', '.join(allowed)}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from search_spaces.catalog import is_custom
+from search_spaces.catalog import ArchitectureTraits, is_custom
 from search_spaces.errors import SpaceError, choose
 
 # What a space may say of any architecture, beside the architecture's own options.
@@ -35,22 +35,27 @@ class Network:
         }
 
     @property
+    def fresh(self) -> Network:
+        """The same network with weights that are drawn."""
+        return replace(self, pretrained="")
+
+    @property
     def label(self) -> str:
         """How people call it: `resnet20`, `resnet20 width=32 dense_classifier=true`."""
         common = {key: getattr(self, key) for key, default in COMMON.items() if getattr(self, key) != default}
         return " ".join([self.name, *(f"{key}={_shown(value)}" for key, value in (*self.options, *common.items()))])
 
 
-def read(entry: Mapping[str, Any], options: Mapping[str, Any]) -> Network:
+def read(entry: Mapping[str, Any], traits: ArchitectureTraits) -> Network:
     """The network that an `entry` of a space asks for: a name and its settings.
 
-    `options` are the architecture's own, with their defaults; only what differs from them is kept, so that an
-    option added later leaves old fingerprints alone.
+    Of the architecture's own options only what differs from their defaults is kept, so that an option added later
+    leaves old fingerprints alone. Pretrained weights are recorded by what they are, not by where they lie.
 
     Raises:
         SpaceError: naming the setting, its value and what is allowed.
     """
-    name = entry["name"]
+    name, options = entry["name"], traits.options
     for key in entry:
         choose(f"architecture {name}", key, ("name", *COMMON, *options))
     given = {key: value for key, value in entry.items() if key != "name"}
@@ -63,7 +68,7 @@ def read(entry: Mapping[str, Any], options: Mapping[str, Any]) -> Network:
         options=tuple(sorted((key, given[key]) for key in options if given.get(key, options[key]) != options[key])),
         # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
         code=Path(path).expanduser().read_text(encoding="utf-8") if own else "",
-        pretrained=given.get("pretrained", ""),
+        pretrained=traits.pretrained(given.get("pretrained", "")),
         dense_classifier=given.get("dense_classifier", False),
         keep_dense=tuple(given.get("keep_dense", ())),
     )
@@ -83,4 +88,6 @@ def _require_like(where: str, value: Any, default: Any) -> None:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, str) and value.startswith("sha256:"):
+        return value[: len("sha256:") + 8]  # of a file's content: enough to tell files apart
     return str(value).lower() if isinstance(value, bool) else str(value)

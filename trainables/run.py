@@ -48,6 +48,11 @@ class Place:
     save_seconds: float = 60.0
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
+    @property
+    def pretrained(self) -> Path:
+        """The folder of weights that networks start from."""
+        return self.storage / "pretrained"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -126,7 +131,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
         workers=place.threads,
     )
     outbox.tags({"data_path": data.spec.path})
-    on = bench(trial, data, device, place.save_seconds, stop)
+    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained)
     saved = checkpoint.load(folder / CHECKPOINT, device) or {}
     spent: float = saved.get("spent_seconds", 0.0)
 

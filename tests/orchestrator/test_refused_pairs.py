@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from orchestrator import compatibility
+from orchestrator import compatibility, networks
 from orchestrator.plan import plan
 from search_spaces import SpaceError, load
 from trainables.architectures import ARCHITECTURES, Architecture
@@ -21,7 +21,8 @@ def saturating(shape, classes):
 def relu6(monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, "relu6", Architecture(saturating, "for this test", min_size=3))
     yield "relu6"
-    compatibility._model.cache_clear()
+    networks.outline.cache_clear()
+    networks.model_of.cache_clear()
     compatibility._concerns.cache_clear()
 
 
