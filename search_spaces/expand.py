@@ -13,7 +13,7 @@ from search_spaces.errors import SpaceError, choose
 from search_spaces.network import Network, read
 from search_spaces.phases import PHASES, phases
 from search_spaces.space import Space, check
-from search_spaces.trial import Cell, Trial
+from search_spaces.trial import Cell, Trial, data_label
 
 # The settings which every pruner shares, and where the catalog lists their allowed words.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
@@ -30,6 +30,7 @@ def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Tria
     _check_names(space, catalog)
     keys = list(space.axes)
     labels = _labels(space.axes["pruner"])
+    datasets = _data_labels(space.axes["dataset"])
     cells: dict[str, Cell] = {}
     trials: dict[str, Trial] = {}
     for values in product(*(space.axes[key] for key in keys)):
@@ -38,7 +39,7 @@ def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Tria
         trial = _trial(point, network, catalog)
         trials.setdefault(trial.fingerprint, trial)
         label = labels[space.axes["pruner"].index(point["pruner"])]
-        cell = _cell(point, network.label, label, trial, space.varied)
+        cell = _cell(point, datasets[trial.dataset], network.label, label, trial, space.varied)
         cells.setdefault(cell.model_dump_json(), cell)  # a pruner with its own kappa has one, not one per compression
     return tuple(cells.values()), tuple(trials.values())
 
@@ -70,6 +71,8 @@ def _trial(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tria
     """Drop what cannot change the result, so that equal computations have equal fingerprints."""
     fields = {key: value for key, value in point.items() if key not in ("pruner", "architecture", "lr_schedule")}
     fields |= network.fields() | point.get("lr_schedule", {})
+    if digest := catalog.dataset(point["dataset"]).digest:
+        fields["data_digest"] = digest
     if fields.get("lr_schedule") != "step":
         fields.pop("lr_drops", None)
         fields.pop("lr_factor", None)
@@ -149,13 +152,21 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
     return labels
 
 
-def _cell(point: Mapping[str, Any], network: str, pruner: str, trial: Trial, varied: tuple[str, ...]) -> Cell:
+def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
+    """A folder by its own name, unless another one has it too."""
+    short = {name: data_label(name) for name in names}
+    return {name: label if [*short.values()].count(label) == 1 else name for name, label in short.items()}
+
+
+def _cell(
+    point: Mapping[str, Any], dataset: str, network: str, pruner: str, trial: Trial, varied: tuple[str, ...]
+) -> Cell:
     named = ("dataset", "architecture", "pruner", "compression", "kappa", "seed")
     settings = {key: point[key] for key in varied if key not in named}
     if "lr_schedule" in settings:
         settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
     return Cell(
-        dataset=trial.dataset,
+        dataset=dataset,
         architecture=network,
         pruner=pruner,
         compression=0 if trial.kappa else trial.compression,

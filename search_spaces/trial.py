@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -97,7 +98,7 @@ class Trial(BaseModel):
     def name(self) -> str:
         """How people call it: `conv digits snip 10x s0`."""
         pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {amount(self)}"
-        return f"{self.network.label} {self.dataset} {pruning} s{self.seed}"
+        return f"{self.network.label} {data_label(self.dataset)} {pruning} s{self.seed}"
 
     def params(self) -> dict[str, str]:
         """The fields as MLflow params: flat, canonical strings."""
@@ -129,6 +130,11 @@ class Cell(BaseModel):
 def amount(pruned: Trial | Cell) -> str:
     """How much is pruned, as it was asked for: `10x`, or `kappa=0.7`."""
     return f"kappa={pruned.kappa:g}" if pruned.kappa else f"{pruned.compression:g}x"
+
+
+def data_label(dataset: str) -> str:
+    """How people call the images: `folder:/far/away/flowers` is `flowers`."""
+    return PurePath(dataset).name
 
 
 def _digest(fields: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.datasets.batches import steps_per_epoch
+from trainables.datasets.batches import Batch, steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
 from trainables.randomness import derive
@@ -91,13 +91,13 @@ class Bench:
 
     def find(self, compression: float, alive: Mapping[str, Tensor] | None = None, ablation: str = "none") -> Pruning:
         """Masks as the trial wants them at `compression`, or its kappa, within `alive`, for the weights as they are."""
-        trial = self.trial
+        trial, pruner = self.trial, pruner_of(self.trial)
         return find(
             self.model,
-            pruner_of(trial),
+            pruner,
             compression=None if trial.kappa else compression,
             kappa=trial.kappa,
-            batches=self.data.scoring_batches(trial.seed, trial.samples_per_class, self.device),
+            batches=self._scoring_batches(pruner),
             scope=trial.scope,
             granularity=trial.granularity,
             schedule=trial.schedule,
@@ -108,6 +108,12 @@ class Bench:
             ablation=ablation,
             alive=alive or None,
         )
+
+    def _scoring_batches(self, pruner: Pruner) -> list[Batch]:
+        """What the pruner scores on; a black image, for its shape, if it looks at none."""
+        if pruner.needs_data:
+            return self.data.scoring_batches(self.trial.seed, self.trial.samples_per_class, self.device)
+        return [(torch.zeros(1, *self.data.input_shape), torch.zeros(1, dtype=torch.int64))]
 
 
 def bench(
