@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
+from orchestrator.certainty import Difference, difference
 from orchestrator.lines import Facet, Point, compressions, dense, facet_of, line, metric, pruners
 from orchestrator.results import Results
 
-ENOUGH = 3  # seeds from which their spread decides; with fewer a fixed margin does
-MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by
+MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by; decides where one seed is
 TOP1 = metric("final/top1")
 
 
@@ -22,7 +22,9 @@ class Standing:
     leaders: tuple[str, ...]
     missing: tuple[str, ...]
     best: Point
-    lead: float | None  # of the best over the first that is clearly below it, as a fraction
+    next: str  # the first that is clearly below the best; empty if none is
+    lead: float | None  # of the best over that one, as a fraction
+    sure: Difference | None  # of that lead, where there are seeds enough to know
 
     @property
     def group(self) -> tuple[list[str], tuple[str, ...]]:
@@ -52,10 +54,12 @@ def care(results: Results) -> str:
     """How far differences are to be trusted, given the number of seeds."""
     count = len({row.cell.seed for row in results.rows})
     if count == 1:
-        return "One seed: differences under about a point mean little."
-    if count < ENOUGH:
-        return f"{count} seeds: too few to know the spread; differences under about a point are not called a lead."
-    return f"{count} seeds: a pruner is said to lead only where its worst seed beats the best seed of the next."
+        return "One seed: the spread is not known, and differences under a point are not called a lead."
+    return (
+        f"{count} seeds: a pruner is said to lead where the 95 % interval of the difference, seed by seed, leaves out "
+        "zero; elsewhere no difference is shown, which is not to say that there is none. Each interval stands by "
+        "itself: of twenty such statements one may be chance."
+    )
 
 
 def standings(results: Results, facet: Facet) -> Iterator[Standing]:
@@ -72,15 +76,16 @@ def standings(results: Results, facet: Facet) -> Iterator[Standing]:
         order = sorted(here, key=lambda pruner: here[pruner].mean, reverse=True)
         best = here[order[0]]
         leaders = tuple(pruner for pruner in order if not _beats(best, here[pruner]))
-        below = [here[pruner].mean for pruner in order if pruner not in leaders]
+        below = next((pruner for pruner in order if pruner not in leaders), "")
         missing = tuple(pruner for pruner in asked if pruner not in here)
-        yield Standing(compression, leaders, missing, best, best.mean - below[0] if below else None)
+        lead = best.mean - here[below].mean if below else None
+        sure = difference(best, here[below], TOP1) if below else None
+        yield Standing(compression, leaders, missing, best, below, lead, sure)
 
 
 def _beats(best: Point, other: Point) -> bool:
-    if min(len(best.values), len(other.values)) >= ENOUGH:
-        return min(best.values) > max(other.values)
-    return best.mean - other.mean > MARGIN
+    gap = difference(best, other, TOP1)
+    return best.mean - other.mean > MARGIN if gap is None else gap.low > 0
 
 
 def _lead(group: Sequence[Standing]) -> str:
@@ -91,10 +96,18 @@ def _lead(group: Sequence[Standing]) -> str:
     leaders = group[0].leaders
     leads = [100 * standing.lead for standing in group if standing.lead is not None]
     if not leads:
-        return f"{where}, no pruner stands out."
+        return f"{where}, no difference is shown."
     if len(leaders) == 1:
-        return f"{where}, {leaders[0]} leads by {_points(leads)}."
-    return f"{where}, {_and(sorted(leaders))} lead together, {_points(leads)} above the next."
+        return f"{where}, {leaders[0]} leads by {_points(leads)}{_sure(group[-1])}."
+    return (
+        f"{where}, no difference is shown between {_and(sorted(leaders))}; the best of them is {_points(leads)} above "
+        f"the next{_sure(group[-1])}."
+    )
+
+
+def _sure(standing: Standing) -> str:
+    """The interval at the highest compression of a group: the one that readers look for."""
+    return "" if standing.sure is None else f" (95 % interval at {standing.compression:g}x: {standing.sure})"
 
 
 def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:

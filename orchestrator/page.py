@@ -1,63 +1,54 @@
-"""The report as one HTML file that needs nothing else: no script, no request, no font of its own."""
+"""The report as one HTML file that needs nothing else: no request, no font of its own, a few lines of script."""
 
 from __future__ import annotations
 
 import shlex
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from orchestrator.answer import care, sentences, standings
+from orchestrator import tables
+from orchestrator.answer import care, sentences
 from orchestrator.colors import look
+from orchestrator.comparison import beside
 from orchestrator.figures import Drawing
-from orchestrator.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
+from orchestrator.grids import grids
+from orchestrator.headline import headline
+from orchestrator.lines import facets
+from orchestrator.markup import NOTE, latex
 from orchestrator.results import Results, public
 from search_spaces import Trial, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
-INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A point as a table shows it."""
-
-    text: str
-    hole: bool = False
-    collapsed: bool = False
-    leads: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A pivot of one facet, ready to be shown."""
-
-    title: str
-    heads: list[str]
-    rows: list[tuple[str, list[Entry]]]
+INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner", "stage", "paths", "compaction")
+MANY = 300  # rows of a table that a page shows; all of them are in its CSV
 
 
 def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_uri: str) -> str:
     """The page's HTML, with the figures given as SVG."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("orchestrator").joinpath("report.html.j2").read_text("utf-8"))
-    shown = facets(results)
+    shown = list(grids(results))
     return template.render(
         results=results,
         counts=Counter(row.status for row in results.rows),
         axes=_axes(results),
-        answers=[(facet.title, sentences(results, facet)) for facet in shown],
+        headline=headline(results),
+        answers=[(facet.title, sentences(results, facet)) for facet in facets(results)],
         care=care(results),
         figures=[(drawing, b64encode(svg).decode()) for drawing, svg in figures],
-        accuracy=[_accuracy(results, facet) for facet in shown],
-        macs=[_grid(results, facet, ratio("model/macs_kept", "model/macs")) for facet in shown],
-        color=lambda pruner: look(pruner).color,
+        quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
+        note=NOTE,
+        published=tables.published(results),
+        recipes=_recipes(results),
+        trials=_compact(tables.trials(results)),
+        many=MANY,
         amount=amount,
+        color=lambda pruner: look(pruner).color,
         recipe=_recipe(results.trials),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
@@ -67,9 +58,10 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
 
 def _commands(results: Results, tracking_uri: str) -> list[str]:
     """What makes the results, and what makes this page of them."""
-    report = ["python", "-m", "orchestrator.report", results.experiment, "--tracking-uri", tracking_uri]
-    arguments = results.sweeps[0].tags.get("command")
-    return [*([f"python -m orchestrator.sweep {arguments}"] if arguments is not None else []), shlex.join(report)]
+    report = ["python", "-m", "orchestrator.report", *results.experiment.split(" + "), "--tracking-uri", tracking_uri]
+    report += ["--where", results.selection] if results.selection else []
+    sweeps = dict.fromkeys(sweep.tags["command"] for sweep in results.sweeps[::-1] if "command" in sweep.tags)
+    return [*(f"python -m orchestrator.sweep {arguments}" for arguments in sweeps), shlex.join(report)]
 
 
 def _axes(results: Results) -> list[tuple[str, str]]:
@@ -93,32 +85,26 @@ def _axes(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def _grid(results: Results, facet: Facet, measure: Measure, leaders: Collection[tuple[float, str]] = ()) -> Grid:
-    columns = compressions(results, facet)
-    rows = []
-    for pruner in pruners(results):
-        points = {point.compression: point for point in line(results, facet, pruner, measure)}
-        if points:
-            rows.append((pruner, [_entry(points.get(c), leads=(c, pruner) in leaders) for c in columns]))
-    return Grid(facet.title, [f"{c:g}x" for c in columns], rows)
+def _recipes(results: Results) -> list[tuple[str, list[str]]]:
+    """Per published source, in what its recipe differs from ours: to be read before the numbers."""
+    found: dict[str, dict[str, None]] = {}
+    for one in beside(results):
+        found.setdefault(f"{one.row.source}, {one.row.figure}", {}).update(dict.fromkeys(one.recipe))
+    return [(source, list(said)) for source, said in found.items()]
 
 
-def _accuracy(results: Results, facet: Facet) -> Grid:
-    """With the pruners that lead, alone or together, in bold."""
-    leaders = {(here.compression, pruner) for here in standings(results, facet) for pruner in here.leaders}
-    return _grid(results, facet, metric("final/top1"), leaders)
+def _compact(table: tables.Table) -> tables.Table:
+    """The trials with four digits and without ids: the CSV has them whole."""
+    heads = table[0]
+    kept = [i for i, head in enumerate(heads) if head not in ("run_id", "error")]
+    return [[heads[i] for i in kept], *([_four(row[i]) for i in kept] for row in table[1 : MANY + 1])]
 
 
-def _entry(point: Point | None, leads: bool) -> Entry:
-    """`93.1 ± 0.2`, the word for a hole, or both where some of the seeds are missing."""
-    if point is None:
-        return Entry("–")  # no sweep asked for it
-    if not point.values:
-        return Entry(point.hole or "not logged", hole=True)
-    text = f"{100 * point.mean:.1f}" + ("" if point.std is None else f" ± {100 * point.std:.1f}")
-    missing = len(point.values) < len(point.rows)
-    text += f" ({len(point.values)} of {len(point.rows)} seeds)" if missing else ""
-    return Entry(text, missing, point.collapsed > 0, leads)
+def _four(text: str) -> str:
+    try:
+        return text if text.isdigit() else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def _recipe(trials: Mapping[str, Trial]) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,18 +17,23 @@ from orchestrator.page import page
 from orchestrator.results import ReportError, Results, connect, mlflow_errors, read
 from orchestrator.tables import tables
 from orchestrator.view import save_view
+from orchestrator.where import where
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
+KINDS = ("svg", "png", "pdf")  # for the page, for notes, for papers
 
 
-def write_report(tracking_uri: str, experiment: str, folder: Path, log: bool = True) -> Path:
+def write_report(
+    tracking_uri: str, experiment: str | Sequence[str], folder: Path, log: bool = True, selection: str = ""
+) -> Path:
     """Write `report.html`, `figures/` and `tables/` into `folder`; with `log`, into MLflow as well.
 
-    Logged are the files (to the newest sweep's run), the curve runs and the saved view. Should MLflow refuse
-    one of them, a warning says so and the report stands.
+    Several experiments are read as one, and `selection` keeps the cells for which it holds (see `where`). Logged are
+    the files (to the newest sweep's run), the curve runs and the saved view, of a whole experiment only. Should MLflow
+    refuse one of them, a warning says so and the report stands.
 
     Returns:
         The path of the page.
@@ -35,15 +41,17 @@ def write_report(tracking_uri: str, experiment: str, folder: Path, log: bool = T
     Raises:
         ReportError: if there is nothing to report on, before anything is written, or no place to write to.
     """
+    names = [experiment] if isinstance(experiment, str) else list(experiment)
     client = connect(tracking_uri)
-    results = read(client, experiment)
+    results = read(client, *names)
+    if selection:
+        results = where(results, selection)
     files: dict[str, bytes] = {}
     figures = []
     for drawing in draw(results):
-        svg = drawing.save("svg")
-        figures.append((drawing, svg))
-        files[f"figures/{drawing.name}.svg"] = svg
-        files[f"figures/{drawing.name}.png"] = drawing.save("png")
+        pictures = {kind: drawing.save(kind) for kind in KINDS}
+        figures.append((drawing, pictures["svg"]))
+        files |= {f"figures/{drawing.name}.{kind}": picture for kind, picture in pictures.items()}
     files |= {f"tables/{name}": text.encode() for name, text in tables(results).items()}
     files["report.html"] = page(results, figures, tracking_uri).encode()
     try:
@@ -52,7 +60,7 @@ def write_report(tracking_uri: str, experiment: str, folder: Path, log: bool = T
             (folder / name).write_bytes(content)
     except OSError as error:
         raise ReportError(f"output folder '{folder}' cannot be written: {error.strerror}") from error
-    if log:
+    if log and len(set(names)) == 1 and not selection:
         _log(client, results, folder, list(files))
     return folder / "report.html"
 
@@ -80,18 +88,25 @@ def _log_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0, or 2 if there is nothing to report on or no place to write."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.report", description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", help="the name of the space, or of the experiment if it was named")
+    parser.add_argument("experiment", nargs="+",
+                        help="the space, or the experiment if it was named; several are compared")  # fmt: skip
+    parser.add_argument("--where", default="", metavar="EXPRESSION",
+                        help='only these cells: "pruner in (snip, synflow) and compression <= 20"')  # fmt: skip
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=Path("results/report"), help="default: %(default)s")
     parser.add_argument("--log", action=argparse.BooleanOptionalAction, default=True,
-                        help="log the report to MLflow as well (default: yes)")  # fmt: skip
+                        help="log the report of one whole experiment to MLflow as well (default: yes)")  # fmt: skip
     given = parser.parse_args(arguments)
     environment.prepare_matplotlib(given.output)
     try:
-        print(write_report(given.tracking_uri, given.experiment, given.output, given.log))  # noqa: T201
+        written = write_report(given.tracking_uri, given.experiment, given.output, given.log, given.where)
     except ReportError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
+    print(written)  # noqa: T201
+    if given.open:
+        webbrowser.open(written.resolve().as_uri())
     return 0
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from orchestrator.colors import GREY
+from orchestrator.colors import GREY, look
+from orchestrator.comparison import published_lines
 from orchestrator.figures.against_compression import draw_lines, make_room, seeds_note
 from orchestrator.figures.drawing import Drawing, label, legend, panels, pruner_handles
 from orchestrator.lines import Facet, dense, facet_of, facets, pruners
@@ -31,17 +33,34 @@ def draw(results: Results) -> Iterator[Drawing]:
     shown = facets(results)
     figure, axes = panels(len(shown), sharey=False)
     marks: list[Artist] = []
+    sources: list[str] = []
     for axis, facet in zip(axes, shown, strict=True):
         marks += accuracy_axis(axis, results, facet)
         marks += draw_lines(axis, results, facet, percent)
+        marks += _published(axis, results, facet, sources)
         axis.set_title(facet.title)
     label(axes, "compression", "test accuracy (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     caption = (
         f"Test accuracy after the last epoch against compression. {seeds_note(results)} {STRETCHED} "
-        "Hollow markers: a run was left with an empty layer. Crosses: no run has finished."
+        "Hollow markers: a run was left without a path of weights from input to output. Crosses: no run has finished."
     )
+    if sources:
+        caption += (
+            f" Faint lines: what was published ({'; '.join(dict.fromkeys(sources))}). Their recipes differ from this "
+            "one; the table of published numbers says in what."
+        )
     yield Drawing("accuracy", caption, figure)
+
+
+def _published(axis: Axes, results: Results, facet: Facet, sources: list[str]) -> Iterator[Artist]:
+    """Other people's numbers behind ours, in the same colours; those outside of our axes are cut off."""
+    source, lines = published_lines(results, facet)
+    for pruner, rows in lines.items():
+        x, y = [row.compression for row in rows], [row.top1 for row in rows]
+        axis.plot(x, y, color=look(pruner).color, linewidth=2.6, alpha=0.28, zorder=1.5)
+        yield Line2D([], [], color=GREY, linewidth=2.6, alpha=0.4, label="published")
+    sources += [source] if source else []
 
 
 def accuracy_axis(axis: Axes, results: Results, facet: Facet) -> Iterator[Artist]:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 
 from orchestrator.colors import look
 
@@ -108,9 +108,15 @@ def label(axes: Sequence[Axes], x: str, y: str) -> None:
 def log_ticks(axis: Axis) -> None:
     """A logarithmic axis in plain numbers: `100 50 20 10`, or decades only if there are more than two."""
     low, high = sorted(axis.get_view_interval())
-    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 100 else (1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    subs = (1,) if high / low > 100 else (1, 2, 5) if high / low > 6 else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(_short))
     axis.set_minor_locator(NullLocator())
+
+
+def _short(value: float, _: int | None = None) -> str:
+    """`0.2`, `50`, `10k`, `3M`."""
+    return f"{value:g}" if value < 1000 else EngFormatter(sep="")(value)
 
 
 def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:

@@ -12,8 +12,8 @@ MACS = Quantity(
     name="layer-macs",
     column="macs_kept",
     whole="macs",
-    scale=1e-6,
-    axis="MACs kept (millions)",
+    scale=1,
+    axis="MACs kept",
     caption=(
         "multiply-accumulates that remain in each layer for one input, from {first} on the left to {last}, for the "
         "first finished seed. On the dotted line each layer would keep the same share: what lies above it is paid "

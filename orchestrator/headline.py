@@ -1,0 +1,61 @@
+"""The answer in three sentences, over all panels: who leads how often, where by most, and what collapses."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from orchestrator.answer import Standing, standings
+from orchestrator.lines import Facet, facet_of, facets, pruners
+from orchestrator.results import Results
+
+
+def headline(results: Results) -> list[str]:
+    """Three sentences, or one where there is nothing to compare."""
+    ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
+    if not ranked:
+        return ["Nothing to compare: no compression has results of two pruners."]
+    return [_leaders(ranked), _margin(ranked), _collapse(results)]
+
+
+def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
+    """How often each pruner is in front."""
+    total = len(ranked)
+    clear = [standing for _, standing in ranked if standing.lead is not None]
+    where = "the one comparison" if total == 1 else f"{total} comparisons (panel × compression)"
+    if not clear:
+        return f"In {where} no difference between the pruners is shown."
+    counts = Counter(pruner for standing in clear for pruner in standing.leaders)
+    alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
+    order = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))[:3]
+    said = [f"{pruner} in {counts[pruner]} ({alone[pruner]} alone)" for pruner in order]
+    rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
+    return f"Of {where}, in front alone or among those that cannot be told apart: {', '.join(said)}{rest}."
+
+
+def _margin(ranked: list[tuple[Facet, Standing]]) -> str:
+    """The largest lead of one pruner, and how sure it is."""
+    alone = [(facet, standing) for facet, standing in ranked if len(standing.leaders) == 1]
+    if not alone:
+        return "Nowhere does a single pruner lead all others."
+    facet, best = max(alone, key=lambda place: place[1].lead or 0)
+    sure = (
+        f"95 % interval {best.sure} over {best.sure.seeds} seeds" if best.sure else "one seed, so without an interval"
+    )
+    where = f"at {best.compression:g}x on {facet.title}"
+    return (
+        f"The largest lead: {best.leaders[0]} over {best.next} {where}, {100 * (best.lead or 0):.1f} points ({sure})."
+    )
+
+
+def _collapse(results: Results) -> str:
+    """From which compression on each pruner has lost a network."""
+    first: dict[str, tuple[float, str]] = {}
+    for row in sorted(results.rows, key=lambda row: row.cell.compression):
+        if row.collapsed and row.cell.compression > 1:
+            first.setdefault(row.cell.pruner, (row.cell.compression, facet_of(row).title))
+    if not first:
+        return "No network collapsed: in each, weights still lead from input to output."
+    said = [
+        f"{pruner} from {first[pruner][0]:g}x ({first[pruner][1]})" for pruner in pruners(results) if pruner in first
+    ]
+    return f"Networks collapsed, left without a path from input to output: {', '.join(said)}."

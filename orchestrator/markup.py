@@ -1,0 +1,76 @@
+"""Tables for papers and notes: the report's grids as Markdown and as LaTeX with booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.grids import Entry, Grid
+
+NOTE = (
+    "Mean over seeds ± their standard deviation, where there are several. Bold: leads, alone or with others that "
+    "cannot be told from it. An asterisk: a layer was left without weights."
+)
+SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+           "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
+           "−": "$-$"}  # fmt: skip
+
+
+def markdown(title: str, grids: Sequence[Grid]) -> str:
+    """One document with a table per facet."""
+    parts = [f"# {title}"]
+    for grid in grids:
+        rows = [[pruner, *(_marked(entry, "**{}**", "\\*") for entry in entries)] for pruner, entries in grid.rows]
+        parts += [f"## {grid.title}", markdown_table(["pruner", *grid.heads], rows)]
+    return "\n\n".join([*parts, NOTE]) + "\n"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Numbers to the right, names to the left."""
+    lines = [heads, [":--", *("--:" for _ in heads[1:])], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def latex(name: str, title: str, grids: Sequence[Grid]) -> str:
+    r"""One `table` per facet; the preamble needs `\usepackage{booktabs}`."""
+    parts = [r"% \usepackage{booktabs}"]
+    for number, grid in enumerate(grids, 1):
+        rows = [
+            [escape(pruner), *(_marked(entry, r"\textbf{{{}}}", "*", escape_too=True) for entry in entries)]
+            for pruner, entries in grid.rows
+        ]
+        caption = f"{escape(title)}: {escape(grid.title)}. {escape(NOTE)}"
+        heads = ["pruner", *(head.replace("x", r"$\times$") for head in grid.heads)]
+        parts.append(latex_table(f"tab:{name}-{number}", caption, heads, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex_table(label: str, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Ready-made cells between the rules of booktabs; the caption stands above, as it does for tables."""
+    body = "\n".join("  " + " & ".join(row) + r" \\" for row in rows)
+    return "\n".join(
+        [
+            r"\begin{table}[tb]",
+            r"\centering\small",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"\toprule",
+            "  " + " & ".join(heads) + r" \\",
+            r"\midrule",
+            body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """The text as LaTeX takes it."""
+    return "".join(SPECIAL.get(letter, letter) for letter in text)
+
+
+def _marked(entry: Entry, bold: str, star: str, escape_too: bool = False) -> str:
+    text = escape(entry.text) if escape_too else entry.text
+    text = bold.format(text) if entry.leads else text
+    return text + (star if entry.collapsed else "")
