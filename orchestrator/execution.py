@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,6 +46,7 @@ class Job:
     address: str | None
     local: bool
     command: str
+    shares: Mapping[str, float] = field(default_factory=dict)  # of a GPU, by fingerprint, where they were measured
     budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
 
     @property
@@ -81,6 +82,8 @@ def execute(job: Job, console: Console) -> int:
             from orchestrator.driver import connected
 
             stack.enter_context(connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root))
+            if todo and job.resources.auto:
+                job = _measured(job, console)
         if opening is None:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
@@ -178,7 +181,19 @@ def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch, stop: S
         return run_here(trials, place, watch, stop)
     from orchestrator.driver import run_on_ray
 
-    return run_on_ray(trials, place, job.resources, watch, job.output / ".tune", stop)
+    return run_on_ray(trials, place, job.resources, watch, job.output / ".tune", stop, job.shares)
+
+
+def _measured(job: Job, console: Console) -> Job:
+    """The job with a share of a GPU for each trial: as many at once as fit."""
+    from orchestrator.driver import measured_shares
+
+    def say(line: str) -> None:
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    with console.status("trying out how much of a GPU the trials need"):
+        shares = measured_shares((*job.plan.pretraining, *job.plan.todo), job.resources, say)
+    return replace(job, shares=shares)
 
 
 def _report(job: Job, console: Console) -> Path | None:

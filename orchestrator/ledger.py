@@ -30,6 +30,7 @@ class Run:
     status: str
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    machine: str = ""  # what it ran on
 
 
 class Ledger:
@@ -46,7 +47,11 @@ class Ledger:
             known = self.runs.get(run.data.tags["fingerprint"])
             if known is None or known.status != "FINISHED":
                 self.runs[run.data.tags["fingerprint"]] = Run(
-                    run.info.run_id, run.info.status, run.data.params, run.data.metrics
+                    run.info.run_id,
+                    run.info.status,
+                    run.data.params,
+                    run.data.metrics,
+                    run.data.tags.get("machine", ""),
                 )
 
     @property
@@ -54,12 +59,11 @@ class Ledger:
         """The fingerprints with results."""
         return frozenset(fp for fp, run in self.runs.items() if run.status == "FINISHED")
 
-    @property
-    def epoch_seconds(self) -> dict[Kind, list[float]]:
-        """Seconds per epoch of the trials so far."""
+    def epoch_seconds(self, on_gpu: bool = False) -> dict[Kind, list[float]]:
+        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs."""
         measured: dict[Kind, list[float]] = {}
         for run in self.runs.values():
-            if "time/epoch_seconds" in run.metrics:
+            if "time/epoch_seconds" in run.metrics and on_gpu != (" CPU, " in run.machine):
                 options = {key: value for key, value in run.params.items() if key.startswith("architecture_options.")}
                 shape = tuple(sorted((key.partition(".")[2], value) for key, value in options.items()))
                 network = Network(run.params["architecture"], shape).label

@@ -21,6 +21,7 @@ class Resources:
     cpus: float = 1
     gpus: float = 0
     max_concurrent: int | None = None
+    auto: bool = False  # each kind of trial gets the share of a GPU that it was measured to need; at most `gpus`
 
 
 def require_legal(resources: Resources) -> None:
@@ -50,20 +51,21 @@ def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources
     Raises:
         SpaceError: naming the resource, what was asked and the most that a node has.
     """
-    for flag, kind, asked in (
-        ("--cpus-per-trial", "CPU", resources.cpus),
-        ("--gpus-per-trial", "GPU", resources.gpus),
+    gpus = "auto" if resources.auto else f"{resources.gpus:g}"
+    for flag, kind, asked, text in (
+        ("--cpus-per-trial", "CPU", resources.cpus, f"{resources.cpus:g}"),
+        ("--gpus-per-trial", "GPU", resources.gpus, gpus),
     ):
         most = max((node.get(kind, 0) for node in nodes), default=0)
         if asked > most:
-            raise SpaceError(f"{flag}: {asked:g} asked for, but no node has more than {most:g} {kind}s")
+            raise SpaceError(f"{flag}: {text} asked for, but no node has more than {most:g} {kind}s")
 
 
 def concurrency(resources: Resources, node: Mapping[str, float]) -> int:
     """How many trials run on `node` at once."""
-    fit = [node["CPU"] / resources.cpus]
+    fit = [node.get("CPU", 0) / resources.cpus]
     if resources.gpus:
-        fit.append(node["GPU"] / resources.gpus)
+        fit.append(node.get("GPU", 0) / resources.gpus)
     if resources.max_concurrent:
         fit.append(resources.max_concurrent)
     return int(min(fit))

@@ -8,21 +8,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cost import trial_seconds, wall_seconds, words
+from orchestrator.cost import kind, trial_seconds
+from orchestrator.environment import prepare_ray
+from orchestrator.estimate import estimate
+from orchestrator.estimate import show as show_cost
 from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
 from orchestrator.listing import show
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere, this_machine
+from orchestrator.resources import FRACTION, Resources, require_legal, require_somewhere, this_machine
 from orchestrator.results import public
 from orchestrator.stopping import length
 from orchestrator.store import existing, require_answer, require_name
-from search_spaces import load
+from search_spaces import SpaceError, load
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N")
-    packing = "a fraction packs several trials on a GPU (default: 0.25 if there is a GPU here, else 0)"
-    p.add_argument("--gpus-per-trial", type=float, metavar="N", help=packing)
+    packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
+    p.add_argument("--gpus-per-trial", metavar="N", help=packing)
     budget = "stop after so long (2h30m, 1d, 90 s as 90); the same command goes on later"
     p.add_argument("--time-budget", metavar="TIME", help=budget)
     p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
@@ -80,8 +83,14 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     require_answer(tracking_uri)
     known = existing(tracking_uri, experiment)
     planned = planned.after(known.finished if known else ())
-    seconds = trial_seconds((*planned.pretraining, *planned.todo), known.epoch_seconds if known else {})
-    _show(planned, seconds, resources, args, console)
+    todo = (*planned.pretraining, *planned.todo)
+    measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
+    seconds = trial_seconds(todo, measured)
+    _show(planned, console)
+    if todo:
+        nodes = _nodes(args, resources, tracking_uri)
+        seen = sum(kind(trial) in measured for trial in {trial.fingerprint: trial for trial in todo}.values())
+        show_cost(estimate(planned, seconds, seen, nodes, resources, args.local), console, in_full=args.dry_run)
     if args.dry_run:
         return DONE
     job = Job(
@@ -102,43 +111,54 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
 
 def _resources(args: argparse.Namespace) -> Resources:
     here = this_machine()
-    gpus = args.gpus_per_trial
-    if gpus is None:
+    auto = args.gpus_per_trial == "auto"
+    if auto:
+        gpus = 1.0
+    elif args.gpus_per_trial is None:
         gpus = 0.25 if here["GPU"] and not args.address else 0
-    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent)
+    else:
+        gpus = _number("--gpus-per-trial", args.gpus_per_trial)
+    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local)
     require_legal(resources)
     if args.address is None:
         require_somewhere([here], resources)
     return resources
 
 
-def _show(
-    planned: Plan, seconds: Mapping[str, float], resources: Resources, args: argparse.Namespace, console: Console
-) -> None:
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SpaceError(f"{flag}: '{text}' is not allowed; it must be auto, {FRACTION}") from None
+
+
+def _nodes(args: argparse.Namespace, resources: Resources, tracking_uri: str) -> list[dict[str, float]]:
+    """What there is to run on; nothing if that is a cluster which nobody asked about yet."""
+    if args.address is None:
+        return [this_machine()]
+    if not args.dry_run:
+        return []
+    prepare_ray(args.address)
+    from orchestrator.driver import alive, connected
+
+    with connected(args.address, resources, args.output, tracking_uri, args.data_root):
+        return list(alive().values())
+
+
+def _show(planned: Plan, console: Console) -> None:
     """The plan in a few lines."""
-    todo = planned.todo
     console.print(Text(planned.space, "bold") + Text(f": {planned.description}" if planned.description else ""))
     for notice in planned.notices:
         console.print(notice, style="yellow", markup=False, highlight=False)
     shared = len(planned.cells) - len(planned.trials)
     console.print(
         f"{len(planned.cells)} cells, {len(planned.trials)} unique trials ({shared} cells share a trial), "
-        f"{len(planned.done)} done before, {len(todo)} to do",
+        f"{len(planned.done)} done before, {len(planned.todo)} to do",
         highlight=False,
     )
     for stage in planned.stages:
         users = "cells" if stage.kind == "dense" else "trials"
         console.print(f"  once for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
-    if todo:
-        total = sum(seconds.values())
-        estimate = f"about {words(total)} of training"
-        if args.address is None and not resources.gpus:
-            slots = 1 if args.local else concurrency(resources, this_machine())
-            wall = wall_seconds(list(seconds.values()), slots)
-            estimate += f", {words(wall)} on this machine with {slots} at once"
-        elif resources.gpus:
-            estimate += " on one CPU thread; GPUs are faster, by how much is known after the first trials"
-        console.print(estimate, highlight=False)
 
 
 if __name__ == "__main__":

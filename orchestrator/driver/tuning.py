@@ -107,9 +107,9 @@ def _survive_the_memory_monitor() -> None:
     if original.__module__ == __name__:
         return
 
-    def _task_failed(self: RayActorManager, task: Any, exception: Exception) -> None:
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, ray.exceptions.OutOfMemoryError):
-            exception = ray.exceptions.RayActorError(task._tracked_actor.actor_id.hex(), str(exception))
-        original(self, task, exception)
+            exception = ray.exceptions.RayActorError(tracked_actor_task._tracked_actor.actor_id.hex(), str(exception))
+        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
 
-    setattr(RayActorManager, original.__name__, _task_failed)
+    setattr(RayActorManager, original.__name__, failed)

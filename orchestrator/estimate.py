@@ -1,0 +1,102 @@
+"""What a sweep will cost, said before it runs: hours of CPU or GPU, and how long on how many nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.cost import wall_seconds, words
+from orchestrator.plan import Plan
+from orchestrator.resources import Resources, concurrency
+from search_spaces import Trial
+
+NODES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The trials to do and where they could run. `measured` says how many of the lengths were seen, not tried out."""
+
+    stages: tuple[Trial, ...]  # run before the others
+    trials: tuple[Trial, ...]
+    seconds: Mapping[str, float]  # of training, by fingerprint
+    measured: int
+    nodes: Sequence[Mapping[str, float]]  # the resources of each node that is there
+    resources: Resources
+    alone: bool  # one trial after the other, in this process
+
+    @property
+    def total(self) -> float:
+        """Seconds of training of all together."""
+        return sum(self.seconds[trial.fingerprint] for trial in (*self.stages, *self.trials))
+
+    def at_once(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """How many trials run at once on `nodes`."""
+        slots = 1 if self.alone else sum(concurrency(self.resources, node) for node in nodes)
+        return max(1, min(slots, self.resources.max_concurrent or slots))
+
+    def wall(self, nodes: Sequence[Mapping[str, float]]) -> float:
+        """Seconds from the first trial to the last on `nodes`: stages first, then the longest."""
+        slots = self.at_once(nodes)
+        parts = [[self.seconds[trial.fingerprint] for trial in part] for part in (self.stages, self.trials)]
+        return sum(wall_seconds(sorted(part, reverse=True), slots) for part in parts)
+
+    @property
+    def known_on_gpu(self) -> bool:
+        """Whether the lengths mean anything where the trials run: those tried out were, on one CPU thread."""
+        return not self.resources.gpus or self.measured == len(self.stages) + len(self.trials)
+
+
+def estimate(
+    plan: Plan,
+    seconds: Mapping[str, float],
+    measured: int,
+    nodes: Sequence[Mapping[str, float]],
+    resources: Resources,
+    alone: bool,
+) -> Estimate:
+    """Of what is to do in `plan`."""
+    stages = {stage.fingerprint: stage for stage in plan.pretraining}
+    trials = tuple(trial for trial in plan.todo if trial.fingerprint not in stages)
+    return Estimate(tuple(stages.values()), trials, seconds, measured, nodes, resources, alone)
+
+
+def show(cost: Estimate, console: Console, in_full: bool) -> None:
+    """One line; `in_full` also how long it would take on more nodes of the kind at hand."""
+    gpus = cost.resources.gpus
+    amount = f"about {words(cost.total)} of training"
+    if not cost.known_on_gpu:
+        amount += " on one CPU thread; GPUs are faster, by how much is known after the first trials"
+        console.print(amount, highlight=False)
+        return
+    if gpus:
+        amount += f", {cost.total * gpus / 3600:.2g} GPU-hours"
+    elif in_full:
+        amount += f", {cost.total * cost.resources.cpus / 3600:.2g} CPU-hours"
+    if cost.nodes:
+        there = "on this machine" if len(cost.nodes) == 1 else f"on these {len(cost.nodes)} nodes"
+        amount += f"; {words(cost.wall(cost.nodes))} {there} with {cost.at_once(cost.nodes)} at once"
+    console.print(amount, highlight=False)
+    if in_full:
+        source = "epochs of earlier trials" if cost.measured else "one training step of each kind, on one CPU thread"
+        console.print(f"  from {source}", style="dim", highlight=False)
+        console.print(_on_more(cost))
+
+
+def _on_more(cost: Estimate) -> Table:
+    """How long on 1, 2, 4, 8 nodes like the one that runs most trials at once."""
+    node = max(cost.nodes, key=lambda node: cost.at_once([node]))
+    table = Table(box=None, padding=(0, 2), header_style="bold", pad_edge=True)
+    what = ", ".join(f"{node[kind]:g} {kind}{'s' * (node[kind] != 1)}" for kind in ("CPU", "GPU") if node.get(kind))
+    table.add_column(f"nodes of {what}", justify="right")
+    table.add_column("trials at once", justify="right")
+    table.add_column("takes", justify="right")
+    for count in NODES:
+        nodes = [node] * count
+        table.add_row(f"{count}", f"{cost.at_once(nodes)}", words(cost.wall(nodes)))
+        if cost.alone or cost.at_once(nodes) >= len(cost.trials):
+            break
+    return table
