@@ -8,7 +8,7 @@ smaller dense model that computes the same.
 """
 
 from pruners.ablations import ABLATIONS
-from pruners.compaction import Compacted, compact
+from pruners.compaction import Compacted, compact, refit
 from pruners.compatibility import concerns
 from pruners.errors import PruningError
 from pruners.granularity import GRANULARITIES
@@ -49,5 +49,6 @@ __all__ = [
     "masking",
     "prunable",
     "prune",
+    "refit",
     "select",
 ]

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pruners.channels import UnfollowableError, follow
-from pruners.compaction.slicing import Indices, kept_indices, put, slice_
+from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_
 from pruners.compaction.survival import surviving
 from pruners.gradients import call
 from pruners.masks import apply_masks
 from pruners.weights import layer_weights
 
-__all__ = ["Compacted", "compact"]
+__all__ = ["Compacted", "compact", "refit"]
 
 TOLERANCE = 1e-3  # of the largest logit; rounding moves them by 1e-6, a channel gone missing by far more
 

@@ -68,6 +68,22 @@ def slice_(model: nn.Module, kept: Mapping[str, Indices]) -> None:
             _resize(module, *map(len, sizes))
 
 
+def refit(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a whole `model`, in place, the sizes and the numbers of a compacted one of its kind, from its state dict.
+
+    Raises RuntimeError, as `load_state_dict` does, if the names or sizes are not those of such a model.
+    """
+    whole = model.state_dict()
+    # Which channels they were does not matter: the numbers of the first so many are replaced.
+    first = {
+        name: tuple(map(torch.arange, part.shape[:2]))
+        for name, part in state.items()
+        if name in whole and part.shape != whole[name].shape
+    }
+    slice_(model, first)
+    model.load_state_dict(state)
+
+
 def _resize(module: nn.Module, rows: int, columns: int = 0) -> None:
     if isinstance(module, nn.Linear):
         module.in_features, module.out_features = columns, rows

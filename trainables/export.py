@@ -1,0 +1,177 @@
+"""The trained model of a trial as one file: the smaller dense network that computes the same.
+
+python -m trainables.export FOLDER OUT.safetensors      # or OUT.onnx; FOLDER: a trial's, or its artifacts
+
+It takes images [N, C, H, W], normalised as in training: (pixel / 255 - mean) / std per channel. The file says that, and
+the whole record of the trial, in its metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pruners import compact, prunable, refit
+from search_spaces import Trial
+from trainables.architectures import build
+from trainables.checkpoint import write_atomically
+from trainables.datasets import DatasetSpec, lookup
+from trainables.pretraining import WEIGHTS
+
+FORMATS = (".safetensors", ".onnx")
+
+
+class ExportError(ValueError):
+    """What cannot be exported or loaded: one line, which file and what was expected."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trial's trained model, compacted, on the CPU and in eval mode."""
+
+    trial: Trial
+    model: nn.Module
+    data: DatasetSpec
+    params: int  # of the network before it was compacted
+    reason: str  # why it was not; "" if it was
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a file of it says: JSON, but for words and numbers."""
+        channels = {name: list(weight.shape[:2]) for name, weight in prunable(self.model).items()}
+        return {
+            "trial": self.trial.model_dump_json(exclude_defaults=True),
+            "input_shape": json.dumps(self.data.input_shape),
+            "num_classes": str(self.data.num_classes),
+            "mean": json.dumps(self.data.mean),
+            "std": json.dumps(self.data.std),
+            "channels": json.dumps(channels),  # per layer: those it writes, those it reads (of its group)
+            "not_compacted": self.reason,
+        }
+
+
+def trained(folder: Path) -> Trained:
+    """The model that the trial of `folder` trained: of `results/checkpoints/<fingerprint>` or its artifacts.
+
+    Raises:
+        ValueError: in one line, if a file is missing (large trained weights are not kept) or not what it should be.
+    """
+    try:
+        trial = Trial.model_validate_json(_there(folder, "trial.json", "it is no trial's folder").read_bytes())
+    except ValidationError as error:
+        raise ExportError(f"{folder / 'trial.json'}: not a trial's record: {error.errors()[0]['msg']}") from None
+    why = "the trial has not finished, or its trained weights were too large to keep (a sweep keeps 1 GB in all)"
+    weights = _tensors(_there(folder, WEIGHTS, why))
+    masks = _tensors(_there(folder, "masks.safetensors", "the trial has not pruned yet"))
+    data = lookup(trial.dataset, folder.parent.parent / "data")
+    model = _whole(trial, data.input_shape, data.num_classes)
+    try:
+        model.load_state_dict(weights)
+        small = compact(model, masks, data.input_shape)
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(f"{folder}: these are not the files of {trial.name}: {_line(error)}") from None
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return Trained(trial, small.model.eval(), data, params, small.reason)
+
+
+def save(made: Trained, out: Path) -> None:
+    """Write the model as the file that `out` is named like.
+
+    Raises:
+        ValueError: for another ending, or if what ONNX needs is not installed.
+    """
+    if out.suffix == ".onnx":
+        from trainables import onnx_file
+
+        onnx_file.save(made.model, made.data.input_shape, made.facts, out)
+    elif out.suffix == ".safetensors":
+        # Copies: a weight that layers share may stand in a file twice, but not lie in memory once.
+        state = {name: tensor.contiguous().clone() for name, tensor in made.model.state_dict().items()}
+        write_atomically(out, lambda path: save_file(state, path, metadata=made.facts))
+    else:
+        raise ExportError(f"{out}: '{out.suffix}' is not allowed; the file must end in {' or '.join(FORMATS)}")
+
+
+def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """The model of a `.safetensors` file that was exported, in eval mode: [N, C, H, W] -> logits [N, classes].
+
+    A plain module, built by the name of its architecture, cut to the sizes in the file, and given its numbers. No
+    code of the file is run: if the architecture was a user's own file, give the whole `model`, built as it was then;
+    it is cut and filled in place.
+
+    Raises:
+        ValueError: if the file cannot be read, was not exported here, or needs the model.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if model is None:
+            trial = Trial.model_validate_json(facts["trial"])
+            if trial.architecture_code:
+                raise ExportError(f"{path}: '{trial.architecture}' is a user's own; build it and pass it as `model`")
+            channels, height, width = json.loads(facts["input_shape"])
+            model = _whole(trial, (channels, height, width), int(facts["num_classes"]))
+        refit(model, state)
+    except ExportError:
+        raise
+    except KeyError as error:
+        raise ExportError(f"{path}: its metadata has no {error}; it was not exported here") from None
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise ExportError(f"{path}: cannot be loaded: {_line(error)}") from None
+    return model.eval()
+
+
+def _whole(trial: Trial, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    # Whatever it began with: its numbers are about to be replaced.
+    return build(replace(trial.network, pretrained=""), input_shape, num_classes, trial.seed)
+
+
+def _there(folder: Path, name: str, why: str) -> Path:
+    if not (folder / name).is_file():
+        raise ExportError(f"{folder}: there is no {name}: {why}")
+    return folder / name
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"{file}: cannot be read: {_line(error)}") from None
+
+
+def _line(error: Exception | str) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0, or 2 if there is nothing to export or no place to write it."""
+    lines = (__doc__ or "").splitlines()
+    parser = argparse.ArgumentParser(prog="python -m trainables.export", description=lines[0])
+    parser.add_argument("folder", type=Path, help="results/checkpoints/<fingerprint>, or a trial's artifacts")
+    parser.add_argument("out", type=Path, help=f"the file to write; its ending says what: {' or '.join(FORMATS)}")
+    given = parser.parse_args(arguments)
+    try:
+        made = trained(given.folder)
+        save(made, given.out)
+    except (ValueError, OSError) as error:
+        print(f"export: {_line(error)}", file=sys.stderr)  # noqa: T201
+        return 2
+    if made.reason:
+        print(f"export: not compacted, the network has its full size: {_line(made.reason)}", file=sys.stderr)  # noqa: T201
+    params = sum(parameter.numel() for parameter in made.model.parameters())
+    print(f"{given.out}: {made.trial.name}, {params:,} of {made.params:,} parameters")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
