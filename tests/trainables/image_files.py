@@ -20,10 +20,12 @@ def write_image(path: Path, size: Size = (16, 12), seed: int = 0, mode: str = "R
 
 def write_folder(root: Path, train: int = 6, test: int = 2, sizes: tuple[Size, ...] = ((16, 12),), mode: str = "RGB"):
     """`root`/train and `root`/val with classes cat and dog; sizes in turn."""
+    seed = 0
     for part, count in (("train", train), ("val", test)):
         for label in ("cat", "dog"):
             for i in range(count):
-                write_image(root / part / label / f"{i}.png", sizes[i % len(sizes)], seed=i, mode=mode)
+                write_image(root / part / label / f"{i}.png", sizes[i % len(sizes)], seed, mode)
+                seed += 1
     return root
 
 
