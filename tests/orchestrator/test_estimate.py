@@ -1,0 +1,66 @@
+"""What a sweep will cost: arithmetic, and what people see of it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from orchestrator.estimate import Estimate, show
+from orchestrator.resources import Resources
+from search_spaces import Trial
+
+TRIALS = tuple(Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(8))
+NODE = {"CPU": 4.0, "GPU": 1.0}
+
+
+def cost(resources=Resources(1), nodes=(NODE,), stages=0, measured=8, alone=False):  # noqa: B008
+    seconds = {trial.fingerprint: 3600.0 for trial in TRIALS}
+    return Estimate(TRIALS[:stages], TRIALS[stages:], seconds, measured, nodes, resources, alone)
+
+
+def text(found, in_full=True):
+    out = io.StringIO()
+    show(found, Console(file=out, width=120), in_full)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "at_once"),
+    [
+        (Resources(1), [NODE], 4),
+        (Resources(2), [NODE, NODE], 4),
+        (Resources(1, 0.5), [NODE, NODE], 4),
+        (Resources(1, 0.5), [{"node:10.0.0.1": 1.0}, NODE], 2),  # a head that runs nothing
+        (Resources(1, max_concurrent=3), [NODE, NODE], 3),
+    ],
+)
+def test_how_many_at_once(resources, nodes, at_once):
+    assert cost(resources, nodes).at_once(nodes) == at_once
+
+
+def test_stages_come_first():
+    assert cost().wall([NODE]) == 2 * 3600
+    assert cost(stages=1).wall([NODE]) == (1 + 2) * 3600
+
+
+def test_hours_of_cpu_and_of_gpu():
+    assert "8 CPU-hours; 2.0 h on this machine with 4 at once" in text(cost())
+    assert "2 GPU-hours; 2.0 h on this machine with 4 at once" in text(cost(Resources(1, 0.25)))
+    assert "on these 2 nodes with 8 at once" in text(cost(nodes=(NODE, NODE)))
+
+
+def test_on_more_nodes_until_they_no_longer_help():
+    rows = [line.split() for line in text(cost(Resources(1, 0.5))).splitlines()[3:]]
+    assert rows == [["1", "2", "4.0", "h"], ["2", "4", "2.0", "h"], ["4", "8", "60", "min"]]
+    assert "nodes of 4 CPUs, 1 GPU" in text(cost(Resources(1, 0.5)))
+
+
+def test_what_was_tried_out_on_a_cpu_says_nothing_about_gpus():
+    assert "by how much is known after the first trials" in text(cost(Resources(1, 0.5), measured=0))
+    assert "GPU-hours" not in text(cost(Resources(1, 0.5), measured=0))
+
+
+def test_a_cluster_nobody_asked_yet():
+    assert text(cost(nodes=()), in_full=False).strip() == "about 8.0 h of training"

@@ -1,0 +1,75 @@
+"""Ending early: a time budget, Ctrl-C once and twice, with the plain executor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from test_sweep_local import trial_runs
+
+from orchestrator.stopping import Stop, length, on_signals
+from orchestrator.sweep import main
+from search_spaces import SpaceError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("2h30m", 9000), ("1d", 86400), ("1.5h", 5400), ("1h1m1s", 3661), ("0.5", 0.5)]
+)
+def test_lengths_of_time(text, seconds):
+    assert length(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2h30", "h", "-5", "5x", "0", "0h", "2 h", "1e3"])
+def test_what_is_no_length_of_time(text):
+    with pytest.raises(SpaceError, match=r"--time-budget: '.*' is no length of time; give seconds, or something like"):
+        length(text)
+
+
+def test_without_a_reason_it_goes_on():
+    stop = Stop()
+    assert not stop()
+    assert not stop.impatient
+
+
+def test_a_budget_waits_for_epochs_and_an_interruption_not_for_ever():
+    stop = Stop(budget=0)
+    assert stop()
+    assert stop.reason == "The time budget is used up."
+    assert not stop.impatient
+    stop.request("Interrupted.", grace=0)
+    assert stop()
+    assert stop.impatient
+
+
+def test_the_first_signal_asks():
+    stop, before = Stop(), signal.getsignal(signal.SIGINT)
+    with on_signals(stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.reason == "Interrupted."
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_signal_ends_the_program():
+    program = (
+        "import os, signal; from orchestrator.stopping import Stop, on_signals\n"
+        "with on_signals(Stop()):\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('still there')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+
+
+def test_after_the_budget_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    grid = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=3", "--set", "pruner=snip"]
+    grid += ["--set", "compression=[1, 4]"]
+    assert main([*grid, "--time-budget", "0.000001"]) == 130
+    out = capsys.readouterr().out
+    assert "The time budget is used up. The same command goes on where this one stopped." in out
+    assert "0 of 2 trials finished, 2 not done" in out
+    assert main([*grid, "--time-budget", "1d"]) == 0
+    assert {run.info.status for run in trial_runs()[1]} == {"FINISHED"}
