@@ -8,7 +8,7 @@ from rich.table import Table
 from pruners import PRUNERS
 from search_spaces import presets
 from trainables.architectures import ARCHITECTURES
-from trainables.datasets import DATASETS
+from trainables.datasets import DATASETS, OWN
 
 
 def show(console: Console) -> None:
@@ -17,7 +17,7 @@ def show(console: Console) -> None:
         "presets": presets(),
         "pruners": {name: _cited(pruner.summary, pruner.paper) for name, pruner in PRUNERS.items()},
         "architectures": {name: architecture.summary for name, architecture in ARCHITECTURES.items()},
-        "datasets": {name: spec.summary for name, spec in DATASETS.items()},
+        "datasets": {name: spec.summary for name, spec in DATASETS.items()} | OWN,
     }
     width = max(len(name) for room in rooms.values() for name in room)
     for title, room in rooms.items():

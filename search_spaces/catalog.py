@@ -83,13 +83,22 @@ class ArchitectureTraits(Protocol):
         ...
 
 
+class DatasetTraits(Protocol):
+    """What a space must know of a dataset."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of its images, where the name alone does not say which they are; else ""."""
+        ...
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Every name that a space may use. Built by the orchestrator from the registries of the other rooms."""
 
     pruners: Mapping[str, PrunerTraits]
     architecture: Callable[[str], ArchitectureTraits]  # raise ValueError with the nearest name
-    dataset: Callable[[str], Any]
+    dataset: Callable[[str], DatasetTraits]  # the same
     granularities: Collection[str]
     scopes: Collection[str]
     schedules: Collection[str]

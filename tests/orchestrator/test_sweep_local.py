@@ -98,7 +98,7 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(capsys):
         (["digits", "--set", "pruner=snap"], "pruner: 'snap' is not known; did you mean 'snip'?"),
         (["digits", "--set", "prunner=snip"], "'prunner' is not known; did you mean 'pruner'?"),
         (["digits", "--set", "architecture=vgg"], "architecture: 'vgg' is not known"),
-        (["digits", "--set", "dataset=cifar100"], "dataset: 'cifar100' is not known; did you mean 'cifar10'?"),
+        (["digits", "--set", "dataset=cifar-100"], "dataset: 'cifar-100' is not known; did you mean 'cifar100'?"),
         (["digits", "--set", "compression=0.5"], "compression: 0.5 is not allowed"),
         (["digits", "--set", "compression=[]"], "compression: the list is empty"),
         (["mnist-quick", "--data-root", "nowhere"], "data root: 'nowhere' is not a folder"),

@@ -27,6 +27,7 @@ from trainables.datasets.tiny_imagenet import TINY_IMAGENET
 
 __all__ = [
     "DATASETS",
+    "OWN",
     "Augment",
     "Dataset",
     "DatasetError",
@@ -50,7 +51,10 @@ DATASETS = {
     "synthetic-32": SYNTHETIC_32,
     "synthetic-224": SYNTHETIC_224,
 }
-OWN = ("folder:PATH", "hf:NAME")  # the user's, described by what is found there
+OWN = {  # the user's: their facts are what is found there
+    "folder:PATH": "images of your own, as PATH/train/CLASS/… and PATH/test/CLASS/… or PATH/val/CLASS/…",
+    "hf:NAME": "an image set of the Hugging Face hub, or one saved in a folder (needs the package datasets)",
+}
 
 
 def lookup(name: str, cache: Path = Path("results/data")) -> DatasetSpec:
