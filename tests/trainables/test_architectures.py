@@ -10,18 +10,16 @@ from trainables.architectures import ARCHITECTURES, build, check
 
 GREY8, GREY28, COLOUR16, COLOUR32 = (1, 8, 8), (1, 28, 28), (3, 16, 16), (3, 32, 32)
 
-# name, input shape, parameters, prunable layers
-PUBLISHED = [
-    ("mlp", GREY28, 119_910, 6),
+# Other images than those of tests/trainables/test_published_sizes.py: name, input shape, parameters, prunable layers.
+SIZES = [
     ("mlp", GREY8, 47_910, 6),
     ("conv", GREY8, 30_058, 3),
     ("conv", GREY28, 260_458, 3),
-    ("conv", COLOUR32, 337_834, 3),
-    ("resnet20", COLOUR32, 272_474, 22),
     ("resnet20", GREY8, 272_186, 22),
-    ("vgg16-bn", COLOUR32, 14_728_266, 14),
     ("vgg16-bn", GREY28, 14_727_114, 14),
     ("vgg16-bn", COLOUR16, 14_728_266, 14),
+    ("resnet18-cifar", GREY28, 11_172_810, 21),
+    ("mobilenet-v2-cifar", GREY28, 2_236_106, 53),
 ]
 
 
@@ -29,7 +27,7 @@ def prunable(model):
     return [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-@pytest.mark.parametrize(("name", "shape", "parameters", "layers"), PUBLISHED)
+@pytest.mark.parametrize(("name", "shape", "parameters", "layers"), SIZES)
 def test_sizes(name, shape, parameters, layers):
     model = build(name, shape, num_classes=10, seed=0)
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -38,11 +36,12 @@ def test_sizes(name, shape, parameters, layers):
     assert model(torch.zeros(2, *shape)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "1202" not in name])  # slow, and as the others
 def test_every_architecture_works_at_its_smallest_size_and_refuses_less(name):
     side = ARCHITECTURES[name].min_size
-    model = build(name, (3, side, side), num_classes=7, seed=0)
-    assert model(torch.zeros(2, 3, side, side)).shape == (2, 7)
+    with torch.device("meta"):
+        model = build(name, (3, side, side), num_classes=7, seed=0)
+        assert model(torch.zeros(2, 3, side, side)).shape == (2, 7)
     if side > 1:
         with pytest.raises(ValueError, match=f"'{name}' needs images of at least {side} pixels a side"):
             build(name, (3, side, side - 1), num_classes=7, seed=0)
@@ -56,20 +55,6 @@ def test_an_image_too_small_is_refused_with_what_can_be_done():
 def test_an_unknown_name_is_refused_with_the_nearest_and_all():
     with pytest.raises(ValueError, match=r"'vgg16bn' is not known; did you mean 'vgg16-bn'\? .*mlp, conv"):
         build("vgg16bn", COLOUR32, num_classes=10, seed=0)
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_weights_are_a_function_of_the_seed(name):
-    torch.manual_seed(1)
-    first = build(name, COLOUR16, num_classes=10, seed=3).state_dict()
-    torch.manual_seed(2)
-    before = torch.get_rng_state()
-    again = build(name, COLOUR16, num_classes=10, seed=3).state_dict()
-    other = build(name, COLOUR16, num_classes=10, seed=4).state_dict()
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    weights = [key for key in first if first[key].dim() > 1]
-    assert not any(torch.equal(first[key], other[key]) for key in weights)
 
 
 def test_resnet20_prunes_its_two_shortcuts():

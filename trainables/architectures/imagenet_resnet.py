@@ -57,8 +57,8 @@ def _wider(factor: int) -> type[nn.Module]:
     class WideBlock(BasicBlock):  # type: ignore[misc]
         expansion = factor
 
-        def __init__(self, before: int, planes: int, *rest: object) -> None:
-            super().__init__(before, planes * factor, *rest)
+        def __init__(self, before: int, planes: int, *rest: object, **settings: object) -> None:
+            super().__init__(before, planes * factor, *rest, **settings)
 
     return WideBlock
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torchvision.models
 from torch import nn
-from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models import get_model, list_models
 
 from search_spaces.errors import SpaceError, choose
 from trainables.architectures.architecture import Architecture, Shape
@@ -24,8 +24,7 @@ def torchvision_model(name: str) -> Architecture:
     """
     choose("architecture", name, [PREFIX + known for known in list_models(module=torchvision.models)])
     own = name.removeprefix(PREFIX)
-    smallest = 1 if _fitted(own, 1) else min(get_model_weights(own).DEFAULT.meta["min_size"])
-    return Architecture(partial(_make, own), f"torchvision's {own}", smallest, weights=own)
+    return Architecture(partial(_make, own), f"torchvision's {own}", 1, weights=own)
 
 
 def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:

@@ -77,7 +77,7 @@ VGGS = {
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()
 } | {
-    f"vgg{depth}{suffix}-tinyimagenet": Architecture(
+    f"vgg{depth}{suffix}-tiny": Architecture(
         partial(vgg_tiny, depth, norm), f"VGG-{depth} for Tiny-ImageNet{words}, three linear layers", 64
     )
     for depth in STAGES
