@@ -12,6 +12,7 @@ from orchestrator.sweep import parser
 from search_spaces import presets
 from search_spaces.space import KEYS
 from trainables.architectures import ARCHITECTURES
+from trainables.datasets import DATASETS, OWN
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 OPTIONS = {option for action in parser()._actions for option in action.option_strings if option.startswith("--")}
@@ -27,7 +28,7 @@ def test_every_option_is_in_the_readme(option):
     assert option in README
 
 
-@pytest.mark.parametrize("name", [*presets(), *catalog().pruners, *ARCHITECTURES, *catalog().scopes])
+@pytest.mark.parametrize("name", [*presets(), *catalog().pruners, *ARCHITECTURES, *catalog().scopes, *DATASETS, *OWN])
 def test_every_name_a_space_may_use_is_in_the_readme(name):
     assert f"`{name}`" in README or f"name: {name}" in README
 
