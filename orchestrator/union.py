@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search_spaces import Cell, Trial
-from search_spaces.expand import SHARED
+from search_spaces.point import SHARED
 
 NAMED = {"dataset", "architecture", "pruner", "compression", "kappa", "seed"}
 PRUNING = (*SHARED, "options", "code")  # what belongs to a pruner: it tells labels apart, not panels

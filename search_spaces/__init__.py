@@ -3,20 +3,28 @@
 from search_spaces.catalog import Catalog, PrunerTraits
 from search_spaces.errors import SpaceError, choose
 from search_spaces.expand import expand
+from search_spaces.grid import Grid, Point
 from search_spaces.network import Network
 from search_spaces.reading import load, presets
-from search_spaces.space import Search, Space
+from search_spaces.search import EarlyStopping, Range, Search
+from search_spaces.space import Space
 from search_spaces.stages import stage
+from search_spaces.studies import Study, studies
 from search_spaces.trial import Cell, Trial, amount
 
 __all__ = [
     "Catalog",
     "Cell",
+    "EarlyStopping",
+    "Grid",
     "Network",
+    "Point",
     "PrunerTraits",
+    "Range",
     "Search",
     "Space",
     "SpaceError",
+    "Study",
     "Trial",
     "amount",
     "choose",
@@ -24,4 +32,5 @@ __all__ = [
     "load",
     "presets",
     "stage",
+    "studies",
 ]

@@ -2,176 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from itertools import product
-from pathlib import Path
-from typing import Any
-
-from search_spaces.catalog import Catalog, is_custom
-from search_spaces.errors import SpaceError, choose
-from search_spaces.network import Network, read
-from search_spaces.phases import PHASES, phases
-from search_spaces.space import Space, check
-from search_spaces.trial import Cell, Trial, data_label
-
-# The settings which every pruner shares, and where the catalog lists their allowed words.
-SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
-# All fields that say which weights go and when: a dense trial has none of them.
-PRUNING = ("pruner", "compression", "kappa", "options", "code", "dense_classifier", "keep_dense", *SHARED)
+from search_spaces.catalog import Catalog
+from search_spaces.grid import Grid
+from search_spaces.space import Space
+from search_spaces.trial import Cell, Trial
 
 
 def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
     """All cells of the grid in the order of the space, and the unique trials behind them.
 
+    Where something is searched there is no one trial: those points belong to the `studies` of the space.
+
     Raises:
         SpaceError: if a name is not in the catalog or a pruner does not have an option.
     """
-    _check_names(space, catalog)
-    keys = list(space.axes)
-    labels = _labels(space.axes["pruner"])
-    datasets = _data_labels(space.axes["dataset"])
+    grid = Grid(space, catalog)
     cells: dict[str, Cell] = {}
     trials: dict[str, Trial] = {}
-    for values in product(*(space.axes[key] for key in keys)):
-        point = dict(zip(keys, values, strict=True))
-        network = read(point["architecture"], catalog.architecture(point["architecture"]["name"]))
-        trial = _trial(point, network, catalog)
+    for point in grid.points():
+        if space.search is not None and (space.search.per == "sweep" or grid.ranges(point)):
+            continue
+        cell, trial = grid.at(point)
         trials.setdefault(trial.fingerprint, trial)
-        label = labels[space.axes["pruner"].index(point["pruner"])]
-        cell = _cell(point, datasets[trial.dataset], network.label, label, trial, space.varied)
         cells.setdefault(cell.model_dump_json(), cell)  # a pruner with its own kappa has one, not one per compression
     return tuple(cells.values()), tuple(trials.values())
-
-
-def _check_names(space: Space, catalog: Catalog) -> None:
-    for name in space.axes["dataset"]:
-        catalog.dataset(name)
-    allowed = {
-        "granularity": catalog.granularities,
-        "scope": catalog.scopes,
-        "schedule": catalog.schedules,
-        "mode": catalog.modes,
-    }
-    for key, names in allowed.items():
-        for value in space.axes.get(key, ()):
-            choose(key, value, names)
-    for entry in space.axes["pruner"]:
-        name = entry["name"]
-        own = catalog.pruner(name).options
-        for key, value in entry.items():
-            choose(f"pruner {name}", key, ("name", "kappa", *SHARED, *own))
-            if key in ("kappa", *SHARED):
-                check(key, value, shown=f"pruner {name}: {key}")
-            if key in allowed:
-                choose(f"pruner {name}: {key}", value, allowed[key])
-
-
-def _trial(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Trial:
-    """Drop what cannot change the result, so that equal computations have equal fingerprints."""
-    fields = {key: value for key, value in point.items() if key not in ("pruner", "architecture", "lr_schedule")}
-    fields |= network.fields() | point.get("lr_schedule", {})
-    if digest := catalog.dataset(point["dataset"]).digest:
-        fields["data_digest"] = digest
-    if fields.get("lr_schedule") != "step":
-        fields.pop("lr_drops", None)
-        fields.pop("lr_factor", None)
-    elif not fields.get("lr_drops"):
-        raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
-    if fields.get("optimizer") == "adam":
-        fields.pop("momentum", None)
-        fields.pop("nesterov", None)
-    elif fields.get("nesterov") and fields.get("momentum") == 0:
-        raise SpaceError("nesterov: needs momentum above 0")
-    if "kappa" in point["pruner"]:  # beside a pruner's name it stands for the compression that others get
-        fields |= {"compression": 1.0, "kappa": point["pruner"]["kappa"]}
-    if fields.get("compression", 1.0) == 1 and not fields.get("kappa"):  # the dense trial, one for all pruners
-        return Trial(**{key: value for key, value in fields.items() if key not in PRUNING})
-
-    name = point["pruner"]["name"]
-    traits = catalog.pruner(name)
-    given = {key: fields.pop(key) for key in SHARED if key in fields}
-    given |= {key: check(key, value) for key, value in point["pruner"].items() if key in SHARED}
-    own = {key: value for key, value in point["pruner"].items() if key in traits.options}
-    wanted = {key: given[key] for key in ("granularity", "scope", "schedule", "iterations", "mode") if key in given}
-    try:
-        settings = traits.settings(**wanted, options=own)
-    except ValueError as error:
-        raise SpaceError(f"pruner {name}: {error}") from None
-    if traits.needs_data and "samples_per_class" in given:
-        fields["samples_per_class"] = given["samples_per_class"]
-    fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
-    if fields.get("kappa"):
-        _require_filters(name, settings.granularity, fields["levels"], catalog)
-    else:
-        _require_share(settings.granularity, fields["compression"])
-    path, _, wanted = name.rpartition(":")
-    return Trial(
-        **fields,
-        pruner=f"{Path(path).name}:{wanted}" if is_custom(name) else name,
-        # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
-        code=Path(path).expanduser().read_text(encoding="utf-8") if is_custom(name) else "",
-        granularity=settings.granularity,
-        scope=settings.scope,
-        schedule=settings.schedule,
-        iterations=settings.iterations,
-        mode=settings.mode,
-        # Only what differs from the default, so that an option added later leaves old fingerprints alone.
-        options={key: value for key, value in settings.options.items() if value != traits.options[key]},
-    )
-
-
-def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog) -> None:
-    filters = [other for other in catalog.granularities if other.startswith("filter")]
-    if granularity not in filters:
-        raise SpaceError(
-            f"pruner {name}: kappa: is a share of filters and the granularity is '{granularity}'; "
-            f"choose granularity {', '.join(filters)}"
-        )
-    if levels:
-        raise SpaceError(f"pruner {name}: levels: {levels} is not allowed with kappa; levels go by the compression")
-
-
-def _require_share(granularity: str, compression: float) -> None:
-    kept, _, width = granularity.partition(":")
-    if width and not math.isclose(compression * int(kept), int(width)):
-        raise SpaceError(
-            f"compression: granularity {granularity} keeps {kept} of {width} weights, which is "
-            f"{int(width) / int(kept):g}x and not {compression:g}x"
-        )
-
-
-def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
-    """`synflow` where that is unmistakable, `synflow iterations=1` where it stands in the space twice."""
-    names = [Path(entry["name"]).name for entry in entries]  # of a user's own file without its folders
-    labels = []
-    for name, entry in zip(names, entries, strict=True):
-        # Not kappa: as compressions do, several of one pruner make one line.
-        settings = " ".join(f"{key}={value}" for key, value in entry.items() if key not in ("name", "kappa"))
-        labels.append(f"{name} {settings}".strip() if names.count(name) > 1 else name)
-    return labels
-
-
-def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
-    """A folder by its own name, unless another one has it too."""
-    short = {name: data_label(name) for name in names}
-    return {name: label if [*short.values()].count(label) == 1 else name for name, label in short.items()}
-
-
-def _cell(
-    point: Mapping[str, Any], dataset: str, network: str, pruner: str, trial: Trial, varied: tuple[str, ...]
-) -> Cell:
-    named = ("dataset", "architecture", "pruner", "compression", "kappa", "seed")
-    settings = {key: point[key] for key in varied if key not in named}
-    if "lr_schedule" in settings:
-        settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
-    return Cell(
-        dataset=dataset,
-        architecture=network,
-        pruner=pruner,
-        compression=0 if trial.kappa else trial.compression,
-        kappa=trial.kappa,
-        seed=trial.seed,
-        settings=settings,
-        fingerprint=trial.fingerprint,
-    )

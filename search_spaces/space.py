@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from search_spaces.errors import SpaceError, choose
 from search_spaces.network import COMMON
+from search_spaces.search import EarlyStopping, Range, Search, read_early_stopping, read_range, read_search
 from search_spaces.trial import Trial
 
 # Fields of a trial that a space sets by other means: the settings of a pruner, an architecture or a learning-rate
@@ -20,33 +21,9 @@ NAMED = ("pruner", "architecture")  # a value of these is a name, or a mapping w
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
 AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
-KEYS = ("name", "description", *FIELDS, *DENSITIES)
-
-
-class Search(BaseModel):
-    """A searched field: a range (`low`, `high`, optional `log` or `step`) or `choices`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    step: Annotated[float, Field(gt=0)] | None = None
-    choices: tuple[Any, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Search:
-        if self.choices is not None:
-            if not self.choices or any(x is not None for x in (self.low, self.high, self.step)) or self.log:
-                raise ValueError("choices must be a list of at least one value and stand alone")
-            return self
-        if self.low is None or self.high is None:
-            raise ValueError("a searched field needs low and high, or choices")
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must be less than high {self.high:g}")
-        if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("log needs low above 0 and no step")
-        return self
+ABOUT = ("name", "description", "search", "early_stopping")  # say nothing of a single trial
+KEYS = (*ABOUT, *FIELDS, *DENSITIES)
+GRIDDED = ("dataset", "architecture", "pruner", "lr_schedule", "seed", *AMOUNTS)  # lists, never ranges
 
 
 @dataclass(frozen=True)
@@ -55,13 +32,25 @@ class Space:
 
     name: str
     axes: Mapping[str, tuple[Any, ...]]
-    searched: Mapping[str, Search] = field(default_factory=dict)
+    searched: Mapping[str, Range] = field(default_factory=dict)
     description: str = ""
+    search: Search | None = None
+    early_stopping: EarlyStopping | None = None
 
     @property
     def varied(self) -> tuple[str, ...]:
         """The fields with more than one value: the grid's axes."""
         return tuple(key for key, values in self.axes.items() if len(values) > 1)
+
+    def ranges(self, point: Mapping[str, Any]) -> dict[str, Range]:
+        """What is searched at a point of the grid: fields, and the settings of just the choices made there."""
+        inner = {
+            f"{key}.{setting}": value
+            for key in NAMED
+            for setting, value in point[key].items()
+            if isinstance(value, Range)
+        }
+        return {**self.searched, **inner}
 
 
 def validate(raw: Mapping[str, Any], default_name: str) -> Space:
@@ -79,11 +68,11 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise SpaceError(f"name: {name!r} is not a name; write it as text")
     axes: dict[str, tuple[Any, ...]] = {}
-    searched: dict[str, Search] = {}
-    for key in (key for key in raw if key not in ("name", "description")):
+    searched: dict[str, Range] = {}
+    for key in (key for key in raw if key not in ABOUT):
         value = raw[key]
         if isinstance(value, dict) and "name" not in value:
-            searched[key] = _search(key, value)
+            searched[key] = _range(key, value)
             continue
         values = value if isinstance(value, list) else [value]
         if not values:
@@ -96,7 +85,14 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     for required in ("dataset", "architecture", "pruner"):
         if required not in axes and required not in searched:
             raise SpaceError(f"{required}: missing; a space must say which")
-    return Space(name, axes, searched, str(raw.get("description", "")))
+    return Space(
+        name=name,
+        axes=axes,
+        searched=searched,
+        description=str(raw.get("description", "")),
+        search=read_search(raw["search"]) if "search" in raw else None,
+        early_stopping=read_early_stopping(raw["early_stopping"]) if "early_stopping" in raw else None,
+    )
 
 
 def _value(key: str, value: Any) -> Any:
@@ -105,7 +101,10 @@ def _value(key: str, value: Any) -> Any:
         settings = dict(value) if isinstance(value, dict) else {"name": value}
         if not isinstance(settings.get("name"), str):
             raise SpaceError(f"{key}: {value!r} is not a name or a mapping with a name")
-        return settings
+        return {
+            k: read_range(f"{key} {settings['name']}: {k}", v) if isinstance(v, dict) else v
+            for k, v in settings.items()
+        }
     if key == "lr_schedule":
         settings = dict(value) if isinstance(value, dict) else {"name": value}
         for inner in settings:
@@ -141,11 +140,12 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
         raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be {reason}") from None
 
 
-def _search(key: str, value: dict[str, Any]) -> Search:
-    for inner in value:
-        choose(key, str(inner), tuple(Search.model_fields))
-    try:
-        return Search.model_validate(value)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise SpaceError(f"{key}: {reason}") from None
+def _range(key: str, value: dict[str, Any]) -> Range:
+    if key in GRIDDED:
+        raise SpaceError(
+            f"{key}: cannot be a range; write a list, and search: {{per: sweep}} to choose between its values"
+        )
+    found = read_range(key, value)
+    for end in found.ends:
+        check(key, end)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.expand import PRUNING
+from search_spaces.point import PRUNING
 from search_spaces.trial import Trial
 
 

@@ -112,8 +112,15 @@ class Trial(BaseModel):
         return {key: str(value).removesuffix(".0") for key, value in flat.items()}
 
 
+Role = Literal["grid", "search"]
+
+
 class Cell(BaseModel):
-    """One point of the grid, as the user names it. Several cells may share a trial (at 1x all pruners do)."""
+    """One point of the grid, as the user names it. Several cells may share a trial (at 1x all pruners do).
+
+    Where settings are searched, the cell of the best ones is the answer; all that were tried stand beside it with
+    the role "search", and are no results.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -124,6 +131,9 @@ class Cell(BaseModel):
     kappa: float = 0.0
     seed: int
     settings: dict[str, Any] = {}  # every other field that the space varies
+    searched: dict[str, Any] = {}  # what a search chose
+    role: Role = "grid"
+    study: str = ""
     fingerprint: str
 
 

@@ -1,0 +1,149 @@
+"""The grid of a space: its points, and the cell and the trial at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from search_spaces.catalog import Catalog
+from search_spaces.errors import choose
+from search_spaces.network import read
+from search_spaces.point import SHARED, trial_at
+from search_spaces.search import Range
+from search_spaces.space import NAMED, Space, check
+from search_spaces.trial import Cell, Role, Trial, data_label
+
+Point = Mapping[str, Any]  # a value for each field that the space sets; a choice with settings is {name, …}
+UNIQUE = ("dataset", "architecture", "pruner", "compression", "kappa", "seed")  # fields that a cell names anyway
+
+
+class Grid:
+    """A space read against a catalog.
+
+    What is searched goes by the name of its field, or as `pruner.iterations`: a setting of a choice.
+    """
+
+    def __init__(self, space: Space, catalog: Catalog) -> None:
+        """Look up every name.
+
+        Raises:
+            SpaceError: if a name is not in the catalog or a pruner does not have an option.
+        """
+        self.space, self.catalog = space, catalog
+        _check_names(space, catalog)
+        self._pruners = _labels(space.axes["pruner"])
+        self._datasets = _data_labels(space.axes["dataset"])
+
+    def points(self) -> Iterator[Point]:
+        """All combinations of the axes, in the order of the space. What is searched is still a range there."""
+        for values in product(*self.space.axes.values()):
+            yield dict(zip(self.space.axes, values, strict=True))
+
+    def at(
+        self, point: Point, searched: Mapping[str, Any] | None = None, role: Role = "grid", study: str = ""
+    ) -> tuple[Cell, Trial]:
+        """The cell and the trial at `point`, with values for what is `searched` there.
+
+        Raises:
+            SpaceError: if settings contradict each other.
+        """
+        searched = dict(searched or {})
+        settled = settle(point, searched)
+        traits = self.catalog.architecture(settled["architecture"]["name"])
+        network = read(settled["architecture"], traits)
+        shown = read(_without_ranges(point["architecture"]), traits)  # one cell, whatever is searched in it
+        trial = trial_at(settled, network, self.catalog)
+        settings = {key: settled[key] for key in self.space.varied if key not in UNIQUE}
+        if "lr_schedule" in settings:
+            settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
+        cell = Cell(
+            dataset=self._datasets[trial.dataset],
+            architecture=shown.label,
+            pruner=self._pruners[self.space.axes["pruner"].index(point["pruner"])],
+            compression=0 if trial.kappa else trial.compression,
+            kappa=trial.kappa,
+            seed=trial.seed,
+            settings=settings,
+            searched=searched,
+            role=role,
+            study=study,
+            fingerprint=trial.fingerprint,
+        )
+        return cell, trial
+
+    def ranges(self, point: Point) -> dict[str, Range]:
+        """What is searched at `point`: fields, and settings of the choices made there. Only what makes a difference.
+
+        A dense trial has no pruner whose settings could matter, nor has SynFlow a number of images.
+
+        Raises:
+            SpaceError: if an end of a range is not allowed.
+        """
+        ranges = self.space.ranges(point)
+        first = {key: found.ends[0] for key, found in ranges.items()}
+        _, trial = self.at(point, first)
+        return {
+            key: found
+            for key, found in ranges.items()
+            if any(self.at(point, first | {key: end})[1].fingerprint != trial.fingerprint for end in found.ends[1:])
+        }
+
+
+def settle(point: Point, searched: Mapping[str, Any]) -> Point:
+    """`point` with values for what is searched there: of a field, or `pruner.iterations` of a choice's setting.
+
+    A range without a value is left to its default: it makes no difference.
+    """
+    settled = {**point, **{key: value for key, value in searched.items() if "." not in key}}
+    for key in NAMED:
+        own = {k.partition(".")[2]: value for k, value in searched.items() if k.startswith(f"{key}.")}
+        settled[key] = _without_ranges(point[key]) | own
+    return settled
+
+
+def _without_ranges(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if not isinstance(value, Range)}
+
+
+def _check_names(space: Space, catalog: Catalog) -> None:
+    for name in space.axes["dataset"]:
+        catalog.dataset(name)
+    allowed = {
+        "granularity": catalog.granularities,
+        "scope": catalog.scopes,
+        "schedule": catalog.schedules,
+        "mode": catalog.modes,
+    }
+    for key, names in allowed.items():
+        for value in (*space.axes.get(key, ()), *(space.searched[key].ends if key in space.searched else ())):
+            choose(key, value, names)
+    for entry in space.axes["pruner"]:
+        name = entry["name"]
+        own = catalog.pruner(name).options
+        for key, value in entry.items():
+            choose(f"pruner {name}", key, ("name", "kappa", *SHARED, *own))
+            for one in value.ends if isinstance(value, Range) else (value,):
+                if key in ("kappa", *SHARED):
+                    check(key, one, shown=f"pruner {name}: {key}")
+                if key in allowed:
+                    choose(f"pruner {name}: {key}", one, allowed[key])
+
+
+def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
+    """`synflow` where that is unmistakable, `synflow iterations=1` where it stands in the space twice."""
+    names = [Path(entry["name"]).name for entry in entries]  # of a user's own file without its folders
+    labels = []
+    for name, entry in zip(names, entries, strict=True):
+        shown = {key: "searched" if isinstance(value, Range) else value for key, value in entry.items()}
+        # Not kappa: as compressions do, several of one pruner make one line.
+        settings = " ".join(f"{key}={value}" for key, value in shown.items() if key not in ("name", "kappa"))
+        labels.append(f"{name} {settings}".strip() if names.count(name) > 1 else name)
+    return labels
+
+
+def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
+    """A folder by its own name, unless another one has it too."""
+    short = {name: data_label(name) for name in names}
+    return {name: label if [*short.values()].count(label) == 1 else name for name, label in short.items()}

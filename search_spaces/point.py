@@ -1,0 +1,100 @@
+"""One point of the grid: the trial that it asks for, reduced to what determines its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces.catalog import Catalog, is_custom
+from search_spaces.errors import SpaceError
+from search_spaces.network import Network
+from search_spaces.phases import PHASES, phases
+from search_spaces.space import check
+from search_spaces.trial import Trial
+
+# The settings which every pruner shares, and where the catalog lists their allowed words.
+SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
+# All fields that say which weights go and when: a dense trial has none of them.
+PRUNING = ("pruner", "compression", "kappa", "options", "code", "dense_classifier", "keep_dense", *SHARED)
+
+
+def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Trial:
+    """The trial at `point`: a value per field of the space, `network` read of its architecture.
+
+    What cannot change the result is dropped, so that equal computations have equal fingerprints.
+
+    Raises:
+        SpaceError: if settings contradict each other.
+    """
+    fields = {key: value for key, value in point.items() if key not in ("pruner", "architecture", "lr_schedule")}
+    fields |= network.fields() | point.get("lr_schedule", {})
+    if digest := catalog.dataset(point["dataset"]).digest:
+        fields["data_digest"] = digest
+    if fields.get("lr_schedule") != "step":
+        fields.pop("lr_drops", None)
+        fields.pop("lr_factor", None)
+    elif not fields.get("lr_drops"):
+        raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
+    if fields.get("optimizer") == "adam":
+        fields.pop("momentum", None)
+        fields.pop("nesterov", None)
+    elif fields.get("nesterov") and fields.get("momentum") == 0:
+        raise SpaceError("nesterov: needs momentum above 0")
+    if "kappa" in point["pruner"]:  # beside a pruner's name it stands for the compression that others get
+        fields |= {"compression": 1.0, "kappa": point["pruner"]["kappa"]}
+    if fields.get("compression", 1.0) == 1 and not fields.get("kappa"):  # the dense trial, one for all pruners
+        return Trial(**{key: value for key, value in fields.items() if key not in PRUNING})
+
+    name = point["pruner"]["name"]
+    traits = catalog.pruner(name)
+    given = {key: fields.pop(key) for key in SHARED if key in fields}
+    given |= {key: check(key, value) for key, value in point["pruner"].items() if key in SHARED}
+    own = {key: value for key, value in point["pruner"].items() if key in traits.options}
+    wanted = {key: given[key] for key in ("granularity", "scope", "schedule", "iterations", "mode") if key in given}
+    try:
+        settings = traits.settings(**wanted, options=own)
+    except ValueError as error:
+        raise SpaceError(f"pruner {name}: {error}") from None
+    if traits.needs_data and "samples_per_class" in given:
+        fields["samples_per_class"] = given["samples_per_class"]
+    fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
+    if fields.get("kappa"):
+        _require_filters(name, settings.granularity, fields["levels"], catalog)
+    else:
+        _require_share(settings.granularity, fields["compression"])
+    path, _, wanted = name.rpartition(":")
+    return Trial(
+        **fields,
+        pruner=f"{Path(path).name}:{wanted}" if is_custom(name) else name,
+        # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
+        code=Path(path).expanduser().read_text(encoding="utf-8") if is_custom(name) else "",
+        granularity=settings.granularity,
+        scope=settings.scope,
+        schedule=settings.schedule,
+        iterations=settings.iterations,
+        mode=settings.mode,
+        # Only what differs from the default, so that an option added later leaves old fingerprints alone.
+        options={key: value for key, value in settings.options.items() if value != traits.options[key]},
+    )
+
+
+def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog) -> None:
+    filters = [other for other in catalog.granularities if other.startswith("filter")]
+    if granularity not in filters:
+        raise SpaceError(
+            f"pruner {name}: kappa: is a share of filters and the granularity is '{granularity}'; "
+            f"choose granularity {', '.join(filters)}"
+        )
+    if levels:
+        raise SpaceError(f"pruner {name}: levels: {levels} is not allowed with kappa; levels go by the compression")
+
+
+def _require_share(granularity: str, compression: float) -> None:
+    kept, _, width = granularity.partition(":")
+    if width and not math.isclose(compression * int(kept), int(width)):
+        raise SpaceError(
+            f"compression: granularity {granularity} keeps {kept} of {width} weights, which is "
+            f"{int(width) / int(kept):g}x and not {compression:g}x"
+        )

@@ -1,0 +1,156 @@
+"""What a space searches: ranges of fields, the budget and the objective, and when a trial is given up early."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from search_spaces.errors import SpaceError, choose
+
+# What a search may go by, and which way is better. Nothing of the test set: it is for the final number alone.
+OBJECTIVES: Mapping[str, Literal["maximize", "minimize"]] = {
+    "validation/top1": "maximize",
+    "validation/loss": "minimize",
+    "model/compression": "maximize",
+    "model/params_kept": "minimize",
+    "model/params_compacted": "minimize",
+    "model/macs_kept": "minimize",
+    "model/macs_compacted": "minimize",
+    "model/latency_ms": "minimize",
+    "model/peak_mb": "minimize",
+    "model/file_mb": "minimize",
+    "time/train_seconds": "minimize",
+}
+PER_EPOCH = ("validation/top1", "validation/loss")  # known while a trial trains
+GROUP = ("dataset", "architecture", "compression")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Range(BaseModel):
+    """The values of a searched field: a range (`low`, `high`, optional `log` or `step`) or `choices`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    step: Annotated[int | float, Field(gt=0)] | None = None
+    choices: tuple[Any, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Range:
+        if self.choices is not None:
+            if not self.choices or any(x is not None for x in (self.low, self.high, self.step)) or self.log:
+                raise ValueError("choices must be a list of at least one value and stand alone")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("a searched field needs low and high, or choices")
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be less than high {self.high:g}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs low above 0 and no step")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers: all that it names are."""
+        return all(isinstance(x, int) for x in (self.low, self.high, self.step) if x is not None)
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Values that stand for all: if these are allowed, those between are."""
+        return self.choices if self.choices is not None else (self.low, self.high)
+
+
+class Search(BaseModel):
+    """How the searched fields are searched.
+
+    `per: cell` gives each cell of the grid `trials` of its own, so that pruners are compared each at its best;
+    `per: sweep` gives all cells together so many, and chooses between them too. The best of each search is run
+    again with `confirm_seeds` fresh seeds: of many noisy numbers the best one flatters.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: Annotated[int, Field(ge=1)]
+    per: Literal["cell", "sweep"] = "cell"
+    objective: tuple[str, ...] = ("validation/top1",)
+    sampler: Literal["tpe", "gp", "cmaes", "nsga2", "random"] = "tpe"
+    storage: str = ""  # an Optuna storage URL; "" = SQLite in the output folder
+    confirm_seeds: Annotated[int, Field(ge=0)] = 0
+    first: tuple[dict[str, Any], ...] = ()  # settings known to be good, tried before any other
+
+
+class EarlyStopping(BaseModel):
+    """How trials that fall behind are given up: compared only with those of their own `group`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["asha", "hyperband", "median"]
+    metric: Literal["validation/top1", "validation/loss"] = "validation/top1"
+    grace_epochs: Annotated[int, Field(ge=1)] = 1  # of every trial
+    reduction: Annotated[int, Field(ge=2)] = 3  # one of so many goes on at each rung
+    group: tuple[str, ...] = GROUP
+
+
+def read_range(key: str, value: Mapping[str, Any]) -> Range:
+    """The range that a space writes for the field `key`.
+
+    Raises:
+        SpaceError: naming the field and what is wrong.
+    """
+    return _read(Range, key, value)
+
+
+def read_search(value: Any) -> Search:
+    """The `search` of a space: a mapping. An objective alone may stand without a list.
+
+    Raises:
+        SpaceError: naming the key and what is wrong.
+    """
+    search = _read(Search, "search", _listed(value, "objective"))
+    if not search.objective:
+        raise SpaceError("search: objective: the list is empty; name at least one metric")
+    for name in search.objective:
+        choose("search: objective", name, OBJECTIVES)
+    if len(set(search.objective)) < len(search.objective):
+        raise SpaceError("search: objective: a metric is listed twice")
+    if len(search.objective) > 1 and search.sampler in ("gp", "cmaes"):
+        raise SpaceError(f"search: sampler: {search.sampler} has one objective; choose tpe, nsga2 or random")
+    if len(search.objective) > 1 and search.confirm_seeds:
+        raise SpaceError("search: confirm_seeds: several objectives have no single best; leave it out")
+    return search
+
+
+def read_early_stopping(value: Any) -> EarlyStopping:
+    """The `early_stopping` of a space: a name, or a mapping with a name and settings.
+
+    Raises:
+        SpaceError: naming the key and what is wrong.
+    """
+    return _read(
+        EarlyStopping, "early_stopping", _listed({"name": value} if isinstance(value, str) else value, "group")
+    )
+
+
+def _listed(value: Any, key: str) -> Any:
+    if isinstance(value, dict) and isinstance(value.get(key), str):
+        return value | {key: [value[key]]}
+    return value
+
+
+def _read(model: type[M], key: str, value: Any) -> M:
+    if not isinstance(value, Mapping):
+        raise SpaceError(f"{key}: {value!r} is not a mapping of {', '.join(model.model_fields)}")
+    for inner in value:
+        choose(key, str(inner), tuple(model.model_fields))
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found = error.errors()[0]
+        reason = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        where = f": {found['loc'][0]}" if found["loc"] else ""
+        raise SpaceError(f"{key}{where}: {reason}") from None

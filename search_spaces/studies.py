@@ -1,0 +1,80 @@
+"""What is searched: one study for each cell of the grid, or one for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from search_spaces.catalog import Catalog
+from search_spaces.errors import SpaceError, choose
+from search_spaces.grid import Grid, Point
+from search_spaces.search import PER_EPOCH
+from search_spaces.space import FIELDS, Space
+from search_spaces.trial import amount
+
+
+@dataclass(frozen=True)
+class Study:
+    """Points of the grid that are searched together.
+
+    `per: cell`: those which are one and the same search, as all pruners are at 1x. `per: sweep`: all.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+
+
+def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
+    """The studies of `space`, in the order of the grid; none if nothing is searched.
+
+    Raises:
+        SpaceError: if the space asks for a search that cannot be, or a range has an end that is not allowed.
+    """
+    _require_sense(space)
+    if space.search is None:
+        return ()
+    grid = Grid(space, catalog)
+    if space.search.per == "sweep":
+        points = tuple(grid.points())
+        for point in points:
+            grid.ranges(point)  # refuses what is not allowed
+        return (Study(space.name, points),)
+    alike: dict[str, list[Point]] = {}
+    names: dict[str, str] = {}
+    for point in grid.points():
+        if ranges := grid.ranges(point):
+            cell, trial = grid.at(point, {key: found.ends[0] for key, found in ranges.items()})
+            alike.setdefault(trial.fingerprint, []).append(point)
+            pruning = "dense" if trial.pruner == "dense" else f"{cell.pruner} {amount(cell)}"
+            settings = [f"{key}={value}" for key, value in cell.settings.items()]
+            names[trial.fingerprint] = " ".join([cell.dataset, cell.architecture, pruning, *settings])
+    return tuple(Study(name, tuple(alike[key])) for key, name in names.items())
+
+
+def _require_sense(space: Space) -> None:
+    """Refuse a search without a searched field, a searched field without a search, and what nobody reports."""
+    searched = sorted({key for point in _choices(space) for key in space.ranges(point)})
+    if searched and space.search is None:
+        raise SpaceError(f"{searched[0]}: is searched, but there is no search; add search: {{trials: 20}}")
+    if space.search is not None:
+        if not searched and (space.search.per == "cell" or not space.varied):
+            raise SpaceError("search: nothing is searched; write a mapping, as in lr: {low: 0.001, high: 0.1}")
+        if len(space.axes.get("seed", ())) > 1:
+            raise SpaceError("seed: a search has one; search: {confirm_seeds: 3} runs the best with fresh ones")
+        for first in space.search.first:
+            for key in first:
+                choose("search: first", key, searched)
+    stopping = space.early_stopping
+    metrics = [*(space.search.objective if space.search else ()), *([stopping.metric] if stopping else ())]
+    held_out = [metric for metric in metrics if metric in PER_EPOCH]
+    if held_out and not all(space.axes.get("validation", (0,))):
+        raise SpaceError(f"validation: {held_out[0]} is of images held out, and none are; add validation: 0.1")
+    for key in stopping.group if stopping else ():
+        choose("early_stopping: group", key, FIELDS)
+
+
+def _choices(space: Space) -> Iterable[Point]:
+    """Every pruner and every architecture once: whose settings may be searched."""
+    for pruner in space.axes["pruner"]:
+        for architecture in space.axes["architecture"]:
+            yield {"pruner": pruner, "architecture": architecture}
