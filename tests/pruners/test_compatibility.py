@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pruners import PRUNERS, PruningError, concerns
+from pruners import PRUNERS, PruningError, concerns, find
 from trainables.architectures import build
 
 
@@ -33,6 +33,31 @@ def test_layer_norm():
     model = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2))
     assert any("LayerNorm (1) divide the flow" in sentence for sentence in concerns(model, "synflow", (4,)))
     assert concerns(model, "synflow", (4,), options={"linearize": True}) == []
+
+
+def test_transformers():
+    model = torchvision.models.VisionTransformer(32, 8, 3, 4, 32, 64, num_classes=10)  # vit_b_16 in small
+    norms, zeros = concerns(model, "synflow", (3, 32, 32))
+    assert "7 modules of type LayerNorm" in norms and "linearize: true" in norms
+    assert "100.0 % of the scores are exactly zero" in zeros and "layers that start at zero" in zeros  # its head does
+    nn.init.normal_(model.heads.head.weight)
+    assert concerns(model, "synflow", (3, 32, 32), options={"linearize": True}) == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torchvision.models.resnet50(num_classes=10),
+        lambda: torchvision.models.densenet121(num_classes=10),
+        lambda: build("resnet110", input_shape=(3, 64, 64), num_classes=10, seed=0),
+    ],
+    ids=["resnet50", "densenet121", "resnet110"],
+)
+def test_depth_at_which_float32_overflows(make):
+    model = make()
+    assert concerns(model, "synflow", (3, 64, 64)) == []
+    flow = find(model, "synflow", 10, [(torch.zeros(1, 3, 64, 64), torch.zeros(1))], iterations=1).scores
+    assert max(float(score.max()) for score in flow.values()) > torch.finfo(torch.float32).max
 
 
 def test_what_no_input_of_this_size_can_train():
