@@ -20,6 +20,7 @@ lint: .venv/installed  ## style and types
 bench: .venv/installed  ## what is measured; each prints a ratio
 	$(BIN)/python -m benchmarks.combinations
 	$(BIN)/python -m benchmarks.compaction
+	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.overhead
 
 install: .venv/installed
