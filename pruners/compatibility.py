@@ -1,17 +1,21 @@
 """What makes a pruner's scores meaningless on a network, found in one scoring pass before anything trains."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pruners.pruner import Pruner
 from pruners.registry import lookup
 
 SATURATING = (nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign)  # ReLU6 is a Hardtanh
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+# The same where a forward calls them itself, by plain name: torch, torch.nn.functional and Tensor all have them.
+SATURATING_CALLS = frozenset({"hardtanh", "relu6", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softsign"})
+NORM_CALLS = frozenset({"layer_norm", "group_norm", "rms_norm", "instance_norm"})
 INPUTS = 16  # enough that few weights are silent because no input happens to turn their ReLU on
 FEW = 0.05  # share of zero scores that needs no explanation; a threshold above it falls among ties
 
@@ -26,42 +30,61 @@ def concerns(
 ) -> list[str]:
     """One sentence for each reason to mistrust `pruner` on `model` for inputs (C, H, W); none, if there is none.
 
-    Looks for modules that stop SynFlow's flow, then scores once on a few Gaussian inputs and looks for
+    Scores once on a few Gaussian inputs, and looks for modules and functions that stop SynFlow's flow and for
     scores that are not finite or are exactly zero. The model is left as it was.
     Raises PruningError for a pruner, mode or option that does not exist.
     """
     chosen = lookup(pruner) if isinstance(pruner, str) else pruner
     label = pruner if isinstance(pruner, str) else "this pruner"
     settings = chosen.settings(mode=mode, options=options)
-    found: list[str] = []
-    if settings.options.get("linearize") is False:
-        found += _stops(model, label)
     device = next(model.parameters()).device
     inputs = torch.randn(INPUTS, *input_shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     batch = (inputs, torch.zeros(INPUTS, dtype=torch.int64, device=device))
-    scores = chosen.score(
-        copy.deepcopy(model),
-        (batch,),
-        mode=settings.mode,
-        generator=torch.Generator().manual_seed(0),
-        **settings.options,
-    )
-    return found + _not_finite(scores, label) + _zeros(scores, label)
+    with _Calls() as calls:
+        scores = chosen.score(
+            copy.deepcopy(model),
+            (batch,),
+            mode=settings.mode,
+            generator=torch.Generator().manual_seed(0),
+            **settings.options,
+        )
+    stops = _stops(model, calls.names, label) if settings.options.get("linearize") is False else []
+    return stops + _not_finite(scores, label) + _zeros(scores, label)
 
 
-def _stops(model: nn.Module, label: str) -> list[str]:
+class _Calls(TorchFunctionMode):
+    """Inside, the name of every function of torch that is called is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.names.add(getattr(func, "__name__", "").strip("_"))
+        return func(*args, **(kwargs or {}))
+
+
+def _stops(model: nn.Module, calls: set[str], label: str) -> list[str]:
     remedy = f"ask for {{name: {label}, linearize: true}}"
     reasons = (
-        (SATURATING, "saturate at the size that products of absolute weights reach, and pass no gradient"),
-        (NORMS, "divide the flow by its own size, so that scores no longer measure it"),
+        (
+            SATURATING,
+            SATURATING_CALLS,
+            "saturate at the size of products of absolute weights, and pass no gradient",
+        ),
+        (NORMS, NORM_CALLS, "divide the flow by its own size, so that scores no longer measure it"),
     )
     sentences = []
-    for kinds, reason in reasons:
+    for kinds, functions, reason in reasons:
         hits = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
         if hits:
             types = ", ".join(sorted({type(module).__name__ for _, module in hits}))
             places = _some([name for name, _ in hits])
             sentences.append(f"{label}: {len(hits)} modules of type {types} ({places}) {reason}; {remedy}.")
+        elif called := sorted(calls & functions):
+            sentences.append(f"{label}: calls of {', '.join(called)} in the model's forward {reason}; {remedy}.")
     return sentences
 
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 _ACTIVATIONS = (
     *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "leaky_relu", "silu", "gelu", "mish"),
-    *("elu", "elu_", "selu", "celu", "softplus", "tanh"),
+    *("elu", "elu_", "selu", "celu", "softplus", "softsign", "tanh"),
 )
 ACTIVATIONS = frozenset(
     getattr(home, name) for name in _ACTIVATIONS for home in (F, torch, Tensor) if hasattr(home, name)

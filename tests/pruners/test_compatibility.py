@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
@@ -33,6 +34,17 @@ def test_layer_norm():
     model = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2))
     assert any("LayerNorm (1) divide the flow" in sentence for sentence in concerns(model, "synflow", (4,)))
     assert concerns(model, "synflow", (4,), options={"linearize": True}) == []
+
+
+class Calling(nn.Linear):
+    def forward(self, x):
+        return super().forward(F.layer_norm(F.relu6(x), x.shape[1:]) * x.sigmoid())
+
+
+def test_functions_that_no_module_stands_for():
+    first, second = concerns(Calling(4, 2), "synflow", (4,))[:2]
+    assert "calls of relu6, sigmoid in the model's forward saturate" in first
+    assert "calls of layer_norm in the model's forward divide the flow" in second
 
 
 def test_transformers():

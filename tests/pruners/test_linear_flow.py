@@ -13,7 +13,7 @@ X = tensor([[1.0, 20.0], [300.0, 4.0]])
     "module",
     [
         *(nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), nn.Hardtanh(), nn.Hardswish()),
-        *(nn.SiLU(), nn.GELU(), nn.Mish(), nn.Softplus(), nn.ELU(), nn.LeakyReLU(), nn.Tanh()),
+        *(nn.SiLU(), nn.GELU(), nn.Mish(), nn.Softplus(), nn.ELU(), nn.LeakyReLU(), nn.Softsign(), nn.Tanh()),
     ],
 )
 def test_activations_are_the_identity(module):
