@@ -41,9 +41,13 @@ start_postgres() {
         echo "self $(id -un) mlflow" > "$folder/postgres.new/pg_ident.conf"
         mv "$folder/postgres.new" "$folder/postgres"
     fi
-    # Two MLflow workers hold at most 45 connections each.
-    postgres_runs || pg_ctl --pgdata "$folder/postgres" --log "$folder/postgres.log" --wait --timeout 120 start > /dev/null \
-        --options "-c listen_addresses='' -c unix_socket_directories='$folder' -c max_connections=100"
+    for _ in {1..30}; do # one that was killed leaves processes behind, which first notice that they are alone
+        ! postgres_runs || break
+        # Two MLflow workers hold at most 45 connections each.
+        pg_ctl --pgdata "$folder/postgres" --log "$folder/postgres.log" --wait --timeout 120 start > /dev/null 2>&1 \
+            --options "-c listen_addresses='' -c unix_socket_directories='$folder' -c max_connections=100" || sleep 1
+    done
+    postgres_runs || fail "PostgreSQL does not start: $(tail -5 "$folder/postgres.log")"
     [[ $(psql -d postgres -Atc "select count(*) from pg_database where datname = 'mlflow'") == 1 ]] || createdb mlflow
 }
 
