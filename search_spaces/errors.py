@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from difflib import SequenceMatcher
+from os.path import commonprefix
 
 
 class SpaceError(ValueError):
@@ -18,7 +19,11 @@ def choose(key: str, value: str, allowed: Collection[str]) -> str:
     """
     if value in allowed:
         return value
-    likeness = {name: SequenceMatcher(None, name, str(value)).ratio() for name in allowed}
-    near = max(likeness, key=lambda name: likeness[name], default="")  # the first of equals: resnet20 for resnet21
-    hint = f"; did you mean '{near}'?" if likeness.get(near, 0) >= 0.5 else "."
+    near = max(allowed, key=lambda name: _likeness(name, str(value)), default="")
+    hint = f"; did you mean '{near}'?" if _likeness(near, str(value))[0] >= 0.5 else "."
     raise SpaceError(f"{key}: '{value}' is not known{hint} Allowed: {', '.join(allowed)}")
+
+
+def _likeness(name: str, value: str) -> tuple[float, int]:
+    """How alike, and of equals how long they begin alike: resnet20, and not resnet32, for resnet21."""
+    return SequenceMatcher(None, name, value).ratio(), len(commonprefix([name, value]))

@@ -51,17 +51,14 @@ class Grid:
         """
         searched = dict(searched or {})
         settled = settle(point, searched)
-        traits = self.catalog.architecture(settled["architecture"]["name"])
-        network = read(settled["architecture"], traits)
-        shown = read(_without_ranges(point["architecture"]), traits)  # one cell, whatever is searched in it
+        network = read(settled["architecture"], self.catalog.architecture(settled["architecture"]["name"]))
         trial = trial_at(settled, network, self.catalog)
         settings = {key: settled[key] for key in self.space.varied if key not in UNIQUE}
-        if "lr_schedule" in settings:
-            settings["lr_schedule"] = " ".join(str(value) for value in settings["lr_schedule"].values())
+        settings = {key: self.label(key, value) for key, value in settings.items()}
         cell = Cell(
             dataset=self._datasets[trial.dataset],
-            architecture=shown.label,
-            pruner=self._pruners[self.space.axes["pruner"].index(point["pruner"])],
+            architecture=str(self.label("architecture", point["architecture"])),  # whatever is searched in it
+            pruner=str(self.label("pruner", point["pruner"])),
             compression=0 if trial.kappa else trial.compression,
             kappa=trial.kappa,
             seed=trial.seed,
@@ -72,6 +69,17 @@ class Grid:
             fingerprint=trial.fingerprint,
         )
         return cell, trial
+
+    def label(self, key: str, value: Any) -> str | int | float:
+        """A value of an axis as people know it."""
+        if key == "pruner":
+            return self._pruners[self.space.axes["pruner"].index(value)]
+        if key == "architecture":
+            return read(_without_ranges(value), self.catalog.architecture(value["name"])).label
+        if key == "lr_schedule":
+            return " ".join(map(str, value.values()))
+        known: str | int | float = self._datasets[value] if key == "dataset" else value
+        return known
 
     def ranges(self, point: Point) -> dict[str, Range]:
         """What is searched at `point`: fields, and settings of the choices made there. Only what makes a difference.
