@@ -1,6 +1,6 @@
 """SNIP: what the loss loses, to first order, when a connection is cut."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +9,23 @@ from pruners.gradients import gradient, leaves, noise, passes
 from pruners.pruner import Batch, Pruner
 
 
-def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+def score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    mode: str,
+    generator: torch.Generator,
+    masks: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """|w · dL/dw|, L the sum of the batches' mean cross-entropies (Lee et al. 2019, equation 5).
 
     That is |dL/dm| for a mask m at one. The paper's division by the sum over all weights changes no order and
-    is left out.
+    is left out. With `masks`, L and its slope are taken at the masked weights, and w is as it was (`pruners.force`).
     """
     weights = leaves(model)
+    at = {name: (w.detach() * masks[name]).requires_grad_() for name, w in weights.items()} if masks else weights
     with passes(model, mode, noise(generator)):
-        slopes = gradient(model, weights, batches)
+        slopes = gradient(model, at, batches)
     return {
         name: (weight.detach() * slope).abs() for (name, weight), slope in zip(weights.items(), slopes, strict=True)
     }
