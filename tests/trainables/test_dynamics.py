@@ -14,23 +14,13 @@ from trainables import bench
 from trainables.dynamics import dynamics
 from trainables.dynamics.regrowth import Regrowth, exchange
 from trainables.masked import Masked
-from trainables.run import Place, run
+from trainables.run import run
 
 SMALL = {"dataset": "digits", "architecture": "mlp", "epochs": 4, "batch_size": 64, "lr": 0.05, "compression": 8}
 RIGL = Trial(**SMALL, pruner="rigl", scope="erk", options={"interval": 5})
 SET = Trial(**SMALL, pruner="set", scope="erk", options={"interval": 5})
 GRADUAL = Trial(**SMALL, pruner="gradual", schedule="cubic", iterations=10)
 STEPS = 4 * 23  # 1437 images in batches of 64
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def place(tmp_path, cache):
-    return Place(storage=tmp_path, cache=cache)
 
 
 @pytest.fixture

@@ -13,22 +13,12 @@ from search_spaces import Trial, stage
 from trainables import bench
 from trainables.outbox import ended, read
 from trainables.pretraining import stored
-from trainables.run import Place, run
+from trainables.run import run
 
 AFTER = Trial(
     dataset="digits", architecture="mlp", pruner="magnitude", pretrain_epochs=2, epochs=1, lr=0.05, batch_size=64
 )
 DENSE = stage(AFTER)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def place(tmp_path, cache):
-    return Place(storage=tmp_path, cache=cache)
 
 
 @pytest.fixture

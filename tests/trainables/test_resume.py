@@ -24,11 +24,6 @@ RIGL = Trial(**BASE, pruner="rigl", scope="erk", epochs=4, options={"interval": 
 GRADUAL = Trial(**BASE, pruner="gradual", schedule="cubic", iterations=20, epochs=4, pretrain_epochs=1)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 def numbers(place, trial):
     events = [event for event, _ in read(place.storage / trial.fingerprint)]
     points = [((key, e["step"]), value) for e in events for key, value in e.get("metrics", {}).items()]

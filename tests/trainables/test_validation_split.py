@@ -14,11 +14,6 @@ from trainables.run import Place, run
 TRIAL = Trial(dataset="digits", architecture="mlp", epochs=2, batch_size=64, lr=0.05, validation=0.2)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.333, 0.5])
 @pytest.mark.parametrize("counts", [[50, 50, 50], [50, 70, 134]])
 def test_of_each_class_the_share_is_held_out_rounded_up_or_down(share, counts):

@@ -1,0 +1,19 @@
+"""Where trials run in tests: a storage of their own, and one copy of the decoded data for a file of tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainables.run import Place
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def place(tmp_path: Path, cache: Path) -> Place:
+    return Place(storage=tmp_path, cache=cache)
