@@ -16,6 +16,7 @@ HERE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for "bind to 127.0.0.1 only"
     "RAY_AUTH_MODE": "token",
 }
+TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 
 def prepare_ray(address: str | None) -> None:
@@ -25,7 +26,7 @@ def prepare_ray(address: str | None) -> None:
         # A token of this sweep's own: left to itself Ray writes one into the home folder.
         os.environ.update(HERE)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps the first one it has seen
-    elif (Path.home() / ".ray" / "auth_token").exists():
+    elif os.environ.keys() & TOKENS or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray finds the token by itself only for "auto"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,18 @@ LAUNCHER = Path("~/ray_bootstrap_config.yaml")  # what `ray up` leaves on the he
 def alive() -> dict[str, dict[str, float]]:
     """The resources of each node, by its id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+
+
+def answers(node: str) -> bool:
+    """Whether the node of that id is there. Ray itself takes 15 s to see that one is gone, and minutes to see less."""
+    there = [known for known in ray.nodes() if known["NodeID"] == node and known["Alive"]]  # type: ignore[no-untyped-call]
+    if not there:
+        return False
+    try:
+        socket.create_connection((there[0]["NodeManagerAddress"], there[0]["NodeManagerPort"]), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def to_come() -> list[dict[str, float]]:

@@ -13,7 +13,7 @@ import ray
 from ray import tune
 
 from orchestrator.driver.flag import Flag
-from orchestrator.driver.nodes import alive, lacking
+from orchestrator.driver.nodes import answers, lacking
 from orchestrator.resources import Resources
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
@@ -54,11 +54,12 @@ class Attempts:
         """Count the death of a trial's process on `node`; how many count so far.
 
         Those on nodes that are gone do not, whatever killed them: on spot instances a trial may lose many nodes. A
-        node's end is known some seconds after its processes', so all are looked at anew each time.
+        node may go some seconds after its processes, so all are looked at anew each time.
         """
-        self._died_on[fingerprint].append(node)
-        there = alive()
-        return sum(node in there or not node for node in self._died_on[fingerprint])
+        nodes = self._died_on[fingerprint]
+        nodes.append(node)
+        there = {node: not node or answers(node) for node in set(nodes)}
+        return sum(there[node] for node in nodes)
 
 
 class TellWatch(tune.Callback):
@@ -72,6 +73,7 @@ class TellWatch(tune.Callback):
         self._resources: Resources
         if known:
             self._watch, self._stop, self._flag, self._attempts, self._resources = known
+        self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
         self._looked = time.monotonic()
         self._stuck: float | None = None  # since when no node can run what is left
@@ -105,6 +107,7 @@ class TellWatch(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial got its resources."""
         self._stuck = None
+        self._nodes[_fingerprint(trial)] = _where(trial)
         if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
             self._watch.started(_fingerprint(trial))
 
@@ -120,13 +123,14 @@ class TellWatch(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died; Tune starts it again."""
-        if self._attempts.died(_fingerprint(trial), _where(trial)) >= ATTEMPTS - 1:
+        fingerprint = _fingerprint(trial)
+        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
             trial.max_failures = trial.num_failures  # once more, not for ever
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died, and Tune does not start it again."""
         fingerprint = _fingerprint(trial)
-        if self._attempts.died(fingerprint, _where(trial)) >= ATTEMPTS:
+        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
             self._watch.ended(fingerprint, DIED)
 
 
@@ -135,7 +139,6 @@ def _fingerprint(trial: Any) -> str:
 
 
 def _where(trial: Any) -> str:
-    """The node of the process that died, "" if Ray does not know."""
-    actor = getattr(trial.get_pickled_error(), "actor_id", None)
-    known = ray._private.state.actors(actor) if actor else {}
+    """The node of a trial's process, while it lives."""
+    known = ray._private.state.actors(trial.temporary_state.ray_actor._actor_id.hex())
     return str(known.get("Address", {}).get("NodeID", ""))

@@ -1,0 +1,171 @@
+"""Everything that can be wrong with a cluster is said in one line, before any trial, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from orchestrator.driver import connected
+from orchestrator.driver.nodes import to_come, versions
+from orchestrator.resources import Resources
+from orchestrator.sweep import main
+from search_spaces import SpaceError
+
+SERVER = "http://127.0.0.1:5000"  # not asked: that comes before
+
+
+def test_ray_client_is_refused_with_the_way_that_works(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["digits", "--address", "ray://127.0.0.1:10001"]) == 2
+    _, err = capfd.readouterr()
+    assert "run the command on the head with --address auto, by hand or with `ray job submit`" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_nodes_that_the_launcher_may_start(tmp_path, monkeypatch):
+    file = tmp_path / "ray_bootstrap_config.yaml"
+    monkeypatch.setattr("orchestrator.driver.nodes.LAUNCHER", file)
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
+    assert to_come() == []
+    file.write_text(
+        "available_node_types: {gpu: {resources: {CPU: 8, GPU: 1}, max_workers: 4}, none: {resources: {GPU: 8}, "
+        "max_workers: 0}, bare: {max_workers: 1}}"
+    )
+    assert to_come() == [{"CPU": 8, "GPU": 1}, {}]
+
+
+def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
+    from ray.core.generated import autoscaler_pb2
+
+    config = autoscaler_pb2.ClusterConfig()
+    for name, gpus, most in (("gpu", 4, -1), ("none", 8, 0)):
+        config.node_group_configs.add(name=name, resources={"CPU": 8, "GPU": gpus}, max_count=most)
+    monkeypatch.setattr("orchestrator.driver.nodes.LAUNCHER", tmp_path / "none")
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: config)
+    assert to_come() == [{"CPU": 8, "GPU": 4}]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def refused(cluster, output, tracking=SERVER, resources=Resources(1), data_root=None):  # noqa: B008
+    with (
+        pytest.raises(SpaceError) as caught,
+        connected(cluster.address, resources, output, tracking, data_root),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not output.exists()
+    assert not list(output.parent.glob(".seen*"))
+    return str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_one_node_is_as_good_as_this_machine(cluster, tmp_path):
+    with connected(cluster.address, Resources(1), tmp_path / "results", "sqlite:///here.db"):
+        pass
+    said = refused(cluster, tmp_path / "results", resources=Resources(1, 0.5))
+    assert said == "--gpus-per-trial: 0.5 asked for, but no node has more than 0 GPUs"
+
+
+@pytest.mark.slow
+def test_what_several_nodes_need(cluster, tmp_path):
+    output = tmp_path / "results"
+    assert "SQLite is for one machine" in refused_with_two(cluster, output)
+    with connected(cluster.address, Resources(1), output, SERVER, tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+    assert "does not see" in refused(cluster, output, data_root=tmp_path / "nowhere")
+
+
+def refused_with_two(cluster, output):
+    cluster.add_node(num_cpus=1)
+    return refused(cluster, output, tracking="sqlite:///here.db")
+
+
+@pytest.mark.slow
+def test_another_version_on_a_node(cluster, tmp_path):
+    fake = tmp_path / "site" / "torch-1.0.0.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
+    path = os.pathsep.join([str(fake.parent), os.environ.get("PYTHONPATH", "")])
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    said = refused(cluster, tmp_path / "results")
+    assert said.startswith("--address: node ")
+    assert said.endswith(f"has torch 1.0.0, but here it is torch {versions()['torch']}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="a node with a file system of its own needs root")
+def test_a_folder_that_another_node_does_not_see(cluster, tmp_path):
+    node = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        f"--address={cluster.address}",
+        "--num-cpus=1",
+        "--block",
+    ]
+    hidden = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh", *node]
+    process = subprocess.Popen(hidden, cwd="/", start_new_session=True)
+    try:
+        wait_for(cluster, 2)
+        said = refused(cluster, tmp_path / "results")
+    finally:
+        process.terminate()
+        process.wait()
+    assert f"does not see '{tmp_path}' (No such file or directory); give a folder that all nodes share" in said
+
+
+def wait_for(cluster, nodes):
+    ray.init(address=cluster.address, log_to_driver=False)
+    deadline = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) < nodes:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    ray.shutdown()
+
+
+CLOSED = """
+import sys, ray
+from ray.cluster_utils import Cluster
+print(Cluster(initialize_head=True, head_node_args={"num_cpus": 1}).address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", [None, "b" * 64])
+def test_a_cluster_that_wants_a_token(tmp_path, token):
+    owner = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+    head = subprocess.Popen([sys.executable, "-c", CLOSED], env=owner, stdin=-1, stdout=-1, text=True)
+    try:
+        address = head.stdout.readline().strip()
+        stranger = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
+        stranger |= {"HOME": str(tmp_path / "home")} | ({"RAY_AUTH_TOKEN": token} if token else {})
+        command = [sys.executable, "-m", "orchestrator.sweep", "digits", "--address", address]
+        options = {"capture_output": True, "text": True, "timeout": 200, "check": False}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=stranger, capture_output=True, text=True, timeout=200, check=False
+        )
+    finally:
+        head.communicate("", timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "--address: the cluster asks for another token than this user has" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(Path(tmp_path).iterdir())

@@ -1,0 +1,229 @@
+"""Trials on real raylets with logical GPUs: shares, too little memory, crashes, lost nodes, and stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from orchestrator.catalog import catalog
+from orchestrator.driver import run_on_ray, telling
+from orchestrator.resources import Resources
+from orchestrator.stopping import Stop
+from search_spaces import Trial, expand, load
+from trainables.outbox import ended, read
+from trainables.run import CHECKPOINT, Place
+
+pytestmark = pytest.mark.slow
+# A head that notices within seconds when a node is gone.
+SHARP = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+SCORES = """
+import os, ray, torch
+from pathlib import Path
+
+def gpus():
+    return sum(n for name, n in ray.get_runtime_context().get_assigned_resources().items() if name.startswith("GPU"))
+
+def hungry(model, batches, *, mode, generator):
+    if gpus() < 1:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return {name: p.detach().abs() for name, p in model.named_parameters() if p.dim() > 1}
+
+def insatiable(model, batches, *, mode, generator):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB.")
+
+def curious(model, batches, *, mode, generator):
+    raise ValueError(f"it has {gpus():g} GPUs")
+
+def deadly(model, batches, *, mode, generator):
+    with Path("LOG").open("a") as log:
+        log.write("x")
+    os._exit(1)
+"""
+
+
+class Listener:
+    """What the driver tells of a watch, kept in lists."""
+
+    def __init__(self) -> None:
+        self.begun: set[str] = set()
+        self.over: set[str] = set()
+        self.errors: dict[str, str | None] = {}
+        self.notices: list[str] = []
+        self.notice = self.notices.append
+
+    def name_of(self, fingerprint: str) -> str:
+        return fingerprint
+
+    def started(self, fingerprint: str) -> None:
+        self.begun.add(fingerprint)
+
+    def ended(self, fingerprint: str, error: str | None = None) -> None:
+        self.over.add(fingerprint)
+        self.errors[fingerprint] = error
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head that runs nothing, and nodes as the test wants them, also while Tune has the main thread."""
+    monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)  # only a main thread may
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": SHARP})
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Runs trials with one CPU each and returns what the driver told."""
+
+    def go(trials, resources=Resources(), stop=None, during: Callable[[], None] | None = None, **more):  # noqa: B008
+        place = Place(tmp_path / "checkpoints", tmp_path / "data", save_seconds=0)
+        listener = Listener()
+        thread = threading.Thread(target=during or (lambda: None))
+        thread.start()
+        undisturbed = run_on_ray(trials, place, resources, listener, tmp_path / ".tune", stop or Stop(), **more)
+        thread.join()
+        return undisturbed, listener
+
+    return go
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A trial with a score of the file above."""
+
+    def make(name, **more):
+        file = tmp_path / "scores.py"
+        file.write_text(SCORES.replace("LOG", str(tmp_path / "log")))
+        space = {"dataset": "digits", "architecture": "mlp", "compression": 4, "epochs": 1, "pruner": f"{file}:{name}"}
+        (trial,) = expand(load(space | more), catalog())[1]
+        return trial
+
+    return make
+
+
+def long(seed, epochs=200):
+    return Trial(dataset="digits", architecture="mlp", epochs=epochs, seed=seed)
+
+
+def epochs(folder):
+    return [event["step"] for event, _ in read(folder) if "train/loss" in event.get("metrics", {})]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def tags(folder):
+    return {key: value for event, _ in read(folder) for key, value in event.get("tags", {}).items()}
+
+
+def test_too_little_memory_is_given_twice_as_much_once(cluster, sweep, own, tmp_path):
+    cluster.add_node(num_cpus=2, num_gpus=1)
+    hungry, insatiable, plain = own("hungry"), own("insatiable"), long(0, epochs=1)
+    undisturbed, told = sweep([hungry, insatiable, plain], Resources(1, 0.5))
+    assert undisturbed
+    assert told.over == {hungry.fingerprint, insatiable.fingerprint, plain.fingerprint}
+    assert (told.errors[hungry.fingerprint], told.errors[plain.fingerprint]) == (None, None)
+    assert "80.00 GiB" in told.errors[insatiable.fingerprint]
+    folder = tmp_path / "checkpoints" / hungry.fingerprint
+    assert ended(folder) == "finished"
+    assert tags(folder)["out_of_memory"] == "with 0.5 of a GPU; tried again with more"
+    assert f"{hungry.fingerprint}: out of memory with 0.5 of a GPU; it is tried again with 1" in told.notices
+
+
+def test_each_kind_of_trial_has_its_own_share(cluster, sweep, own):
+    cluster.add_node(num_cpus=2, num_gpus=2)
+    small, large, usual = own("curious"), own("curious", seed=1), own("curious", seed=2)
+    _, told = sweep([small, large, usual], Resources(1, 0.5), shares={small.fingerprint: 0.25, large.fingerprint: 2})
+    said = [told.errors[trial.fingerprint].rpartition(": ")[2] for trial in (small, large, usual)]
+    assert said == ["it has 0.25 GPUs", "it has 2 GPUs", "it has 0.5 GPUs"]
+
+
+def test_a_process_that_dies_every_time_is_not_started_for_ever(cluster, sweep, own, tmp_path):
+    cluster.add_node(num_cpus=2)
+    deadly, plain = own("deadly"), long(0, epochs=1)
+    undisturbed, told = sweep([deadly, plain])
+    assert undisturbed
+    assert told.errors == {deadly.fingerprint: telling.DIED, plain.fingerprint: None}
+    assert len((tmp_path / "log").read_text()) == telling.ATTEMPTS
+
+
+def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr(telling, "ATTEMPTS", 2)
+    trial = long(0)
+    folder = tmp_path / "checkpoints" / trial.fingerprint
+    node = cluster.add_node(num_cpus=1)
+    lost: list[int] = []
+
+    def lose_two_nodes():
+        nonlocal node
+        for _ in range(2):
+            seen = len(epochs(folder))
+            until(lambda seen=seen: len(epochs(folder)) > seen)
+            lost.append(len(epochs(folder)))
+            cluster.remove_node(node, allow_graceful=False)
+            node = cluster.add_node(num_cpus=1)
+
+    undisturbed, told = sweep([trial], during=lose_two_nodes)
+    assert undisturbed
+    assert told.errors == {trial.fingerprint: None}
+    assert len(lost) == 2
+    assert lost[-1] < trial.epochs
+    assert epochs(folder) == list(range(1, trial.epochs + 1))
+
+
+def test_nodes_that_join_later_are_used(cluster, sweep, own):
+    cluster.add_node(num_cpus=1)
+    with_gpu, without = own("curious"), long(0)
+    started = {with_gpu.fingerprint: 1.0, without.fingerprint: 0.0}
+    during = lambda: cluster.add_node(num_cpus=1, num_gpus=1)  # noqa: E731
+    _, told = sweep([with_gpu, without], Resources(1, 1), during=during, shares=started)
+    assert told.errors[with_gpu.fingerprint].endswith("it has 1 GPUs")
+
+
+def test_when_no_node_is_left_it_says_so_and_does_not_wait_for_ever(cluster, sweep, monkeypatch, tmp_path):
+    monkeypatch.setattr(telling, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(telling, "WAIT_SECONDS", 1.0)
+    small = cluster.add_node(num_cpus=1)
+    big = cluster.add_node(num_cpus=2)
+    trial = long(0, epochs=2000)
+
+    def lose():
+        until(lambda: epochs(tmp_path / "checkpoints" / trial.fingerprint))
+        cluster.remove_node(big, allow_graceful=False)
+
+    stop = Stop()
+    undisturbed, told = sweep([trial], Resources(2, 0), stop=stop, during=lose)
+    assert not undisturbed
+    assert told.notices[0].startswith("--cpus-per-trial: 2 asked for, but no node has more than 1 CPUs; waiting")
+    assert stop.reason == "--cpus-per-trial: 2 asked for, but no node has more than 1 CPUs, and none came."
+    assert told.errors == {trial.fingerprint: None}  # it did not fail
+    assert small
+
+
+def test_a_stop_saves_what_runs_and_begins_nothing(cluster, sweep, tmp_path):
+    cluster.add_node(num_cpus=2)
+    trials = [long(seed, epochs=5000) for seed in range(40)]
+    folders = [tmp_path / "checkpoints" / trial.fingerprint for trial in trials]
+    stop = Stop()
+
+    def ask():
+        until(lambda: sum(bool(epochs(folder)) for folder in folders) == 2)
+        stop.request("Interrupted.")
+
+    undisturbed, told = sweep(trials, stop=stop, during=ask)
+    assert not undisturbed
+    assert len(told.begun) == 2
+    assert set(told.errors.values()) == {None}
+    begun = [folder for folder in folders if folder.name in told.begun]
+    assert all((folder / CHECKPOINT).exists() and ended(folder) is None for folder in begun)
