@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from difflib import SequenceMatcher
-from os.path import commonprefix
+from itertools import takewhile
 
 
 class SpaceError(ValueError):
@@ -26,4 +26,5 @@ def choose(key: str, value: str, allowed: Collection[str]) -> str:
 
 def _likeness(name: str, value: str) -> tuple[float, int]:
     """How alike, and of equals how long they begin alike: resnet20, and not resnet32, for resnet21."""
-    return SequenceMatcher(None, name, value).ratio(), len(commonprefix([name, value]))
+    begin = takewhile(lambda pair: pair[0] == pair[1], zip(name, value, strict=False))
+    return SequenceMatcher(None, name, value).ratio(), len(list(begin))
