@@ -1,45 +1,96 @@
-"""Files that are either complete or not there: written beside, then renamed."""
+"""Files that are either complete or not there: written beside, then renamed.
+
+A checkpoint holds weights, optimizer, schedule, progress and masks, and no random states: all that is random in a
+trial is drawn from its seed by name and epoch (trainables/randomness.py), so the epoch is the random state.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
 from uuid import uuid4
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError
 
 T = TypeVar("T")
+KEPT = 2  # generations of a checkpoint: should a disk spoil the newest, the one before goes on
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, make it durable, and give it the name `path`."""
+    """Let `write` fill a temporary file, make it durable, and give it the name `path`.
+
+    Raises:
+        OSError: if there is no place for it; then nothing is left behind, and what `path` held is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")  # a process id is not unique across nodes
     try:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # a rename may reach the disk before the data it names
         temporary.replace(path)
+    except SafetensorError as error:  # a full disk, in words of its own
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Save tensors, numbers and nested dicts of them."""
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    """Save tensors, numbers and nested dicts of them as the newest generation of `path`: checkpoint.7.pt, say.
+
+    A generation never changes once it has its name, so it is safe to read or copy while the next one is written.
+    """
+    content = BytesIO()  # torch itself would tell a full disk as "unexpected pos", not as an OSError
+    torch.save(state, content)
+    known = generations(path)
+    number = 1 + _number(known[0]) if known else 1
+    file = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    write_atomically(file, lambda temporary: temporary.write_bytes(content.getbuffer()))
+    for old in generations(path)[KEPT:]:
+        old.unlink(missing_ok=True)
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What `save` saved, on `device`, or None if there is nothing that can be read. No pickle is executed."""
+def load(
+    path: Path, device: torch.device, damaged: Callable[[str], object] = lambda name: None
+) -> dict[str, Any] | None:
+    """What `save` saved last, on `device`, or None if there is nothing that can be read. No pickle is executed.
 
-    def read() -> dict[str, Any]:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    A generation that cannot be read is set aside, `damaged` is told its name, and the one before is read.
+    """
+
+    def read(file: Path) -> dict[str, Any]:
+        with ZipFile(file) as parts:
+            if parts.testzip() is not None:  # torch does not compare checksums
+                raise BadZipFile(f"{file} is damaged")
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
         return state
 
-    return read_or_set_aside(path, read)
+    for file in generations(path):
+        state = read_or_set_aside(file, lambda file=file: read(file))  # type: ignore[misc]
+        if state is not None:
+            return state
+        damaged(file.name)
+    return None
+
+
+def generations(path: Path) -> list[Path]:
+    """The files that hold `path`, newest first."""
+    return sorted(path.parent.glob(f"{path.stem}.*[0-9]{path.suffix}"), key=_number, reverse=True)
+
+
+def remove(path: Path) -> None:
+    """Remove all generations."""
+    for file in generations(path):
+        file.unlink(missing_ok=True)
 
 
 def read_or_set_aside(path: Path, read: Callable[[], T]) -> T | None:
@@ -48,6 +99,12 @@ def read_or_set_aside(path: Path, read: Callable[[], T]) -> T | None:
         return None
     try:
         return read()
-    except (RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError):
+    except torch.OutOfMemoryError:  # a RuntimeError too, but none of the file
+        raise
+    except (RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError, BadZipFile):
         path.replace(path.with_name(f"{path.name}.damaged"))
         return None
+
+
+def _number(file: Path) -> int:
+    return int(file.suffixes[-2].removeprefix("."))

@@ -5,6 +5,7 @@ One JSON object a line. An event is complete once its newline is on disk; a cras
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -32,11 +33,13 @@ class Outbox:
         """Open (or go on with) the outbox in `folder`."""
         self._path = folder / FILE
         self._known: set[tuple[str, int]] = set()
-        complete = 0
-        for event, complete in read(folder):  # noqa: B007 - the last offset is wanted
+        self.artifacts: set[str] = set()  # the files that are recorded as complete
+        self._size = 0
+        for event, self._size in read(folder):
             self._known |= {(key, event["step"]) for key in event.get("metrics", {})}
-        self._file = self._path.open("ab")
-        self._file.truncate(complete)
+            self.artifacts |= {event["artifact"]} if "artifact" in event else set()
+        self._file = self._path.open("ab", buffering=0)  # a buffer would still hold what a full disk refused
+        self._file.truncate(self._size)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record one point of each metric, stamped now.
@@ -63,6 +66,7 @@ class Outbox:
     def artifact(self, name: str) -> None:
         """Record that the file `name` in the trial's folder is complete."""
         self._append({"artifact": name})
+        self.artifacts.add(name)
 
     def end(self, how: End, resume: bool = False) -> None:
         """Record that the trial is over; `resume`: what failed is the machine, and what is computed stands."""
@@ -78,9 +82,14 @@ class Outbox:
         self._file.close()
 
     def _append(self, event: dict[str, Any]) -> None:
-        line = json.dumps({"time": time.time_ns() // 1_000_000} | event, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        line = json.dumps({"time": time.time_ns() // 1_000_000} | event, allow_nan=False).encode() + b"\n"
+        try:
+            if self._file.write(line) != len(line):  # the rest had no place
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        except OSError:
+            self._file.truncate(self._size)  # else the next line would go on in the middle of this one
+            raise
+        self._size += len(line)
 
 
 def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:

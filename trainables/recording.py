@@ -42,6 +42,8 @@ class Recorder:
     def stored_masks(self, device: torch.device) -> dict[str, Tensor] | None:
         """The masks that `pruned` recorded, or None. The dense trial has none: an empty dict."""
         file = self.folder / "masks.safetensors"
+        if file.name not in self.outbox.artifacts:  # a copy of the folder may have files newer than its record
+            return None
         return read_or_set_aside(file, lambda: load_file(file, device=str(device)))
 
     def pruned(

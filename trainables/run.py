@@ -132,7 +132,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
     )
     outbox.tags({"data_path": data.spec.path})
     on = bench(trial, data, device, place.save_seconds, stop, place.pretrained)
-    saved = checkpoint.load(folder / CHECKPOINT, device) or {}
+    saved = checkpoint.load(folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
     spent: float = saved.get("spent_seconds", 0.0)
 
     def seconds() -> float:
@@ -174,7 +174,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
     outbox.metrics({"time/total_seconds": seconds()})
     outbox.end("finished")
     for file in (CHECKPOINT, REWIND):
-        (folder / file).unlink(missing_ok=True)
+        checkpoint.remove(folder / file)
 
 
 def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:

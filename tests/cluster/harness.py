@@ -138,7 +138,7 @@ class Sweep:
         """Whether a checkpoint is being written right now."""
         with suppress(OSError):
             for trial in os.scandir(self.records):
-                if trial.is_dir() and any(e.name.startswith(".checkpoint.pt.") for e in os.scandir(trial)):
+                if trial.is_dir() and any(e.name.startswith(".checkpoint.") for e in os.scandir(trial)):
                     return True
         return False
 

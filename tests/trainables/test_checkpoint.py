@@ -27,9 +27,9 @@ def test_a_write_that_breaks_leaves_the_old_file_and_nothing_else(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.write_atomically(tmp_path / "c.pt", breaks)
+        checkpoint.write_atomically(tmp_path / "c.1.pt", breaks)
     assert checkpoint.load(tmp_path / "c.pt", CPU) == {"epoch": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["c.1.pt"]
 
 
 class Harmful:
@@ -38,13 +38,49 @@ class Harmful:
 
 
 def test_a_pickle_is_not_executed(tmp_path, capsys):
-    torch.save({"w": Harmful()}, tmp_path / "c.pt")
+    torch.save({"w": Harmful()}, tmp_path / "c.1.pt")
     assert checkpoint.load(tmp_path / "c.pt", CPU) is None
     assert "executed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04half a zip"])
 def test_what_cannot_be_read_is_set_aside(tmp_path, content):
-    (tmp_path / "c.pt").write_bytes(content)
+    (tmp_path / "c.1.pt").write_bytes(content)
     assert checkpoint.load(tmp_path / "c.pt", CPU) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["c.pt.damaged"]
+    assert [path.name for path in tmp_path.iterdir()] == ["c.1.pt.damaged"]
+
+
+def test_the_last_two_are_kept(tmp_path):
+    for epoch in range(1, 13):
+        checkpoint.save(tmp_path / "c.pt", {"epoch": epoch})
+    assert {path.name for path in tmp_path.iterdir()} == {"c.12.pt", "c.11.pt"}
+    assert checkpoint.load(tmp_path / "c.pt", CPU) == {"epoch": 12}
+    checkpoint.remove(tmp_path / "c.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path):
+    for epoch in (1, 2):
+        checkpoint.save(tmp_path / "c.pt", {"epoch": epoch, "w": torch.arange(1000.0)})
+    content = bytearray((tmp_path / "c.2.pt").read_bytes())
+    content[len(content) // 2] ^= 1  # a single bit of a weight: torch would load it
+    (tmp_path / "c.2.pt").write_bytes(content)
+    damaged = []
+    state = checkpoint.load(tmp_path / "c.pt", CPU, damaged.append)
+    assert state is not None
+    assert state["epoch"] == 1
+    assert damaged == ["c.2.pt"]
+    checkpoint.save(tmp_path / "c.pt", {"epoch": 2})
+    assert checkpoint.load(tmp_path / "c.pt", CPU) == {"epoch": 2}
+
+
+def test_memory_that_is_short_is_no_damage(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "c.pt", {"epoch": 1})
+
+    def short(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "load", short)
+    with pytest.raises(torch.OutOfMemoryError):
+        checkpoint.load(tmp_path / "c.pt", CPU)
+    assert (tmp_path / "c.1.pt").exists()

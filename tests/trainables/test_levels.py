@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import Trial, stage
-from trainables import bench, levels
+from trainables import bench, checkpoint, levels
 from trainables.outbox import read
 from trainables.run import Place, run
 
@@ -90,7 +90,7 @@ def test_rewound_weights_are_those_of_the_dense_training_at_that_epoch(place, tr
         assert state["progress"] == {"epoch": 1}
         assert state["scheduler"]["last_epoch"] == 1
     assert list(metrics(place, trial, "test/top1")) == [2, 3]  # the sparse network's own epochs
-    assert not (place.storage / trial.fingerprint / levels.REWIND).exists()
+    assert not checkpoint.generations(place.storage / trial.fingerprint / levels.REWIND)
 
 
 def test_the_trained_weights_are_scored(place, trainings):
