@@ -27,6 +27,10 @@ def score(
     al. 2021; SynFlow-L2 of Patil & Dovrolis 2021). `linearize` sets aside what breaks the flow in networks
     with saturating activations, gates or layer norm (`LinearFlow`).
     Of the batches only the shape of an input is read. Scores are float64.
+
+    Biases take part, as in the authors' program: what starts in a bias needs no layer before it, so that a deep
+    network with large ones loses its first layers at some compression. Without them (or with those of batch norm at
+    their start, zero) all layers carry the same flow, and none that all paths cross is lost (theorems 1 to 3).
     """
     weights = prunable(model)
     # R multiplies all layers' absolute weights: in float32 it overflows at the depth of ResNet-110.

@@ -74,6 +74,16 @@ def test_no_layer_collapses_where_one_shot_loses_two():
     assert empty_layers(prune(model, "synflow", 1000, inputs(10), iterations=1)) == ["0.weight", "2.weight"]
 
 
+def test_a_bias_is_a_source_of_flow_that_needs_no_layer_before_it():
+    model = build("mlp", input_shape=(1, 8, 8), num_classes=10, seed=0)
+    assert "1.weight" in empty_layers(prune(model, "synflow", 1000, inputs(1, 8, 8)))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.zero_()
+    masks = prune(model, "synflow", 1000, inputs(1, 8, 8))
+    assert empty_layers(masks) == [] and connected(model, masks, (1, 8, 8))
+
+
 def test_l2_scores_the_squared_paths():
     # Of the path kernel: w^2 dR/dw^2 with R the sum over paths of the product of squares.
     scores = find(two_layers(), "synflow", 2, inputs(2), iterations=1, options={"norm": "l2"}).scores
