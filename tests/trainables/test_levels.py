@@ -12,22 +12,12 @@ from safetensors.torch import load_file
 from search_spaces import Trial, stage
 from trainables import bench, checkpoint, levels
 from trainables.outbox import read
-from trainables.run import Place, run
+from trainables.run import run
 
 IMP = Trial(
     dataset="digits", architecture="mlp", pruner="imp", compression=8, levels=3, epochs=3, lr=0.05, batch_size=64
 )
 N = 64 * 100 + 4 * 100 * 100 + 100 * 10
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def place(tmp_path, cache):
-    return Place(storage=tmp_path, cache=cache)
 
 
 @pytest.fixture

@@ -15,21 +15,11 @@ from search_spaces import Trial
 from trainables import checkpoint
 from trainables import run as module
 from trainables.outbox import read
-from trainables.run import Place, run
+from trainables.run import run
 
 SNIP = Trial(
     dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=4, lr=0.05, batch_size=64
 )
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def place(tmp_path, cache):
-    return Place(storage=tmp_path, cache=cache)
 
 
 def numbers(place, trial):
