@@ -17,6 +17,7 @@ from orchestrator.local import run_here
 from orchestrator.networks import provide_weights
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
+from orchestrator.records import Fetched, Records
 from orchestrator.resources import Resources
 from orchestrator.results import ReportError, public
 from orchestrator.stopping import Stop, on_signals
@@ -24,9 +25,9 @@ from orchestrator.store import create, one_line
 from orchestrator.view import link
 from orchestrator.watch import Watch, how_it_ended
 from search_spaces import SpaceError, Trial
-from trainables.outbox import DamagedRecordError, forget, must_restart
-from trainables.pretraining import stored
+from trainables.outbox import DamagedRecordError
 from trainables.run import Place
+from trainables.storage import is_object_store, refused, require_writable
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 WEIGHTS_MB = 1024.0  # of trained weights that one sweep keeps; a large sweep keeps none
@@ -47,13 +48,27 @@ class Job:
     local: bool
     command: str
     shares: Mapping[str, float] = field(default_factory=dict)  # of a GPU, by fingerprint, where they were measured
+    storage: str = ""  # where trials keep their things: a path or an object store; default: in the output folder
+    save_seconds: float = 60.0  # between two checkpoints of a trial
     budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
+
+    @property
+    def mirror(self) -> str:
+        """The object store, "" if trials keep their things on a path."""
+        return self.storage if is_object_store(self.storage) else ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the driver reads the trials' records."""
+        return (self.output / "checkpoints" if self.mirror or not self.storage else Path(self.storage)).resolve()
 
     @property
     def place(self) -> Place:
         """Where the trials run, as far as the driver decides it. Absolute: workers have folders of their own."""
         return Place(
-            storage=(self.output / "checkpoints").resolve(),
+            storage=self.output.resolve() / ".scratch" if self.mirror else self.folder,
+            mirror=self.mirror,
+            save_seconds=self.save_seconds,
             cache=(self.output / "data").resolve(),
             data_root=self.data_root.resolve() if self.data_root else None,
             device="cuda" if self.resources.gpus else "cpu",
@@ -69,6 +84,8 @@ def execute(job: Job, console: Console) -> int:
         SpaceError: before anything is written, if the executor or the output folder cannot be had.
     """
     environment.prepare_matplotlib(job.output)
+    if job.storage:
+        require_writable(job.storage)
     stop = Stop(job.budget)
     with ExitStack() as stack:
         todo = job.plan.todo
@@ -101,12 +118,22 @@ def execute(job: Job, console: Console) -> int:
             missing = [trial for trial in job.plan.trials if trial.fingerprint not in book.finished]
             status = "FINISHED" if not missing else "FAILED" if undisturbed else "KILLED"
         finally:
-            book.close(parent, status)
+            _close(book, parent, status, console)
     _last_words(job, book, missing, page, console)
     if not undisturbed and missing:
         console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
     return FAILED if missing or page is None else DONE
+
+
+def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
+    """Close the sweep's run. A server that is away costs nothing but that: the same command closes it."""
+    try:
+        book.close(parent, status)
+    except Exception as error:  # noqa: BLE001 - the kinds of a server's, a database's, a disk's errors are many
+        reason = " ".join(str(error).split())[:200]
+        say = f"MLflow does not take the end of this sweep ({reason}); the same command brings it up to date."
+        console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _open(job: Job) -> Ledger:
@@ -135,15 +162,18 @@ def _run(job: Job, book: Ledger, parent: str, stop: Stop, console: Console) -> b
     """Run the trials to do; False if it was stopped before they were done."""
     todo = sorted(job.plan.todo, key=lambda trial: -job.seconds[trial.fingerprint])  # a long one last would idle all
     place = job.place
-    stages = [dense for dense in job.plan.pretraining if not stored(dense, place.storage)]
+    with refused(job.storage):
+        records = Fetched(job.folder, job.mirror) if job.mirror else Records(job.folder)
+        records.refresh([trial.fingerprint for trial in (*job.plan.pretraining, *todo)])
+        stages = [dense for dense in job.plan.pretraining if not records.trained(dense.fingerprint)]
+        _forget_failed((*stages, *todo), records)
     seconds = {trial.fingerprint: job.seconds[trial.fingerprint] for trial in (*stages, *todo)}
-    _forget_failed(todo, place)
     with Progress(todo, seconds, len(job.plan.done), console, stages) as progress:
         trials = {trial.fingerprint: trial for trial in todo}
-        watch = Watch(book, trials, place.storage, parent, progress.event, progress.notice)
+        watch = Watch(book, trials, records, parent, progress.event, progress.notice)
         watch.start()
         try:
-            left = [trial for trial in _undelivered_first(todo, place, watch) if trial not in stages]
+            left = [trial for trial in _undelivered_first(todo, records, watch) if trial not in stages]
             undisturbed = all(_dispatch(job, wave, place, watch, stop) for wave in (stages, left) if wave)
         finally:
             waiting = watch.close()
@@ -154,12 +184,11 @@ def _run(job: Job, book: Ledger, parent: str, stop: Stop, console: Console) -> b
     return undisturbed
 
 
-def _undelivered_first(todo: list[Trial], place: Place, watch: Watch) -> list[Trial]:
+def _undelivered_first(todo: list[Trial], records: Records, watch: Watch) -> list[Trial]:
     """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
     left = []
     for trial in todo:
-        folder = place.storage / trial.fingerprint
-        if how_it_ended(folder) == "finished":
+        if how_it_ended(records.folder / trial.fingerprint) == "finished":
             watch.started(trial.fingerprint)
             watch.ended(trial.fingerprint)
         else:
@@ -167,13 +196,11 @@ def _undelivered_first(todo: list[Trial], place: Place, watch: Watch) -> list[Tr
     return left
 
 
-def _forget_failed(trials: Iterable[Trial], place: Place) -> None:
+def _forget_failed(trials: Iterable[Trial], records: Records) -> None:
     """Clear the folders of failed trials now, so that nothing of that attempt is sent to the run of the new one."""
     for trial in trials:
-        folder = place.storage / trial.fingerprint
         with suppress(DamagedRecordError):
-            if must_restart(folder):
-                forget(folder)
+            records.forget_failed(trial.fingerprint)
 
 
 def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch, stop: Stop) -> bool:
@@ -203,7 +230,7 @@ def _report(job: Job, console: Console) -> Path | None:
     try:
         with console.status("writing the report"):
             return write_report(job.tracking_uri, job.experiment, job.output / "report")
-    except ReportError as error:
+    except (ReportError, OSError) as error:
         console.print(f"no report: {error}", style="yellow", markup=False, highlight=False)
         return None
 
@@ -213,8 +240,11 @@ def _last_words(job: Job, book: Ledger, missing: list[Trial], page: Path | None,
     failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
     total = len(job.plan.trials)
     counts = f"{total - len(missing)} of {total} trials finished"
+    unsent = sum(how_it_ended(job.folder / t.fingerprint) == "finished" for t in missing)
+    idle = len(missing) - failed - unsent
     counts += f", {failed} failed" if failed else ""
-    counts += f", {len(missing) - failed} not done" if len(missing) > failed else ""
+    counts += f", {unsent} computed and not in MLflow yet" if unsent else ""
+    counts += f", {idle} not done" if idle > 0 else ""
     console.print(counts, style="bold", highlight=False)
     say = {"markup": False, "highlight": False, "soft_wrap": True}
     if page is not None:

@@ -59,7 +59,7 @@ def on_signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def length(text: str) -> float:
+def length(text: str, option: str = "--time-budget") -> float:
     """Seconds of a length of time: `2h30m`, `1d`, `90` (seconds), `1.5h`.
 
     Raises:
@@ -72,5 +72,5 @@ def length(text: str) -> float:
         parts = []
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if not seconds:
-        raise SpaceError(f"--time-budget: '{text}' is no length of time; give seconds, or something like 2h30m or 1d")
+        raise SpaceError(f"{option}: '{text}' is no length of time; give seconds, or something like 2h30m or 1d")
     return seconds

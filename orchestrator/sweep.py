@@ -26,6 +26,7 @@ from orchestrator.results import public
 from orchestrator.stopping import length
 from orchestrator.store import existing, require_answer, require_name
 from search_spaces import SpaceError, load
+from trainables.storage import Bucket, is_object_store
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output", type=Path, default=Path("results"), help="folder for everything (default: results)")
     p.add_argument("--experiment", help="MLflow experiment (default: the space's name)")
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
+    storage = "where trials keep checkpoints and results: a path, s3://… or gs://… (default: in the output folder)"
+    p.add_argument("--storage", metavar="URI", default="", help=storage)
+    cadence = "how often a trial saves where it stands, between epochs (default: 60s)"
+    p.add_argument("--checkpoint-every", metavar="TIME", default="60s", help=cadence)
     p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
     p.add_argument(
         "--address",
@@ -74,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     output: Path = args.output
     tracking_uri = args.tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
+    save_seconds = length(args.checkpoint_every, "--checkpoint-every")
+    storage: str = args.storage
+    if is_object_store(storage):
+        Bucket(storage)  # refuses what can be seen without writing
     budget = length(args.time_budget) if args.time_budget is not None else None
     resources = _resources(args)
     space = load(args.space, args.overrides)
@@ -105,6 +114,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         local=args.local,
         command=public(command),
         budget=budget,
+        storage=storage,
+        save_seconds=save_seconds,
     )
     return execute(job, console)
 

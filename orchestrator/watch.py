@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.colors import look
 from orchestrator.ledger import Ledger, Status
+from orchestrator.records import Records
 from search_spaces import Trial
 from trainables.outbox import DamagedRecordError, End, ended, read, size
 from trainables.tracking import deliver
@@ -52,13 +53,14 @@ class Watch(threading.Thread):
         self,
         ledger: Ledger,
         trials: dict[str, Trial],
-        storage: Path,
+        records: Records,
         parent: str,
         on_event: Callable[[str, dict[str, Any]], None],
         on_notice: Callable[[str], None],
     ) -> None:
         super().__init__(name="watch", daemon=True)
-        self._ledger, self._trials, self._storage, self._parent = ledger, trials, storage, parent
+        self._ledger, self._trials, self._records, self._parent = ledger, trials, records, parent
+        storage = self._storage = records.folder
         self._on_event, self.notice = on_event, on_notice
         # What an earlier attempt failed of has been told by the sweep that saw it.
         self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) == "failed"}
@@ -69,6 +71,7 @@ class Watch(threading.Thread):
         self._closing: float | None = None
         self._failures = 0
         self._retry_at = 0.0
+        self._refreshed = 0.0
 
     def name_of(self, fingerprint: str) -> str:
         """What people know a trial by."""
@@ -95,6 +98,8 @@ class Watch(threading.Thread):
         """Follow until closed and delivered."""
         while True:
             self._take_calls()
+            with suppress(OSError):  # a storage that is away is told by those who need it; the record waits there
+                self._refresh()
             for fingerprint in list(self._followed):
                 self._tell_progress(fingerprint)
             if time.monotonic() >= self._retry_at:
@@ -107,6 +112,10 @@ class Watch(threading.Thread):
     def _take_calls(self) -> None:
         while not self._calls.empty():
             fingerprint, over, error = self._calls.get()
+            if over:
+                self._refreshed = 0.0  # its last events do not wait
+                with suppress(OSError):
+                    self._records.refresh([fingerprint])
             folder = self._storage / fingerprint
             followed = self._followed.setdefault(fingerprint, _Followed(offset=self._told.get(fingerprint, 0)))
             # A trial whose node died is started again: what was said of its first attempt no longer holds.
@@ -115,9 +124,14 @@ class Watch(threading.Thread):
                 self._on_event(fingerprint, {"tags": {"error": error}})
                 self._on_event(fingerprint, {"end": "failed"})
 
+    def _refresh(self) -> None:
+        if time.monotonic() - self._refreshed >= self._records.poll_seconds:
+            self._refreshed = time.monotonic()
+            self._records.refresh(list(self._followed))
+
     def _tell_progress(self, fingerprint: str) -> None:
         followed = self._followed[fingerprint]
-        with suppress(DamagedRecordError):  # told when the trial ends
+        with suppress(DamagedRecordError, OSError):  # told when the trial ends
             for event, offset in read(self._storage / fingerprint, followed.offset):
                 self._on_event(fingerprint, event)
                 followed.offset = offset
@@ -153,6 +167,7 @@ class Watch(threading.Thread):
         if not followed.over and now - followed.delivered < DELIVER_SECONDS:
             return False
         with suppress(DamagedRecordError):  # what it held before is sent; the executor says the rest
+            self._records.complete(fingerprint)
             deliver(self._ledger.client, followed.run_id, folder)
         followed.delivered = now
         if not followed.over:

@@ -25,12 +25,17 @@ def stored(stage: Trial, storage: Path) -> bool:
     return (storage / stage.fingerprint / WEIGHTS).exists()
 
 
-def trained_weights(stage: Trial, storage: Path, compute: Callable[[Trial], str]) -> dict[str, Tensor]:
+def trained_weights(
+    stage: Trial,
+    storage: Path,
+    compute: Callable[[Trial], str],
+    bring: Callable[[Path], object] | None = None,
+) -> dict[str, Tensor]:
     """The state of the model that `stage` trained, on the CPU.
 
     `compute` runs the stage if it is not there and returns its error, "" if there was none. A sweep computes its
     stages before the trials that need them; who comes alone, or too early, does it here. Of several that come
-    at once one trains and the others wait for it.
+    at once one trains and the others wait for it. `bring` fills the stage's folder from an object store.
 
     Raises:
         StageError: if the stage failed, now or before. What fails by itself is not tried by each trial again.
@@ -39,6 +44,10 @@ def trained_weights(stage: Trial, storage: Path, compute: Callable[[Trial], str]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         weights = _read(folder)
+        if weights is None and bring is not None:
+            with FileLock(folder / ".writer.lock"):
+                bring(folder)
+            weights = _read(folder)
         if weights is None:
             error = _error(folder) if must_restart(folder) else compute(stage)
             weights = _read(folder)

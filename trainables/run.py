@@ -5,29 +5,35 @@ python -m trainables.run TRIAL.json FOLDER      # debug or profile a trial witho
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from pruners import Pruning
-from search_spaces import Trial, stage
+from search_spaces import SpaceError, Trial, stage
 from trainables import checkpoint, datasets
 from trainables.bench import Bench, bench
 from trainables.dynamics import Dynamics
 from trainables.gpu_share import keep_to
 from trainables.levels import REWIND, prune_in_levels, rewind
+from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.pretraining import stored, trained_weights
 from trainables.recording import Recorder
+from trainables.storage import Bucket
 from trainables.training import StoppedError
 
 CHECKPOINT = "checkpoint.pt"
@@ -46,6 +52,7 @@ class Place:
     gpus: float = 0  # its share of a GPU, or whole ones: what it may take of their memory
     grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
     save_seconds: float = 60.0
+    mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
     @property
@@ -84,36 +91,56 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) ->
             return _run(trial, place, folder, stop)
     except Timeout:
         return Outcome("failed", f"another process computes {trial.name} ({trial.fingerprint})")
-    except DamagedRecordError as error:
+    except (DamagedRecordError, SupersededError, SpaceError) as error:
         return Outcome("failed", str(error))
+    except OSError as error:  # not even the record could be had
+        return Outcome("failed", _line(error))
 
 
 def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool]) -> Outcome:
+    copy: Copy = Mirror(place.mirror, folder) if place.mirror else InPlace()
+    copy.pull()
     if must_restart(folder):
         forget(folder)
-    if ended(folder) == "finished" and (trial.pruner != "dense" or stored(trial, place.storage)):
-        return Outcome("finished")
+    outcome = Outcome("finished")
+    if ended(folder) != "finished" or (trial.pruner == "dense" and not stored(trial, place.storage)):
+        outcome = _attempt(trial, place, folder, copy, stop)
+    copy.finish()
+    return outcome
+
+
+def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool]) -> Outcome:
     outbox = Outbox(folder)
     try:
-        _compute(trial, place, folder, outbox, stop)
+        _compute(trial, place, folder, outbox, copy, stop)
     except StoppedError:
         return Outcome("stopped")
+    except SupersededError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
-        line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        line = _line(error)
         if place.grow and isinstance(error, torch.OutOfMemoryError):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
             return Outcome("memory", line)
-        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        outbox.artifact("traceback.txt")
-        outbox.tags({"error": line[:500]})
-        outbox.end("failed", resume=isinstance(error, OSError | MemoryError | torch.OutOfMemoryError))
+        with suppress(OSError):  # a disk may be too full even for that; who runs the trial is told in any case
+            outbox.tags({"error": line[:500]})
+            (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            outbox.artifact("traceback.txt")
+            outbox.end("failed", resume=isinstance(error, OSError | MemoryError | torch.OutOfMemoryError))
         return Outcome("failed", line)
     finally:
         outbox.close()
     return Outcome("finished")
 
 
-def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Callable[[], bool]) -> None:
+def _line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {error.filename or 'a file of the trial'} could not be written"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, copy: Copy, stop: Callable[[], bool]) -> None:
     started = time.perf_counter()
     torch.set_num_threads(place.threads)
     torch.backends.cudnn.deterministic = True
@@ -141,16 +168,21 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
     def save(state: dict[str, Any]) -> None:
         outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
         checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
+        copy.push()
+
+    def report(metrics: dict[str, float], step: int) -> None:
+        outbox.metrics(metrics, step)
+        copy.push_soon()
 
     dynamics = on.dynamics()
     masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
-        on.model.load_state_dict(trained_weights(dense, place.storage, lambda dense: _stage(dense, place, stop)))
+        on.model.load_state_dict(_weights(dense, place, stop))
         outbox.tags({"stage": dense.fingerprint})
     if masks is None:
         before = seconds()
-        found = prune_in_levels(on, folder, saved, save, outbox.metrics) if trial.levels else _prune(on, dynamics)
+        found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(on, dynamics)
         masks = found.masks
         outbox.metrics({"time/prune_seconds": seconds() - before})
         if not dynamics:
@@ -159,7 +191,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
         masks,
         state=_begin(on, folder, saved),
         save=lambda state: save(state | {"level": trial.levels}),
-        report=outbox.metrics,
+        report=report,
         dynamics=dynamics,
     )
     if dynamics:
@@ -175,6 +207,17 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, stop: Cal
     outbox.end("finished")
     for file in (CHECKPOINT, REWIND):
         checkpoint.remove(folder / file)
+
+
+def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, Tensor]:
+    """The trained weights of `dense`, which are in the storage, unless this trial came alone or too early.
+
+    With an object store they are then trained once on each node that wants them, and stay there: of two nodes
+    that would both bring them one would stop the other, and the trial that waits for it with it.
+    """
+    here = replace(place, mirror="")
+    bring = partial(fetch, Bucket(place.mirror)) if place.mirror else None
+    return trained_weights(dense, place.storage, lambda dense: _stage(dense, here, stop), bring)
 
 
 def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:

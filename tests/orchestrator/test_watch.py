@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from orchestrator.records import Records
 from orchestrator.store import create
 from orchestrator.watch import Watch
 from search_spaces import Trial
@@ -58,7 +59,9 @@ def watched(ledger, tmp_path):
 
     def start(flaky=None):
         ledger.client = flaky or client
-        watch = Watch(ledger, TRIALS, tmp_path, "", lambda fp, event: events.append((fp, event)), notices.append)
+        watch = Watch(
+            ledger, TRIALS, Records(tmp_path), "", lambda fp, event: events.append((fp, event)), notices.append
+        )
         watch.start()
         return watch
 
