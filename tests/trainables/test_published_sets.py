@@ -137,7 +137,7 @@ def test_tiny_imagenet_from_its_zip(tmp_path, monkeypatch, shrink):
     [
         (lambda f: (f / "val/images/val_1.JPEG").unlink(), r"val/images/val_1\.JPEG is missing"),
         (lambda f: write_image(f / "val/images/more.JPEG"), r"val/images/more\.JPEG is not annotated"),
-        (lambda f: shutil.rmtree(f / "train/n01"), "train/n01/images has no images"),
+        (lambda f: shutil.rmtree(f / "train/n01"), "train/n01/images cannot be read: No such file"),
         (lambda f: write_image(f / "train/n02/images/n02_0.JPEG", (64, 63)), r"n02_0\.JPEG has 64×63 .*expected 64×64"),
         (lambda f: (f / "train/n02/images/n02_0.JPEG").write_bytes(b"x"), r"n02_0\.JPEG is not a whole image"),
         (lambda f: (f / "val/val_annotations.txt").write_text("val_0.JPEG n01"), "val_annotations.txt is corrupt"),

@@ -78,8 +78,8 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
     """The dataset that trials on `name` will use here: itself, or its stand-in. Asked once, before any trial.
 
     In this order: what the cache holds decoded, files under `data_root` or `cache`, the stand-in's files
-    under `data_root`, a download. Reads a few file names, writes nothing, and takes about 5 s if the network
-    does not answer.
+    under `data_root`, a download. Reads a few file names (of the user's own images all), writes nothing (but a
+    Hugging Face set, which must be had to be known), and takes about 5 s if the network does not answer.
 
     Raises:
         ValueError: if the name is not known.

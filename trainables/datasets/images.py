@@ -20,9 +20,17 @@ MODES = {1: "L", 3: "RGB"}  # of so many channels
 
 
 def image_files(folder: Path) -> list[str]:
-    """The paths of all images under `folder`, sorted; other files are passed over."""
+    """The paths of all images under `folder`, sorted; other files are passed over.
+
+    Raises:
+        DatasetError: if a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"dataset: {error.filename} cannot be read: {error.strerror}") from error
+
     found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
+    for parent, _, names in os.walk(folder, followlinks=True, onerror=refuse):
         found += [f"{parent}/{name}" for name in names if name.lower().endswith(SUFFIXES)]
     return sorted(found)
 
@@ -31,9 +39,12 @@ def by_class(folder: Path) -> dict[str, list[str]]:
     """The images of `folder`/CLASS/… by class, classes sorted.
 
     Raises:
-        DatasetError: if it has no folders, or one of them no image.
+        DatasetError: if it has no folders, or one of them no image, or cannot be read.
     """
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"dataset: {folder} cannot be read: {error.strerror}") from error
     if not classes:
         raise DatasetError(f"dataset: {folder} has no folders of images, one for each class")
     found = {name: image_files(folder / name) for name in classes}
