@@ -17,6 +17,16 @@ HERE = {
     "RAY_AUTH_MODE": "token",
 }
 TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+PATIENT = {  # a report waits for a busy server; a trial must not
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+
+
+def prepare_reading() -> None:
+    """Let requests to a tracking server take their time. For the process of a report alone."""
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
 
 
 def prepare_ray(address: str | None) -> None:
@@ -26,7 +36,8 @@ def prepare_ray(address: str | None) -> None:
         # A token of this sweep's own: left to itself Ray writes one into the home folder.
         os.environ.update(HERE)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray keeps the first one it has seen
-    elif os.environ.keys() & TOKENS or (Path.home() / ".ray" / "auth_token").exists():
+        return
+    if os.environ.keys() & TOKENS or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray finds the token by itself only for "auto"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ from orchestrator.resources import Resources, require_somewhere, this_machine
 from search_spaces import SpaceError
 
 CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
+NO_ENTRY = (  # Ray does not tell why a cluster that answers refuses us; nearly always it is this
+    "--address: the cluster answers but does not let us in; put the token of its head (`ray get-auth-token` prints it "
+    "there) into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+)
 
 
 @contextmanager
@@ -54,14 +59,25 @@ def connected(
 
 def _init(what_failed: str, **options: Any) -> None:
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-    except AuthenticationError:
-        raise SpaceError(
-            "--address: the cluster asks for another token than this user has; put the one of its head into "
-            "~/.ray/auth_token or RAY_AUTH_TOKEN (`ray get-auth-token` shows it there)"
-        ) from None
+        with _without_stderr():
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        if isinstance(error, AuthenticationError) or "Failed to connect to Ray cluster" in str(error):
+            raise SpaceError(NO_ENTRY) from None
         raise SpaceError(f"{what_failed} ({' '.join(str(error).split())[:300]})") from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Inside, nothing reaches the terminal: a Ray that is refused says so twenty times, below Python."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _require_answer(address: str) -> None:

@@ -19,8 +19,7 @@ from trainables.outbox import ended, read
 from trainables.run import CHECKPOINT, Place
 
 pytestmark = pytest.mark.slow
-# A head that notices within seconds when a node is gone.
-SHARP = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+SHARP = {"health_check_period_ms": 1000}  # a head that notices within seconds when a node is gone
 SCORES = """
 import os, ray, torch
 from pathlib import Path
