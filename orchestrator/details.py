@@ -56,19 +56,22 @@ class Details:
 
 def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
     """A JSON file below an artifact URI, or None if there is none."""
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     where = urlparse(artifact_uri)
     if where.scheme == "file":  # a tenth of the time, and most stores are on this machine
         file = Path(unquote(where.path)) / path
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    with TemporaryDirectory() as folder:  # left to itself MLflow leaves what it downloads in the temporary folder
+    with TemporaryDirectory() as folder:
+        local = Path(folder) / Path(path).name
         try:
-            downloaded = download_artifacts(f"{artifact_uri}/{path}", dst_path=folder, tracking_uri=client.tracking_uri)
+            # Not `download_artifacts`: for each file it asks twice more whether that is a folder.
+            repository = get_artifact_repository(artifact_uri, tracking_uri=client.tracking_uri)
+            repository._download_file(path, str(local))  # type: ignore[no-untyped-call]
         except (MlflowException, OSError):
             return None
-        return json.loads(Path(downloaded).read_text(encoding="utf-8"))
+        return json.loads(local.read_text(encoding="utf-8")) if local.is_file() else None
 
 
 def _points(client: MlflowClient, run_ids: Sequence[str], key: str) -> Iterator[tuple[str, int, float]]:

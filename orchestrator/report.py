@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="log the report of one whole experiment to MLflow as well (default: yes)")  # fmt: skip
     given = parser.parse_args(arguments)
     environment.prepare_matplotlib(given.output)
+    environment.prepare_reading()
     try:
         written = write_report(given.tracking_uri, given.experiment, given.output, given.log, given.where)
     except ReportError as error:

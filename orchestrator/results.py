@@ -30,6 +30,7 @@ STATUS: dict[str, Status] = {
     "SCHEDULED": "running",
     "KILLED": "interrupted",  # Ctrl-C, or a driver that died: the same command takes it up again
 }
+PAGE = 250  # runs in one answer: a busy server needs seconds for a thousand, and whoever asks gives up after ten
 
 
 class ReportError(ValueError):
@@ -193,7 +194,7 @@ def _runs(client: MlflowClient, experiment: Experiment, kind: str) -> Iterator[R
     token = None
     while True:
         page = client.search_runs(
-            [experiment.experiment_id], f"tags.kind = '{kind}'", max_results=1000, page_token=token
+            [experiment.experiment_id], f"tags.kind = '{kind}'", max_results=PAGE, page_token=token
         )
         yield from page
         token = page.token

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, label, panels, slug
+from orchestrator.figures.drawing import Drawing, label, layer_name, panels, slug
 from orchestrator.figures.layers import first_seed
 from orchestrator.lines import Facet, compressions, facets, pruners
 from orchestrator.results import Results, Row
@@ -42,7 +42,7 @@ def _figure(facet: Facet, found: Mapping[str, Scores], at: Mapping[str, float]) 
         axis.set_title(f"{pruner} {at[pruner]:g}x", color=look(pruner).color)
     label(axes, "layer", "|score|")
     figure.suptitle(facet.title, fontsize=9)
-    names = [layer["layer"] for layer in next(iter(found.values()))]
+    names = [layer_name(layer["layer"]) for layer in next(iter(found.values()))]
     caption = (
         f"{facet.title}: where the scores of each layer lie, from {names[0]} on the left to {names[-1]}: the darker, "
         "the more of the layer's weights; the bar is their median. Scores of zero and of weights pruned in an earlier "

@@ -141,6 +141,9 @@ def _finish(client: Any, run: str, trial: Trial, layers: int) -> dict[str, float
         "model/macs": macs,
         "model/macs_kept": macs_kept,
         "model/latency_ms": 3 + dice.random(),
+        "model/peak_mb": 20 + 10 / trial.compression,
+        "prune/empty_layers": sum(row[3] == 0 for row in table["data"]),
+        "time/prune_seconds": 0.5 + dice.random(),
         "time/total_seconds": 60.0,
     }
     now = int(time.time() * 1000)
@@ -153,6 +156,8 @@ def _finish(client: Any, run: str, trial: Trial, layers: int) -> dict[str, float
     client.log_batch(run, metrics=metrics, tags=[RunTag("collapsed", "true" if collapsed else "false")])
     client.log_dict(run, table, "layers.json")
     client.log_dict(run, {"layers": _histograms(table)}, "histograms.json")
+    if trial.pruner != "dense":
+        client.log_dict(run, {"layers": _scores(table)}, "scores.json")
     client.set_terminated(run)
     return once
 
@@ -173,6 +178,15 @@ def _layers(trial: Trial, count: int) -> dict[str, Any]:
         name = f"layers.{index}.conv.weight" if index < count - 1 else "head.weight"
         data.append([name, shape, params, kept, kept / params, macs, macs * kept / params, 0.0, 1.0])
     return {"columns": columns, "data": data}
+
+
+def _scores(table: dict[str, Any], bins: int = 41) -> list[dict[str, Any]]:
+    """A hump over log10 |score|, deeper layers lower."""
+    counts = [round(100 * math.exp(-(((i - 25) / 8) ** 2))) for i in range(bins)]
+    return [
+        {"layer": row[0], "edges": [-4 - i / 2 + j / 20 for j in range(bins + 1)], "counts": counts, "zeros": 0}
+        for i, row in enumerate(table["data"])
+    ]
 
 
 def _histograms(table: dict[str, Any], bins: int = 41) -> list[dict[str, Any]]:

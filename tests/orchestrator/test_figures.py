@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median
 
 import pytest
 from invented_sweep import Store, build
+from mlflow import MlflowClient
 
 from orchestrator.colors import KNOWN, look
+from orchestrator.details import Details
 from orchestrator.figures import Drawing, draw
 from orchestrator.figures.accuracy import accuracy_axis
 from orchestrator.figures.against_compression import _labels
+from orchestrator.figures.against_cost import front
 from orchestrator.lines import Facet
 from orchestrator.results import Results, Row, read
 
@@ -30,8 +34,10 @@ def legend(drawing: Drawing) -> set[str]:
 
 
 def test_all_figures_are_drawn(drawings: dict[str, Drawing]) -> None:
-    per_facet = {f"{name}-{a}-cifar10" for name in ("density", "histograms") for a in ("vgg16-bn", "resnet20")}
-    assert set(drawings) == {"accuracy", "tradeoff", "macs"} | per_facet
+    kinds = ("density", "layer-macs", "training", "scores", "histograms")
+    per_facet = {f"{name}-{a}-cifar10" for name in kinds for a in ("vgg16-bn", "resnet20")}
+    shared = {"accuracy", "collapse", "tradeoff", "tradeoff-latency", "macs", "params", "latency", "costs"}
+    assert set(drawings) == shared | per_facet
 
 
 def test_accuracy_draws_the_means_and_marks_the_hole(drawings: dict[str, Drawing], results: Results) -> None:
@@ -51,7 +57,7 @@ def test_accuracy_draws_the_means_and_marks_the_hole(drawings: dict[str, Drawing
     crosses = [line for line in right.lines if line.get_marker() == "x"]
     assert [(line.get_color(), list(line.get_xdata())) for line in crosses] == [(look("synflow").color, [10])]
     assert legend(drawings["accuracy"]) == {"random", "snip", "synflow", "dense", "chance", "collapsed",
-                                            "no result"}  # fmt: skip
+                                            "no result", "published"}  # fmt: skip
 
 
 def test_compressions_are_the_ticks(drawings: dict[str, Drawing]) -> None:
@@ -81,6 +87,87 @@ def test_same_numbers_same_bytes(drawings: dict[str, Drawing], results: Results)
     assert drawings["accuracy"].save("png").startswith(b"\x89PNG")
 
 
+def test_nothing_to_show_is_not_drawn(results: Results) -> None:
+    bare = [Row(row.cell, row.status, row.run_id, {"final/top1": row.metrics.get("final/top1", 0.5)}, {})
+            for row in results.rows]  # fmt: skip
+    nothing = Details(results.details.client, {row.run_id: "file:///nowhere" for row in bare}, {}, {})
+    nothing.histories([row.run_id for row in bare], "test/top1")
+    for history in nothing._histories.values():
+        history.clear()
+    assert [drawing.name for drawing in draw(replace(results, rows=tuple(bare), details=nothing))] == ["accuracy"]
+
+
+def test_cost_lines_are_the_means_of_the_runs(drawings: dict[str, Drawing], results: Results, store: Store) -> None:
+    for name, key, whole in (
+        ("params", "model/params_kept", "model/params"),
+        ("macs", "model/macs_kept", "model/macs"),
+        ("latency", "model/latency_ms", None),
+    ):
+        left = drawings[name].figure.axes[0]
+        drawn = next(line for line in left.lines if line.get_color() == look("snip").color)
+        for compression, height in zip(drawn.get_xdata(), drawn.get_ydata(), strict=True):
+            seeds = [
+                store.logged[row.cell.fingerprint]
+                for row in results.rows
+                if (row.cell.architecture, row.cell.pruner) == ("vgg16-bn", "snip")
+                and row.cell.compression == compression
+            ]
+            values = [100 * run[key] / run[whole] if whole else run[key] for run in seeds]
+            assert height == pytest.approx(sum(values) / len(values))
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    places = [(1.0, 50.0), (2.0, 80.0), (2.0, 70.0), (3.0, 75.0), (4.0, 90.0), (5.0, 90.0)]
+    assert front(places) == [(1.0, 50.0), (2.0, 80.0), (4.0, 90.0)]
+
+
+def test_training_curves_are_medians(drawings: dict[str, Drawing], results: Results, store: Store) -> None:
+    axis = drawings["training-vgg16-bn-cifar10"].figure.axes[-1]
+    drawn = next(line for line in axis.lines if line.get_color() == look("synflow").color)
+    client = MlflowClient(store.uri)
+    runs = [
+        row.run_id
+        for row in results.rows
+        if (row.cell.architecture, row.cell.pruner, row.cell.compression) == ("vgg16-bn", "synflow", 10)
+    ]
+    points = [{m.step: m.value for m in client.get_metric_history(run, "test/top1")} for run in runs]
+    assert list(drawn.get_xdata()) == [1, 2, 3]
+    assert list(drawn.get_ydata()) == pytest.approx([100 * median(p[e] for p in points) for e in (1, 2, 3)])
+
+
+def test_layers_show_what_layers_json_has(drawings: dict[str, Drawing], results: Results) -> None:
+    row = next(r for r in results.rows if (r.cell.architecture, r.cell.pruner, r.cell.compression, r.cell.seed)
+               == ("vgg16-bn", "snip", 10, 0))  # fmt: skip
+    table = results.details.artifact(row.run_id, "layers.json")
+    for name, column, scale in (("density", "density", 100), ("layer-macs", "macs_kept", 1)):
+        axis = drawings[f"{name}-vgg16-bn-cifar10"].figure.axes[1]
+        assert axis.get_title() == "10x"
+        drawn = next(line for line in axis.lines if line.get_color() == look("snip").color)
+        index = table["columns"].index(column)
+        assert list(drawn.get_ydata()) == pytest.approx([scale * entry[index] for entry in table["data"]])
+
+
+def test_the_collapse_map_counts_runs(drawings: dict[str, Drawing]) -> None:
+    left = drawings["collapse"].figure.axes[0]
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["random", "snip", "synflow"]
+    assert [text.get_text() for text in left.texts] == ["0.5"]  # one of two seeds has one empty layer
+
+
+def test_ablations_are_bars(results: Results) -> None:
+    kinds = ("none", "shuffle")
+    rows = [
+        replace(row, cell=row.cell.model_copy(update={"settings": {"ablation": kind}}))
+        for kind in kinds
+        for row in results.rows
+    ]
+    drawings = {drawing.name: drawing for drawing in draw(replace(results, rows=tuple(rows)))}
+    bars = drawings["ablation-vgg16-bn-cifar10"].figure.axes[0].patches
+    assert len(bars) == 3 * 2
+    snip = [100 * row.metrics["final/top1"] for row in results.rows
+            if (row.cell.architecture, row.cell.pruner, row.cell.compression) == ("vgg16-bn", "snip", 2)]  # fmt: skip
+    assert [bar.get_height() for bar in bars[2:4]] == pytest.approx([sum(snip) / len(snip)] * 2)
+
+
 def test_one_panel_and_pruners_nobody_has_heard_of(store: Store) -> None:
     labels = ["my-own", "snip scope=global", "snip scope=layer"]
     build(store.folder, "own", ["mlp"], labels, [1, 4], [0], layers=1)
@@ -89,11 +176,12 @@ def test_one_panel_and_pruners_nobody_has_heard_of(store: Store) -> None:
     assert all(drawing.save("svg") for drawing in drawings)
 
 
-def test_a_dataset_without_any_result_is_an_empty_panel(results: Results) -> None:
+def test_a_dataset_without_any_result_has_no_empty_panels_but_its_holes(results: Results) -> None:
     rows = [Row(row.cell.model_copy(update={"dataset": "mnist"})) for row in results.rows]
     drawings = {drawing.name: drawing for drawing in draw(replace(results, rows=(*results.rows, *rows)))}
-    for name in ("accuracy", "tradeoff", "macs"):
-        assert len(drawings[name].figure.axes) == 4
+    assert len(drawings["accuracy"].figure.axes) == 4  # where its holes are shown
+    for name in ("tradeoff", "macs", "latency"):
+        assert len(drawings[name].figure.axes) == 2
         assert drawings[name].save("svg")
 
 

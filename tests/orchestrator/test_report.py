@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from invented_sweep import Store
+from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator.answer import _beats, sentences
-from orchestrator.lines import Facet, Point
+from orchestrator.answer import sentences
+from orchestrator.lines import Facet
 from orchestrator.report import main, write_report
 from orchestrator.results import Row, read
-from search_spaces import Cell
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,19 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_folder_is_complete(page: Path) -> None:
     files = {str(path.relative_to(page.parent)) for path in page.parent.rglob("*.*")}
-    names = ["accuracy", "tradeoff", "macs"]
-    names += [f"{kind}-{a}-cifar10" for kind in ("density", "histograms") for a in ("vgg16-bn", "resnet20")]
-    figures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg")}
-    assert files == {"report.html", *figures, "tables/accuracy.csv", "tables/macs.csv", "tables/trials.csv"}
+    names = ["accuracy", "collapse", "tradeoff", "tradeoff-latency", "macs", "params", "latency", "costs"]
+    kinds = ("density", "layer-macs", "training", "scores", "histograms")
+    names += [f"{kind}-{a}-cifar10" for kind in kinds for a in ("vgg16-bn", "resnet20")]
+    figures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
+    shown = ("accuracy", "latency", "macs", "params", "published")
+    tables = {f"tables/{name}.{kind}" for name in shown for kind in ("csv", "md", "tex")}
+    assert files == {"report.html", *figures, *tables, "tables/trials.csv"}
 
 
 def test_the_page_needs_nothing_else(page: Path) -> None:
     html = page.read_text()
-    assert not re.findall(r'(?:src|href)="(?!data:)', html)
-    assert not re.findall(r"@import|url\(|<script|<link|<iframe", html)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
+    assert not re.findall(r"@import|url\(|<script[^>]|<link|<iframe|fetch\(|XMLHttp", html)
 
 
 def test_the_page_tells_all(page: Path, store: Store) -> None:
@@ -42,7 +45,9 @@ def test_the_page_tells_all(page: Path, store: Store) -> None:
     assert "36 cells" in html and "28 trials" in html
     assert "RuntimeError: the loss is not finite in epoch 2" in html
     assert "resnet20 cifar10 synflow 10x" in html
-    assert "2 seeds: too few to know the spread" in html
+    assert "2 seeds: a pruner is said to lead where the 95 % interval" in html
+    assert "Read this first: a gap is a difference of recipes" in html
+    assert "epochs: 160 there, 3 here" in html
     assert "0123abc" in html  # the commit
     assert '<th scope="row">epochs</th><td>3</td>' in html
     assert f"python -m orchestrator.report small --tracking-uri {store.uri}" in html
@@ -52,7 +57,7 @@ def test_the_page_tells_all(page: Path, store: Store) -> None:
 def test_the_answer_names_leader_collapse_and_holes(store: Store) -> None:
     results = read(store.uri, "small")
     said = " ".join(sentences(results, Facet("cifar10", "resnet20")))
-    assert "At 10x (no result for synflow), snip leads by" in said
+    assert "At 10x (no result for synflow), no difference is shown" in said  # of two seeds one is at chance
     assert "left without a path of weights: random at 10x (1 of 2)" in said
     assert "left out here and listed under Holes: 2" in said
 
@@ -61,14 +66,6 @@ def test_nothing_is_said_of_nothing(store: Store) -> None:
     results = read(store.uri, "small")
     bare = replace(results, rows=tuple(Row(row.cell) for row in results.rows))
     assert sentences(bare, Facet("cifar10", "resnet20"))[0] == "Nothing to compare yet."
-
-
-def test_three_seeds_decide_by_their_ranges() -> None:
-    cell = Cell(dataset="d", architecture="a", pruner="p", compression=2, seed=0, fingerprint="")
-    rows = (Row(cell, "finished"),) * 3
-    high, touching, low = (Point(2, v, rows) for v in ((0.93, 0.94, 0.95), (0.91, 0.92, 0.93), (0.90, 0.91, 0.92)))
-    assert not _beats(high, touching)  # means differ by two points, and yet one seed equals another
-    assert _beats(high, low)
 
 
 def test_all_is_logged_to_the_newest_sweep(page: Path, store: Store) -> None:
@@ -101,6 +98,53 @@ def test_the_command(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture
     output = tmp_path / "out"
     assert main(["small", "--tracking-uri", store.uri, "--output", str(output), "--no-log"]) == 0
     assert capsys.readouterr().out.strip() == str(output / "report.html")
+
+
+def test_several_experiments_and_a_selection(store: Store, tmp_path: Path) -> None:
+    build(store.folder, "second", ["mlp"], ["magnitude", "grasp"], [1, 5], [0, 1], layers=2)
+    output = tmp_path / "both"
+    chosen = "pruner in (snip, magnitude) and compression <= 5"
+    before = MlflowClient(store.uri).search_experiments()
+    code = main(["small", "second", "--where", chosen, "--tracking-uri", store.uri, "--output", str(output)])
+    assert code == 0
+    with (output / "tables" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["architecture"], row["pruner"]) for row in rows} == {
+        ("vgg16-bn", "snip"), ("resnet20", "snip"), ("mlp", "magnitude"),
+    }  # fmt: skip
+    assert {float(row["compression"]) for row in rows} == {1, 2, 5}
+    html = (output / "report.html").read_text()
+    assert "<h1>small + second</h1>" in html
+    assert "Only where <code>pruner in (snip, magnitude) and compression &lt;= 5</code>" in html
+    assert "orchestrator.report small second --tracking-uri" in html
+    after = MlflowClient(store.uri).search_experiments()  # a part of an experiment is not logged as if it were all
+    assert [e.tags for e in after] == [e.tags for e in before]
+
+
+def test_the_page_can_be_opened(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    arguments = ["small", "--where", "compression = 2", "--tracking-uri", store.uri, "--output", str(tmp_path)]
+    assert main([*arguments, "--open"]) == 0
+    assert opened == [(tmp_path / "report.html").resolve().as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("pruner in snip", "expected '(', found 'snip'"),
+        ("prunr = snip", "no cell has a field 'prunr'; did you mean 'pruner'?"),
+        ("compression <= many", "'compression <= many' compares with what is not a number"),
+        ("compression = 3", "no cell of 'small' matches compression = 3"),
+    ],
+)
+def test_a_selection_that_cannot_be_is_one_line(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], expression: str, said: str
+) -> None:
+    assert main(["small", "--where", expression, "--tracking-uri", store.uri, "--output", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and said in told.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("experiment", ["smal", "Default"])

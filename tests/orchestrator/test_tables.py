@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 import pytest
 from invented_sweep import Store
 
+from orchestrator.markup import escape
 from orchestrator.results import Results, read
 from orchestrator.tables import tables
 
@@ -22,7 +23,15 @@ def parse(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-@pytest.mark.parametrize(("name", "metric"), [("accuracy.csv", "final/top1"), ("macs.csv", "model/macs_kept")])
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("accuracy.csv", "final/top1"),
+        ("macs.csv", "model/macs_kept"),
+        ("params.csv", "model/params_kept"),
+        ("latency.csv", "model/latency_ms"),
+    ],
+)
 def test_pivots_equal_what_was_logged(results: Results, store: Store, name: str, metric: str) -> None:
     table = parse(tables(results)[name])
     assert len(table) == 2 * 3
@@ -45,6 +54,35 @@ def test_a_hole_is_a_word(results: Results) -> None:
     row = next(row for row in parse(tables(results)["accuracy.csv"]) if row["architecture"] == "resnet20"
                and row["pruner"] == "synflow")  # fmt: skip
     assert (row["10x mean"], row["10x std"], row["10x n"]) == ("failed, not run", "", "0")
+
+
+def shown(results: Results, store: Store, architecture: str, pruner: str, compression: float) -> str:
+    """`93.1 ± 0.2`, from the raw runs."""
+    values = [
+        store.logged[r.cell.fingerprint]["final/top1"]
+        for r in results.rows
+        if (r.cell.architecture, r.cell.pruner, r.cell.compression) == (architecture, pruner, compression)
+    ]
+    return f"{100 * fmean(values):.1f} ± {100 * stdev(values):.1f}"
+
+
+def test_markdown_and_latex_show_the_same(results: Results, store: Store) -> None:
+    files = tables(results)
+    entry = shown(results, store, "vgg16-bn", "snip", 2)
+    dense = shown(results, store, "vgg16-bn", "snip", 1)
+    line = next(line for line in files["accuracy.md"].splitlines() if line.startswith("| snip"))
+    assert line.replace("**", "").startswith(f"| snip | {dense} | {entry} |")
+    latex = files["accuracy.tex"]
+    assert entry.replace("±", r"$\pm$") in latex
+    for mark in (r"\toprule", r"\midrule", r"\bottomrule", r"\label{tab:accuracy-1}", r"% \usepackage{booktabs}"):
+        assert mark in latex
+    assert latex.count(r"\begin{table}") == 2
+    rows = [row for row in latex.splitlines() if row.endswith(r"\\")]
+    assert {row.count("&") for row in rows} == {3}
+
+
+def test_latex_escapes_what_it_must() -> None:
+    assert escape("a_b 50% & #1 {x} ~ \\") == r"a\_b 50\% \& \#1 \{x\} \textasciitilde{} \textbackslash{}"
 
 
 def test_trials_hold_every_cell_and_every_number(results: Results, store: Store) -> None:

@@ -1,0 +1,77 @@
+"""Intervals over seeds, and the sentences that rest on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import pytest
+from invented_sweep import Store, build
+
+from orchestrator.answer import _beats, care
+from orchestrator.certainty import difference, t95
+from orchestrator.headline import headline
+from orchestrator.lines import Point, metric
+from orchestrator.results import Row, read
+from search_spaces import Cell
+
+TOP1 = metric("final/top1")
+
+
+def point(*values: float, first_seed: int = 0) -> Point:
+    rows = []
+    for seed, value in enumerate(values, first_seed):
+        cell = Cell(dataset="d", architecture="a", pruner="p", compression=2, seed=seed, fingerprint="")
+        rows.append(Row(cell, "finished", metrics={"final/top1": value}))
+    return Point(2, values, tuple(rows))
+
+
+def test_the_interval_is_students_over_paired_seeds() -> None:
+    one, other = point(0.93, 0.95, 0.94), point(0.92, 0.93, 0.935)
+    found = difference(one, other, TOP1)
+    gaps = [0.93 - 0.92, 0.95 - 0.93, 0.94 - 0.935]
+    reach = 4.303 * stdev(gaps) / 3**0.5
+    assert found is not None
+    assert (found.mean, found.low, found.high) == pytest.approx((fmean(gaps), fmean(gaps) - reach, fmean(gaps) + reach))
+    assert not found.shown  # three seeds do not show a point and a half of difference here
+
+
+def test_seeds_that_the_other_lacks_do_not_count() -> None:
+    found = difference(point(0.9, 0.8, 0.7), point(0.6, 0.6, first_seed=1), TOP1)
+    assert found is not None
+    assert found.seeds == 2 and found.mean == pytest.approx(0.15)
+    assert difference(point(0.9), point(0.8), TOP1) is None
+
+
+def test_zero_within_the_interval_is_no_lead() -> None:
+    assert not _beats(point(0.93, 0.95, 0.94), point(0.92, 0.93, 0.935))
+    assert _beats(point(0.93, 0.95, 0.94), point(0.90, 0.92, 0.911))
+    assert _beats(point(0.93), point(0.91)) and not _beats(point(0.93), point(0.925))  # one seed: a fixed margin
+
+
+def test_students_t() -> None:
+    assert (t95(1), t95(2), t95(30), t95(31)) == (12.706, 4.303, 2.042, 1.96)
+
+
+def test_the_answer_is_three_sentences(store: Store) -> None:
+    build(store.folder, "decided", ["mlp"], ["random", "snip", "synflow"], [1, 10, 100], [0, 1, 2, 3], layers=2)
+    results = read(store.uri, "decided")
+    leads, largest, collapsed = headline(results)
+    assert leads.startswith("Of 2 comparisons (panel × compression), in front")
+    assert "over" in largest and "95 % interval" in largest
+    assert "random from 10x (mlp · cifar10)" in collapsed
+    assert "no difference is shown" in care(results)
+
+
+def test_one_seed_claims_no_interval(store: Store) -> None:
+    results = read(store.uri, "small")
+    alone = replace(results, rows=tuple(row for row in results.rows if row.cell.seed == 1))
+    said = " ".join(headline(alone))
+    assert "95 %" not in said and "No network collapsed" in said
+    assert care(alone).startswith("One seed")
+
+
+def test_nothing_to_compare(store: Store) -> None:
+    results = read(store.uri, "small")
+    alone = replace(results, rows=tuple(row for row in results.rows if row.cell.pruner == "snip"))
+    assert headline(alone) == ["Nothing to compare: no compression has results of two pruners."]

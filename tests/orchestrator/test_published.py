@@ -1,0 +1,115 @@
+"""Published numbers: the right rows beside the right cells, and the recipe said before the gap."""
+
+from __future__ import annotations
+
+import csv
+import io
+from importlib import resources
+from statistics import fmean
+
+import pytest
+from invented_sweep import Store
+
+from orchestrator.comparison import beside, published_lines
+from orchestrator.figures import draw
+from orchestrator.lines import Facet
+from orchestrator.published import ARCHITECTURES, PRUNERS, at, differences, for_trial, published
+from orchestrator.results import Results, read
+from orchestrator.tables import tables
+from search_spaces import Trial
+
+FIG6 = "Fig6 cifar10_lottery_vgg16_bn"
+
+
+@pytest.fixture(scope="module")
+def results(store: Store) -> Results:
+    return read(store.uri, "small")
+
+
+@pytest.fixture(scope="module")
+def raw() -> list[dict[str, str]]:
+    text = resources.files("orchestrator").joinpath("published.csv").read_text("utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def trial(**fields: object) -> Trial:
+    return Trial.model_validate({"dataset": "cifar10", "architecture": "vgg16-bn", "pruner": "snip"} | fields)
+
+
+def test_only_what_is_exact_or_transcribed_is_shipped(raw: list[dict[str, str]]) -> None:
+    assert {row["evidence"] for row in raw} == {"exact", "transcribed"}
+    assert all(row["source"] for row in raw)
+
+
+def test_every_row_kept_is_of_the_file(raw: list[dict[str, str]]) -> None:
+    known = {
+        (r["source"], r["figure_or_table"], r["architecture"], float(r["compression_x"]), float(r["top1_mean"]))
+        for r in raw
+    }
+    assert all((r.source, r.figure, r.network, r.compression, r.top1) in known for r in published())
+    assert {r.network for r in published()} <= set(ARCHITECTURES)
+    assert {r.pruner for r in published()} <= set(PRUNERS.values())
+
+
+def test_the_curve_of_the_paper(raw: list[dict[str, str]]) -> None:
+    rows = [row for row in for_trial(trial(compression=10), "snip") if row.figure == FIG6]
+    theirs = [r for r in raw if r["figure_or_table"] == FIG6 and r["pruner"] == "snip"]
+    assert sorted((r.compression, r.top1) for r in rows) == sorted(
+        (float(r["compression_x"]), float(r["top1_mean"])) for r in theirs
+    )
+    assert at(rows, 10) == (92.26, "")  # the reference README's table
+    between = at(rows, 5)
+    assert between is not None and 92.26 < between[0] < 93.28 and between[1] == "between 3.16x and 5.62x"
+    assert at(rows, 2000) is None
+
+
+def test_another_network_pruner_granularity_or_ablation_has_none() -> None:
+    assert for_trial(trial(architecture="conv"), "snip") == []
+    assert for_trial(trial(), "my-own") == []
+    assert for_trial(trial(granularity="filter"), "snip") == []
+    assert all(row.ablation == "shuffle" for row in for_trial(trial(ablation="shuffle"), "snip"))
+
+
+def test_the_recipe_is_said() -> None:
+    [row] = [r for r in for_trial(trial(), "snip") if r.figure == FIG6 and r.compression == 10]
+    same = {"compression": 10, "epochs": 160, "nesterov": True, "lr_schedule": "step", "lr_drops": (60, 120)}
+    only_best = differences(trial(**same, mode="eval"), row)
+    assert only_best == ["theirs is the best epoch on the test set; compared with our best epoch, not our last"]
+    other = differences(trial(**same | {"epochs": 10}, dataset="cifar10-jpeg75", mode="train"), row)
+    assert "images: cifar10-jpeg75 here stands in for cifar10" in other
+    assert "epochs: 160 there, 10 here" in other
+    assert "mode: eval there, train here" in other
+
+
+def test_the_student_tables_prune_magnitude_after_training() -> None:
+    dense_first = trial(architecture="vgg16", pruner="magnitude", compression=10)
+    said = {text for row in for_trial(dense_first, "magnitude") for text in differences(dense_first, row)}
+    assert "pretrain_epochs: 200 there, 0 here" in said
+
+
+def test_differences_are_ours_minus_theirs(results: Results, store: Store) -> None:
+    [found] = [
+        one
+        for one in beside(results)
+        if (one.facet.architecture, one.pruner, one.point.compression) == ("vgg16-bn", "snip", 10)
+        and one.row.figure == FIG6
+    ]
+    seeds = [
+        store.logged[row.cell.fingerprint]["best/top1"]  # like with like: theirs is the best epoch's
+        for row in results.rows
+        if (row.cell.architecture, row.cell.pruner, row.cell.compression) == ("vgg16-bn", "snip", 10)
+    ]
+    assert found.difference == pytest.approx(100 * fmean(seeds) - 92.26)
+    table = list(csv.DictReader(io.StringIO(tables(results)["published.csv"])))
+    [row] = [r for r in table if FIG6 in r["source"] and (r["pruner"], r["compression"]) == ("snip", "10x")]
+    assert (row["published"], row["difference"]) == ("92.26", f"{100 * fmean(seeds) - 92.26:+.2f}")
+    assert "epochs: 160 there, 3 here" in row["recipe differs in"]
+
+
+def test_they_are_drawn_faintly_behind(results: Results) -> None:
+    accuracy = next(iter(draw(results)))
+    source, lines = published_lines(results, Facet("cifar10", "vgg16-bn"))
+    assert FIG6 in source and source in accuracy.caption
+    faint = [line for line in accuracy.figure.axes[0].lines if line.get_alpha() is not None]
+    assert len(faint) == len(lines) == 3
+    assert [list(line.get_ydata()) for line in faint] == [[row.top1 for row in rows] for rows in lines.values()]
