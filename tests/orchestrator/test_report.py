@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from invented_sweep import Store, build
 from mlflow import MlflowClient
 
 from orchestrator.answer import sentences
+from orchestrator.figures import draw
 from orchestrator.lines import Facet
 from orchestrator.report import main, write_report
 from orchestrator.results import Row, read
@@ -20,6 +22,12 @@ from orchestrator.results import Row, read
 @pytest.fixture(scope="module")
 def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(store.uri, "small", tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the figures are not the point: drawing them all is most of a report's time."""
+    monkeypatch.setattr("orchestrator.report.draw", lambda results: islice(draw(results), 1))
 
 
 def test_the_folder_is_complete(page: Path) -> None:
@@ -81,6 +89,7 @@ def test_all_is_logged_to_the_newest_sweep(page: Path, store: Store) -> None:
     assert any(key.startswith("mlflow.sharedViewState.") for key in client.get_experiment(results.experiment_id).tags)
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_what_mlflow_refuses_costs_only_itself(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -94,12 +103,14 @@ def test_what_mlflow_refuses_costs_only_itself(
     assert caplog.messages == ["the report's files were not logged: MLflow: the disk is full"]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_the_command(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     assert main(["small", "--tracking-uri", store.uri, "--output", str(output), "--no-log"]) == 0
     assert capsys.readouterr().out.strip() == str(output / "report.html")
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_several_experiments_and_a_selection(store: Store, tmp_path: Path) -> None:
     build(store.folder, "second", ["mlp"], ["magnitude", "grasp"], [1, 5], [0, 1], layers=2)
     output = tmp_path / "both"
@@ -121,6 +132,7 @@ def test_several_experiments_and_a_selection(store: Store, tmp_path: Path) -> No
     assert [e.tags for e in after] == [e.tags for e in before]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_the_page_can_be_opened(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
@@ -165,6 +177,7 @@ def test_no_database_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_folder_that_cannot_be_written(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "taken").write_text("")
     assert main(["small", "--tracking-uri", store.uri, "--output", str(tmp_path / "taken")]) == 2
