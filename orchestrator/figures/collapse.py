@@ -35,10 +35,9 @@ def draw(results: Results) -> Iterator[Drawing]:
     axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
     for axis in axes[len(shown) :]:
         axis.remove()
-    for axis, facet in zip(axes, shown, strict=False):
-        _map(axis, results, facet)
+    holes = [_map(axis, results, facet) for axis, facet in zip(axes, shown, strict=False)]
     keys = [Patch(color=_shade(share), label=text) for share, text in ((0, "no run"), (0.5, "half"), (1, "all runs"))]
-    legend(figure, [*keys, *([HOLE] if results.holes else [])], title="left without a path")
+    legend(figure, [*keys, *([HOLE] if any(holes) else [])], title="left without a path")
     caption = (
         "Collapse: the share of a cell's runs that were left without a path of weights from input to output. The "
         "number in a cell is how many layers are empty, on average over its runs; shortcuts may lead round them."
@@ -54,7 +53,9 @@ def _shade(share: float) -> Any:
     return SHADES(0.25 + 0.6 * share) if share else NONE
 
 
-def _map(axis: Axes, results: Results, facet: Facet) -> None:
+def _map(axis: Axes, results: Results, facet: Facet) -> bool:
+    """Draw one facet's map; whether some cell of it has no result at all."""
+    hole = False
     names, columns = pruners(results), _pruned(results, facet)
     for y, pruner in enumerate(names):
         for x, compression in enumerate(columns):
@@ -63,6 +64,7 @@ def _map(axis: Axes, results: Results, facet: Facet) -> None:
             if not rows:
                 continue  # nobody asked
             if not finished:
+                hole = True
                 axis.plot(x, y, color="#444444", marker="x", markersize=4)
                 continue
             share = sum(row.collapsed for row in finished) / len(finished)
@@ -78,3 +80,4 @@ def _map(axis: Axes, results: Results, facet: Facet) -> None:
     axis.grid(visible=False)
     for side in axis.spines.values():
         side.set_visible(False)
+    return hole
