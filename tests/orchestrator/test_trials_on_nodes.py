@@ -13,6 +13,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.catalog import catalog
 from orchestrator.driver import run_on_ray, telling
 from orchestrator.resources import Resources
+from orchestrator.sources import Listed
 from orchestrator.stopping import Stop
 from search_spaces import Trial, expand, load
 from trainables.outbox import ended, read
@@ -86,7 +87,7 @@ def sweep(tmp_path):
         listener = Listener()
         thread = threading.Thread(target=during or (lambda: None))
         thread.start()
-        undisturbed = run_on_ray(trials, place, resources, listener, tmp_path / ".tune", stop or Stop(), **more)
+        undisturbed = run_on_ray(Listed(trials), place, resources, listener, tmp_path / ".tune", stop or Stop(), **more)
         thread.join()
         return undisturbed, listener
 
@@ -158,25 +159,27 @@ def test_a_process_that_dies_every_time_is_not_started_for_ever(cluster, sweep, 
 
 
 def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(telling, "ATTEMPTS", 2)
-    trial = long(0)
+    monkeypatch.setattr(telling, "ATTEMPTS", 1)
+    trial = long(0, epochs=400)
     folder = tmp_path / "checkpoints" / trial.fingerprint
-    node = cluster.add_node(num_cpus=1)
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     lost: list[int] = []
 
     def lose_two_nodes():
-        nonlocal node
-        for _ in range(2):
+        while len(nodes) > 1:
             seen = len(epochs(folder))
             until(lambda seen=seen: len(epochs(folder)) > seen)
             lost.append(len(epochs(folder)))
-            cluster.remove_node(node, allow_graceful=False)
-            node = cluster.add_node(num_cpus=1)
+            actors = ray._private.state.actors().values()
+            busy = {actor["Address"]["NodeID"] for actor in actors if actor["State"] == "ALIVE"}
+            for node in [node for node in nodes if node.node_id in busy]:
+                nodes.remove(node)
+                cluster.remove_node(node, allow_graceful=False)
 
     undisturbed, told = sweep([trial], during=lose_two_nodes)
     assert undisturbed
     assert told.errors == {trial.fingerprint: None}
-    assert len(lost) == 2
+    assert len(nodes) == 1
     assert lost[-1] < trial.epochs
     assert epochs(folder) == list(range(1, trial.epochs + 1))
 
