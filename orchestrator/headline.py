@@ -39,7 +39,9 @@ def _margin(ranked: list[tuple[Facet, Standing]]) -> str:
         return "Nowhere does a single pruner lead all others."
     facet, best = max(alone, key=lambda place: place[1].lead or 0)
     sure = (
-        f"95 % interval {best.sure} over {best.sure.seeds} seeds" if best.sure else "one seed, so without an interval"
+        f"95 % interval {best.sure} over {best.sure.seeds} seeds"
+        if best.sure
+        else "one seed in common, so without an interval"
     )
     where = f"at {best.compression:g}x on {facet.title}"
     return (

@@ -43,7 +43,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         figures=[(drawing, b64encode(svg).decode()) for drawing, svg in figures],
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=NOTE,
-        published=tables.published(results),
+        published=[[*row[:12], *row[13:]] for row in tables.published(results)],  # the recipes are said above them
         recipes=_recipes(results),
         trials=_compact(tables.trials(results)),
         many=MANY,
@@ -87,10 +87,18 @@ def _axes(results: Results) -> list[tuple[str, str]]:
 
 def _recipes(results: Results) -> list[tuple[str, list[str]]]:
     """Per published source, in what its recipe differs from ours: to be read before the numbers."""
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, dict[str, None]]] = {}  # source -> what differs -> for which pruners
+    pruners: dict[str, dict[str, None]] = {}
     for one in beside(results):
-        found.setdefault(f"{one.row.source}, {one.row.figure}", {}).update(dict.fromkeys(one.recipe))
-    return [(source, list(said)) for source, said in found.items()]
+        source = f"{one.row.source}, {one.row.figure}"
+        pruners.setdefault(source, {})[one.pruner] = None
+        for text in one.recipe:
+            found.setdefault(source, {}).setdefault(text, {})[one.pruner] = None
+    return [
+        (source, [text if len(some) == len(all_) else f"{text} ({', '.join(some)})"
+                  for text, some in found.get(source, {}).items()])
+        for source, all_ in pruners.items()
+    ]  # fmt: skip
 
 
 def _compact(table: tables.Table) -> tables.Table:
