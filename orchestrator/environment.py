@@ -8,6 +8,7 @@ from pathlib import Path
 
 ALWAYS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # copies of what MLflow has, and 2.6 times slower
+    "TUNE_MAX_PENDING_TRIALS_PG": "200",  # else one at a time is asked for, and a cluster grows a node at a time
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver decides what Ctrl-C means
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial that asked for no GPU must not see one
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a box even when told to be silent

@@ -20,6 +20,7 @@ from orchestrator.progress import Progress
 from orchestrator.records import Fetched, Records
 from orchestrator.resources import Resources
 from orchestrator.results import ReportError, public
+from orchestrator.sources import Listed, Source
 from orchestrator.stopping import Stop, on_signals
 from orchestrator.store import create, one_line
 from orchestrator.view import link
@@ -174,7 +175,7 @@ def _run(job: Job, book: Ledger, parent: str, stop: Stop, console: Console) -> b
         watch.start()
         try:
             left = [trial for trial in _undelivered_first(todo, records, watch) if trial not in stages]
-            undisturbed = all(_dispatch(job, wave, place, watch, stop) for wave in (stages, left) if wave)
+            undisturbed = all(_dispatch(job, Listed(wave), place, watch, stop) for wave in (stages, left) if wave)
         finally:
             waiting = watch.close()
     for fingerprint, reason in list(waiting.items())[:3]:
@@ -203,12 +204,12 @@ def _forget_failed(trials: Iterable[Trial], records: Records) -> None:
             records.forget_failed(trial.fingerprint)
 
 
-def _dispatch(job: Job, trials: list[Trial], place: Place, watch: Watch, stop: Stop) -> bool:
+def _dispatch(job: Job, source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
     if job.local:
-        return run_here(trials, place, watch, stop)
+        return run_here(source, place, watch, stop)
     from orchestrator.driver import run_on_ray
 
-    return run_on_ray(trials, place, job.resources, watch, job.output / ".tune", stop, job.shares)
+    return run_on_ray(source, place, job.resources, watch, job.output / ".tune", stop, job.shares)
 
 
 def _measured(job: Job, console: Console) -> Job:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
-from search_spaces import Trial
 from trainables.run import Place, run
 
 
-def run_here(trials: Sequence[Trial], place: Place, watch: Watch, stop: Stop) -> bool:
-    """Run `trials`; False if it was stopped."""
-    for trial in trials:
-        if stop():
-            break
+def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
+    """Run the trials of `source`; False if it was stopped."""
+    while not stop() and (trial := source.next(1)) is not None:
         watch.started(trial.fingerprint)
         outcome = run(trial, place, stop)
         watch.ended(trial.fingerprint, outcome.error or None)
+        if outcome.end != "stopped":  # else it is not over: the same command takes it up again
+            source.ended(trial.fingerprint)
     return not stop()

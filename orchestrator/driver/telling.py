@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any
 
 import ray
 from ray import tune
 
+from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.flag import Flag
-from orchestrator.driver.nodes import answers, lacking
+from orchestrator.driver.handing import Handing
+from orchestrator.driver.nodes import lacking
 from orchestrator.resources import Resources
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
@@ -24,55 +24,18 @@ LOOK_SECONDS = 5.0  # between two looks at the nodes, when nothing runs
 WAIT_SECONDS = 600.0  # for a node that can run what is left, when the last one is gone
 
 
-class Attempts:
-    """How often each trial has been tried, and with how much of a GPU. Trials by fingerprint."""
-
-    def __init__(self, gpus: Mapping[str, float]) -> None:
-        """`gpus` is what each trial gets at first."""
-        self._gpus = dict(gpus)
-        self._grown: set[str] = set()
-        self._died_on: defaultdict[str, list[str]] = defaultdict(list)
-
-    @property
-    def state(self) -> tuple[int, int]:
-        """Changes with every trial that was given more, or died."""
-        return len(self._grown), sum(map(len, self._died_on.values()))
-
-    def share(self, fingerprint: str) -> dict[str, Any]:
-        """What the trial is given now, and whether it would be given more."""
-        gpus = self._gpus[fingerprint]
-        return {"gpus": gpus, "grow": 0 < gpus < 1 and fingerprint not in self._grown}
-
-    def grow(self, fingerprint: str) -> tuple[float, float]:
-        """Double the share of a trial that ran out of memory; what it was and what it is."""
-        before = self._gpus[fingerprint]
-        self._grown.add(fingerprint)
-        self._gpus[fingerprint] = min(1.0, 2 * before)
-        return before, self._gpus[fingerprint]
-
-    def died(self, fingerprint: str, node: str) -> int:
-        """Count the death of a trial's process on `node`; how many count so far.
-
-        Those on nodes that are gone do not, whatever killed them: on spot instances a trial may lose many nodes. A
-        node may go some seconds after its processes, so all are looked at anew each time.
-        """
-        nodes = self._died_on[fingerprint]
-        nodes.append(node)
-        there = {node: not node or answers(node) for node in set(nodes)}
-        return sum(there[node] for node in nodes)
-
-
 class TellWatch(tune.Callback):
     """Tune pickles its callbacks: all that this one knows stays out of that."""
 
     def __init__(self, *known: Any) -> None:
         self._watch: Watch
+        self._handing: Handing
         self._stop: Stop
         self._flag: Flag
         self._attempts: Attempts
         self._resources: Resources
         if known:
-            self._watch, self._stop, self._flag, self._attempts, self._resources = known
+            self._watch, self._handing, self._stop, self._flag, self._attempts, self._resources = known
         self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
         self._looked = time.monotonic()
@@ -119,7 +82,10 @@ class TellWatch(tune.Callback):
             name = self._watch.name_of(fingerprint)
             self._watch.notice(f"{name}: out of memory with {had:g} of a GPU; it is tried again with {gets:g}")
         elif fingerprint in self._watch.begun:
-            self._watch.ended(fingerprint, result.get("error") if result.get("end") == "failed" else None)
+            failed = result.get("end") == "failed"
+            self._watch.ended(fingerprint, result.get("error") if failed else None)
+            if result.get("end") != "stopped":  # else it is not over: the same command takes it up again
+                self._handing.ended(fingerprint)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died; Tune starts it again."""
@@ -132,6 +98,7 @@ class TellWatch(tune.Callback):
         fingerprint = _fingerprint(trial)
         if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
             self._watch.ended(fingerprint, DIED)
+            self._handing.ended(fingerprint)
 
 
 def _fingerprint(trial: Any) -> str:

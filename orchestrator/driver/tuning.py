@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import ray
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 
+from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.flag import Flag, is_up
-from orchestrator.driver.telling import DIED, Attempts, TellWatch
+from orchestrator.driver.handing import Asking, Handing
+from orchestrator.driver.telling import DIED, TellWatch
 from orchestrator.resources import Resources
+from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
-from search_spaces import Trial
 from trainables.ray_trial import ray_trial
 from trainables.run import Place
 
@@ -28,7 +30,7 @@ RESTARTS = 3  # of a Tuner that failed, not a trial
 
 
 def run_on_ray(
-    trials: Sequence[Trial],
+    source: Source,
     place: Place,
     resources: Resources,
     watch: Watch,
@@ -36,21 +38,22 @@ def run_on_ray(
     stop: Stop,
     shares: Mapping[str, float] | None = None,
 ) -> bool:
-    """Run `trials` on the connected Ray; False if it was stopped.
+    """Run the trials of `source` on the connected Ray; False if it was stopped.
 
     `shares` are the GPUs of each trial by fingerprint, where they are not `resources.gpus`.
     `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
     """
     _survive_the_memory_monitor()
-    attempts = Attempts({trial.fingerprint: (shares or {}).get(trial.fingerprint, resources.gpus) for trial in trials})
+    attempts = Attempts(resources.gpus, shares or {})
+    handing = Handing(source, watch)
     failures = 0
     with Flag(stop) as flag:
         # One round does it, but for trials that need more of a GPU than they had, or lost their node at the last try.
-        while (left := [trial for trial in trials if trial.fingerprint not in watch.over]) and not stop():
-            tell = TellWatch(watch, stop, flag, attempts, resources)
+        while not stop() and handing.begin():
+            tell = TellWatch(watch, handing, stop, flag, attempts, resources)
             known = attempts.state, len(watch.over)
             try:
-                _fit(left, place, resources, tell, scratch, attempts, flag.key)
+                _fit(Asking(handing, attempts, resources), place, resources, tell, scratch, flag.key)
             except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
                 logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
             finally:
@@ -64,12 +67,11 @@ def run_on_ray(
 
 
 def _fit(
-    trials: Sequence[Trial],
+    asking: Asking,
     place: Place,
     resources: Resources,
     tell: TellWatch,
     scratch: Path,
-    attempts: Attempts,
     flag: str,
 ) -> None:
     def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
@@ -78,13 +80,11 @@ def _fit(
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["point"]["gpus"]}])
 
-    grid = [
-        {"fingerprint": t.fingerprint, "trial": t.model_dump_json(), **attempts.share(t.fingerprint)} for t in trials
-    ]
     tune.Tuner(
         tune.with_resources(trainable, asked),
-        param_space={"point": tune.grid_search(grid)},
         tune_config=tune.TuneConfig(
+            search_alg=asking,
+            num_samples=-1,  # as many as there are
             max_concurrent_trials=resources.max_concurrent,
             reuse_actors=True,  # a fresh process costs seconds of importing torch
         ),

@@ -1,0 +1,90 @@
+"""Trials handed to Tune as it has room for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from orchestrator.driver.attempts import Attempts
+from orchestrator.driver.nodes import alive
+from orchestrator.resources import Resources, concurrency
+from orchestrator.sources import Source
+from orchestrator.watch import Watch
+from search_spaces import Trial
+
+SLOTS_TO_COME = 8  # how many trials run at once where all nodes are still to come
+
+
+class Handing:
+    """What a source gives, and once more what was given when a Tuner ended before the trial did."""
+
+    def __init__(self, source: Source, watch: Watch) -> None:
+        self._source, self._watch = source, watch
+        self._given: dict[str, Trial] = {}
+        self._again: list[Trial] = []
+        self._dry = False  # whether the source had nothing, and nothing has ended since
+
+    def begin(self) -> bool:
+        """A new Tuner is to begin; False if there is nothing for it to do."""
+        self._again = [trial for fingerprint, trial in self._given.items() if fingerprint not in self._watch.over]
+        self._dry = False
+        return bool(self._again) or not self._source.over
+
+    def next(self, slots: int) -> Trial | None:
+        """The next trial, None if there is none now."""
+        if self._again:
+            return self._again.pop(0)
+        trial = None if self._dry else self._source.next(slots)
+        self._dry = trial is None
+        if trial is not None:
+            self._given[trial.fingerprint] = trial
+        return trial
+
+    def ended(self, fingerprint: str) -> None:
+        """A trial is over."""
+        self._source.ended(fingerprint)
+        self._dry = False
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be given to this Tuner."""
+        return not self._again and self._source.over
+
+
+class Asking(Searcher):
+    """Asks for Tune. Tune pickles its searchers: all that this one knows stays out of that."""
+
+    def __init__(self, *known: Any) -> None:
+        super().__init__()
+        self._handing: Handing
+        self._attempts: Attempts
+        self._resources: Resources
+        if known:
+            self._handing, self._attempts, self._resources = known
+
+    def __reduce__(self) -> tuple[type[Asking], tuple[()]]:
+        return Asking, ()
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial as Tune's config; None if there is none now."""
+        trial = self._handing.next(self._slots())
+        if trial is None:
+            return Searcher.FINISHED if self._handing.over else None
+        point = {"fingerprint": trial.fingerprint, "trial": trial.model_dump_json()}
+        return {"point": point | self._attempts.share(trial.fingerprint)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The callback tells that, and knows more."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """There is nothing that would be restored."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nor is it."""
+
+    def _slots(self) -> int:
+        """How many trials run at once on the nodes that are there."""
+        here = sum(concurrency(self._resources, {"CPU": 0, "GPU": 0} | node) for node in alive().values())
+        most = self._resources.max_concurrent
+        return min(here or SLOTS_TO_COME, most or here or SLOTS_TO_COME)
