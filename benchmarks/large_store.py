@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from orchestrator.colors import look
 from search_spaces import Cell, Trial
 
 ARCHITECTURES = ("vgg16-bn", "resnet20", "resnet18", "vgg11-bn")
@@ -43,7 +44,8 @@ def build(folder: Path, name: str, trials: int, epochs: int, remote: bool) -> st
         _json(artifacts, sweep, "plan.json", plan)
         for record in records.values():
             tags = {"kind": "trial", "fingerprint": record.fingerprint, "config": record.config, "space": name,
-                    "collapsed": "false", "mlflow.parentRunId": sweep}  # fmt: skip
+                    "collapsed": "false", "mlflow.parentRunId": sweep,
+                    "mlflow.runColor": look(record.pruner).color}  # fmt: skip
             run = _run(database, experiment, root, record.name, tags)
             params = [(key, value, run) for key, value in record.params().items()]
             database.executemany("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", params)

@@ -8,6 +8,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from orchestrator.apart import apart
 from orchestrator.colors import look
 from orchestrator.lines import Facet, facets, line, metric, pruners
 from orchestrator.results import Results, mlflow_errors
@@ -42,11 +43,14 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
             else:
                 old[key] = run
         ids = []
+        known = apart(results)
         for facet in facets(results):
             for pruner in pruners(results):
                 if points := curve(results, facet, pruner):
                     key = f"{pruner} · {facet.title}"
-                    ids.append(_settle(client, results, facet, pruner, points, old.pop(key, None)))
+                    fields = {"dataset": facet.dataset, "architecture": facet.architecture, **dict(facet.settings)}
+                    fields |= known.get(facet, {}) | {"pruner": pruner}  # found by the same search as its trials
+                    ids.append(_settle(client, results, key, fields, points, old.pop(key, None)))
         for run in old.values():
             client.delete_run(run.info.run_id)
     return ids
@@ -64,10 +68,13 @@ def curve(results: Results, facet: Facet, pruner: str) -> Curve:
     return steps
 
 
-def _settle(client: MlflowClient, results: Results, facet: Facet, pruner: str, points: Curve, old: Run | None) -> str:
-    digest = hashlib.sha256(json.dumps(points).encode()).hexdigest()[:16]
+def _settle(
+    client: MlflowClient, results: Results, key: str, fields: dict[str, str], points: Curve, old: Run | None
+) -> str:
+    # Hashes of trials begin with a hexadecimal digit: among fingerprints, those of curves are the last, or the first.
+    fingerprint = f"means:{hashlib.sha256(json.dumps([fields, points]).encode()).hexdigest()[:16]}"
     if old is not None:
-        if old.data.tags.get("values") == digest and old.info.status == "FINISHED":
+        if old.data.tags.get("fingerprint") == fingerprint and old.info.status == "FINISHED":
             return str(old.info.run_id)
         client.delete_run(old.info.run_id)
     from mlflow.entities import Metric, Param
@@ -75,13 +82,12 @@ def _settle(client: MlflowClient, results: Results, facet: Facet, pruner: str, p
     now = int(time.time() * 1000)
     tags = {
         "kind": "curve",
-        "curve": f"{pruner} · {facet.title}",
-        "values": digest,
+        "curve": key,
+        "fingerprint": fingerprint,
         "space": results.experiment,
-        "mlflow.runColor": look(pruner).color,
+        "mlflow.runColor": look(fields["pruner"]).color,
     }
-    fields = {"dataset": facet.dataset, "architecture": facet.architecture, "pruner": pruner, **dict(facet.settings)}
-    run = client.create_run(results.experiment_id, tags=tags, run_name=f"{pruner} · {facet.title}")
+    run = client.create_run(results.experiment_id, tags=tags, run_name=key)
     client.log_batch(
         run.info.run_id,
         metrics=[Metric(name, value, now, step) for step, point in enumerate(points) for name, value in point.items()],

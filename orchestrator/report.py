@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import environment
+from orchestrator import browser, environment
 from orchestrator.curves import log_curves
 from orchestrator.figures import draw
+from orchestrator.notes import write_notes
 from orchestrator.page import page
 from orchestrator.results import ReportError, Results, connect, mlflow_errors, read
 from orchestrator.tables import tables
-from orchestrator.view import save_view
+from orchestrator.view import save_views
 from orchestrator.where import where
 
 if TYPE_CHECKING:
@@ -27,13 +27,18 @@ KINDS = ("svg", "png", "pdf")  # for the page, for notes, for papers
 
 
 def write_report(
-    tracking_uri: str, experiment: str | Sequence[str], folder: Path, log: bool = True, selection: str = ""
+    tracking_uri: str,
+    experiment: str | Sequence[str],
+    folder: Path,
+    log: bool = True,
+    selection: str = "",
+    run_id: str = "",
 ) -> Path:
     """Write `report.html`, `figures/` and `tables/` into `folder`; with `log`, into MLflow as well.
 
     Several experiments are read as one, and `selection` keeps the cells for which it holds (see `where`). Logged are
-    the files (to the newest sweep's run), the curve runs and the saved view, of a whole experiment only. Should MLflow
-    refuse one of them, a warning says so and the report stands.
+    the files and the answer (to the sweep's run `run_id`, else the newest's), the curve runs and the saved views, of a
+    whole experiment only. Should MLflow refuse one of them, a warning says so and the report stands.
 
     Returns:
         The path of the page.
@@ -46,14 +51,7 @@ def write_report(
     results = read(client, *names)
     if selection:
         results = where(results, selection)
-    files: dict[str, bytes] = {}
-    figures = []
-    for drawing in draw(results):
-        pictures = {kind: drawing.save(kind) for kind in KINDS}
-        figures.append((drawing, pictures["svg"]))
-        files |= {f"figures/{drawing.name}.{kind}": picture for kind, picture in pictures.items()}
-    files |= {f"tables/{name}": text.encode() for name, text in tables(results).items()}
-    files["report.html"] = page(results, figures, tracking_uri).encode()
+    files = compose(results, tracking_uri)
     try:
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -61,21 +59,35 @@ def write_report(
     except OSError as error:
         raise ReportError(f"output folder '{folder}' cannot be written: {error.strerror}") from error
     if log and len(set(names)) == 1 and not selection:
-        _log(client, results, folder, list(files))
+        _log(client, results, run_id or results.sweeps[0].run_id, folder, list(files))
     return folder / "report.html"
 
 
-def _log(client: MlflowClient, results: Results, folder: Path, names: Sequence[str]) -> None:
+def compose(results: Results, tracking_uri: str, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """The files by name: the page, the tables, and the figures in `kinds`, of which the page needs "svg"."""
+    files: dict[str, bytes] = {}
+    figures = []
+    for drawing in draw(results):
+        pictures = {kind: drawing.save(kind) for kind in kinds}
+        figures.append((drawing, pictures["svg"]))
+        files |= {f"figures/{drawing.name}.{kind}": picture for kind, picture in pictures.items()}
+    files |= {f"tables/{name}": text.encode() for name, text in tables(results).items()}
+    files["report.html"] = page(results, figures, tracking_uri).encode()
+    return files
+
+
+def _log(client: MlflowClient, results: Results, run_id: str, folder: Path, names: Sequence[str]) -> None:
     """Each by itself: a view that MLflow refuses does not cost the curves."""
     steps: dict[str, Callable[[], object]] = {
-        "files": lambda: _log_files(client, results.sweeps[0].run_id, folder, names),
+        "files": lambda: _log_files(client, run_id, folder, names),
         "curves": lambda: log_curves(client, results),
-        "view": lambda: save_view(client, results.experiment_id),
+        "views": lambda: save_views(client, results),
+        "answer": lambda: write_notes(client, results, run_id),
     }
     for what, step in steps.items():
         try:
             step()
-        except ReportError as error:
+        except Exception as error:  # noqa: BLE001 - an ornament: whatever is wrong with it, the results are safe
             logger.warning("the report's %s were not logged: %s", what, error)
 
 
@@ -107,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(written)  # noqa: T201
     if given.open:
-        webbrowser.open(written.resolve().as_uri())
+        browser.show(written)
     return 0
 
 

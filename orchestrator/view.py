@@ -1,6 +1,6 @@
-"""A saved view for MLflow's own pages: the sweep's charts, instead of one bar chart per metric.
+"""Saved views for MLflow's own pages: the sweep's charts, instead of one bar chart per metric.
 
-The format is not documented; it is what the UI of MLflow 3.17 writes under "Views". Nothing else depends on it.
+A page draws the first hundred runs of its list, so what these are decides what a view of a large sweep tells.
 """
 
 from __future__ import annotations
@@ -9,127 +9,163 @@ import json
 import time
 import zlib
 from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.results import mlflow_errors
+from orchestrator import charts
+from orchestrator.apart import apart
+from orchestrator.lines import Facet, compressions, facet_of
+from orchestrator.results import Results, mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "pruning-sweep"
-# The UI titles charts with their metrics' names whatever it is told, so sections carry the words.
-TRADEOFF, CURVES, LAYERS, TRAINING = SECTIONS = (
-    "Trade-off: one point per trial",
-    "Curves: one line per pruner",
-    "Layers: the step is the layer, input first",
-    "Training: the step is the epoch",
-)
+FACETS = 8  # with views of their own: each is a line in a menu
+# The page titles charts with their metrics' names whatever it is told, so sections carry the words.
+CURVES = "Curves: one line per pruner, the mean over seeds"
+TRADEOFF = "Trade-off: one point per trial"
+LAYERS = "Layers: the step is the layer, input first"
+TRAINING = "Training: the step is the epoch"
+HISTOGRAMS = "Histograms: kept weights per layer"
+NUMBERS = "Numbers: one bar per pruner, the mean over seeds"
 # It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
-FOLDED = ("best", "curve", "final", "model", "profile", "prune", "test", "time", "train")
+FOLDED = ("best", "curve", "final", "level", "model", "profile", "prune", "test", "time", "train", "validation")
+COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
+METRICS = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
 
 
-def save_view(client: MlflowClient, experiment_id: str) -> str:
-    """Save the view; returns the path of the page that opens on it, to be put behind the server's address.
+def save_overview(client: MlflowClient, experiment_id: str) -> None:
+    """Save the view of the whole experiment, which needs no results.
 
     Raises:
         ReportError: if MLflow refuses.
     """
-    packed = b64encode(zlib.compress(json.dumps(state()).encode())).decode()
-    now = int(time.time() * 1000)
-    view = {"name": "Pruning sweep", "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
-    with mlflow_errors():
-        client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{KEY}", json.dumps(view))
-    return link(experiment_id)
+    _save(client, experiment_id, KEY, "Pruning sweep", overview())
+
+
+def save_views(client: MlflowClient, results: Results) -> None:
+    """Save the overview and, for each facet, one of its own and one with the pruners side by side.
+
+    Raises:
+        ReportError: if MLflow refuses.
+    """
+    save_overview(client, results.experiment_id)
+    known = apart(results)
+    for number, (facet, params) in enumerate(list(known.items())[:FACETS]):
+        if len(known) > 1:
+            _save(client, results.experiment_id, f"{KEY}-{number}", facet.title, overview(params))
+        steps = [compression for compression in compressions(results, facet) if compression > 1]
+        if steps:
+            middle = steps[len(steps) // 2]
+            state = side_by_side(results, facet, params, middle)
+            _save(client, results.experiment_id, f"{KEY}-{number}-pruners", f"{facet.title} at {middle:g}x", state)
 
 
 def link(experiment_id: str) -> str:
-    """The page of an experiment that opens on the saved view."""
+    """The page of an experiment that opens on the overview, to be put behind the server's address."""
     query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={KEY}"
     return f"#/experiments/{experiment_id}/runs?{query}"
 
 
-def state() -> dict[str, Any]:
+def overview(params: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The curves and the trials; those with the given params, or all.
+
+    A trial's fingerprint is a hash: sorted by it, the hundred that are drawn are a fair sample of any sweep. Curves
+    have one that comes before all of these, so they are always complete.
+    """
+    c = charts
+    shown = [
+        # No axis of a metric is logarithmic; hence a metric that is logarithmic itself.
+        c.line(CURVES, "curve/top1", x="curve/log2_compression"),
+        c.line(CURVES, "curve/top1", x="curve/macs_kept"),
+        c.line(CURVES, "curve/top1", x="curve/latency_ms"),
+        c.line(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
+        c.line(CURVES, "curve/latency_ms", x="curve/log2_compression"),
+        c.scatter(TRADEOFF, "model/compression", "final/top1"),
+        c.scatter(TRADEOFF, "model/macs_kept", "final/top1"),
+        c.scatter(TRADEOFF, "model/latency_ms", "final/top1"),
+        c.parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
+        c.line(LAYERS, "profile/density", logarithmic=True),
+        c.line(LAYERS, "profile/macs_kept", logarithmic=True),
+        c.line(TRAINING, "test/top1"),
+        c.line(TRAINING, "train/loss", logarithmic=True),
+        c.images(HISTOGRAMS, "histograms"),
+    ]
+    sections = [c.section(CURVES), c.section(TRADEOFF, columns=2), c.section(LAYERS, columns=2),
+                c.section(TRAINING, columns=2), c.section(HISTOGRAMS, shown=False, columns=1)]  # fmt: skip
+    query = " and ".join(["tags.kind != 'sweep'", *_equal(params or {})])
+    return _state(query, "tags.`fingerprint`", sections, shown)
+
+
+def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], compression: float) -> dict[str, Any]:
+    """The trials of one facet at one compression, where all else is equal; of several seeds a group for each pruner."""
+    c = charts
+    shown = [
+        *(c.bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
+        c.line(LAYERS, "profile/density"),
+        c.line(LAYERS, "profile/macs_kept", logarithmic=True),
+        c.line(TRAINING, "test/top1"),
+        c.line(TRAINING, "train/loss", logarithmic=True),
+    ]
+    sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2)]
+    at = {**params, "compression": str(compression).removesuffix(".0")}  # as trials log it
+    query = " and ".join(["tags.kind = 'trial'", *_equal(at)])
+    state = _state(query, "metrics.`final/top1`", sections, shown)
+    trials = [
+        results.trials[row.cell.fingerprint].params()
+        for row in results.rows
+        if facet_of(row) == facet and row.cell.compression == compression
+    ]
+    if len({trial["seed"] for trial in trials}) > 1:  # groups have colours of their own, so none where none is needed
+        keys = [{"mode": "param", "groupByData": key} for key in _variants(trials)]
+        state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
+    return state
+
+
+def _variants(trials: Iterable[Mapping[str, str]]) -> list[str]:
+    """The pruner, and the settings in which the trials of one pruner differ: those are not its seeds."""
+    first: dict[str, Mapping[str, str]] = {}
+    differing: dict[str, None] = {"pruner": None}
+    for params in trials:
+        known = first.setdefault(params["pruner"], params)
+        differing |= {key: None for key in params if key != "seed" and params[key] != known.get(key)}
+    return list(differing)
+
+
+def _equal(params: Mapping[str, str]) -> list[str]:
+    """As MLflow's search wants it, which knows no escapes."""
+    quoted = {key: f'"{value}"' if "'" in value else f"'{value}'" for key, value in params.items()}
+    return [f"params.`{key}` = {value}" for key, value in quoted.items()]
+
+
+def _state(query: str, order: str, sections: Sequence[charts.Json], shown: Sequence[charts.Json]) -> dict[str, Any]:
     """The page's state: which runs, which columns, which charts."""
     return {
         # Sorted by anything but the date of creation, runs are listed flat rather than folded under their parent.
-        "searchFilter": "tags.kind != 'sweep'",
-        "orderByKey": "metrics.`final/top1`",
+        "searchFilter": query,
+        "orderByKey": order,
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [
-            "params.`architecture`",
-            "params.`pruner`",
-            "params.`compression`",
-            "params.`seed`",
-            "metrics.`final/top1`",
-            "metrics.`model/macs_kept`",
-        ],
-        "runsHiddenMode": "SHOW_ALL",  # the UI's own choice is to draw the first ten
-        "compareRunSections": [_section(name, name in SECTIONS) for name in (*SECTIONS, *FOLDED)],
-        "compareRunCharts": _charts(),
+        "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in METRICS)],
+        "runsHiddenMode": "SHOW_ALL",  # the page's own choice is to draw the first ten
+        "compareRunSections": [*sections, *(charts.section(name, shown=False) for name in FOLDED)],
+        "compareRunCharts": charts.numbered(shown),
         "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "groupBy": None,
         "groupsExpanded": {},
-        "viewMaximized": True,  # charts need the room; the list is one click away
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }
 
 
-def _charts() -> list[dict[str, Any]]:
-    charts = [
-        _scatter("model/compression", "final/top1"),
-        _scatter("model/macs_kept", "final/top1"),
-        _parallel(["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
-        # The UI draws no logarithmic axis for a metric; hence one that is logarithmic itself.
-        _line(CURVES, "curve/top1", x="curve/log2_compression"),
-        _line(CURVES, "curve/macs_kept", x="curve/log2_compression"),
-        _line(CURVES, "curve/top1", x="curve/macs_kept"),
-        _line(LAYERS, "profile/density"),
-        _line(LAYERS, "profile/macs_kept"),
-        _line(TRAINING, "test/top1"),
-        _line(TRAINING, "train/loss"),
-    ]
-    return [{"uuid": f"chart-{index}", **chart} for index, chart in enumerate(charts)]
-
-
-def _section(name: str, open_: bool) -> dict[str, Any]:
-    return {"uuid": name, "name": name, "display": open_, "isReordered": True, "deleted": False, "isGenerated": False}
-
-
-def _chart(kind: str, section: str, **settings: Any) -> dict[str, Any]:
-    common = {"metricSectionId": section, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
-    return {"type": kind, **common, **settings}
-
-
-def _scatter(x: str, y: str) -> dict[str, Any]:
-    return _chart("SCATTER", TRADEOFF, xaxis={"key": x, "type": "METRIC"}, yaxis={"key": y, "type": "METRIC"})
-
-
-def _parallel(params: list[str], metrics: list[str]) -> dict[str, Any]:
-    return _chart("PARALLEL", TRADEOFF, selectedParams=params, selectedMetrics=metrics, showAllRuns=True)
-
-
-def _line(section: str, metric: str, x: str = "") -> dict[str, Any]:
-    """A metric against its step, or against the metric `x`."""
-    return _chart(
-        "LINE",
-        section,
-        metricKey=metric,
-        selectedMetricKeys=[metric],
-        yAxisKey="metric",
-        yAxisExpressions=[],
-        xAxisKey="metric" if x else "step",
-        selectedXAxisMetricKey=x,
-        useGlobalXaxisKey=False,
-        xAxisScaleType="linear",
-        scaleType="linear",
-        range={},
-        lineSmoothness=0,
-        useGlobalLineSmoothing=True,
-        ignoreOutliers=False,
-    )
+def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: Mapping[str, Any]) -> None:
+    packed = b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    now = int(time.time() * 1000)
+    view = {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    with mlflow_errors():
+        client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))

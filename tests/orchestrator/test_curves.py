@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
-from base64 import b64decode
-
 import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
@@ -13,7 +9,6 @@ from mlflow import MlflowClient
 from orchestrator.colors import look
 from orchestrator.curves import log_curves
 from orchestrator.results import Results, read
-from orchestrator.view import KEY, link, save_view
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +59,6 @@ def test_a_changed_value_replaces_only_its_curve(written: tuple[MlflowClient, Re
     assert after["synflow"] == before["synflow"]
     assert after["snip"] != before["snip"]
     assert len(client.get_metric_history(after["snip"], "curve/top1")) == 3
-
-
-def test_the_view_is_what_the_page_reads(written: tuple[MlflowClient, Results, list[str]]) -> None:
-    client, results, _ = written
-    assert save_view(client, results.experiment_id) == link(results.experiment_id)
-    tag = client.get_experiment(results.experiment_id).tags[f"mlflow.sharedViewState.{KEY}"]
-    assert len(tag) < 20_000  # what an experiment's tag may hold
-    packed = json.loads(tag)["state"].removeprefix("deflate;")
-    state = json.loads(zlib.decompress(b64decode(packed)))
-    shown = {section["uuid"] for section in state["compareRunSections"] if section["display"]}
-    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == shown
-    assert "viewStateShareKey=" + KEY in link(results.experiment_id)
 
 
 def test_half_written_curves_are_written_again(store: Store) -> None:

@@ -1,0 +1,59 @@
+"""The answer in words, as the note that MLflow shows on the experiment and on the sweep's run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from orchestrator.answer import care, sentences
+from orchestrator.headline import headline
+from orchestrator.lines import facets
+from orchestrator.results import Results, mlflow_errors
+from orchestrator.view import link
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NOTE = "mlflow.note.content"
+HEADING = "## What the sweep found"  # all from here on is ours; what somebody wrote above stays
+LONGEST = 7500  # MLflow cuts a run's tag off at 8000
+
+
+def write_notes(client: MlflowClient, results: Results, run_id: str) -> None:
+    """Bring the notes of the experiment and of the sweep's run up to date.
+
+    Raises:
+        ReportError: if MLflow refuses.
+    """
+    with mlflow_errors():
+        known = client.get_experiment(results.experiment_id).tags.get(NOTE, results.description)
+        client.set_experiment_tag(results.experiment_id, NOTE, below(known, results))
+        known = client.get_run(run_id).data.tags.get(NOTE, "")
+        client.set_tag(run_id, NOTE, below(known, results))
+
+
+def below(known: str, results: Results) -> str:
+    """The note with its part of ours as the results are now: Markdown."""
+    theirs = known.partition(HEADING)[0].strip()
+    parts = [theirs, HEADING, _state(results), _list(headline(results)), care(results)]
+    text = "\n\n".join(filter(None, parts))
+    panels = facets(results)
+    for number, facet in enumerate(panels):
+        panel = f"\n\n### {facet.title}\n\n{_list(sentences(results, facet))}"
+        if len(text) + len(panel) > LONGEST:
+            return f"{text}\n\n{len(panels) - number} more panels are in the report."
+        text += panel
+    return text
+
+
+def _state(results: Results) -> str:
+    """How far the sweep is, and where to look."""
+    counts = Counter(row.status for row in results.rows)
+    done = f"{counts['finished']} of {len(results.rows)} cells have a result"
+    left = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "finished")
+    state = f"{done} ({left})" if left else f"All {len(results.rows)} cells have a result"
+    return f"{state}. [Charts]({link(results.experiment_id)}); figures and tables: `report.html` of the sweep's run."
+
+
+def _list(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -1,0 +1,129 @@
+"""Saved views: searches that find what they say, in an order that shows a fair part of a large sweep."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64decode
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from invented_sweep import Store, build
+from mlflow import MlflowClient
+
+from orchestrator.apart import apart
+from orchestrator.curves import log_curves
+from orchestrator.lines import Facet, facets
+from orchestrator.results import Results, read
+from orchestrator.view import KEY, link, overview, save_views, side_by_side
+
+PREFIX = "mlflow.sharedViewState."
+NAMES = {"final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "profile/density",
+         "profile/macs_kept", "test/top1", "train/loss", "curve/top1", "curve/macs_kept", "curve/latency_ms",
+         "curve/log2_compression", "time/total_seconds", ""}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def viewed(store: Store) -> tuple[MlflowClient, Results]:
+    made = build(store.folder, "viewed", ["mlp", "conv"], ["snip", "synflow"], [1, 2, 10], [0, 1])
+    client = MlflowClient(made.uri)
+    results = read(client, "viewed")
+    log_curves(client, results)
+    save_views(client, results)
+    return client, results
+
+
+def views(client: MlflowClient, results: Results) -> dict[str, tuple[str, dict[str, Any]]]:
+    tags = client.get_experiment(results.experiment_id).tags
+    found = {}
+    for tag, value in tags.items():
+        if tag.startswith(PREFIX):
+            assert len(value) < 20_000  # what an experiment's tag may hold
+            view = json.loads(value)
+            state = json.loads(zlib.decompress(b64decode(view["state"].removeprefix("deflate;"))))
+            found[tag.removeprefix(PREFIX)] = view["name"], state
+    return found
+
+
+def listed(client: MlflowClient, results: Results, state: dict[str, Any]) -> list[Any]:
+    """The runs as the page lists them."""
+    order = f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"
+    return list(client.search_runs([results.experiment_id], state["searchFilter"], order_by=[order]))
+
+
+def test_a_view_of_all_and_two_for_each_panel(viewed: tuple[MlflowClient, Results]) -> None:
+    names = {key: name for key, (name, _) in views(*viewed).items()}
+    assert names == {
+        KEY: "Pruning sweep",
+        f"{KEY}-0": "mlp · cifar10",
+        f"{KEY}-0-pruners": "mlp · cifar10 at 10x",
+        f"{KEY}-1": "conv · cifar10",
+        f"{KEY}-1-pruners": "conv · cifar10 at 10x",
+    }
+    assert link("7").endswith(f"viewStateShareKey={KEY}")
+
+
+def test_every_chart_has_a_section_and_names_that_are_logged(viewed: tuple[MlflowClient, Results]) -> None:
+    for _, state in views(*viewed).values():
+        sections = {section["uuid"] for section in state["compareRunSections"]}
+        for chart in state["compareRunCharts"]:
+            assert chart["metricSectionId"] in sections
+            named = {chart.get("metricKey", ""), chart.get("selectedXAxisMetricKey", "")}
+            named |= {*chart.get("selectedMetricKeys", ()), *chart.get("selectedMetrics", ())}
+            assert named | {chart.get(axis, {}).get("key", "") for axis in ("xaxis", "yaxis")} <= NAMES
+
+
+def test_curves_come_first_then_trials_in_an_order_that_favours_none(viewed: tuple[MlflowClient, Results]) -> None:
+    client, results = viewed
+    kinds = [run.data.tags["kind"] for run in listed(client, results, overview())]
+    assert kinds == ["curve"] * 4 + ["trial"] * (len(kinds) - 4)
+    fingerprints = [run.data.tags["fingerprint"] for run in listed(client, results, overview())][4:]
+    assert fingerprints == sorted(fingerprints, reverse=True)
+
+
+def test_a_panel_shows_its_own_curves_and_trials(viewed: tuple[MlflowClient, Results]) -> None:
+    client, results = viewed
+    _, state = views(client, results)[f"{KEY}-1"]
+    runs = listed(client, results, state)
+    assert {run.data.params["architecture"] for run in runs} == {"conv"}
+    assert sum(run.data.tags["kind"] == "curve" for run in runs) == 2
+
+
+def test_side_by_side_all_else_is_equal(viewed: tuple[MlflowClient, Results]) -> None:
+    client, results = viewed
+    _, state = views(client, results)[f"{KEY}-0-pruners"]
+    found = {
+        (run.data.params["architecture"], run.data.params["compression"]) for run in listed(client, results, state)
+    }
+    assert found == {("mlp", "10")}
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "pruner"}]
+
+
+def test_one_seed_needs_no_groups(viewed: tuple[MlflowClient, Results]) -> None:
+    _, results = viewed
+    one = replace(results, rows=tuple(row for row in results.rows if row.cell.seed == 0))
+    assert side_by_side(one, facets(one)[0], {}, 10)["groupBy"] is None
+
+
+def test_variants_of_a_pruner_are_no_seeds_of_each_other(viewed: tuple[MlflowClient, Results]) -> None:
+    _, results = viewed
+    (fingerprint, *_) = {row.cell.fingerprint for row in results.rows if row.cell.pruner == "snip"} - {
+        row.cell.fingerprint for row in results.rows if row.cell.compression != 10 or row.cell.architecture == "conv"
+    }
+    trials = {**results.trials, fingerprint: results.trials[fingerprint].model_copy(update={"scope": "layer"})}
+    state = side_by_side(replace(results, trials=trials), facets(results)[0], {}, 10)
+    assert [key["groupByData"] for key in state["groupBy"]["groupByKeys"]] == ["pruner", "scope"]
+
+
+def test_panels_are_told_apart_by_as_little_as_does_it(viewed: tuple[MlflowClient, Results]) -> None:
+    _, results = viewed
+    known = {facet.architecture: params for facet, params in apart(results).items()}
+    assert known == {"mlp": {"architecture": "mlp"}, "conv": {"architecture": "conv"}}
+    longer = {key: trial.model_copy(update={"epochs": 9, "lr": 0.5}) for key, trial in results.trials.items()}
+    rows = tuple(
+        replace(row, cell=row.cell.model_copy(update={"architecture": "mlp", "settings": {"epochs": 9}}))
+        for row in results.rows
+        if row.cell.architecture == "mlp"
+    )
+    assert apart(replace(results, rows=rows, trials=longer)) == {Facet("cifar10", "mlp", (("epochs", "9"),)): {}}
