@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from rich.console import Console
 from rich.table import Table
@@ -61,6 +62,7 @@ def estimate(
     """Of what is to do in `plan`."""
     stages = {stage.fingerprint: stage for stage in plan.pretraining}
     trials = tuple(trial for trial in plan.todo if trial.fingerprint not in stages)
+    trials += tuple(islice(cycle(plan.examples), plan.to_choose))  # what a search will choose is something like these
     return Estimate(tuple(stages.values()), trials, seconds, measured, nodes, resources, alone)
 
 

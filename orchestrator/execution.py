@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from orchestrator import environment
+from orchestrator import browser, environment
 from orchestrator.ledger import Ledger, Status
-from orchestrator.local import run_here
 from orchestrator.networks import provide_weights
 from orchestrator.plan import Plan
-from orchestrator.progress import Progress
 from orchestrator.records import Fetched, Records
 from orchestrator.resources import Resources
 from orchestrator.results import ReportError, public
-from orchestrator.sources import Listed, Source
+from orchestrator.running import Run
+from orchestrator.search_state import answered, settled, take_up
 from orchestrator.stopping import Stop, on_signals
 from orchestrator.store import create, one_line
 from orchestrator.view import link
-from orchestrator.watch import Watch, how_it_ended
+from orchestrator.watch import how_it_ended
 from search_spaces import SpaceError, Trial
-from trainables.outbox import DamagedRecordError
 from trainables.run import Place
 from trainables.storage import is_object_store, refused, require_writable
 
@@ -51,6 +49,7 @@ class Job:
     shares: Mapping[str, float] = field(default_factory=dict)  # of a GPU, by fingerprint, where they were measured
     storage: str = ""  # where trials keep their things: a path or an object store; default: in the output folder
     save_seconds: float = 60.0  # between two checkpoints of a trial
+    show: bool = False  # the report in the browser, at the end
     budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
 
     @property
@@ -74,8 +73,13 @@ class Job:
             data_root=self.data_root.resolve() if self.data_root else None,
             device="cuda" if self.resources.gpus else "cpu",
             threads=max(1, int(self.resources.cpus)),
-            weights_mb=WEIGHTS_MB / len(self.plan.trials),
+            weights_mb=WEIGHTS_MB / max(1, len(self.plan.trials) + self.plan.to_choose),
         )
+
+    def records(self) -> Records:
+        """The trials' records as the driver reads them."""
+        with refused(self.storage):
+            return Fetched(self.folder, self.mirror) if self.mirror else Records(self.folder)
 
 
 def execute(job: Job, console: Console) -> int:
@@ -89,42 +93,50 @@ def execute(job: Job, console: Console) -> int:
         require_writable(job.storage)
     stop = Stop(job.budget)
     with ExitStack() as stack:
-        todo = job.plan.todo
+        todo, search = job.plan.todo, job.plan.search
         pool = stack.enter_context(ThreadPoolExecutor(1))
         opening: Future[Ledger] | None = None
         if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
-        if todo and not job.local:
+        records = job.records()
+        seeker = take_up(search, job.output, opening.result(), records) if search and opening else None
+        work = bool(todo) or (search is not None and not (seeker and opening and settled(seeker, opening.result())))
+        if work and not job.local:
             environment.prepare_ray(job.address)
             from orchestrator.driver import connected
 
             stack.enter_context(connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root))
-            if todo and job.resources.auto:
+            if job.resources.auto:
                 job = _measured(job, console)
         if opening is None:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
-        starts = [trial.network for trial in (*job.plan.pretraining, *todo)]
-        provide_weights(starts, job.plan.weight_files, job.place.pretrained)
+        provide_weights([trial.network for trial in job.plan.started], job.plan.weight_files, job.place.pretrained)
         book = opening.result()
+        if search and seeker is None:
+            seeker = take_up(search, job.output, book, records)
         with one_line(job.tracking_uri):
             book.reconcile(job.plan)
             parent = book.start_sweep(job.plan, job.command)
+        run = Run(job, book, records, parent, stop, console, seeker)
         status: Status = "KILLED"
         try:
             with on_signals(stop):
-                undisturbed = _run(job, book, parent, stop, console) if todo else True
-            page = _report(job, console)
-            missing = [trial for trial in job.plan.trials if trial.fingerprint not in book.finished]
-            status = "FINISHED" if not missing else "FAILED" if undisturbed else "KILLED"
+                undisturbed = run() if work else True
+            if seeker:
+                book.log_plan(parent, answered(job.plan.record(), seeker))
+            page = _report(job, parent, console)
+            missing = [trial for trial in run.trials if trial.fingerprint not in book.finished]
+            unasked = seeker.unasked if seeker else 0
+            status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
             _close(book, parent, status, console)
-    _last_words(job, book, missing, page, console)
-    if not undisturbed and missing:
+    _last_words(job, book, run.trials, unasked, page, console)
+    if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
-    return FAILED if missing or page is None else DONE
+    return FAILED if missing or unasked or page is None else DONE
 
 
 def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
@@ -159,59 +171,6 @@ def _sole_driver(output: Path) -> Iterator[None]:
         yield
 
 
-def _run(job: Job, book: Ledger, parent: str, stop: Stop, console: Console) -> bool:
-    """Run the trials to do; False if it was stopped before they were done."""
-    todo = sorted(job.plan.todo, key=lambda trial: -job.seconds[trial.fingerprint])  # a long one last would idle all
-    place = job.place
-    with refused(job.storage):
-        records = Fetched(job.folder, job.mirror) if job.mirror else Records(job.folder)
-        records.refresh([trial.fingerprint for trial in (*job.plan.pretraining, *todo)])
-        stages = [dense for dense in job.plan.pretraining if not records.trained(dense.fingerprint)]
-        _forget_failed((*stages, *todo), records)
-    seconds = {trial.fingerprint: job.seconds[trial.fingerprint] for trial in (*stages, *todo)}
-    with Progress(todo, seconds, len(job.plan.done), console, stages) as progress:
-        trials = {trial.fingerprint: trial for trial in todo}
-        watch = Watch(book, trials, records, parent, progress.event, progress.notice)
-        watch.start()
-        try:
-            left = [trial for trial in _undelivered_first(todo, records, watch) if trial not in stages]
-            undisturbed = all(_dispatch(job, Listed(wave), place, watch, stop) for wave in (stages, left) if wave)
-        finally:
-            waiting = watch.close()
-    for fingerprint, reason in list(waiting.items())[:3]:
-        console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
-    if waiting:
-        console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
-    return undisturbed
-
-
-def _undelivered_first(todo: list[Trial], records: Records, watch: Watch) -> list[Trial]:
-    """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
-    left = []
-    for trial in todo:
-        if how_it_ended(records.folder / trial.fingerprint) == "finished":
-            watch.started(trial.fingerprint)
-            watch.ended(trial.fingerprint)
-        else:
-            left.append(trial)
-    return left
-
-
-def _forget_failed(trials: Iterable[Trial], records: Records) -> None:
-    """Clear the folders of failed trials now, so that nothing of that attempt is sent to the run of the new one."""
-    for trial in trials:
-        with suppress(DamagedRecordError):
-            records.forget_failed(trial.fingerprint)
-
-
-def _dispatch(job: Job, source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
-    if job.local:
-        return run_here(source, place, watch, stop)
-    from orchestrator.driver import run_on_ray
-
-    return run_on_ray(source, place, job.resources, watch, job.output / ".tune", stop, job.shares)
-
-
 def _measured(job: Job, console: Console) -> Job:
     """The job with a share of a GPU for each trial: as many at once as fit."""
     from orchestrator.driver import measured_shares
@@ -219,30 +178,36 @@ def _measured(job: Job, console: Console) -> Job:
     def say(line: str) -> None:
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
+    wanted = {trial.fingerprint: trial for trial in (*job.plan.started, *job.plan.examples)}
     with console.status("trying out how much of a GPU the trials need"):
-        shares = measured_shares((*job.plan.pretraining, *job.plan.todo), job.resources, say)
-    return replace(job, shares=shares)
+        shares = measured_shares(tuple(wanted.values()), job.resources, say)
+    # A trial that a search chooses gets what the hungriest example needs.
+    most = max((shares[trial.fingerprint] for trial in job.plan.examples), default=job.resources.gpus)
+    return replace(job, shares=shares, resources=replace(job.resources, gpus=most))
 
 
-def _report(job: Job, console: Console) -> Path | None:
+def _report(job: Job, parent: str, console: Console) -> Path | None:
     """The page, or None if it could not be made."""
     from orchestrator.report import write_report
 
     try:
         with console.status("writing the report"):
-            return write_report(job.tracking_uri, job.experiment, job.output / "report")
+            return write_report(job.tracking_uri, job.experiment, job.output / "report", run_id=parent)
     except (ReportError, OSError) as error:
         console.print(f"no report: {error}", style="yellow", markup=False, highlight=False)
         return None
 
 
-def _last_words(job: Job, book: Ledger, missing: list[Trial], page: Path | None, console: Console) -> None:
-    """Where everything is."""
+def _last_words(
+    job: Job, book: Ledger, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
+) -> None:
+    """Where everything is. `unasked`: how many more trials a search would have had."""
+    missing = [trial for trial in trials if trial.fingerprint not in book.finished]
     failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
-    total = len(job.plan.trials)
-    counts = f"{total - len(missing)} of {total} trials finished"
+    total = len(trials) + unasked
+    counts = f"{len(trials) - len(missing)} of {total} trials finished"
     unsent = sum(how_it_ended(job.folder / t.fingerprint) == "finished" for t in missing)
-    idle = len(missing) - failed - unsent
+    idle = len(missing) + unasked - failed - unsent
     counts += f", {failed} failed" if failed else ""
     counts += f", {unsent} computed and not in MLflow yet" if unsent else ""
     counts += f", {idle} not done" if idle > 0 else ""
@@ -250,6 +215,8 @@ def _last_words(job: Job, book: Ledger, missing: list[Trial], page: Path | None,
     say = {"markup": False, "highlight": False, "soft_wrap": True}
     if page is not None:
         console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
+        if job.show:
+            browser.show(page)
     server = public(job.tracking_uri).rstrip("/")
     if not server.startswith("http"):
         console.print(f"MLflow  mlflow ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]

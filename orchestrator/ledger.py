@@ -83,10 +83,14 @@ class Ledger:
         else:
             tags = {"kind": "sweep", "space": plan.space, "plan": digest, "command": command}
             run_id = self._create(f"sweep {plan.space}", tags | {"mlflow.note.content": plan.description})
-        self.client.log_dict(run_id, record, "plan.json")
+        self.log_plan(run_id, record)
         for key, value in {"cells": len(plan.cells), "trials": len(plan.trials)}.items():
             self.client.log_param(run_id, key, value)
         return run_id
+
+    def log_plan(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """What the sweep of that run asks for, as a report reads it."""
+        self.client.log_dict(run_id, dict(record), "plan.json")
 
     def take_up(self, trial: Trial, parent: str, color: str) -> str:
         """The run of `trial`, set to RUNNING: the one that was interrupted, or a new child of `parent`.

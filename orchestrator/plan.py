@@ -10,8 +10,9 @@ from typing import Any
 from orchestrator.catalog import catalog
 from orchestrator.compatibility import require_compatible
 from orchestrator.networks import outline, require_networks, weight_files
+from orchestrator.searching import Searching
 from pruners import prunable
-from search_spaces import Cell, Network, Space, SpaceError, Trial, expand, stage
+from search_spaces import Cell, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
 from trainables import datasets
 from trainables.bench import pruner_of
 from trainables.datasets.batches import steps_per_epoch
@@ -40,6 +41,7 @@ class Plan:
     done: frozenset[str]
     notices: tuple[str, ...]
     weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, as records name them
+    search: Searching | None = None  # what is searched: its trials are not known before
 
     @property
     def todo(self) -> tuple[Trial, ...]:
@@ -51,6 +53,21 @@ class Plan:
         """The dense trainings whose weights the trials to do start from. They need not be trials of the plan."""
         stages = [stage(trial) for trial in self.todo]
         return tuple({dense.fingerprint: dense for dense in stages if dense is not None}.values())
+
+    @property
+    def started(self) -> tuple[Trial, ...]:
+        """All that is to run as far as it is known: stages, trials to do."""
+        return (*self.pretraining, *self.todo)
+
+    @property
+    def examples(self) -> tuple[Trial, ...]:
+        """Trials that stand for those which a search will choose; the choices at both ends of each range."""
+        return tuple(self.search.examples()) if self.search else ()
+
+    @property
+    def to_choose(self) -> int:
+        """How many trials a search will choose, at most."""
+        return self.search.budget if self.search else 0
 
     def after(self, finished: Collection[str]) -> Plan:
         """The same plan where MLflow holds results of `finished` (fingerprints)."""
@@ -64,6 +81,7 @@ class Plan:
             "varied": list(self.varied),
             "cells": [cell.model_dump(mode="json") for cell in self.cells],
             "trials": {trial.fingerprint: trial.model_dump(mode="json") for trial in self.trials},
+            **({"search": self.search.record()} if self.search else {}),
         }
 
 
@@ -82,20 +100,17 @@ def plan(
     Raises:
         ValueError: in one sentence, if the space names what does not exist or asks for what cannot be.
     """
-    if space.searched:
-        raise SpaceError(
-            f"{next(iter(space.searched))}: searched fields (a mapping) are read but not run yet; "
-            "give a value or a list of values"
-        )
     names = catalog(cache)
     expand(space, names)  # refuse unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)
-    for trial in trials:
+    search = Searching(Grid(space, names), studies(space, names))
+    examples = tuple({trial.fingerprint: trial for trial in (*trials, *search.examples())}.values())
+    for trial in examples:
         _require_possible(trial)
     files = weight_files(space)
-    notices += require_networks(trials, files, force)
-    notices += require_compatible((trial for trial in trials if trial.pruner != "dense"), force)
+    notices += require_networks(examples, files, force)
+    notices += require_compatible((trial for trial in examples if trial.pruner != "dense"), force)
     made = Plan(
         space=space.name,
         description=space.description,
@@ -106,6 +121,7 @@ def plan(
         done=frozenset(),
         notices=notices,
         weight_files=files,
+        search=search if search.studies else None,
     )
     return made.after(finished)
 

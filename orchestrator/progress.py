@@ -38,12 +38,17 @@ class Progress:
         done_before: int,
         console: Console,
         stages: Sequence[Trial] = (),
+        unknown: int = 0,
     ) -> None:
-        """`stages` run before the `trials`; those that are no trials of the sweep are shown but not counted."""
+        """`stages` run before the `trials`; those that are no trials of the sweep are shown but not counted.
+
+        `unknown`: how many more there will be, which a search chooses.
+        """
         self._trials = {trial.fingerprint: trial for trial in trials}
+        self._unknown = unknown
         self._stages = {dense.fingerprint: dense for dense in stages if dense.fingerprint not in self._trials}
         self._trained: set[str] = set()  # the stages that are done
-        self._seconds = seconds
+        self._seconds = dict(seconds)
         self._before = done_before
         self._console = console
         self._lock = threading.Lock()
@@ -60,6 +65,17 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+    def expect(self, trial: Trial, seconds: float) -> None:
+        """A search has chosen one more trial."""
+        with self._lock:
+            self._trials[trial.fingerprint] = trial
+            self._seconds[trial.fingerprint] = seconds
+            self._unknown = max(0, self._unknown - 1)
+
+    @property
+    def _count(self) -> int:
+        return len(self._trials) + self._unknown
 
     def event(self, fingerprint: str, event: Mapping[str, Any]) -> None:
         """One event of a trial's outbox."""
@@ -99,7 +115,7 @@ class Progress:
             )
         elif not self._console.is_terminal:
             done = len(self._top1)
-            if done % max(1, len(self._trials) // LINES) == 0 or done == len(self._trials):
+            if done % max(1, self._count // LINES) == 0 or done == self._count:
                 top1 = f"top-1 {100 * self._top1[trial.fingerprint]:.2f} %"
                 self._console.print(
                     f"{self._counts()}  |  {trial.name}: {top1}", markup=False, highlight=False, soft_wrap=True
@@ -107,14 +123,14 @@ class Progress:
 
     def _counts(self) -> str:
         done, failed = len(self._top1), len(self._failed)
-        parts = [f"{self._before + done}/{self._before + len(self._trials)} done", f"{len(self._epochs)} running"]
+        parts = [f"{self._before + done}/{self._before + self._count} done", f"{len(self._epochs)} running"]
         parts += [f"{failed} failed"] if failed else []
         left = self._left()
         return ", ".join(parts) + (f", about {words(left)} left" if left else "")
 
     def _left(self) -> float | None:
         """Seconds to the end, from the pace so far."""
-        total = sum(self._seconds.values())
+        total = sum(self._seconds.values()) * self._count / max(1, len(self._trials))
         spent = sum(self._seconds[fp] for fp in (*self._top1, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
@@ -124,7 +140,7 @@ class Progress:
         with self._lock:
             bar = Table.grid(padding=(0, 1))
             finished = len(self._top1) + len(self._failed)
-            bar.add_row(ProgressBar(len(self._trials), finished, width=30), Text(self._counts()))
+            bar.add_row(ProgressBar(self._count, finished, width=30), Text(self._counts()))
             running = Table.grid(padding=(0, 2))
             for fingerprint, epoch in list(self._epochs.items())[:SHOWN]:
                 trial = self._shown(fingerprint)

@@ -80,6 +80,8 @@ class Results:
     sweeps: tuple[Sweep, ...]
     rows: tuple[Row, ...]
     trials: Mapping[str, Trial]
+    # What a search tried and chose by; no results of the grid. Its best stand among the rows.
+    tried: tuple[Row, ...]
     details: Details  # read by who needs them: the layers of all runs are not fetched for a table
     selection: str = ""  # of `--where`; empty: all cells
 
@@ -118,11 +120,27 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     best = {run.data.tags.get("fingerprint"): run for run in runs}
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
-    cells = unite([sweep.cells for sweep in oldest_first], trials)
-    rows = placed([_row(cell, best.get(cell.fingerprint)) for cell in cells])
-    require_finished(name, rows)
+    cells = unite([[cell for cell in sweep.cells if not cell.study] for sweep in oldest_first], trials)
+    chosen, tried = _searched(sweeps)
+    rows = placed([_row(cell, best.get(cell.fingerprint)) for cell in (*cells, *chosen)])
+    tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried)
+    require_finished(name, (*rows, *tried_rows))
     details = Details(client, {run.info.run_id: run.info.artifact_uri for run in runs})
-    return Results(name, found[0].experiment_id, sweeps, rows, trials, details)
+    return Results(name, found[0].experiment_id, sweeps, rows, trials, tried_rows, details)
+
+
+def _searched(sweeps: Sequence[Sweep]) -> tuple[list[Cell], list[Cell]]:
+    """The best settings of each searched cell, as the newest sweep knows them, and all that were tried."""
+    latest: dict[str, str] = {}
+    chosen: list[Cell] = []
+    tried: dict[str, Cell] = {}
+    for sweep in sweeps:  # newest first
+        for cell in (cell for cell in sweep.cells if cell.study):
+            if cell.role == "search":
+                tried.setdefault(f"{cell.study}/{cell.fingerprint}", cell)
+            elif latest.setdefault(f"{cell.study}/{cell.pruner}", sweep.run_id) == sweep.run_id:
+                chosen.append(cell)
+    return chosen, list(tried.values())
 
 
 def require_finished(name: str, rows: Sequence[Row]) -> None:

@@ -75,6 +75,17 @@ class Seeker:
         return max(0, self._search.trials - len(running.asked))
 
     @property
+    def unasked(self) -> int:
+        """How many trials all studies together may still ask for."""
+        return sum(map(self.left, self.studies))
+
+    @property
+    def to_come(self) -> int:
+        """How many trials are not known yet: those, and the fresh seeds of studies that are not over."""
+        unfinished = sum(bool(self.left(running) or running.open) for running in self.studies)
+        return self.unasked + self._search.confirm_seeds * unfinished
+
+    @property
     def over(self) -> bool:
         """Whether every study has had its trials, and knows what came of them."""
         return not any(self.left(running) or running.open for running in self.studies)

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--list", action="store_true", help="show presets, pruners, architectures and datasets; run nothing")
     p.add_argument("--dry-run", action="store_true", help="show the plan and what it will cost; run nothing")
     p.add_argument("--force", action="store_true", help="run pruners on networks where their scores mean nothing")
+    p.add_argument("--open", action="store_true", help="show the report in the browser at the end")
     p.add_argument("--output", type=Path, default=Path("results"), help="folder for everything (default: results)")
     p.add_argument("--experiment", help="MLflow experiment (default: the space's name)")
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
@@ -92,7 +93,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     require_answer(tracking_uri)
     known = existing(tracking_uri, experiment)
     planned = planned.after(known.finished if known else ())
-    todo = (*planned.pretraining, *planned.todo)
+    todo = (*planned.started, *planned.examples)
     measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
     seconds = trial_seconds(todo, measured)
     _show(planned, console)
@@ -113,6 +114,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         address=args.address,
         local=args.local,
         command=public(command),
+        show=args.open,
         budget=budget,
         storage=storage,
         save_seconds=save_seconds,
@@ -167,6 +169,8 @@ def _show(planned: Plan, console: Console) -> None:
         f"{len(planned.done)} done before, {len(planned.todo)} to do",
         highlight=False,
     )
+    if planned.search:
+        console.print(f"search: {planned.search.words}", highlight=False)
     for stage in planned.stages:
         users = "cells" if stage.kind == "dense" else "trials"
         console.print(f"  once for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)

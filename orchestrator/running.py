@@ -1,0 +1,117 @@
+"""The trials of a job, run: stages first, then what is left, then what a search asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.cost import trial_seconds
+from orchestrator.ledger import Ledger
+from orchestrator.local import run_here
+from orchestrator.progress import Progress
+from orchestrator.records import Records
+from orchestrator.seeking import Seeker
+from orchestrator.sources import InTurn, Listed, Sought, Source
+from orchestrator.stopping import Stop
+from orchestrator.watch import Watch, how_it_ended
+from search_spaces import Trial
+from trainables.outbox import DamagedRecordError
+from trainables.storage import refused
+
+if TYPE_CHECKING:
+    from orchestrator.execution import Job
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that running needs."""
+
+    job: Job
+    book: Ledger
+    records: Records
+    parent: str
+    stop: Stop
+    console: Console
+    seeker: Seeker | None = None
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All that belong to the sweep, as far as they are known by now."""
+        return tuple({trial.fingerprint: trial for trial in (*self.job.plan.trials, *self._searched())}.values())
+
+    def __call__(self) -> bool:
+        """Run the trials to do; False if it was stopped before they were done."""
+        job, seconds = self.job, self.job.seconds
+        todo = sorted(job.plan.todo, key=lambda trial: -seconds[trial.fingerprint])  # a long one last would idle all
+        before = [trial for trial in self._searched() if trial.fingerprint not in self.book.finished]
+        with refused(job.storage):
+            self.records.refresh([trial.fingerprint for trial in (*job.plan.started, *before)])
+            stages = [dense for dense in job.plan.pretraining if not self.records.trained(dense.fingerprint)]
+            _forget_failed((*stages, *todo), self.records)
+        known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
+        unknown = self.seeker.to_come if self.seeker else 0
+        with Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
+            trials = {trial.fingerprint: trial for trial in todo}
+            watch = Watch(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+
+            def expect(trial: Trial) -> bool:
+                """A search chose `trial`: make it known; whether it is to be computed."""
+                if trial.fingerprint in self.book.finished:
+                    return False
+                trials[trial.fingerprint] = trial
+                progress.expect(trial, trial_seconds([trial], {})[trial.fingerprint])
+                return True
+
+            for trial in before:
+                expect(trial)
+            watch.start()
+            try:
+                left = [trial for trial in self._undelivered_first((*todo, *before), watch) if trial not in stages]
+                listed = Listed(trial for trial in left if trial in todo)
+                rest = InTurn(listed, Sought(self.seeker, expect)) if self.seeker else listed
+                undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch)
+            finally:
+                waiting = watch.close()
+        for fingerprint, reason in list(waiting.items())[:3]:
+            self.console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
+        if waiting:
+            self.console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
+        return undisturbed
+
+    def _searched(self) -> list[Trial]:
+        """What the search has asked for so far, and its best."""
+        if self.seeker is None:
+            return []
+        return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
+
+    def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> list[Trial]:
+        """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
+        left = []
+        for trial in trials:
+            if how_it_ended(self.records.folder / trial.fingerprint) == "finished":
+                watch.started(trial.fingerprint)
+                watch.ended(trial.fingerprint)
+            else:
+                left.append(trial)
+        return left
+
+    def _dispatch(self, source: Source, watch: Watch) -> bool:
+        job = self.job
+        if source.over:
+            return True
+        if job.local:
+            return run_here(source, job.place, watch, self.stop)
+        from orchestrator.driver import run_on_ray
+
+        return run_on_ray(source, job.place, job.resources, watch, job.output / ".tune", self.stop, job.shares)
+
+
+def _forget_failed(trials: Iterable[Trial], records: Records) -> None:
+    """Clear the folders of failed trials now, so that nothing of that attempt is sent to the run of the new one."""
+    for trial in trials:
+        with suppress(DamagedRecordError):
+            records.forget_failed(trial.fingerprint)

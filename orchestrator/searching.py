@@ -1,0 +1,46 @@
+"""A plan's search: the studies of its space, and what they will ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces import Grid, Study, Trial
+
+
+@dataclass(frozen=True)
+class Searching:
+    """The studies of a space."""
+
+    grid: Grid
+    studies: tuple[Study, ...]
+
+    @property
+    def budget(self) -> int:
+        """How many trials the studies ask for together, and fresh seeds of their best."""
+        search = self.grid.space.search
+        return (search.trials + search.confirm_seeds) * len(self.studies) if search else 0
+
+    @property
+    def words(self) -> str:
+        """What will be searched, in a line."""
+        search = self.grid.space.search
+        if search is None:
+            return ""
+        studies = "1 study" if len(self.studies) == 1 else f"{len(self.studies)} studies"
+        again = f", the best of each again with {search.confirm_seeds} fresh seeds" if search.confirm_seeds else ""
+        return f"{studies} of {search.trials} trials for {' and '.join(search.objective)}{again}"
+
+    def examples(self) -> Iterator[Trial]:
+        """For each searched point the trials at both ends of its ranges: if these can be, so can those between."""
+        for study in self.studies:
+            for point in study.points:
+                ranges = self.grid.ranges(point)
+                for end in (0, -1):
+                    yield self.grid.at(point, {key: found.ends[end] for key, found in ranges.items()})[1]
+
+    def record(self) -> dict[str, Any]:
+        """What a report needs to know of how it was searched."""
+        search = self.grid.space.search
+        return search.model_dump(mode="json", exclude={"storage"}) if search else {}
