@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trainables.outbox import Outbox
@@ -86,3 +88,25 @@ def test_what_cannot_be_sent_stays(run_id, client, outbox, tmp_path):
     with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         deliver(nowhere, run_id, tmp_path)
     assert len(deliver(client, run_id, tmp_path)) == 1
+
+
+def test_pictures_are_also_where_runs_are_compared(client, run_id, outbox, tmp_path):
+    from PIL import Image
+
+    Image.new("RGBA", (40, 20)).save(tmp_path / "histograms.png")
+    outbox.artifact("histograms.png")
+    deliver(client, run_id, tmp_path)
+    (tmp_path / "uploaded.json").unlink()  # as if the process had died before it was written
+    deliver(client, run_id, tmp_path)
+    names = [Path(artifact.path).name for artifact in client.list_artifacts(run_id, "images")]
+    assert len(names) == 2
+    assert all(name.startswith("histograms+step+0+timestamp+") for name in names)
+    assert {name.rpartition("+")[2] for name in names} == {"compressed.webp", f"{run_id}.png"}
+    assert client.get_run(run_id).data.tags["mlflow.loggedImages"] == "True"
+
+
+def test_a_damaged_picture_holds_up_nothing(client, run_id, outbox, tmp_path):
+    (tmp_path / "histograms.png").write_bytes(b"torn")
+    outbox.artifact("histograms.png")
+    assert len(deliver(client, run_id, tmp_path)) == 1
+    assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["histograms.png"]
