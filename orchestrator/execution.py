@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from orchestrator.running import Run
 from orchestrator.search_state import answered, settled, take_up
 from orchestrator.stopping import Stop, on_signals
 from orchestrator.store import create, one_line
-from orchestrator.view import link
+from orchestrator.view import link, save_overview
 from orchestrator.watch import how_it_ended
 from search_spaces import SpaceError, Trial
 from trainables.run import Place
@@ -119,6 +119,8 @@ def execute(job: Job, console: Console) -> int:
         with one_line(job.tracking_uri):
             book.reconcile(job.plan)
             parent = book.start_sweep(job.plan, job.command)
+        with suppress(Exception):  # charts to look at from now on; without them the sweep is the same
+            save_overview(book.client, book.experiment_id)
         run = Run(job, book, records, parent, stop, console, seeker)
         status: Status = "KILLED"
         try:

@@ -7,11 +7,13 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cost import Kind
+from orchestrator.inputs import log_dataset
 from orchestrator.plan import Plan
 from search_spaces import Network, Trial
 
@@ -117,6 +119,8 @@ class Ledger:
         }
         run_id = self._create(trial.name, tags)
         self.runs[trial.fingerprint] = Run(run_id, "RUNNING")
+        with suppress(Exception):  # the params tell the same: a server that takes no datasets costs nothing
+            log_dataset(self.client, run_id, trial)
         return run_id
 
     def close_trial(self, fingerprint: str, status: Status, error: str | None = None) -> None:

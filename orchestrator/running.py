@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.cost import trial_seconds
+from orchestrator.interim import Interim
 from orchestrator.ledger import Ledger
 from orchestrator.local import run_here
 from orchestrator.progress import Progress
@@ -54,7 +55,8 @@ class Run:
             _forget_failed((*stages, *todo), self.records)
         known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
         unknown = self.seeker.to_come if self.seeker else 0
-        with Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
+        interim = Interim(job.tracking_uri, job.experiment, self.parent, job.output / "report")
+        with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
             watch = Watch(self.book, trials, self.records, self.parent, progress.event, progress.notice)
 
