@@ -78,7 +78,7 @@ def write(tracking_uri: str, experiment: str, run_id: str, folder: Path) -> None
     from orchestrator.notes import write_notes
     from orchestrator.report import compose
     from orchestrator.results import connect, mlflow_errors, read
-    from trainables.checkpoint import write_atomically
+    from trainables.atomic import write_atomically
 
     client = connect(tracking_uri)
     results = read(client, experiment)

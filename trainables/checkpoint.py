@@ -1,4 +1,4 @@
-"""Files that are either complete or not there: written beside, then renamed.
+"""Checkpoints: generations of one file, of which the newest that can be read counts.
 
 A checkpoint holds weights, optimizer, schedule, progress and masks, and no random states: all that is random in a
 trial is drawn from its seed by name and epoch (trainables/randomness.py), so the epoch is the random state.
@@ -6,42 +6,20 @@ trial is drawn from its seed by name and epoch (trainables/randomness.py), so th
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
-from uuid import uuid4
 from zipfile import BadZipFile, ZipFile
 
 import torch
 from safetensors import SafetensorError
 
+from trainables.atomic import write_atomically
+
 T = TypeVar("T")
 KEPT = 2  # generations of a checkpoint: should a disk spoil the newest, the one before goes on
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, make it durable, and give it the name `path`.
-
-    Raises:
-        OSError: if there is no place for it; then nothing is left behind, and what `path` held is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")  # a process id is not unique across nodes
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # a rename may reach the disk before the data it names
-        temporary.replace(path)
-    except SafetensorError as error:  # a full disk, in words of its own
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

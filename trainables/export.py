@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pruners import compact, prunable, refit
 from search_spaces import Trial
 from trainables.architectures import build
-from trainables.checkpoint import write_atomically
+from trainables.atomic import write_atomically
 from trainables.datasets import DatasetSpec, lookup
 from trainables.pretraining import WEIGHTS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainables.checkpoint import write_atomically
+from trainables.atomic import write_atomically
 
 OPSET = 18  # the oldest that torch's exporter writes without conversion, so what most runtimes can read
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pruners import empty_layers, prunable
 from search_spaces import Trial
-from trainables.checkpoint import read_or_set_aside, write_atomically
+from trainables.atomic import write_atomically
+from trainables.checkpoint import read_or_set_aside
 from trainables.histograms import draw, histograms, score_histograms
 from trainables.outbox import Outbox
 from trainables.pretraining import WEIGHTS

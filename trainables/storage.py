@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from search_spaces import SpaceError
-from trainables.checkpoint import write_atomically
+from trainables.atomic import write_atomically
 from trainables.outbox import FILE
 
 CLAIM = "claim"  # an empty object: the attempt has begun

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from trainables.checkpoint import write_atomically
+from trainables.atomic import write_atomically
 from trainables.outbox import read
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainables import checkpoint
+from trainables.atomic import write_atomically
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ def test_a_write_that_breaks_leaves_the_old_file_and_nothing_else(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.write_atomically(tmp_path / "c.1.pt", breaks)
+        write_atomically(tmp_path / "c.1.pt", breaks)
     assert checkpoint.load(tmp_path / "c.pt", CPU) == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["c.1.pt"]
 
