@@ -14,6 +14,6 @@ def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
         watch.started(trial.fingerprint)
         outcome = run(trial, place, stop)
         watch.ended(trial.fingerprint, outcome.error or None)
-        if outcome.end != "stopped":  # else it is not over: the same command takes it up again
+        if outcome.end != "interrupted":  # else it is not over: the same command takes it up again
             source.ended(trial.fingerprint)
     return not stop()

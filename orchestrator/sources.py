@@ -18,8 +18,8 @@ class Source(Protocol):
         """The next trial, or None: for now, or for good if nothing is on its way. `slots` is how many run at once."""
         ...
 
-    def ended(self, fingerprint: str) -> None:
-        """A trial that was given out is over, whatever came of it."""
+    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+        """A trial that was given out is over, whatever came of it: given up, if it was `stopped_after` some epochs."""
         ...
 
     @property
@@ -37,7 +37,7 @@ class Listed:
     def next(self, slots: int) -> Trial | None:
         return self._left.popleft() if self._left else None
 
-    def ended(self, fingerprint: str) -> None:
+    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
         pass
 
     @property
@@ -62,8 +62,8 @@ class Sought:
             self._seeker.ended(trial.fingerprint)
         return None
 
-    def ended(self, fingerprint: str) -> None:
-        self._seeker.ended(fingerprint)
+    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+        self._seeker.ended(fingerprint, stopped_after)
 
     @property
     def over(self) -> bool:
@@ -93,9 +93,9 @@ class InTurn:
                 return trial
         return None
 
-    def ended(self, fingerprint: str) -> None:
+    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
         for source in self._sources:
-            source.ended(fingerprint)
+            source.ended(fingerprint, stopped_after)
 
     @property
     def over(self) -> bool:

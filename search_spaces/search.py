@@ -95,6 +95,16 @@ class EarlyStopping(BaseModel):
     reduction: Annotated[int, Field(ge=2)] = 3  # one of so many goes on at each rung
     group: tuple[str, ...] = GROUP
 
+    @property
+    def rule(self) -> str:
+        """All that decides, in words: a trial that was stopped by just this is not begun again under it."""
+        among = " and ".join(self.group) or "nothing"
+        return f"{self.name} of {self.metric}, grace {self.grace_epochs}, reduction {self.reduction}, same {among}"
+
+    def stopped(self, tag: str) -> bool:
+        """Whether `tag`, which a stopped trial records ("epoch 12 by …"), says that it was stopped by this rule."""
+        return tag.endswith(f" by {self.rule}")
+
 
 def read_range(key: str, value: Mapping[str, Any]) -> Range:
     """The range that a space writes for the field `key`.

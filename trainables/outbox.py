@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE = "outbox.jsonl"
-End = Literal["finished", "failed"]
+End = Literal["finished", "failed", "stopped"]  # stopped: given up early; it can be carried on
 
 
 class DamagedRecordError(ValueError):

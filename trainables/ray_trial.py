@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray import tune
@@ -15,8 +15,17 @@ from trainables.run import Place, run
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter
 
 
-def ray_trial(config: dict[str, Any], place: Place, stop: Callable[[], bool]) -> None:
-    """Run `config["point"]["trial"]` (a Trial as JSON) and report how it ended.
+@dataclass(frozen=True)
+class Compared:
+    """How a trial is compared with others while it trains."""
+
+    metric: str  # of each epoch
+    rule: str  # in words
+    given_up: Callable[[str], bool]  # of a fingerprint, asked after each report
+
+
+def ray_trial(config: dict[str, Any], place: Place, stop: Callable[[], bool], compared: Compared | None = None) -> None:
+    """Run `config["point"]["trial"]` (a Trial as JSON) and report how it ended; if it is `compared`, each epoch too.
 
     A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what
     fails again in the same way. What Tune sees as a failure is a process or a node that died.
@@ -24,8 +33,15 @@ def ray_trial(config: dict[str, Any], place: Place, stop: Callable[[], bool]) ->
     """
     point = config["point"]
     place = replace(place, gpus=point["gpus"], grow=point["grow"])
-    outcome = run(Trial.model_validate_json(point["trial"]), place, _now_and_then(stop))
-    tune.report({"end": outcome.end, "error": outcome.error})
+
+    def judge(metrics: Mapping[str, float], epoch: int) -> str:
+        assert compared is not None
+        tune.report({"epoch": epoch, compared.metric: metrics[compared.metric]})  # returns once Tune has judged it
+        return compared.rule if compared.given_up(point["fingerprint"]) else ""
+
+    trial = Trial.model_validate_json(point["trial"])
+    outcome = run(trial, place, _now_and_then(stop), judge if compared else None)
+    tune.report({"end": outcome.end, "error": outcome.error, "epoch": outcome.epoch})
 
 
 def _now_and_then(stop: Callable[[], bool]) -> Callable[[], bool]:

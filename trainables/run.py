@@ -27,6 +27,7 @@ from search_spaces import SpaceError, Trial, stage
 from trainables import checkpoint, datasets
 from trainables.bench import Bench, bench
 from trainables.dynamics import Dynamics
+from trainables.giving_up import Judge, Judged
 from trainables.gpu_share import keep_to
 from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch
@@ -65,30 +66,33 @@ class Place:
 class Outcome:
     """How a trial ended, and the error in one line if it failed.
 
-    "stopped" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
+    "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
+    So does one that was "stopped", as not worth more epochs: but nobody needs to.
     """
 
-    end: End | Literal["stopped", "memory"]
+    end: End | Literal["interrupted", "memory"]
     error: str = ""
+    epoch: int = 0  # after which it was stopped
 
 
-def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> Outcome:
-    """Compute `trial`, or what is left of it: a finished one returns at once, a started one goes on.
+def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, judge: Judge | None = None) -> Outcome:
+    """Compute `trial`, or what is left of it: a finished one returns at once, a started or stopped one goes on.
 
     A dense one whose trained weights are gone is trained once more: other trials may start from them.
 
     All results are in the outbox of `place.storage / trial.fingerprint`. An exception of the trial is recorded
     there with its traceback and returned as a failed outcome; it is never raised. `stop` is asked before the
-    trial and after each of its epochs: once it says so, the trial saves where it stands.
+    trial and after each of its epochs: once it says so, the trial saves where it stands. `judge` decides after each
+    epoch whether the trial is worth more of them; one that is not saves likewise, and records by which rule.
     """
     if stop():
-        return Outcome("stopped")
+        return Outcome("interrupted")
     folder = place.storage / trial.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
     try:
         with FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS):
-            return _run(trial, place, folder, stop)
+            return _run(trial, place, folder, stop, Judged(trial, judge))
     except Timeout:
         return Outcome("failed", f"another process computes {trial.name} ({trial.fingerprint})")
     except (DamagedRecordError, SupersededError, SpaceError) as error:
@@ -97,24 +101,30 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) ->
         return Outcome("failed", _line(error))
 
 
-def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool]) -> Outcome:
+def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> Outcome:
     copy: Copy = Mirror(place.mirror, folder) if place.mirror else InPlace()
     copy.pull()
     if must_restart(folder):
         forget(folder)
     outcome = Outcome("finished")
     if ended(folder) != "finished" or (trial.pruner == "dense" and not stored(trial, place.storage)):
-        outcome = _attempt(trial, place, folder, copy, stop)
+        outcome = _attempt(trial, place, folder, copy, stop, judged)
     copy.finish()
     return outcome
 
 
-def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool]) -> Outcome:
+def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool], judged: Judged) -> Outcome:
     outbox = Outbox(folder)
     try:
-        _compute(trial, place, folder, outbox, copy, stop)
+        if ended(folder) == "stopped":
+            outbox.tags({"stopped": ""})  # no longer
+        _compute(trial, place, folder, outbox, copy, stop, judged)
     except StoppedError:
-        return Outcome("stopped")
+        if not judged.given_up:
+            return Outcome("interrupted")
+        outbox.tags({"stopped": judged.given_up})
+        outbox.end("stopped")
+        return Outcome("stopped", epoch=judged.epoch)
     except SupersededError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
@@ -140,7 +150,15 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, copy: Copy, stop: Callable[[], bool]) -> None:
+def _compute(
+    trial: Trial,
+    place: Place,
+    folder: Path,
+    outbox: Outbox,
+    copy: Copy,
+    stop: Callable[[], bool],
+    judged: Judged,
+) -> None:
     started = time.perf_counter()
     torch.set_num_threads(place.threads)
     torch.backends.cudnn.deterministic = True
@@ -158,7 +176,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, copy: Cop
         workers=place.threads,
     )
     outbox.tags({"data_path": data.spec.path})
-    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained)
+    on = bench(trial, data, device, place.save_seconds, lambda: bool(judged.given_up) or stop(), place.pretrained)
     saved = checkpoint.load(folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
     spent: float = saved.get("spent_seconds", 0.0)
 
@@ -173,6 +191,7 @@ def _compute(trial: Trial, place: Place, folder: Path, outbox: Outbox, copy: Cop
     def report(metrics: dict[str, float], step: int) -> None:
         outbox.metrics(metrics, step)
         copy.push_soon()
+        judged.hear(metrics, step)
 
     dynamics = on.dynamics()
     masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
@@ -223,7 +242,7 @@ def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, 
 def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
     """Compute what a trial starts from; returns its error, "" if there was none. What is no end ends neither."""
     outcome = run(dense, place, stop)
-    if outcome.end == "stopped":
+    if outcome.end == "interrupted":
         raise StoppedError
     if outcome.end == "memory":
         raise torch.OutOfMemoryError(outcome.error)

@@ -1,4 +1,4 @@
-"""A flag that the driver raises and every trial of the cluster sees: stop at the end of your epoch."""
+"""Flags that the driver raises and trials anywhere in the cluster see: all of them, or one, stop after their epoch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Flag:
         """Not raised yet. `stop` is whose order it passes on."""
         self._stop = stop
         self._raised = False
+        self._given_up: set[str] = set()
         self.key = secrets.token_hex(8)
 
     def __enter__(self) -> Flag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._raised:
-            internal_kv._internal_kv_del(self.key, namespace=NAMESPACE)
+        for key in (*([self.key] if self._raised else []), *self._given_up):
+            internal_kv._internal_kv_del(key, namespace=NAMESPACE)
 
     def raise_if_asked(self) -> bool:
         """Pass on the order to stop, if there is one; whether there is."""
@@ -33,6 +34,17 @@ class Flag:
             self._raised = True
             internal_kv._internal_kv_put(self.key, b"1", namespace=NAMESPACE)
         return self._raised
+
+    def give_up(self, fingerprint: str) -> None:
+        """Tell one trial that it is not worth more epochs."""
+        key = of_one(self.key, fingerprint)
+        self._given_up.add(key)
+        internal_kv._internal_kv_put(key, b"1", namespace=NAMESPACE)
+
+
+def of_one(key: str, fingerprint: str) -> str:
+    """The key of the flag for one trial."""
+    return f"{key}/{fingerprint}"
 
 
 def is_up(key: str) -> bool:

@@ -41,9 +41,9 @@ class Handing:
             self._given[trial.fingerprint] = trial
         return trial
 
-    def ended(self, fingerprint: str) -> None:
-        """A trial is over."""
-        self._source.ended(fingerprint)
+    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+        """A trial is over, `stopped_after` so many epochs if it was given up."""
+        self._source.ended(fingerprint, stopped_after)
         self._dry = False
 
     @property

@@ -84,8 +84,8 @@ class TellWatch(tune.Callback):
         elif fingerprint in self._watch.begun:
             failed = result.get("end") == "failed"
             self._watch.ended(fingerprint, result.get("error") if failed else None)
-            if result.get("end") != "stopped":  # else it is not over: the same command takes it up again
-                self._handing.ended(fingerprint)
+            if result.get("end") != "interrupted":  # else it is not over: the same command takes it up again
+                self._handing.ended(fingerprint, result["epoch"] if result.get("end") == "stopped" else None)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died; Tune starts it again."""

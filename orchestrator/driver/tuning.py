@@ -16,14 +16,16 @@ from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 
 from orchestrator.driver.attempts import Attempts
-from orchestrator.driver.flag import Flag, is_up
+from orchestrator.driver.fairness import Fairness, FairScheduler
+from orchestrator.driver.flag import Flag, is_up, of_one
 from orchestrator.driver.handing import Asking, Handing
 from orchestrator.driver.telling import DIED, TellWatch
 from orchestrator.resources import Resources
+from orchestrator.rivals import Rivals
 from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
-from trainables.ray_trial import ray_trial
+from trainables.ray_trial import Compared, ray_trial
 from trainables.run import Place
 
 RESTARTS = 3  # of a Tuner that failed, not a trial
@@ -37,15 +39,18 @@ def run_on_ray(
     scratch: Path,
     stop: Stop,
     shares: Mapping[str, float] | None = None,
+    rivals: Rivals | None = None,
 ) -> bool:
     """Run the trials of `source` on the connected Ray; False if it was stopped.
 
     `shares` are the GPUs of each trial by fingerprint, where they are not `resources.gpus`.
+    `rivals`: those trials of `source` are given up that fall behind others.
     `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
     """
     _survive_the_memory_monitor()
     attempts = Attempts(resources.gpus, shares or {})
     handing = Handing(source, watch)
+    fairness = Fairness(rivals) if rivals else None
     failures = 0
     with Flag(stop) as flag:
         # One round does it, but for trials that need more of a GPU than they had, or lost their node at the last try.
@@ -53,7 +58,7 @@ def run_on_ray(
             tell = TellWatch(watch, handing, stop, flag, attempts, resources)
             known = attempts.state, len(watch.over)
             try:
-                _fit(Asking(handing, attempts, resources), place, resources, tell, scratch, flag.key)
+                _fit(Asking(handing, attempts, resources), place, resources, tell, scratch, flag, fairness)
             except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
                 logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
             finally:
@@ -72,10 +77,17 @@ def _fit(
     resources: Resources,
     tell: TellWatch,
     scratch: Path,
-    flag: str,
+    flag: Flag,
+    fairness: Fairness | None,
 ) -> None:
+    key = flag.key
+    compared = None
+    if fairness is not None:
+        stopping = fairness.rivals.stopping
+        compared = Compared(stopping.metric, stopping.rule, lambda fingerprint: is_up(of_one(key, fingerprint)))
+
     def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
-        ray_trial(config, place, lambda: is_up(flag))
+        ray_trial(config, place, lambda: is_up(key), compared)
 
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["point"]["gpus"]}])
@@ -84,6 +96,7 @@ def _fit(
         tune.with_resources(trainable, asked),
         tune_config=tune.TuneConfig(
             search_alg=asking,
+            scheduler=FairScheduler(fairness, flag) if fairness else None,
             num_samples=-1,  # as many as there are
             max_concurrent_trials=resources.max_concurrent,
             reuse_actors=True,  # a fresh process costs seconds of importing torch

@@ -9,6 +9,7 @@ import torch
 
 from pruners import registry
 from search_spaces import Trial
+from trainables.checkpoint import generations
 from trainables.gpu_share import CONTEXT_BYTES, allowed, keep_to
 from trainables.outbox import ended, read
 from trainables.run import CHECKPOINT, Outcome, Place, run
@@ -21,6 +22,10 @@ def metrics(place, trial):
     events = [event for event, _ in read(place.storage / trial.fingerprint) if "metrics" in event]
     found = {(key, event["step"]): value for event in events for key, value in event["metrics"].items()}
     return {key: value for key, value in found.items() if not key[0].startswith(("time/", "model/latency"))}
+
+
+def tags(folder):
+    return {key: value for event, _ in read(folder) for key, value in event.get("tags", {}).items()}
 
 
 def epochs(place, trial):
@@ -54,13 +59,45 @@ def test_stopped_after_every_epoch_it_computes_the_same(tmp_path, what):
 
 def test_a_stop_is_no_end_and_loses_no_epoch(tmp_path):
     trial, place = Trial(**SHORT), Place(tmp_path, tmp_path / "data")
-    assert run(trial, place, lambda: True) == Outcome("stopped")
+    assert run(trial, place, lambda: True) == Outcome("interrupted")
     assert not (tmp_path / trial.fingerprint).exists()  # it had not begun
     answers = iter([False, False])
-    assert run(trial, place, lambda: next(answers, True)) == Outcome("stopped")
+    assert run(trial, place, lambda: next(answers, True)) == Outcome("interrupted")
     assert ended(tmp_path / trial.fingerprint) is None
-    assert (tmp_path / trial.fingerprint / CHECKPOINT).exists()
+    assert generations(tmp_path / trial.fingerprint / CHECKPOINT)
     assert epochs(place, trial) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [{}, {"pruner": "imp", "compression": 4, "levels": 2}, {"pruner": "lamp", "compression": 4, "pretrain_epochs": 3}],
+    ids=["dense", "levels", "pretrained"],
+)
+def test_a_trial_that_is_given_up_can_be_carried_on(tmp_path, what):
+    trial = Trial(**SHORT | what)
+    alone, given_up = (Place(tmp_path / name, tmp_path / "data") for name in ("alone", "given_up"))
+    folder = given_up.storage / trial.fingerprint
+    run(trial, alone)
+    judged: list[int] = []
+
+    def judge(metrics, epoch):
+        judged.append(epoch)
+        return "the rule" if epoch == 4 else ""
+
+    assert run(trial, given_up, judge=judge) == Outcome("stopped", epoch=4)
+    assert judged == [1, 2, 3, 4]  # of its own training, not of those before it
+    assert ended(folder) == "stopped"
+    assert tags(folder)["stopped"] == "epoch 4 by the rule"
+    assert generations(folder / CHECKPOINT)
+    assert run(trial, given_up).end == "finished"
+    assert tags(folder)["stopped"] == ""
+    assert metrics(given_up, trial) == metrics(alone, trial)
+
+
+def test_after_the_last_epoch_nobody_is_asked(tmp_path):
+    trial, judged = Trial(**SHORT | {"epochs": 2}), []
+    outcome = run(trial, Place(tmp_path, tmp_path / "data"), judge=lambda _, epoch: judged.append(epoch) or "")
+    assert (outcome.end, judged) == ("finished", [1])
 
 
 @pytest.fixture
@@ -69,7 +106,7 @@ def out_of_memory(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     hungry = registry.lookup("snip")
-    monkeypatch.setattr("trainables.bench.lookup", lambda name: replace(hungry, score=scores))
+    monkeypatch.setattr("trainables.bench.lookup", lambda name, code: replace(hungry, score=scores))
 
 
 @pytest.mark.parametrize("grow", [True, False])

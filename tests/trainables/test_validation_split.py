@@ -100,6 +100,6 @@ def test_a_trial_that_was_stopped_ends_the_same(tmp_path, cache):
     whole, broken = (Place(storage=tmp_path / name, cache=cache, save_seconds=0) for name in ("whole", "broken"))
     run(TRIAL, whole)
     asked = iter([False, True])
-    assert run(TRIAL, broken, stop=lambda: next(asked)).end == "stopped"
+    assert run(TRIAL, broken, stop=lambda: next(asked)).end == "interrupted"
     assert run(TRIAL, broken).end == "finished"
     assert numbers(TRIAL, broken) == numbers(TRIAL, whole)
