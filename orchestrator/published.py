@@ -21,25 +21,26 @@ from search_spaces import Trial
 SYNFLOW, COS598D, COS568, FRANKLE, NTK_SAP = (
     "SynFlow (Tanaka 2020)", "COS598D student", "COS568 student", "COMP6258", "NTK-SAP (Wang 2023",
 )  # fmt: skip
-# One name stands for several networks: SynFlow's "lottery" VGG has one linear layer, its "tinyimagenet" ResNet-18
-# keeps the resolution of its first layer, as ours for small images do. What is not listed has no counterpart here.
+# One name stands for several networks: SynFlow's "lottery" VGG has one linear layer and its "tinyimagenet" VGG three;
+# its "tinyimagenet" ResNet-18 keeps the resolution of the images, and so does its wide one, which never used its
+# width. What is not listed has no counterpart here.
 ARCHITECTURES = {
     "vgg11_bn(lottery)": "vgg11-bn",
     "vgg16_bn(lottery)": "vgg16-bn",
-    "vgg11_bn(tinyimagenet)": "vgg11-bn",
-    "vgg16_bn(tinyimagenet)": "vgg16-bn",
+    "vgg11_bn(tinyimagenet)": "vgg11-bn-tiny",
+    "vgg16_bn(tinyimagenet)": "vgg16-bn-tiny",
     "vgg16_bn": "vgg16-bn",
     "vgg16 (lottery, NO BatchNorm)": "vgg16",
     "vgg19": "vgg19",
     "resnet20 (lottery)": "resnet20",
     "resnet56": "resnet56",
-    "resnet18(tinyimagenet)": "resnet18",
-    "wide_resnet18(tinyimagenet)": "wide-resnet18",
+    "resnet18(tinyimagenet)": "resnet18-cifar",
+    "wide_resnet18(tinyimagenet)": "resnet18-cifar",
     "resnet18": "resnet18",
     "resnet50": "resnet50",
-    "wrn-22-2": "wrn-22-2",
     "fc (default mlp)": "mlp",
 }
+SMALL_IMAGES = {"resnet18": "resnet18-cifar", "resnet50": "resnet50-cifar"}  # the same names beyond ImageNet
 PRUNERS = {
     "rand": "random", "mag": "magnitude", "snip": "snip", "grasp": "grasp", "synflow": "synflow", "dense": "dense",
     "itersnip": "iter-snip", "ntksap": "ntk-sap", "rigl": "rigl", "rigl_erk": "rigl", "rigl_uniform": "rigl",
@@ -71,6 +72,12 @@ class Published:
     std: float | None
     epoch: str
     notes: str
+
+    @property
+    def architecture(self) -> str:
+        """What the network is called here."""
+        ours = ARCHITECTURES[self.network]
+        return ours if self.dataset == "imagenet" else SMALL_IMAGES.get(ours, ours)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -108,10 +115,11 @@ def for_trial(trial: Trial, pruner: str) -> list[Published]:
     return [
         row
         for row in published()
-        if (row.dataset, ARCHITECTURES[row.network]) == where
+        if (row.dataset, row.architecture) == where
         and row.pruner == pruner
         and row.ablation == trial.ablation
         and trial.granularity == "weight"  # all of them prune single weights
+        and not trial.architecture_options  # of another width, it is another network
     ]
 
 
@@ -143,6 +151,8 @@ def differences(trial: Trial, row: Published) -> list[str]:
         ours = getattr(trial, key)
         if ours != theirs and not (trial.pruner == "dense" and key in ("iterations", "mode", "scope")):
             said.append(f"{key}: {_text(theirs)} there, {_text(ours)} here")
+    if row.network.startswith("wide_resnet18"):
+        said.append("their WideResNet18 never used its width: these are further runs of their ResNet-18")
     if not row.epochs.isdigit():
         said.append(f"epochs: {row.epochs or 'not said'} there, {trial.epochs} here")
     if row.epoch == "best":

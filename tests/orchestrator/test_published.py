@@ -10,6 +10,8 @@ from statistics import fmean
 import pytest
 from invented_sweep import Store
 
+import pruners.registry
+import trainables.architectures
 from orchestrator.comparison import beside, published_lines
 from orchestrator.figures import draw
 from orchestrator.lines import Facet
@@ -68,6 +70,31 @@ def test_another_network_pruner_granularity_or_ablation_has_none() -> None:
     assert for_trial(trial(), "my-own") == []
     assert for_trial(trial(granularity="filter"), "snip") == []
     assert all(row.ablation == "shuffle" for row in for_trial(trial(ablation="shuffle"), "snip"))
+
+
+def test_what_they_are_called_here_can_be_run() -> None:
+    assert {row.architecture for row in published()} <= set(trainables.architectures.ARCHITECTURES)
+    assert {row.pruner for row in published()} <= {"dense", *pruners.registry.PRUNERS}
+
+
+def test_one_name_stands_for_the_network_that_fits_the_images() -> None:
+    def called(dataset: str, network: str) -> set[str]:
+        return {row.architecture for row in published() if (row.dataset, row.network) == (dataset, network)}
+
+    assert called("imagenet", "resnet50") == {"resnet50"}
+    assert called("cifar10", "resnet50") == {"resnet50-cifar"}
+    assert called("tiny-imagenet", "vgg16_bn(tinyimagenet)") == {"vgg16-bn-tiny"}
+    assert called("cifar10", "wide_resnet18(tinyimagenet)") == {"resnet18-cifar"}
+    narrow = trial(architecture="resnet18-cifar", architecture_options={"width": 16})
+    assert for_trial(narrow, "snip") == []
+
+
+def test_a_width_that_was_never_used_is_said() -> None:
+    ours = trial(architecture="resnet18-cifar", compression=10)
+    said = {row.network: differences(ours, row) for row in for_trial(ours, "snip")}
+    note = "their WideResNet18 never used its width: these are further runs of their ResNet-18"
+    assert note in said["wide_resnet18(tinyimagenet)"]
+    assert note not in said["resnet18(tinyimagenet)"]
 
 
 def test_the_recipe_is_said() -> None:
