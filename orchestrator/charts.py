@@ -8,10 +8,10 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def section(name: str, shown: bool = True, columns: int = 3) -> Json:
-    """A section of charts, unfolded if `shown`."""
+def section(name: str, shown: bool = True, columns: int = 3, height: int = 360) -> Json:
+    """A section of charts, unfolded if `shown`; `height` in pixels."""
     state = {"display": shown, "isReordered": True, "deleted": False, "isGenerated": False}
-    return {"uuid": name, "name": name, "columns": columns, "cardHeight": 360, **state}
+    return {"uuid": name, "name": name, "columns": columns, "cardHeight": height, **state}
 
 
 def numbered(charts: Sequence[Json]) -> list[Json]:

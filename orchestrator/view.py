@@ -93,7 +93,7 @@ def overview(params: Mapping[str, str] | None = None) -> dict[str, Any]:
         c.images(HISTOGRAMS, "histograms"),
     ]
     sections = [c.section(CURVES), c.section(TRADEOFF, columns=2), c.section(LAYERS, columns=2),
-                c.section(TRAINING, columns=2), c.section(HISTOGRAMS, shown=False, columns=1)]  # fmt: skip
+                c.section(TRAINING, columns=2), _histograms()]  # fmt: skip
     query = " and ".join(["tags.kind != 'sweep'", *_equal(params or {})])
     return _state(query, "tags.`fingerprint`", sections, shown)
 
@@ -107,8 +107,9 @@ def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], comp
         c.line(LAYERS, "profile/macs_kept", logarithmic=True),
         c.line(TRAINING, "test/top1"),
         c.line(TRAINING, "train/loss", logarithmic=True),
+        c.images(HISTOGRAMS, "histograms"),
     ]
-    sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2)]
+    sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2), _histograms()]
     at = {**params, "compression": str(compression).removesuffix(".0")}  # as trials log it
     query = " and ".join(["tags.kind = 'trial'", *_equal(at)])
     state = _state(query, "metrics.`final/top1`", sections, shown)
@@ -121,6 +122,11 @@ def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], comp
         keys = [{"mode": "param", "groupByData": key} for key in _variants(trials)]
         state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
     return state
+
+
+def _histograms() -> charts.Json:
+    """Folded: for its pictures, of ten runs, the page asks each run. Of groups it shows none."""
+    return charts.section(HISTOGRAMS, shown=False, columns=1, height=720)
 
 
 def _variants(trials: Iterable[Mapping[str, str]]) -> list[str]:
