@@ -97,19 +97,24 @@ def _log_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[
             client.log_artifact(run_id, str(folder / name), str(Path(name).parent).removeprefix("."))
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m orchestrator.report", description=(__doc__ or "").splitlines()[0])
+    several = "the space, or the experiment if it was named; several are compared"
+    p.add_argument("experiment", nargs="+", help=several)
+    only = 'only these cells: "pruner in (snip, synflow) and compression <= 20"'
+    p.add_argument("--where", default="", metavar="EXPRESSION", help=only)
+    p.add_argument("--open", action="store_true", help="show the page in the browser")
+    p.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
+    p.add_argument("--output", type=Path, default=Path("results/report"), help="default: %(default)s")
+    log = "log the report of one whole experiment to MLflow as well (default: yes)"
+    p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
+    return p
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0, or 2 if there is nothing to report on or no place to write."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.report", description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", nargs="+",
-                        help="the space, or the experiment if it was named; several are compared")  # fmt: skip
-    parser.add_argument("--where", default="", metavar="EXPRESSION",
-                        help='only these cells: "pruner in (snip, synflow) and compression <= 20"')  # fmt: skip
-    parser.add_argument("--open", action="store_true", help="show the page in the browser")
-    parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("results/report"), help="default: %(default)s")
-    parser.add_argument("--log", action=argparse.BooleanOptionalAction, default=True,
-                        help="log the report of one whole experiment to MLflow as well (default: yes)")  # fmt: skip
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     environment.prepare_matplotlib(given.output)
     environment.prepare_reading()
     try:

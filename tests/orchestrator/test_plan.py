@@ -50,7 +50,7 @@ def test_planning_writes_nothing(tmp_path):
     ("overrides", "message"),
     [
         (["architecture=vgg16-bn"], "'vgg16-bn' needs images of at least 16"),
-        (["lr={low: 0.1, high: 1}"], "lr: searched fields"),
+        (["lr={low: 0.1, high: 1}"], "lr: is searched, but there is no search"),
         (["compression=1e17"], "compression: 1e+17 is not allowed; mlp has no more than"),
         (["batch_size=100000000000"], "batch_size: 1e+11 is not allowed; digits has no more than 1437 training images"),
         (["samples_per_class=100000", "pruner=snip"], "samples_per_class: 100000 is not allowed"),

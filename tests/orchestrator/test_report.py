@@ -135,6 +135,7 @@ def test_several_experiments_and_a_selection(store: Store, tmp_path: Path) -> No
 @pytest.mark.usefixtures("one_figure")
 def test_the_page_can_be_opened(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("webbrowser.open", opened.append)
     arguments = ["small", "--where", "compression = 2", "--tracking-uri", store.uri, "--output", str(tmp_path)]
     assert main([*arguments, "--open"]) == 0
