@@ -7,12 +7,14 @@
 #
 # All lies in ~/mlflow. Nothing listens beyond this machine: MLflow on 127.0.0.1:5000, PostgreSQL on a Unix socket in a
 # folder of our own, where the system says who asks. So there is no password that could leak.
-# MLFLOW_FOLDER, MLFLOW_PORT and VENV move things elsewhere.
+# MLFLOW_FOLDER, MLFLOW_PORT and VENV move things elsewhere. An MLflow that runs and answers nothing for MLFLOW_PATIENCE
+# seconds is ended and started anew.
 set -euo pipefail
 command=${1:-start}
 folder=${MLFLOW_FOLDER:-$HOME/mlflow}
 port=${MLFLOW_PORT:-5000}
 venv=${VENV:-$HOME/venv}
+patience=${MLFLOW_PATIENCE:-60}
 artifacts=${2:-$folder/artifacts}
 export PGHOST=$folder PGUSER=mlflow PGDATABASE=mlflow
 
@@ -31,6 +33,11 @@ fi
 postgres_runs() { pg_isready --quiet --dbname postgres; }
 mlflow_runs() { ! flock --nonblock "$folder/mlflow.lock" true; }
 mlflow_answers() { curl --silent --fail --max-time 5 --noproxy '*' "http://127.0.0.1:$port/health" > /dev/null; }
+# Of the server and its workers, also of workers that outlived it and keep its port: all that is in its session. The
+# names are asked for because after a reboot the number in the file may be somebody else's.
+mlflow_processes() {
+    [[ -s $folder/mlflow.pid ]] && "$@" --session "$(< "$folder/mlflow.pid")" --full 'mlflow|multiprocessing'
+}
 
 start_postgres() {
     if [[ ! -s $folder/postgres/PG_VERSION ]]; then
@@ -54,8 +61,7 @@ start_postgres() {
 start_mlflow() {
     exec 9> "$folder/mlflow.lock" # held by the server for as long as it lives
     flock --nonblock 9 || return 0
-    # Workers that outlived their server keep its port.
-    [[ ! -s $folder/mlflow.pid ]] || pkill -KILL --pgroup "$(< "$folder/mlflow.pid")" --full mlflow || true
+    mlflow_processes pkill -KILL || true
     # Defaults that lose data or memory: with MLflow's own pool a burst of a hundred trials gets errors that no client
     # retries, and its job runner is eight processes that nothing here uses.
     export MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=20 MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW=25
@@ -68,15 +74,24 @@ start_mlflow() {
     exec 9>&-
 }
 
-start() {
-    start_postgres
-    mlflow_answers || start_mlflow
-    for _ in {1..180}; do # importing MLflow takes seconds, making its tables on a small machine half a minute
-        ! mlflow_answers || return 0
-        mlflow_runs || fail "MLflow ended: $(tail -5 "$folder/mlflow.log")"
+mlflow_answers_within() { # or ends before
+    local deadline=$((SECONDS + $1))
+    until mlflow_answers; do
+        ((SECONDS < deadline)) && mlflow_runs || return 1
         sleep 1
     done
-    fail "MLflow does not answer; see $folder/mlflow.log"
+}
+
+start() {
+    start_postgres
+    if mlflow_runs && ! mlflow_answers_within "$patience"; then
+        echo "deploy/head.sh: no answer within $patience s; started anew" >> "$folder/mlflow.log"
+        mlflow_processes pkill -KILL || true
+        flock --timeout 30 "$folder/mlflow.lock" true || fail "MLflow hangs, and cannot be ended"
+    fi
+    mlflow_answers || start_mlflow
+    # Importing MLflow takes seconds, making its tables on a small machine half a minute.
+    mlflow_answers_within 180 || fail "MLflow does not answer: $(tail -5 "$folder/mlflow.log")"
 }
 
 other_lines() { crontab -l 2> /dev/null | grep -vF "deploy/head.sh" || true; }
@@ -90,10 +105,12 @@ case $command in
         ;;
     stop)
         if crontab -l 2> /dev/null | grep -qF "deploy/head.sh"; then other_lines | crontab -; fi
-        if mlflow_runs; then # the lock says that the number in the file is still that server's
-            kill -TERM -- "-$(< "$folder/mlflow.pid")"
-            flock --timeout 30 "$folder/mlflow.lock" true || kill -KILL -- "-$(< "$folder/mlflow.pid")"
-        fi
+        mlflow_processes pkill -TERM || true
+        for _ in {1..30}; do
+            mlflow_processes pgrep > /dev/null || break
+            sleep 1
+        done
+        mlflow_processes pkill -KILL || true
         ! postgres_runs || pg_ctl --pgdata "$folder/postgres" --mode fast stop > /dev/null
         ;;
     *) fail "'$command' is not a command; start, keep or stop" ;;

@@ -1,38 +1,28 @@
-"""deploy/head.sh for real: PostgreSQL and MLflow, started, killed, lost, and closed to other machines."""
+"""deploy/head.sh for real: PostgreSQL and MLflow, started, killed, hung, lost, and closed to other machines."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import postgres
 import pytest
+from harness import free_port
 from mlflow import MlflowClient
 
-ROOT = Path(__file__).parent.parent
-INSTALLED = shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not INSTALLED, reason="PostgreSQL is not installed (apt-get install postgresql)"),
-]
-Head = Callable[[str], "subprocess.CompletedProcess[str]"]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.cluster, postgres.installed]
+Head = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    return _free_port()
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def head(port: int, folder: Path) -> Iterator[Head]:
     """deploy/head.sh with one command, as somebody who is not root."""
-    somebody: list[str] = []
-    if os.getuid() == 0:  # PostgreSQL refuses root: in a user namespace we are somebody else
-        user = pwd.getpwnam("postgres")
-        somebody = ["unshare", "--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}"]
-        if subprocess.run([*somebody, "true"], capture_output=True, check=False).returncode:
-            pytest.skip("we are root, and user namespaces are not allowed here")
     places = {"HOME": str(folder.parent), "MLFLOW_FOLDER": str(folder), "MLFLOW_PORT": str(port), "VENV": sys.prefix}
 
-    def run(command: str) -> subprocess.CompletedProcess[str]:
-        words = [*somebody, str(ROOT / "deploy/head.sh"), command]
-        done = subprocess.run(words, env=os.environ | places, capture_output=True, text=True, timeout=300, check=False)
+    def run(command: str, patience: int = 60) -> subprocess.CompletedProcess[str]:
+        words = [*postgres.somebody(), str(ROOT / "deploy/head.sh"), command]
+        environment = os.environ | places | {"MLFLOW_PATIENCE": str(patience)}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -99,16 +84,33 @@ def test_a_second_start_changes_nothing(client, head, folder):
     assert first == ((folder / "mlflow.pid").read_text(), (folder / "postgres/postmaster.pid").read_text().split()[0])
 
 
-@pytest.mark.parametrize("victim", ["mlflow", "postgres", "both"])
+@pytest.mark.parametrize("victim", ["mlflow", "its parent", "postgres", "both"])
 def test_what_was_killed_is_started_again_with_all_it_knew(victim, client, head, folder):
     run = client.create_run(client.create_experiment(f"killed {victim}")).info.run_id
     if victim in ("postgres", "both"):
         os.kill(int((folder / "postgres/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
     if victim in ("mlflow", "both"):
         os.killpg(int((folder / "mlflow.pid").read_text()), signal.SIGKILL)
+    if victim == "its parent":  # the others live on, and answer
+        os.kill(int((folder / "mlflow.pid").read_text()), signal.SIGKILL)
     head("start")
     assert client.get_run(run).info.run_id == run
     client.set_tag(run, "written", "after")
+
+
+def test_a_server_that_lives_and_does_not_answer_is_started_anew(client, head, folder):
+    hung = int((folder / "mlflow.pid").read_text())
+    os.killpg(hung, signal.SIGSTOP)
+    head("start", patience=1)
+    assert int((folder / "mlflow.pid").read_text()) != hung
+    assert client.search_experiments()
+
+
+def test_stop_ends_workers_that_outlived_their_server(client, head, port, folder):
+    os.kill(int((folder / "mlflow.pid").read_text()), signal.SIGKILL)
+    assert port in _listening()
+    head("stop")
+    assert port not in _listening()
 
 
 def test_after_a_lost_head_the_same_command_fills_a_new_mlflow(head, port, folder, tmp_path):
