@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +16,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.colors import look
 from orchestrator.cost import words
-from search_spaces import Trial, amount
+from orchestrator.panel import panel
+from search_spaces import Trial
 
 LINES = 200  # plain lines for a whole sweep, however many trials it has
-SHOWN = 8  # running trials, and columns of the table
+ALIKE = 3  # failures for the same reason, each of which is worth a line
 
 
 def _epochs_trained(trial: Trial, metrics: Mapping[str, float], step: int) -> int:
@@ -56,6 +59,8 @@ class Progress:
         self._epochs: dict[str, int] = {}  # of the running trials
         self._top1: dict[str, float] = {}  # of the finished ones
         self._failed: dict[str, str] = {}
+        self._stopped: dict[str, str] = {}  # as not worth more epochs
+        self._kinds: Counter[str] = Counter()  # of failures: the reason without its numbers
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
@@ -90,6 +95,8 @@ class Progress:
                 self._top1[fingerprint] = metrics["final/top1"]
             if "error" in event.get("tags", {}) and fingerprint in self._trials:
                 self._failed[fingerprint] = event["tags"]["error"]
+            if event.get("tags", {}).get("stopped"):
+                self._stopped[fingerprint] = event["tags"]["stopped"]
             if "end" in event:
                 self._epochs.pop(fingerprint, None)
                 self._over(trial, event["end"])
@@ -110,20 +117,30 @@ class Progress:
 
     def _over(self, trial: Trial, end: str) -> None:
         if end == "failed":
-            self._console.print(
-                f"failed  {trial.name}: {self._failed[trial.fingerprint]}", style="red", markup=False, soft_wrap=True
-            )
+            self._say_failed(trial.name, self._failed[trial.fingerprint])
         elif not self._console.is_terminal:
-            done = len(self._top1)
+            done = len(self._top1) + len(self._stopped)
             if done % max(1, self._count // LINES) == 0 or done == self._count:
-                top1 = f"top-1 {100 * self._top1[trial.fingerprint]:.2f} %"
+                came = f"stopped after {self._stopped[trial.fingerprint]}" if end == "stopped" else ""
+                came = came or f"top-1 {100 * self._top1[trial.fingerprint]:.2f} %"
                 self._console.print(
-                    f"{self._counts()}  |  {trial.name}: {top1}", markup=False, highlight=False, soft_wrap=True
+                    f"{self._counts()}  |  {trial.name}: {came}", markup=False, highlight=False, soft_wrap=True
                 )
 
+    def _say_failed(self, name: str, reason: str) -> None:
+        """The first of a kind one by one, later ones by the power of ten: thousands may fail of the same."""
+        kind = re.sub(r"\d+", "", reason)
+        self._kinds[kind] += 1
+        count = self._kinds[kind]
+        if count <= ALIKE:
+            self._say(f"failed  {name}: {reason}", "red")
+        elif math.log10(count).is_integer():
+            self._say(f"failed  {count} trials alike by now, the last {name}: {reason}", "red")
+
     def _counts(self) -> str:
-        done, failed = len(self._top1), len(self._failed)
+        done, failed = len(self._top1) + len(self._stopped), len(self._failed)
         parts = [f"{self._before + done}/{self._before + self._count} done", f"{len(self._epochs)} running"]
+        parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
         parts += [f"{failed} failed"] if failed else []
         left = self._left()
         return ", ".join(parts) + (f", about {words(left)} left" if left else "")
@@ -131,7 +148,7 @@ class Progress:
     def _left(self) -> float | None:
         """Seconds to the end, from the pace so far."""
         total = sum(self._seconds.values()) * self._count / max(1, len(self._trials))
-        spent = sum(self._seconds[fp] for fp in (*self._top1, *self._failed, *self._trained))
+        spent = sum(self._seconds[fp] for fp in (*self._top1, *self._stopped, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
         return (time.monotonic() - self._started) * max(0.0, total - spent) / spent if spent else None
@@ -139,34 +156,8 @@ class Progress:
     def _panel(self) -> Group:
         with self._lock:
             bar = Table.grid(padding=(0, 1))
-            finished = len(self._top1) + len(self._failed)
+            finished = len(self._top1) + len(self._stopped) + len(self._failed)
             bar.add_row(ProgressBar(self._count, finished, width=30), Text(self._counts()))
-            running = Table.grid(padding=(0, 2))
-            for fingerprint, epoch in list(self._epochs.items())[:SHOWN]:
-                trial = self._shown(fingerprint)
-                running.add_row(Text(trial.name, look(trial.pruner).color), f"epoch {epoch}/{trial.epochs_to_train}")
-            more = len(self._epochs) - SHOWN
-            return Group(bar, running, *([Text(f"and {more} more")] if more > 0 else []), *self._best())
-
-    def _best(self) -> list[Table]:
-        """The best pruner so far per compression or kappa; a column for each dataset and architecture."""
-        asked = {(trial.compression, trial.kappa): amount(trial) for trial in self._trials.values()}
-        best: dict[tuple[str, tuple[float, float]], tuple[float, str]] = {}
-        for fingerprint, top1 in self._top1.items():
-            trial = self._trials[fingerprint]
-            place = f"{trial.architecture} {trial.dataset}", (trial.compression, trial.kappa)
-            best[place] = max(best.get(place, (0.0, "")), (top1, trial.pruner))
-        if not best:
-            return []
-        columns = list(dict.fromkeys(facet for facet, _ in best))[:SHOWN]
-        table = Table(box=None, padding=(0, 2), header_style="bold")
-        table.add_column("best so far", justify="right")
-        for facet in columns:
-            table.add_column(facet)
-        for much in sorted({much for _, much in best}):
-            row = [best.get((facet, much)) for facet in columns]
-            table.add_row(
-                asked[much],
-                *(Text(f"{100 * b[0]:.2f} % {b[1]}", look(b[1]).color) if b else Text("") for b in row),
-            )
-        return [table]
+            running = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
+            done = [(self._trials[fingerprint], top1) for fingerprint, top1 in self._top1.items()]
+            return panel(bar, running, done, self._console.size)
