@@ -3,14 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: sweep test lint bench install clean
+.PHONY: sweep test test-cluster lint bench install clean
 .DEFAULT_GOAL := sweep
 
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
 
-test: .venv/installed  ## the whole test suite
+test: .venv/installed  ## the whole test suite, but for the clusters
 	$(BIN)/python -m pytest
+
+test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
+	$(BIN)/python -m pytest -m cluster tests/cluster -rs $(CHOSEN)
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .
