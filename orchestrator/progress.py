@@ -157,7 +157,9 @@ class Progress:
         with self._lock:
             bar = Table.grid(padding=(0, 1))
             finished = len(self._top1) + len(self._stopped) + len(self._failed)
-            bar.add_row(ProgressBar(self._count, finished, width=30), Text(self._counts()))
+            counts = self._counts()
+            width = max(8, min(30, self._console.width - len(counts) - 2))
+            bar.add_row(ProgressBar(self._count, finished, width=width), Text(counts))
             running = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
             done = [(self._trials[fingerprint], top1) for fingerprint, top1 in self._top1.items()]
             return panel(bar, running, done, self._console.size)
