@@ -93,7 +93,7 @@ def execute(job: Job, console: Console) -> int:
         require_writable(job.storage)
     stop = Stop(job.budget)
     with ExitStack() as stack:
-        todo, search = job.plan.todo, job.plan.search
+        todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
         pool = stack.enter_context(ThreadPoolExecutor(1))
         opening: Future[Ledger] | None = None
         if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
@@ -101,7 +101,8 @@ def execute(job: Job, console: Console) -> int:
             opening = pool.submit(_open, job)
         records = job.records()
         seeker = take_up(search, job.output, opening.result(), records) if search and opening else None
-        work = bool(todo) or (search is not None and not (seeker and opening and settled(seeker, opening.result())))
+        known = seeker and opening and settled(seeker, opening.result().done(stopping))
+        work = bool(todo or (search and not known))
         if work and not job.local:
             environment.prepare_ray(job.address)
             from orchestrator.driver import connected
@@ -114,8 +115,7 @@ def execute(job: Job, console: Console) -> int:
             opening = pool.submit(_open, job)
         provide_weights([trial.network for trial in job.plan.started], job.plan.weight_files, job.place.pretrained)
         book = opening.result()
-        if search and seeker is None:
-            seeker = take_up(search, job.output, book, records)
+        seeker = seeker or (take_up(search, job.output, book, records) if search else None)
         with one_line(job.tracking_uri):
             book.reconcile(job.plan)
             parent = book.start_sweep(job.plan, job.command)
@@ -129,7 +129,7 @@ def execute(job: Job, console: Console) -> int:
             if seeker:
                 book.log_plan(parent, answered(job.plan.record(), seeker))
             page = _report(job, parent, console)
-            missing = [trial for trial in run.trials if trial.fingerprint not in book.finished]
+            missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             unasked = seeker.unasked if seeker else 0
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
@@ -204,10 +204,13 @@ def _last_words(
     job: Job, book: Ledger, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
 ) -> None:
     """Where everything is. `unasked`: how many more trials a search would have had."""
-    missing = [trial for trial in trials if trial.fingerprint not in book.finished]
+    done = book.done(job.plan.early_stopping)
+    missing = [trial for trial in trials if trial.fingerprint not in done]
+    given_up = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)
     failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
     total = len(trials) + unasked
-    counts = f"{len(trials) - len(missing)} of {total} trials finished"
+    counts = f"{len(trials) - len(missing) - given_up} of {total} trials finished"
+    counts += f", {given_up} stopped early" if given_up else ""
     unsent = sum(how_it_ended(job.folder / t.fingerprint) == "finished" for t in missing)
     idle = len(missing) + unasked - failed - unsent
     counts += f", {failed} failed" if failed else ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.cost import Kind
 from orchestrator.inputs import log_dataset
 from orchestrator.plan import Plan
-from search_spaces import Network, Trial
+from search_spaces import EarlyStopping, Network, Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +33,7 @@ class Run:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     machine: str = ""  # what it ran on
+    stopped: str = ""  # when and by which rule it was given up
 
 
 class Ledger:
@@ -54,12 +55,18 @@ class Ledger:
                     run.data.params,
                     run.data.metrics,
                     run.data.tags.get("machine", ""),
+                    run.data.tags.get("stopped", ""),
                 )
 
     @property
     def finished(self) -> frozenset[str]:
         """The fingerprints with results."""
         return frozenset(fp for fp, run in self.runs.items() if run.status == "FINISHED")
+
+    def done(self, stopping: EarlyStopping | None) -> frozenset[str]:
+        """The fingerprints on which no epoch is to be spent: finished, or given up by this very rule."""
+        given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
+        return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
 
     def epoch_seconds(self, on_gpu: bool = False) -> dict[Kind, list[float]]:
         """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs."""
@@ -123,13 +130,13 @@ class Ledger:
             log_dataset(self.client, run_id, trial)
         return run_id
 
-    def close_trial(self, fingerprint: str, status: Status, error: str | None = None) -> None:
-        """Set the final status of a trial's run; `error` if its record does not tell one."""
+    def close_trial(self, fingerprint: str, status: Status, error: str | None = None, stopped: str = "") -> None:
+        """Set the final status of a trial's run; `error` if its record does not tell one, `stopped` as that tells."""
         run = self.runs[fingerprint]
         if error is not None:
             self.client.set_tag(run.run_id, "error", error)
         self.close(run.run_id, status)
-        run.status = status
+        run.status, run.stopped = status, stopped
 
     def close(self, run_id: str, status: Status) -> None:
         """Set the final status of any run."""

@@ -12,7 +12,7 @@ from orchestrator.compatibility import require_compatible
 from orchestrator.networks import outline, require_networks, weight_files
 from orchestrator.searching import Searching
 from pruners import prunable
-from search_spaces import Cell, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
+from search_spaces import Cell, EarlyStopping, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
 from trainables import datasets
 from trainables.bench import pruner_of
 from trainables.datasets.batches import steps_per_epoch
@@ -42,6 +42,7 @@ class Plan:
     notices: tuple[str, ...]
     weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, as records name them
     search: Searching | None = None  # what is searched: its trials are not known before
+    early_stopping: EarlyStopping | None = None
 
     @property
     def todo(self) -> tuple[Trial, ...]:
@@ -82,6 +83,7 @@ class Plan:
             "cells": [cell.model_dump(mode="json") for cell in self.cells],
             "trials": {trial.fingerprint: trial.model_dump(mode="json") for trial in self.trials},
             **({"search": self.search.record()} if self.search else {}),
+            **({"early_stopping": self.early_stopping.rule} if self.early_stopping else {}),
         }
 
 
@@ -122,6 +124,7 @@ def plan(
         notices=notices,
         weight_files=files,
         search=search if search.studies else None,
+        early_stopping=space.early_stopping,
     )
     return made.after(finished)
 

@@ -15,12 +15,13 @@ from orchestrator.ledger import Ledger
 from orchestrator.local import run_here
 from orchestrator.progress import Progress
 from orchestrator.records import Records
+from orchestrator.rivals import Rivals
 from orchestrator.seeking import Seeker
 from orchestrator.sources import InTurn, Listed, Sought, Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch, how_it_ended
 from search_spaces import Trial
-from trainables.outbox import DamagedRecordError
+from trainables.outbox import DamagedRecordError, stopped
 from trainables.storage import refused
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ class Run:
     def __call__(self) -> bool:
         """Run the trials to do; False if it was stopped before they were done."""
         job, seconds = self.job, self.job.seconds
-        todo = sorted(job.plan.todo, key=lambda trial: -seconds[trial.fingerprint])  # a long one last would idle all
-        before = [trial for trial in self._searched() if trial.fingerprint not in self.book.finished]
+        # A long one last would idle all. And early stopping wants rivals in no order: of a space that names its worst
+        # pruner first it would stop none, each trial being better than those before.
+        todo = sorted(
+            job.plan.todo, key=lambda t: (-seconds[t.fingerprint], t.fingerprint if job.plan.early_stopping else "")
+        )
+        before = [trial for trial in self._searched() if trial.fingerprint not in self._done]
         with refused(job.storage):
             self.records.refresh([trial.fingerprint for trial in (*job.plan.started, *before)])
             stages = [dense for dense in job.plan.pretraining if not self.records.trained(dense.fingerprint)]
@@ -62,7 +67,7 @@ class Run:
 
             def expect(trial: Trial) -> bool:
                 """A search chose `trial`: make it known; whether it is to be computed."""
-                if trial.fingerprint in self.book.finished:
+                if trial.fingerprint in self._done:
                     return False
                 trials[trial.fingerprint] = trial
                 progress.expect(trial, trial_seconds([trial], {})[trial.fingerprint])
@@ -75,7 +80,7 @@ class Run:
                 left = [trial for trial in self._undelivered_first((*todo, *before), watch) if trial not in stages]
                 listed = Listed(trial for trial in left if trial in todo)
                 rest = InTurn(listed, Sought(self.seeker, expect)) if self.seeker else listed
-                undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch)
+                undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch, self._rivals())
             finally:
                 waiting = watch.close()
         for fingerprint, reason in list(waiting.items())[:3]:
@@ -83,6 +88,20 @@ class Run:
         if waiting:
             self.console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
         return undisturbed
+
+    @property
+    def _done(self) -> frozenset[str]:
+        return self.book.done(self.job.plan.early_stopping)
+
+    def _rivals(self) -> Rivals | None:
+        """Whom early stopping compares with whom; None if there is none. Stages are needed, whatever they reach."""
+        stopping, search = self.job.plan.early_stopping, self.job.plan.search
+        if stopping is None:
+            return None
+        with refused(self.job.storage):
+            self.records.refresh([trial.fingerprint for trial in self.trials])
+        seeds = search.grid.space.axes.get("seed", (0,)) if search else ()
+        return Rivals(stopping, self.records.folder, self.trials, seeds)
 
     def _searched(self) -> list[Trial]:
         """What the search has asked for so far, and its best."""
@@ -92,16 +111,17 @@ class Run:
 
     def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> list[Trial]:
         """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
-        left = []
+        left, stopping = [], self.job.plan.early_stopping
         for trial in trials:
-            if how_it_ended(self.records.folder / trial.fingerprint) == "finished":
-                watch.started(trial.fingerprint)
-                watch.ended(trial.fingerprint)
+            folder = self.records.folder / trial.fingerprint
+            how = how_it_ended(folder)
+            if how == "finished" or (how == "stopped" and stopping and stopping.stopped(stopped(folder))):
+                watch.over_before(trial.fingerprint)
             else:
                 left.append(trial)
         return left
 
-    def _dispatch(self, source: Source, watch: Watch) -> bool:
+    def _dispatch(self, source: Source, watch: Watch, rivals: Rivals | None = None) -> bool:
         job = self.job
         if source.over:
             return True
@@ -109,7 +129,7 @@ class Run:
             return run_here(source, job.place, watch, self.stop)
         from orchestrator.driver import run_on_ray
 
-        return run_on_ray(source, job.place, job.resources, watch, job.output / ".tune", self.stop, job.shares)
+        return run_on_ray(source, job.place, job.resources, watch, job.output / ".tune", self.stop, job.shares, rivals)
 
 
 def _forget_failed(trials: Iterable[Trial], records: Records) -> None:

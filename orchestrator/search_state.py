@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ def take_up(search: Searching, output: Path, book: Ledger, records: Records) -> 
     return Seeker(search.grid, search.studies, storage, _results(book, records))
 
 
-def settled(seeker: Seeker, book: Ledger) -> bool:
-    """Whether all that the studies ask for is there, their best included."""
+def settled(seeker: Seeker, done: Collection[str]) -> bool:
+    """Whether all that the studies ask for is done (fingerprints), their best included."""
     trials = [found.trial for found in seeker.asked] + [trial for _, trial in seeker.best()]
-    return seeker.over and all(trial.fingerprint in book.finished for trial in trials)
+    return seeker.over and all(trial.fingerprint in done for trial in trials)
 
 
 def answered(record: Mapping[str, Any], seeker: Seeker) -> dict[str, Any]:

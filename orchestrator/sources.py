@@ -59,7 +59,7 @@ class Sought:
         while (trial := self._seeker.next(parallel) or self._confirm()) is not None:
             if self._expect(trial):
                 return trial
-            self._seeker.ended(trial.fingerprint)
+            self._seeker.ended(trial.fingerprint, stopped_after=0)  # it has a result, or was given up at some time
         return None
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:

@@ -87,12 +87,17 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     budget = length(args.time_budget) if args.time_budget is not None else None
     resources = _resources(args)
     space = load(args.space, args.overrides)
+    if space.early_stopping and args.local:
+        raise SpaceError(
+            "early_stopping: --local runs one trial after the other, with nothing to compare it to; "
+            "leave one of the two out"
+        )
     planned = plan(space, data_root=args.data_root, cache=output / "data", force=args.force)
     experiment = space.name if args.experiment is None else args.experiment
     require_name(experiment)
     require_answer(tracking_uri)
     known = existing(tracking_uri, experiment)
-    planned = planned.after(known.finished if known else ())
+    planned = planned.after(known.done(space.early_stopping) if known else ())
     todo = (*planned.started, *planned.examples)
     measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
     seconds = trial_seconds(todo, measured)

@@ -19,7 +19,7 @@ from orchestrator.colors import look
 from orchestrator.ledger import Ledger, Status
 from orchestrator.records import Records
 from search_spaces import Trial
-from trainables.outbox import DamagedRecordError, End, ended, read, size
+from trainables.outbox import DamagedRecordError, End, ended, read, size, stopped
 from trainables.tracking import deliver
 
 POLL_SECONDS = 0.5
@@ -62,8 +62,8 @@ class Watch(threading.Thread):
         self._ledger, self._trials, self._records, self._parent = ledger, trials, records, parent
         storage = self._storage = records.folder
         self._on_event, self.notice = on_event, on_notice
-        # What an earlier attempt failed of has been told by the sweep that saw it.
-        self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) == "failed"}
+        # What an earlier attempt failed of, or why it was given up, has been told by the sweep that saw it.
+        self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) in ("failed", "stopped")}
         self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
         self._followed: dict[str, _Followed] = {}
         self.begun: set[str] = set()
@@ -76,6 +76,12 @@ class Watch(threading.Thread):
     def name_of(self, fingerprint: str) -> str:
         """What people know a trial by."""
         return self._trials[fingerprint].name if fingerprint in self._trials else fingerprint
+
+    def over_before(self, fingerprint: str) -> None:
+        """A trial is over since an earlier sweep, which could not deliver it."""
+        self._told.pop(fingerprint, None)
+        self.started(fingerprint)
+        self.ended(fingerprint)
 
     def started(self, fingerprint: str) -> None:
         """An executor begins with a trial."""
@@ -173,10 +179,11 @@ class Watch(threading.Thread):
         if not followed.over:
             return False
         how = how_it_ended(folder)
-        status: Status = "KILLED"  # interrupted: taken up again by the next sweep
-        if how is not None:
-            status = "FINISHED" if how == "finished" else "FAILED"
-        elif followed.error is not None:
+        status: Status = "KILLED"  # given up, or interrupted: taken up again by the next sweep
+        if how == "finished":
+            status = "FINISHED"
+        elif how == "failed" or (how is None and followed.error is not None):
             status = "FAILED"
-        self._ledger.close_trial(fingerprint, status, followed.error if how is None else None)
+        error = followed.error if how is None else None
+        self._ledger.close_trial(fingerprint, status, error, stopped(folder) if how == "stopped" else "")
         return True

@@ -122,6 +122,14 @@ def ended(folder: Path) -> End | None:
     return how
 
 
+def stopped(folder: Path) -> str:
+    """When and by which rule the trial in `folder` was given up ("epoch 12 by …"); "" if it was not, or goes on."""
+    tag = ""
+    for event, _ in read(folder):
+        tag = event.get("tags", {}).get("stopped", tag)
+    return tag if ended(folder) == "stopped" else ""
+
+
 def must_restart(folder: Path) -> bool:
     """Whether the trial failed by itself. What it recorded is of no use then: its code may be another by now."""
     last = _last(folder)
