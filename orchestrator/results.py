@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes i
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-Status = Literal["finished", "running", "failed", "interrupted", "not run"]
+Status = Literal["finished", "running", "failed", "interrupted", "stopped", "not run"]
 STATUS: dict[str, Status] = {
     "FINISHED": "finished",
     "RUNNING": "running",
@@ -231,6 +231,8 @@ def _row(cell: Cell, run: Run | None) -> Row:
         return Row(cell)
     status = STATUS.get(run.info.status, "failed")
     error = ""
+    if status == "interrupted" and run.data.tags.get("stopped"):  # by early stopping, and not begun again since
+        status, error = "stopped", run.data.tags["stopped"]
     if status == "failed":
         told = run.data.tags.get("error", "").strip() or "no error recorded"
         error = told.splitlines()[0]
