@@ -107,7 +107,9 @@ def execute(job: Job, console: Console) -> int:
             environment.prepare_ray(job.address)
             from orchestrator.driver import connected
 
-            stack.enter_context(connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root))
+            stack.enter_context(
+                connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
+            )
             if job.resources.auto:
                 job = _measured(job, console)
         if opening is None:

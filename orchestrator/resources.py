@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,14 @@ class Resources:
     gpus: float = 0
     max_concurrent: int | None = None
     auto: bool = False  # each kind of trial gets the share of a GPU that it was measured to need; at most `gpus`
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"
+        if self.auto:
+            return f"{cpus} and as much of a GPU as it needs"
+        if not self.gpus:
+            return f"{cpus} and no GPU"
+        return f"{cpus} and {self.gpus:g} {'of a GPU' if self.gpus < 1 else 'GPU' + 's' * (self.gpus != 1)}"
 
 
 def require_legal(resources: Resources) -> None:
@@ -59,6 +67,11 @@ def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources
         most = max((node.get(kind, 0) for node in nodes), default=0)
         if asked > most:
             raise SpaceError(f"{flag}: {text} asked for, but no node has more than {most:g} {kind}s")
+
+
+def usual_share(nodes: Iterable[Mapping[str, float]]) -> float:
+    """Of a GPU for each trial, if nobody says otherwise: networks of CIFAR's size leave most of one idle."""
+    return 0.25 if any(node.get("GPU", 0) for node in nodes) else 0
 
 
 def concurrency(resources: Resources, node: Mapping[str, float]) -> int:

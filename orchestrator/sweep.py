@@ -9,6 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,15 @@ from orchestrator.estimate import show as show_cost
 from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
 from orchestrator.listing import show
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import FRACTION, Resources, require_legal, require_somewhere, this_machine
+from orchestrator.resources import (
+    FRACTION,
+    Resources,
+    concurrency,
+    require_legal,
+    require_somewhere,
+    this_machine,
+    usual_share,
+)
 from orchestrator.results import public
 from orchestrator.stopping import length
 from orchestrator.store import existing, require_answer, require_name
@@ -99,11 +108,12 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     known = existing(tracking_uri, experiment)
     planned = planned.after(known.done(space.early_stopping) if known else ())
     todo = (*planned.started, *planned.examples)
+    _show(planned, console)
+    nodes, resources = _room(args, resources, tracking_uri) if todo else ([], resources)
     measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
     seconds = trial_seconds(todo, measured)
-    _show(planned, console)
     if todo:
-        nodes = _nodes(args, resources, tracking_uri)
+        console.print(f"each trial gets {resources}", highlight=False)
         seen = sum(kind(trial) in measured for trial in {trial.fingerprint: trial for trial in todo}.values())
         show_cost(estimate(planned, seconds, seen, nodes, resources, args.local), console, in_full=args.dry_run)
     if args.dry_run:
@@ -133,7 +143,7 @@ def _resources(args: argparse.Namespace) -> Resources:
     if auto:
         gpus = 1.0
     elif args.gpus_per_trial is None:
-        gpus = 0.25 if here["GPU"] and not args.address else 0
+        gpus = usual_share([] if args.address else [here])  # of a cluster nothing is known yet
     else:
         gpus = _number("--gpus-per-trial", args.gpus_per_trial)
     resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local)
@@ -150,17 +160,22 @@ def _number(flag: str, text: str) -> float:
         raise SpaceError(f"{flag}: '{text}' is not allowed; it must be auto, {FRACTION}") from None
 
 
-def _nodes(args: argparse.Namespace, resources: Resources, tracking_uri: str) -> list[dict[str, float]]:
-    """What there is to run on; nothing if that is a cluster which nobody asked about yet."""
-    if args.address is None:
-        return [this_machine()]
-    if not args.dry_run:
-        return []
+def _room(
+    args: argparse.Namespace, resources: Resources, tracking_uri: str
+) -> tuple[list[dict[str, float]], Resources]:
+    """What there is to run on, and what a trial gets of it."""
+    if args.address is None or args.local:
+        return [this_machine()], resources
     prepare_ray(args.address)
-    from orchestrator.driver import alive, connected
+    from orchestrator.driver import connected, survey
 
-    with connected(args.address, resources, args.output, tracking_uri, args.data_root):
-        return list(alive().values())
+    nodes, to_come = survey(args.address)
+    if args.gpus_per_trial is None:
+        resources = replace(resources, gpus=usual_share([*nodes, *to_come]))
+    if args.dry_run:  # what would be refused is refused now
+        with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage):
+            pass
+    return [node for node in nodes if concurrency(resources, node)] or to_come, resources
 
 
 def _show(planned: Plan, console: Console) -> None:

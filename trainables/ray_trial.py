@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 from ray import tune
 
 from search_spaces import Trial
 from trainables.run import Place, run
+from trainables.versions import unlike, versions
 
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter
 
@@ -24,13 +26,25 @@ class Compared:
     given_up: Callable[[str], bool]  # of a fingerprint, asked after each report
 
 
-def ray_trial(config: dict[str, Any], place: Place, stop: Callable[[], bool], compared: Compared | None = None) -> None:
+def ray_trial(
+    config: dict[str, Any],
+    place: Place,
+    stop: Callable[[], bool],
+    drivers_versions: Mapping[str, str],
+    compared: Compared | None = None,
+) -> None:
     """Run `config["point"]["trial"]` (a Trial as JSON) and report how it ended; if it is `compared`, each epoch too.
 
     A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what
     fails again in the same way. What Tune sees as a failure is a process or a node that died.
     `config["point"]` also says which share of a GPU the trial has, and whether it can get more.
+    On a node with other versions than the driver's nothing is computed: the end is "misplaced".
     """
+    why = unlike(versions(), drivers_versions)  # nodes may join at any time, so whoever is there at first is not all
+    if why is not None:
+        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        tune.report({"end": "misplaced", "error": f"Node {node} {why}."})
+        return
     point = config["point"]
     place = replace(place, gpus=point["gpus"], grow=point["grow"])
 

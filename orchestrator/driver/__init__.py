@@ -1,8 +1,7 @@
 """Trials on Ray Tune, on this machine or on a cluster. Nothing else in `orchestrator` knows Ray."""
 
-from orchestrator.driver.connection import connected
-from orchestrator.driver.nodes import alive
+from orchestrator.driver.connection import connected, survey
 from orchestrator.driver.probing import measured_shares
 from orchestrator.driver.tuning import run_on_ray
 
-__all__ = ["alive", "connected", "measured_shares", "run_on_ray"]
+__all__ = ["connected", "measured_shares", "run_on_ray", "survey"]

@@ -18,11 +18,6 @@ class Attempts:
         self._grown: set[str] = set()
         self._died_on: defaultdict[str, list[str]] = defaultdict(list)
 
-    @property
-    def state(self) -> tuple[int, int]:
-        """Changes with every trial that was given more, or died."""
-        return len(self._grown), sum(map(len, self._died_on.values()))
-
     def share(self, fingerprint: str) -> dict[str, Any]:
         """What the trial is given now, and whether it would be given more."""
         gpus = self._gpus[fingerprint]

@@ -30,7 +30,12 @@ NO_ENTRY = (  # Ray does not tell why a cluster that answers refuses us; nearly 
 
 @contextmanager
 def connected(
-    address: str | None, resources: Resources, output: Path, tracking_uri: str, data_root: Path | None = None
+    address: str | None,
+    resources: Resources,
+    output: Path,
+    tracking_uri: str,
+    data_root: Path | None = None,
+    storage: str = "",
 ) -> Iterator[None]:
     """Inside, Ray is there: a cluster at `address`, or one on this machine that listens on loopback only.
 
@@ -42,8 +47,7 @@ def connected(
         require_somewhere([this_machine()], resources)
         _init("Ray could not start here", address="local", include_dashboard=False)  # "local": whatever runs here
     else:
-        _require_answer(address)
-        _init(f"--address: no Ray answers at '{address}'", address=address, runtime_env={"py_modules": list(CODE)})
+        _join(address, runtime_env={"py_modules": list(CODE)})
     try:
         if address is not None:
             why = lacking(resources, resources.gpus)
@@ -51,10 +55,28 @@ def connected(
                 raise SpaceError(why)
             if len(alive()) + len(to_come()) > 1:
                 _require_server(tracking_uri)
-                require_sound(output, data_root)
+                require_sound(output, data_root, storage)
         yield
     finally:
         ray.shutdown()
+
+
+def survey(address: str) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """The resources of the nodes of the cluster at `address`, and of those that may join them.
+
+    Raises:
+        SpaceError: if nothing answers there.
+    """
+    _join(address)
+    try:
+        return list(alive().values()), to_come()
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str, **options: Any) -> None:
+    _require_answer(address)
+    _init(f"--address: no Ray answers at '{address}'", address=address, **options)
 
 
 def _init(what_failed: str, **options: Any) -> None:

@@ -10,29 +10,31 @@ from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.nodes import alive
 from orchestrator.resources import Resources, concurrency
 from orchestrator.sources import Source
-from orchestrator.watch import Watch
+from orchestrator.stopping import Stop
 from search_spaces import Trial
 
 SLOTS_TO_COME = 8  # how many trials run at once where all nodes are still to come
 
 
 class Handing:
-    """What a source gives, and once more what was given when a Tuner ended before the trial did."""
+    """What a source gives, and once more what was given and is not over. Nothing once the sweep is to stop."""
 
-    def __init__(self, source: Source, watch: Watch) -> None:
-        self._source, self._watch = source, watch
+    def __init__(self, source: Source, stop: Stop) -> None:
+        self._source, self._stop = source, stop
         self._given: dict[str, Trial] = {}
         self._again: list[Trial] = []
         self._dry = False  # whether the source had nothing, and nothing has ended since
 
     def begin(self) -> bool:
         """A new Tuner is to begin; False if there is nothing for it to do."""
-        self._again = [trial for fingerprint, trial in self._given.items() if fingerprint not in self._watch.over]
+        self._again = list(self._given.values())
         self._dry = False
-        return bool(self._again) or not self._source.over
+        return not self.over
 
     def next(self, slots: int) -> Trial | None:
         """The next trial, None if there is none now."""
+        if self._stop():
+            return None
         if self._again:
             return self._again.pop(0)
         trial = None if self._dry else self._source.next(slots)
@@ -43,13 +45,18 @@ class Handing:
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
         """A trial is over, `stopped_after` so many epochs if it was given up."""
+        self._given.pop(fingerprint, None)
         self._source.ended(fingerprint, stopped_after)
         self._dry = False
 
+    def again(self, fingerprint: str) -> None:
+        """A trial is not over, but Tune is done with it."""
+        self._again.append(self._given[fingerprint])
+
     @property
     def over(self) -> bool:
-        """Whether nothing more will be given to this Tuner."""
-        return not self._again and self._source.over
+        """Whether nothing more will be given: what still runs might have to be given again."""
+        return self._stop() or (not self._given and self._source.over)
 
 
 class Asking(Searcher):

@@ -81,10 +81,14 @@ class TellWatch(tune.Callback):
             had, gets = self._attempts.grow(fingerprint)
             name = self._watch.name_of(fingerprint)
             self._watch.notice(f"{name}: out of memory with {had:g} of a GPU; it is tried again with {gets:g}")
-        elif fingerprint in self._watch.begun:
+            self._handing.again(fingerprint)
+            return
+        if result.get("end") == "misplaced" and not self._stop():  # and so would all the others be, one by one
+            self._stop.request(result["error"])
+        if fingerprint in self._watch.begun:
             failed = result.get("end") == "failed"
             self._watch.ended(fingerprint, result.get("error") if failed else None)
-            if result.get("end") != "interrupted":  # else it is not over: the same command takes it up again
+            if result.get("end") not in ("interrupted", "misplaced"):  # else the same command takes it up again
                 self._handing.ended(fingerprint, result["epoch"] if result.get("end") == "stopped" else None)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -99,6 +103,8 @@ class TellWatch(tune.Callback):
         if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
             self._watch.ended(fingerprint, DIED)
             self._handing.ended(fingerprint)
+        else:  # that was the node's death
+            self._handing.again(fingerprint)
 
 
 def _fingerprint(trial: Any) -> str:

@@ -27,6 +27,7 @@ from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
 from trainables.ray_trial import Compared, ray_trial
 from trainables.run import Place
+from trainables.versions import versions
 
 RESTARTS = 3  # of a Tuner that failed, not a trial
 
@@ -49,21 +50,20 @@ def run_on_ray(
     """
     _survive_the_memory_monitor()
     attempts = Attempts(resources.gpus, shares or {})
-    handing = Handing(source, watch)
+    handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
-    failures = 0
+    failures = 0  # of Tune, one after the other
     with Flag(stop) as flag:
-        # One round does it, but for trials that need more of a GPU than they had, or lost their node at the last try.
-        while not stop() and handing.begin():
+        while handing.begin():  # one Tuner does it, unless Tune itself fails
             tell = TellWatch(watch, handing, stop, flag, attempts, resources)
-            known = attempts.state, len(watch.over)
+            known = len(watch.over)
             try:
                 _fit(Asking(handing, attempts, resources), place, resources, tell, scratch, flag, fairness)
             except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
                 logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-            failures = 0 if known != (attempts.state, len(watch.over)) else failures + 1
+            failures = 0 if known != len(watch.over) else failures + 1
             if failures > RESTARTS:
                 break
     for fingerprint in watch.begun - watch.over:  # what Tune did not tell the end of
@@ -85,9 +85,10 @@ def _fit(
     if fairness is not None:
         stopping = fairness.rivals.stopping
         compared = Compared(stopping.metric, stopping.rule, lambda fingerprint: is_up(of_one(key, fingerprint)))
+    ours = versions()
 
     def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
-        ray_trial(config, place, lambda: is_up(key), compared)
+        ray_trial(config, place, lambda: is_up(key), ours, compared)
 
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["point"]["gpus"]}])

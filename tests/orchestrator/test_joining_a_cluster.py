@@ -6,17 +6,26 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import ray
+from listener import Listener
 from ray.cluster_utils import Cluster
 
-from orchestrator.driver import connected
-from orchestrator.driver.nodes import to_come, versions
+from orchestrator.driver import connected, run_on_ray
+from orchestrator.driver.nodes import to_come
 from orchestrator.resources import Resources
+from orchestrator.sources import Listed
+from orchestrator.stopping import Stop
 from orchestrator.sweep import main
-from search_spaces import SpaceError
+from search_spaces import SpaceError, Trial
+from tests.trainables.s3 import s3
+from trainables.outbox import FILE, ended
+from trainables.run import Place
+from trainables.storage import Bucket, newest
+from trainables.versions import versions
 
 SERVER = "http://127.0.0.1:5000"  # not asked: that comes before
 
@@ -53,6 +62,25 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
     assert to_come() == [{"CPU": 8, "GPU": 4}]
 
 
+@pytest.mark.parametrize(
+    ("here", "to_come", "asked", "gets"),
+    [
+        ([{"CPU": 4}], [], [], "1 CPU and no GPU"),
+        ([{"CPU": 4}, {"CPU": 8, "GPU": 2}], [], [], "1 CPU and 0.25 of a GPU"),
+        ([{"CPU": 0}], [{"CPU": 8, "GPU": 1}], [], "1 CPU and 0.25 of a GPU"),
+        ([{"CPU": 4, "GPU": 2}], [], ["--gpus-per-trial", "2", "--cpus-per-trial", "2"], "2 CPUs and 2 GPUs"),
+        ([{"CPU": 4, "GPU": 1}], [], ["--gpus-per-trial", "0"], "1 CPU and no GPU"),
+    ],
+)
+def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrator.sweep.prepare_ray", lambda address: None)
+    monkeypatch.setattr("orchestrator.driver.survey", lambda address: (here, to_come))
+    monkeypatch.setattr("orchestrator.driver.connected", lambda *where: nullcontext())
+    assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0
+    assert f"each trial gets {gets}\n" in capsys.readouterr().out
+
+
 @pytest.fixture
 def cluster(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -62,10 +90,10 @@ def cluster(monkeypatch):
     made.shutdown()
 
 
-def refused(cluster, output, tracking=SERVER, resources=Resources(1), data_root=None):  # noqa: B008
+def refused(cluster, output, tracking=SERVER, resources=Resources(1), data_root=None, storage=""):  # noqa: B008
     with (
         pytest.raises(SpaceError) as caught,
-        connected(cluster.address, resources, output, tracking, data_root),
+        connected(cluster.address, resources, output, tracking, data_root, storage),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -75,9 +103,11 @@ def refused(cluster, output, tracking=SERVER, resources=Resources(1), data_root=
 
 
 @pytest.mark.slow
-def test_a_cluster_of_one_node_is_as_good_as_this_machine(cluster, tmp_path):
-    with connected(cluster.address, Resources(1), tmp_path / "results", "sqlite:///here.db"):
-        pass
+def test_a_cluster_of_one_node_is_as_good_as_this_machine(cluster, tmp_path, capsys):
+    output = tmp_path / "results"
+    assert main(["digits", "--address", cluster.address, "--output", str(output), "--dry-run"]) == 0
+    assert "each trial gets 1 CPU and no GPU" in capsys.readouterr().out
+    assert not output.exists()
     said = refused(cluster, tmp_path / "results", resources=Resources(1, 0.5))
     assert said == "--gpus-per-trial: 0.5 asked for, but no node has more than 0 GPUs"
 
@@ -109,27 +139,51 @@ def test_another_version_on_a_node(cluster, tmp_path):
     assert said.endswith(f"has torch 1.0.0, but here it is torch {versions()['torch']}")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="a node with a file system of its own needs root")
-def test_a_folder_that_another_node_does_not_see(cluster, tmp_path):
-    node = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        f"--address={cluster.address}",
-        "--num-cpus=1",
-        "--block",
-    ]
-    hidden = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh", *node]
+@pytest.fixture
+def bucket():
+    with s3() as uri:
+        yield uri
+
+
+@pytest.fixture
+def stranger(cluster, tmp_path):
+    """A node that has the path of this test's folder for itself."""
+    node = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={cluster.address}", "--num-cpus=2"]
+    hidden = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh", *node, "--block"]
     process = subprocess.Popen(hidden, cwd="/", start_new_session=True)
-    try:
-        wait_for(cluster, 2)
-        said = refused(cluster, tmp_path / "results")
-    finally:
-        process.terminate()
-        process.wait()
+    wait_for(cluster, 2)
+    yield
+    process.terminate()
+    process.wait()
+
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="a node with a file system of its own needs root")
+
+
+@pytest.mark.slow
+@ROOT
+@pytest.mark.usefixtures("stranger")
+def test_a_folder_that_another_node_does_not_see(cluster, tmp_path):
+    said = refused(cluster, tmp_path / "results")
     assert f"does not see '{tmp_path}' (No such file or directory); give a folder that all nodes share" in said
+
+
+@pytest.mark.slow
+@ROOT
+def test_with_an_object_store_nodes_share_no_folder(bucket, cluster, stranger, tmp_path):
+    output, trial = tmp_path / "results", Trial(dataset="digits", architecture="mlp", epochs=1)
+    place = Place(output / ".scratch", output / "data", mirror=bucket)
+    with connected(cluster.address, Resources(2), output, SERVER, storage=bucket):
+        assert not list(tmp_path.iterdir())  # to ask leaves nothing
+        assert run_on_ray(Listed([trial]), place, Resources(2), Listener(), tmp_path / ".tune", Stop())
+    assert not output.exists()  # all of it happened elsewhere
+    attempts = Bucket(bucket).attempts(trial.fingerprint)
+    Bucket(bucket).get(tmp_path / FILE, trial.fingerprint, newest(attempts), FILE)
+    assert ended(tmp_path) == "finished"
+    nobody = bucket.replace("bucket", "nobody", 1)
+    said = refused(cluster, output, storage=nobody)
+    assert said.startswith("--storage: 's3://nobody/some/where' cannot be used")
+    assert "this is what node" in said
 
 
 def wait_for(cluster, nodes):

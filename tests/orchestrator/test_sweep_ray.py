@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from trainables.outbox import read
+from trainables.outbox import FILE, ended, read
 
 pytestmark = pytest.mark.slow
 GRID = ["digits", "--set", "architecture=conv", "--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
@@ -25,7 +25,15 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "orchestrator.sweep", *GRID, "--set", f"epochs={EPOCHS}", *more]
     # Without --address Ray is started here, whatever cluster the machine knows of.
     environment = os.environ | {"HOME": str(folder / "home"), "RAY_ADDRESS": "127.0.0.1:9"}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=-1, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=-1,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # as a shell does for what it starts: Ctrl-C reaches all of it, and not us
+    )
 
 
 def finish(folder: Path, *more: str) -> tuple[int, str]:
@@ -42,10 +50,14 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+def records(folder: Path) -> list[Path]:
+    """The folders of all trials that have begun."""
+    return [file.parent for file in (folder / "results/checkpoints").glob(f"*/{FILE}")]
+
+
 def epochs(folder: Path) -> int:
     """Epochs recorded so far by all trials together."""
-    records = (folder / "results/checkpoints").glob("*")
-    return sum("train/loss" in event.get("metrics", {}) for record in records for event, _ in read(record))
+    return sum("train/loss" in event.get("metrics", {}) for record in records(folder) for event, _ in read(record))
 
 
 def results(folder: Path) -> dict[str, dict[str, float]]:
@@ -92,13 +104,41 @@ def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
 def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undisturbed):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
-    driver.send_signal(signal.SIGINT)
-    out, _ = driver.communicate(timeout=60)
+    os.killpg(driver.pid, signal.SIGINT)
+    out, _ = driver.communicate(timeout=120)
     assert driver.returncode == 130, out
-    assert "The same command goes on" in out
+    assert "Interrupted. The same command goes on where this one stopped." in out
+    assert "Report" in out
+    assert "Traceback" not in out
+    saved = tmp_path.glob("results/checkpoints/*/checkpoint.*.pt")
+    assert {file.parent for file in saved} == {folder for folder in records(tmp_path) if ended(folder) is None}
     code, out = finish(tmp_path)
     assert code == 0, out
     assert results(tmp_path) == undisturbed
+
+
+ENDLESS = """
+import time
+from pathlib import Path
+
+def endless(model, batches, *, mode, generator):
+    Path("FILE").touch()
+    time.sleep(1e6)
+"""
+
+
+def test_ctrl_c_twice_ends_now(tmp_path):
+    file, begun = tmp_path / "endless.py", tmp_path / "begun"
+    file.write_text(ENDLESS.replace("FILE", str(begun)))
+    driver = start(tmp_path, "--set", f"pruner={file}:endless", "--set", "compression=4")
+    until(begun.exists)
+    all_of_it = family(driver.pid)  # Ray's, too
+    os.killpg(driver.pid, signal.SIGINT)
+    until(lambda: driver.poll() is not None or os.killpg(driver.pid, signal.SIGINT))  # two at one moment are one
+    out, _ = driver.communicate()
+    assert driver.returncode == 130, out
+    assert "The same command" not in out  # that was said by nobody: it ended
+    until(lambda: not all_of_it.items() & {pid: command for pid, _, command in processes()}.items())
 
 
 def test_a_trial_whose_process_is_killed_is_started_again(tmp_path, undisturbed):
@@ -111,13 +151,23 @@ def test_a_trial_whose_process_is_killed_is_started_again(tmp_path, undisturbed)
     assert results(tmp_path) == undisturbed
 
 
+def processes() -> list[tuple[int, int, str]]:
+    """Process, parent and command line of all that runs here."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()]
+    return [(int(pid), int(parent), " ".join(command)) for pid, parent, *command in rows]
+
+
+def family(driver: int) -> dict[int, str]:
+    """The processes that this driver has started, and those that these have, with their command lines."""
+    listing, found = processes(), {driver: ""}
+    for _ in range(4):
+        found |= {pid: command for pid, parent, command in listing if parent in found}
+    return found
+
+
 def workers(driver: int) -> list[int]:
     """The processes of trials that Ray started for this driver."""
-    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
-    family = {driver}
-    for _ in range(4):
-        family |= {int(pid) for pid, parent, *_ in rows if int(parent) in family}
-    found = [int(pid) for pid, _, *args in rows if int(pid) in family and args and "ImplicitFunc" in args[0]]
-    assert found, listing
+    found = [pid for pid, command in family(driver).items() if "ImplicitFunc" in command]
+    assert found, processes()
     return found

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import ray
+import torch
+from listener import Listener
 from ray.cluster_utils import Cluster
 
 from orchestrator.catalog import catalog
 from orchestrator.driver import run_on_ray, telling
+from orchestrator.environment import ALWAYS
 from orchestrator.resources import Resources
 from orchestrator.sources import Listed
 from orchestrator.stopping import Stop
 from search_spaces import Trial, expand, load
+from trainables import checkpoint
 from trainables.outbox import ended, read
 from trainables.run import CHECKPOINT, Place
+from trainables.versions import versions
 
 pytestmark = pytest.mark.slow
 SHARP = {"health_check_period_ms": 1000}  # a head that notices within seconds when a node is gone
@@ -46,31 +53,12 @@ def deadly(model, batches, *, mode, generator):
 """
 
 
-class Listener:
-    """What the driver tells of a watch, kept in lists."""
-
-    def __init__(self) -> None:
-        self.begun: set[str] = set()
-        self.over: set[str] = set()
-        self.errors: dict[str, str | None] = {}
-        self.notices: list[str] = []
-        self.notice = self.notices.append
-
-    def name_of(self, fingerprint: str) -> str:
-        return fingerprint
-
-    def started(self, fingerprint: str) -> None:
-        self.begun.add(fingerprint)
-
-    def ended(self, fingerprint: str, error: str | None = None) -> None:
-        self.over.add(fingerprint)
-        self.errors[fingerprint] = error
-
-
 @pytest.fixture
 def cluster(monkeypatch):
     """A head that runs nothing, and nodes as the test wants them, also while Tune has the main thread."""
     monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)  # only a main thread may
+    for name, value in ALWAYS.items():  # as the command does
+        monkeypatch.setenv(name, value)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": SHARP})
     ray.init(address=made.address, log_to_driver=False)
     yield made
@@ -84,11 +72,24 @@ def sweep(tmp_path):
 
     def go(trials, resources=Resources(), stop=None, during: Callable[[], None] | None = None, **more):  # noqa: B008
         place = Place(tmp_path / "checkpoints", tmp_path / "data", save_seconds=0)
-        listener = Listener()
-        thread = threading.Thread(target=during or (lambda: None))
-        thread.start()
-        undisturbed = run_on_ray(Listed(trials), place, resources, listener, tmp_path / ".tune", stop or Stop(), **more)
-        thread.join()
+        listener, stop, over = Listener(), stop or Stop(), threading.Event()
+
+        def beside() -> None:
+            try:
+                if during:
+                    during()
+            except BaseException:
+                stop.request("The test failed.", grace=0)
+                raise
+            over.wait()  # Linux ends processes with the thread that started them, and this one may start nodes
+
+        with ThreadPoolExecutor(1) as pool:
+            side = pool.submit(beside)
+            try:
+                undisturbed = run_on_ray(Listed(trials), place, resources, listener, tmp_path / ".tune", stop, **more)
+            finally:
+                over.set()
+            side.result()
         return undisturbed, listener
 
     return go
@@ -184,13 +185,32 @@ def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeyp
     assert epochs(folder) == list(range(1, trial.epochs + 1))
 
 
-def test_nodes_that_join_later_are_used(cluster, sweep, own):
+def test_nodes_that_join_later_are_used(cluster, sweep, own, tmp_path):
     cluster.add_node(num_cpus=1)
     with_gpu, without = own("curious"), long(0)
     started = {with_gpu.fingerprint: 1.0, without.fingerprint: 0.0}
-    during = lambda: cluster.add_node(num_cpus=1, num_gpus=1)  # noqa: E731
+
+    def during():
+        until(lambda: epochs(tmp_path / "checkpoints" / without.fingerprint))
+        cluster.add_node(num_cpus=1, num_gpus=1)
+
     _, told = sweep([with_gpu, without], Resources(1, 1), during=during, shares=started)
     assert told.errors[with_gpu.fingerprint].endswith("it has 1 GPUs")
+
+
+def test_a_node_of_other_versions_computes_nothing(cluster, sweep, tmp_path):
+    fake = tmp_path / "site" / "torch-1.0.0.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
+    path = os.pathsep.join([str(fake.parent), os.environ.get("PYTHONPATH", "")])
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    stop = Stop()
+    undisturbed, told = sweep([long(seed) for seed in range(3)], stop=stop)
+    assert not undisturbed
+    assert stop.reason.startswith("Node ")
+    assert stop.reason.endswith(f" has torch 1.0.0, but here it is torch {versions()['torch']}.")
+    assert set(told.errors.values()) == {None}  # none failed: where versions are right, they can be run
+    assert not list((tmp_path / "checkpoints").glob("*"))
 
 
 def test_when_no_node_is_left_it_says_so_and_does_not_wait_for_ever(cluster, sweep, monkeypatch, tmp_path):
@@ -227,5 +247,7 @@ def test_a_stop_saves_what_runs_and_begins_nothing(cluster, sweep, tmp_path):
     assert not undisturbed
     assert len(told.begun) == 2
     assert set(told.errors.values()) == {None}
-    begun = [folder for folder in folders if folder.name in told.begun]
-    assert all((folder / CHECKPOINT).exists() and ended(folder) is None for folder in begun)
+    for folder in (folder for folder in folders if folder.name in told.begun):
+        assert ended(folder) is None
+        assert checkpoint.load(folder / CHECKPOINT, torch.device("cpu"))["progress"]["epoch"] == epochs(folder)[-1]
+    assert sum(folder.exists() for folder in folders) == 2
