@@ -6,12 +6,14 @@ import json
 import zlib
 from base64 import b64decode
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
+from orchestrator import notes, report
 from orchestrator.apart import apart
 from orchestrator.curves import log_curves
 from orchestrator.lines import Facet, facets
@@ -127,3 +129,22 @@ def test_panels_are_told_apart_by_as_little_as_does_it(viewed: tuple[MlflowClien
         if row.cell.architecture == "mlp"
     )
     assert apart(replace(results, rows=rows, trials=longer)) == {Facet("cifar10", "mlp", (("epochs", "9"),)): {}}
+
+
+def test_what_mlflow_does_not_take_costs_nothing_else(
+    viewed: tuple[MlflowClient, Results],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def changed(*_: object) -> None:
+        raise TypeError("a later MLflow knows no such thing")
+
+    client, results = viewed
+    run_id = results.sweeps[0].run_id
+    (tmp_path / "report.html").write_text("a page")
+    monkeypatch.setattr(report, "save_views", changed)
+    report._log(client, results, run_id, tmp_path, ["report.html"])
+    assert "views were not logged: a later MLflow" in caplog.text
+    assert "report.html" in [file.path for file in client.list_artifacts(run_id)]
+    assert notes.HEADING in client.get_run(run_id).data.tags[notes.NOTE]
