@@ -10,7 +10,9 @@ import ray
 from harness import OPEN, Nodes
 
 from orchestrator.driver import run_on_ray, tuning
+from orchestrator.environment import ALWAYS
 from orchestrator.resources import Resources
+from orchestrator.sources import Listed
 from orchestrator.stopping import Stop
 from search_spaces import Trial
 
@@ -38,7 +40,7 @@ class Listener:
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    for key, value in OPEN.items():
+    for key, value in (ALWAYS | OPEN).items():  # as the command does
         monkeypatch.setenv(key, value)
     nodes = Nodes(workers=NODES, cpus=2, gpus=GPUS)
     ray.init(address=nodes.address, log_to_driver=False)
@@ -54,7 +56,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
 
     # Made-up trials: real ones would want CUDA, and 24 processes with torch 12 GB. Nested, so that Ray sends the
     # function itself: of our code its processes import nothing.
-    def made_up(config, book, stop):
+    def made_up(config, book, *_):
         import time
 
         from ray import get_runtime_context, tune
@@ -81,7 +83,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
     monkeypatch.setattr(tuning, "is_up", lambda flag: False)
     trials = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(TRIALS)]
     book, listener = tmp_path / "begun", Listener()
-    assert run_on_ray(trials, book, Resources(SHARE, SHARE), listener, tmp_path / ".tune", Stop())
+    assert run_on_ray(Listed(trials), book, Resources(SHARE, SHARE), listener, tmp_path / ".tune", Stop())
     assert listener.errors == {trial.fingerprint: None for trial in trials}
 
     begun = [line.split() for line in book.read_text().splitlines()]
