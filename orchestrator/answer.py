@@ -53,6 +53,8 @@ def sentences(results: Results, facet: Facet) -> list[str]:
 def care(results: Results) -> str:
     """How far differences are to be trusted, given the number of seeds."""
     count = len({row.cell.seed for row in results.rows})
+    if count == 0:
+        return "No cell has a result of its own yet: what a search tried is no result."
     if count == 1:
         return "One seed: the spread is not known, and differences under a point are not called a lead."
     return (

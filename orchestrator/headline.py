@@ -1,4 +1,4 @@
-"""The answer in three sentences, over all panels: who leads how often, where by most, and what collapses."""
+"""The answer in three sentences, over all panels: who leads how often, where by most, what collapses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections import Counter
 from orchestrator.answer import Standing, standings
 from orchestrator.lines import Facet, facet_of, facets, pruners
 from orchestrator.results import Results
+from orchestrator.search_words import search_words
 
 
 def headline(results: Results) -> list[str]:
-    """Three sentences, or one where there is nothing to compare."""
+    """Three sentences, or one where there is nothing to compare; after them what was tuned, if anything was."""
     ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
+    tuned = search_words(results)
+    if not results.rows:
+        return tuned
     if not ranked:
-        return ["Nothing to compare: no compression has results of two pruners."]
-    return [_leaders(ranked), _margin(ranked), _collapse(results)]
+        return ["Nothing to compare: no compression has results of two pruners.", *tuned]
+    return [_leaders(ranked), _margin(ranked), _collapse(results), *tuned]
 
 
 def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:

@@ -48,10 +48,11 @@ def below(known: str, results: Results) -> str:
 
 def _state(results: Results) -> str:
     """How far the sweep is, and where to look."""
-    counts = Counter(row.status for row in results.rows)
-    done = f"{counts['finished']} of {len(results.rows)} cells have a result"
+    rows = results.rows or results.tried  # of several objectives none is best: all is tried, and nothing chosen
+    counts = Counter(row.status for row in rows)
+    done = f"{counts['finished']} of {len(rows)} cells have a result"
     left = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "finished")
-    state = f"{done} ({left})" if left else f"All {len(results.rows)} cells have a result"
+    state = f"{done} ({left})" if left else f"All {len(rows)} cells have a result"
     return f"{state}. [Charts]({link(results.experiment_id)}); figures and tables: `report.html` of the sweep's run."
 
 

@@ -21,6 +21,8 @@ from orchestrator.headline import headline
 from orchestrator.lines import facets
 from orchestrator.markup import NOTE, latex
 from orchestrator.results import Results, public
+from orchestrator.search_tables import best_settings, compared
+from orchestrator.search_words import search_words
 from search_spaces import Trial, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
@@ -33,6 +35,8 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("orchestrator").joinpath("report.html.j2").read_text("utf-8"))
     shown = list(grids(results))
+    ordered = sorted(figures, key=lambda figure: _of_search(figure[0]))  # in the order of the page
+    pictures = [(number, drawing, b64encode(svg).decode()) for number, (drawing, svg) in enumerate(ordered, 1)]
     return template.render(
         results=results,
         counts=Counter(row.status for row in results.rows),
@@ -40,7 +44,11 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         headline=headline(results),
         answers=[(facet.title, sentences(results, facet)) for facet in facets(results)],
         care=care(results),
-        figures=[(drawing, b64encode(svg).decode()) for drawing, svg in figures],
+        figures=[shown for shown in pictures if not _of_search(shown[1])],
+        search=search_words(results),
+        search_figures=[shown for shown in pictures if _of_search(shown[1])],
+        best=_compact(best_settings(results)),
+        pairs=compared(results),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=NOTE,
         published=[[*row[:12], *row[13:]] for row in tables.published(results)],  # the recipes are said above them
@@ -101,8 +109,15 @@ def _recipes(results: Results) -> list[tuple[str, list[str]]]:
     ]  # fmt: skip
 
 
+def _of_search(drawing: Drawing) -> bool:
+    """Whether it stands in the section of the search."""
+    return drawing.name.startswith("search-")
+
+
 def _compact(table: tables.Table) -> tables.Table:
-    """The trials with four digits and without ids: the CSV has them whole."""
+    """With four digits and without ids: the CSV has them whole."""
+    if not table:
+        return []
     heads = table[0]
     kept = [i for i, head in enumerate(heads) if head not in ("run_id", "error")]
     return [[heads[i] for i in kept], *([_four(row[i]) for i in kept] for row in table[1 : MANY + 1])]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +47,7 @@ class Row:
     run_id: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""
+    error: str = ""  # why it failed, or by what it was given up
 
     @property
     def collapsed(self) -> bool:
@@ -62,11 +63,11 @@ class Sweep:
     tags: Mapping[str, str]
     plan: Mapping[str, Any]
 
-    @property
+    @cached_property
     def cells(self) -> tuple[Cell, ...]:
         return tuple(map(Cell.model_validate, self.plan.get("cells", ())))
 
-    @property
+    @cached_property
     def trials(self) -> dict[str, Trial]:
         return {key: Trial.model_validate(record) for key, record in self.plan.get("trials", {}).items()}
 
@@ -120,27 +121,27 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     best = {run.data.tags.get("fingerprint"): run for run in runs}
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
-    cells = unite([[cell for cell in sweep.cells if not cell.study] for sweep in oldest_first], trials)
-    chosen, tried = _searched(sweeps)
-    rows = placed([_row(cell, best.get(cell.fingerprint)) for cell in (*cells, *chosen)])
-    tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried)
+    chosen = _chosen(sweeps)
+    mine = [[cell for cell in sweep.cells if not cell.study] + chosen[sweep.run_id] for sweep in oldest_first]
+    rows = placed([_row(cell, best.get(cell.fingerprint)) for cell in unite(mine, trials)])
+    asked = (cell for sweep in oldest_first for cell in sweep.cells if cell.role == "search")  # the first one first
+    tried = {(cell.study, cell.fingerprint): cell for cell in asked}
+    tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried.values())
     require_finished(name, (*rows, *tried_rows))
     details = Details(client, {run.info.run_id: run.info.artifact_uri for run in runs})
     return Results(name, found[0].experiment_id, sweeps, rows, trials, tried_rows, details)
 
 
-def _searched(sweeps: Sequence[Sweep]) -> tuple[list[Cell], list[Cell]]:
-    """The best settings of each searched cell, as the newest sweep knows them, and all that were tried."""
+def _chosen(sweeps: Sequence[Sweep]) -> dict[str, list[Cell]]:
+    """The best settings of each searched cell, by the newest sweep that knows them: no two for one cell."""
     latest: dict[str, str] = {}
-    chosen: list[Cell] = []
-    tried: dict[str, Cell] = {}
+    chosen: dict[str, list[Cell]] = {sweep.run_id: [] for sweep in sweeps}
     for sweep in sweeps:  # newest first
-        for cell in (cell for cell in sweep.cells if cell.study):
-            if cell.role == "search":
-                tried.setdefault(f"{cell.study}/{cell.fingerprint}", cell)
-            elif latest.setdefault(f"{cell.study}/{cell.pruner}", sweep.run_id) == sweep.run_id:
-                chosen.append(cell)
-    return chosen, list(tried.values())
+        for cell in sweep.cells:
+            name = f"{cell.study}/{cell.pruner}"
+            if cell.study and cell.role == "grid" and latest.setdefault(name, sweep.run_id) == sweep.run_id:
+                chosen[sweep.run_id].append(cell)
+    return chosen
 
 
 def require_finished(name: str, rows: Sequence[Row]) -> None:

@@ -18,11 +18,10 @@ from optuna.distributions import CategoricalChoiceType
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.objectives import FINAL
 from search_spaces import Cell, Grid, Point, Range, Study, Trial
 from search_spaces.search import OBJECTIVES
 
-# Metrics by the name that they have once a trial is over.
-FINAL = {"validation/top1": "final/validation_top1", "validation/loss": "final/validation_loss"}
 Result = Mapping[str, float]  # the last value of each of a trial's metrics
 
 

@@ -11,6 +11,7 @@ from orchestrator.grids import grids
 from orchestrator.lines import Measure, compressions, facets, line, pruners
 from orchestrator.markup import escape, latex, latex_table, markdown, markdown_table
 from orchestrator.results import Results
+from orchestrator.search_tables import best_settings, compared, tried
 
 Table = list[list[str]]
 
@@ -22,12 +23,14 @@ def tables(results: Results) -> dict[str, str]:
         files[f"{quantity.name}.csv"] = _csv(pivot(results, quantity.logged))
         files[f"{quantity.name}.md"] = markdown(quantity.title, shown)
         files[f"{quantity.name}.tex"] = latex(quantity.name, quantity.title, shown)
-    if compared := published(results):
-        heads, *rows = compared
-        files["published.csv"] = _csv(compared)
+    if beside_ours := published(results):
+        heads, *rows = beside_ours
+        files["published.csv"] = _csv(beside_ours)
         files["published.md"] = markdown_table(heads, rows) + "\n"
         short = [[escape(row[i]) for i in SHORT] for row in rows]
         files["published.tex"] = latex_table("tab:published", PUBLISHED, [heads[i] for i in SHORT], short) + "\n"
+    own = {"pairs": compared(results), "search": tried(results), "best-settings": best_settings(results)}
+    files |= {f"{name}.csv": _csv(table) for name, table in own.items() if table}
     files["trials.csv"] = _csv(trials(results))
     return files
 

@@ -16,16 +16,18 @@ RECIPE = tuple(name for name in Trial.model_fields if name not in NAMED and name
 def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tuple[Cell, ...]:
     """Each cell once, oldest sweep first, with every field of the recipe that differs anywhere among its settings.
 
-    A cell records only what its own space varies. Two sweeps that differ in their epochs would else look like two
+    A cell records only what its own space varies. What a search chose is "searched": its choices are not the question.
+    Two sweeps that differ in their epochs would else look like two
     seeds of one question, and `synflow` of 100 iterations like `synflow` of one.
     """
-    varied = [name for name in RECIPE if len({_text(getattr(trial, name)) for trial in trials.values()}) > 1]
+    everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
+    varied = [name for name in RECIPE if len({_value(name, cell, trial) for cell, trial in everyone}) > 1]
     meanings = [_meanings(cells, trials) for cells in sweeps]
     united: dict[str, Cell] = {}
     for cells, meaning in zip(sweeps, meanings, strict=True):
         for cell in cells:
             trial = trials[cell.fingerprint]
-            settings = cell.settings | {name: _text(getattr(trial, name)) for name in varied}
+            settings = cell.settings | {name: _value(name, cell, trial) for name in varied}
             label = _label(cell.pruner, meaning, meanings)
             full = cell.model_copy(update={"settings": settings, "pruner": label})
             united.setdefault(full.model_dump_json(), full)
@@ -39,6 +41,7 @@ def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, d
         trial = trials[cell.fingerprint]
         if trial.pruner != "dense":
             own = {key: _text(getattr(trial, key)) for key in PRUNING} | {"code": trial.params()["code"]}
+            own |= {key: "searched" for key in PRUNING if f"pruner.{key}" in cell.searched}
             common = found.setdefault(cell.pruner, own)
             found[cell.pruner] = {key: value for key, value in common.items() if own[key] == value}
     return found
@@ -50,6 +53,11 @@ def _label(label: str, own: Mapping[str, dict[str, Any]], all_sweeps: Sequence[M
     others = [meaning[label] for meaning in all_sweeps if label in meaning]
     differing = [key for key in mine if any(key in other and other[key] != mine[key] for other in others)]
     return " ".join([label, *(f"{key}={mine[key]}" for key in differing)])
+
+
+def _value(name: str, cell: Cell, trial: Trial) -> Any:
+    """A field of the recipe as a cell's question has it."""
+    return "searched" if name in cell.searched else _text(getattr(trial, name))
 
 
 def _text(value: Any) -> Any:

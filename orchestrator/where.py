@@ -29,15 +29,18 @@ def where(results: Results, expression: str) -> Results:
     Raises:
         ReportError: in one sentence, if it cannot be read, or no finished cell is left.
     """
-    fields = [_fields(row, results.trials.get(row.cell.fingerprint)) for row in results.rows]
+    every = [*results.rows, *results.tried]
+    fields = [_fields(row, results.trials.get(row.cell.fingerprint)) for row in every]
     test = _Parser(expression, sorted({name for cell in fields for name in cell})).parse()
-    rows = tuple(row for row, cell in zip(results.rows, fields, strict=True) if test(cell))
-    if not rows:
+    held = list(map(test, fields))
+    kept = [row for row, holds in zip(every, held, strict=True) if holds]
+    if not kept:
         raise ReportError(f"--where: no cell of '{results.experiment}' matches {expression}")
-    require_finished(f"{results.experiment}' where '{expression}", rows)
-    kept = {row.cell.fingerprint for row in rows}
-    trials = {key: trial for key, trial in results.trials.items() if key in kept}
-    return replace(results, rows=rows, trials=trials, selection=expression)
+    require_finished(f"{results.experiment}' where '{expression}", kept)
+    fingerprints = {row.cell.fingerprint for row in kept}
+    trials = {key: trial for key, trial in results.trials.items() if key in fingerprints}
+    rows = tuple(kept[: sum(held[: len(results.rows)])])
+    return replace(results, rows=rows, tried=tuple(kept[len(rows) :]), trials=trials, selection=expression)
 
 
 def _fields(row: Row, trial: Trial | None) -> dict[str, Any]:

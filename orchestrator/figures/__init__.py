@@ -16,6 +16,9 @@ from orchestrator.figures import (
     macs,
     params,
     scores,
+    search_history,
+    search_importance,
+    search_pareto,
     tradeoff,
     tradeoff_latency,
     training,
@@ -38,6 +41,9 @@ FIGURES = {
     "training": training.draw,
     "scores": scores.draw,
     "histograms": histograms.draw,
+    "search-history": search_history.draw,
+    "search-pareto": search_pareto.draw,
+    "search-importance": search_importance.draw,
 }
 
 

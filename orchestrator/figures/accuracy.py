@@ -31,6 +31,8 @@ def percent(row: Row) -> float | None:
 
 def draw(results: Results) -> Iterator[Drawing]:
     shown = facets(results)
+    if not shown:
+        return  # all is tried, and nothing chosen
     figure, axes = panels(len(shown), sharey=False)
     marks: list[Artist] = []
     sources: list[str] = []
@@ -69,21 +71,25 @@ def accuracy_axis(axis: Axes, results: Results, facet: Facet) -> Iterator[Artist
     On a linear axis a collapsed pruner at 10 % squeezes 93 % and 91 %, the difference in question, into one
     line. The logarithm of the error keeps both in view; the half point keeps 100 % finite.
     """
-    axis.set_yscale("function", functions=(_stretch, _squeeze))
-    axis.yaxis.set_minor_locator(NullLocator())
     unpruned, classes = dense(results, facet, percent), _classes(results, facet)
     rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
     values = [value for row in rows if (value := percent(row)) is not None]  # one range for a dataset's panels
     values = values or [0.0, 100.0]  # a dataset may still be without any result
-    floor = min([*values, 100 / classes] if classes else values)
-    axis.set_ylim(floor, min(100.0, max(values) + (100.5 - max(values)) / 5))
-    make_room(axis, 0.07)
-    axis.yaxis.set_major_locator(FixedLocator(_spaced(axis)))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    stretch(axis, min([*values, 100 / classes] if classes else values), max(values))
     if unpruned is not None:
         yield axis.axhline(unpruned.mean, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, label="dense")
     if classes:
         yield axis.axhline(100 / classes, color=GREY, linestyle=":", linewidth=0.9, label="chance")
+
+
+def stretch(axis: Axes, low: float, high: float) -> None:
+    """An axis for accuracies from `low` to `high`, stretched towards 100 %."""
+    axis.set_yscale("function", functions=(_stretch, _squeeze))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(low, min(100.0, high + (100.5 - high) / 5))
+    make_room(axis, 0.07)
+    axis.yaxis.set_major_locator(FixedLocator(_spaced(axis)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _stretch(accuracy: Any) -> Any:
