@@ -9,23 +9,28 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import torch
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from trainables.outbox import read
+from trainables import checkpoint
+from trainables.outbox import ended, read
+from trainables.run import CHECKPOINT
 
 # Ray's own token would lie in a home folder; these clusters live for a test and listen on this machine only.
 OPEN = {"RAY_AUTH_MODE": "disabled"}
+# A process that is not there within Ray's usual minute is started again; on few cores that makes all of them slower.
+PATIENT = {"worker_register_timeout_seconds": 600}
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 180, pause: float = 0.05) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 300, pause: float = 0.05) -> None:
     """Wait for something that will happen, and fail if it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -45,13 +50,18 @@ class Nodes:
 
     def __init__(self, workers: int, cpus: int = 2, gpus: int = 0) -> None:
         self._shape = {"num_cpus": cpus, "num_gpus": gpus}
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "_system_config": PATIENT}
+        )
         self._workers = [self._cluster.add_node(**self._shape) for _ in range(workers)]
         self.address = self._cluster.address
 
     def kill(self) -> None:
-        """SIGKILL a worker node with all that runs on it, and let another one join."""
+        """SIGKILL a worker node with all that runs on it."""
         self._cluster.remove_node(self._workers.pop(0), allow_graceful=False)
+
+    def join(self) -> None:
+        """Let another worker node join."""
         self._workers.append(self._cluster.add_node(**self._shape))
 
     def trials(self) -> list[int]:
@@ -110,6 +120,16 @@ class Sweep:
     arguments: tuple[str, ...]
     epochs: int
 
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[str]]:
+        """The command, started, and killed if the test fails while it runs."""
+        driver = self.start()
+        try:
+            yield driver
+        finally:
+            driver.kill()
+            driver.wait()
+
     def start(self) -> subprocess.Popen[str]:
         """Start the command."""
         command = [sys.executable, "-m", "orchestrator.sweep", *self.arguments, "--output", str(self.folder / "out")]
@@ -133,6 +153,16 @@ class Sweep:
         """Epochs recorded so far by all trials together."""
         folders = list(self.records.glob("*")) if self.records.exists() else []
         return sum("train/loss" in event.get("metrics", {}) for folder in folders for event, _ in read(folder))
+
+    def unsaved(self) -> int:
+        """Epochs recorded since their trial's last checkpoint: who is killed now computes them once more."""
+        count = 0
+        for folder in self.records.glob("*"):
+            if folder.is_dir() and ended(folder) is None:
+                steps = [event["step"] for event, _ in read(folder) if "train/loss" in event.get("metrics", {})]
+                state = checkpoint.load(folder / CHECKPOINT, torch.device("cpu")) or {}
+                count += max(steps, default=0) - state.get("progress", {}).get("epoch", 0)
+        return count
 
     def saving(self) -> bool:
         """Whether a checkpoint is being written right now."""

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 
 EPOCHS = 30
 GRID = ("digits", "--set", "architecture=conv", "--set", "pruner=[random, snip]", "--set", "compression=[1, 4]")
-GRID += ("--set", f"epochs={EPOCHS}")
+GRID += ("--set", f"epochs={EPOCHS}", "--checkpoint-every", "0.5s")
 TRIALS = 3
 VICTIMS = ("node", "trial", "driver", "server")
 MOMENTS = ("early", "saving", "late")
@@ -52,7 +52,7 @@ def moment(name: str, sweep: Sweep) -> tuple[Callable[[], bool], float]:
     total = TRIALS * EPOCHS
     return {
         "early": (lambda: sweep.recorded() >= 1, 0.02),
-        "saving": (lambda: sweep.saving(), 0.0),
+        "saving": (sweep.saving, 0.0),
         "late": (lambda: sweep.recorded() >= total - 4, 0.02),
     }[name]
 
@@ -66,28 +66,38 @@ def test_nothing_is_lost_and_nothing_is_doubled(
     nodes: Nodes,
     server: Server,
     undisturbed: dict[str, dict[str, float]],
+    record_property: Callable[[str, object], None],
 ) -> None:
+    record_property("victim", victim)
+    record_property("moment", when)
     experiment = f"{victim}-{when}"
     cluster = ("--address", nodes.address, "--tracking-uri", server.uri, "--experiment", experiment)
     sweep = Sweep(tmp_path, (*GRID, *cluster), EPOCHS)
-    driver = sweep.start()
-    come, pause = moment(when, sweep)
-    until(lambda: driver.poll() is not None or come(), f"the moment '{when}'", pause=pause)
-    assert driver.poll() is None, driver.communicate()[0]
-    match victim:
-        case "node":
-            nodes.kill()
-        case "trial":
-            for pid in nodes.trials():
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        case "driver":
-            driver.kill()
-        case "server":
-            server.kill()
-            until(lambda: driver.poll() is not None or sweep.recorded() == TRIALS * EPOCHS, "trials go on without it")
-            server.start()
-    driver.communicate(timeout=400)
+    with sweep.running() as driver:
+        come, pause = moment(when, sweep)
+        until(lambda: driver.poll() is not None or come(), f"the moment '{when}'", 400, pause)
+        assert driver.poll() is None, driver.communicate()[0]
+        match victim:
+            case "node":
+                nodes.kill()
+                record_property("again", sweep.unsaved())
+                nodes.join()
+            case "trial":
+                for pid in nodes.trials():
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                record_property("again", sweep.unsaved())
+            case "driver":
+                driver.kill()
+                record_property("again", sweep.unsaved())
+            case "server":
+                server.kill()
+                record_property("again", 0)
+                until(
+                    lambda: driver.poll() is not None or sweep.recorded() == TRIALS * EPOCHS, "trials go on without it"
+                )
+                server.start()
+        driver.communicate(timeout=400)
     sweep.finish()
     assert sweep.results(server.uri, experiment) == undisturbed
     assert sweep.recorded() == TRIALS * EPOCHS  # an epoch before the last checkpoint is not even recorded twice

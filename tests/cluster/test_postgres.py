@@ -52,7 +52,6 @@ def test_no_point_is_lost_or_doubled_when_both_are_killed(tmp_path, database, se
     grid = ("digits", "--set", "architecture=mlp", "--set", f"pruner={file}:together", "--set", "compression=4")
     grid += ("--set", f"seed={list(range(TRIALS))}", "--set", f"epochs={EPOCHS}")
     sweep = Sweep(tmp_path, (*grid, "--cpus-per-trial", "0.25", "--tracking-uri", server.uri), EPOCHS)
-    driver = sweep.start()
 
     def more(epochs: int) -> None:
         """Trials go on, whatever is away; and there is something left that they could lose."""
@@ -71,19 +70,20 @@ def test_no_point_is_lost_or_doubled_when_both_are_killed(tmp_path, database, se
         histories = [client.get_metric_history(run.info.run_id, key) for run in runs if key in run.data.metrics]
         return sum(max(point.step for point in history) for history in histories)
 
-    more(TRIALS)
-    assert len(list(meeting.iterdir())) == TRIALS
-    database.kill()
-    more(TRIALS)
-    database.start()
-    before = delivered()
-    until(lambda: driver.poll() is not None or delivered() > before, "the server finds its database again")
-    more(1)
-    server.kill()
-    more(TRIALS)
-    server.start()
-    out, _ = driver.communicate(timeout=400)
-    assert driver.returncode in (DONE, FAILED), out  # FAILED: the server was away until the end
+    with sweep.running() as driver:
+        more(TRIALS)
+        assert len(list(meeting.iterdir())) == TRIALS
+        database.kill()
+        more(TRIALS)
+        database.start()
+        before = delivered()
+        until(lambda: driver.poll() is not None or delivered() > before, "the server finds its database again")
+        more(1)
+        server.kill()
+        more(TRIALS)
+        server.start()
+        out, _ = driver.communicate(timeout=400)
+        assert driver.returncode in (DONE, FAILED), out  # FAILED: the server was away until the end
     sweep.finish()
     assert len(sweep.results(server.uri, "digits")) == TRIALS
     assert len(list(meeting.iterdir())) == TRIALS  # nothing began twice
