@@ -24,6 +24,7 @@ bench: .venv/installed  ## what is measured; each prints a ratio
 	$(BIN)/python -m benchmarks.combinations
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.fairness
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.report
 
