@@ -38,7 +38,7 @@ def test_the_folder_is_complete(page: Path) -> None:
     figures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
     shown = ("accuracy", "latency", "macs", "params", "published")
     tables = {f"tables/{name}.{kind}" for name in shown for kind in ("csv", "md", "tex")}
-    assert files == {"report.html", *figures, *tables, "tables/trials.csv"}
+    assert files == {"report.html", *figures, *tables, "tables/trials.csv", "tables/pairs.csv"}
 
 
 def test_the_page_needs_nothing_else(page: Path) -> None:

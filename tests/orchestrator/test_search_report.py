@@ -191,7 +191,9 @@ def test_the_history_draws_all_trials_and_the_best_so_far(results: Results, made
     steps = [line for line in axis.lines if line.get_drawstyle() == "steps-post"]
     assert len(steps) == len(PLACES)
     for line, tried in zip(steps, made.tried.values(), strict=True):
-        assert np.max(np.asarray(line.get_ydata())) == pytest.approx(100 * max(top for _, top in tried if top is not None))
+        assert np.max(np.asarray(line.get_ydata())) == pytest.approx(
+            100 * max(top for _, top in tried if top is not None)
+        )
     dots = [line for line in axis.lines if line.get_linestyle() == "None" and np.size(line.get_xdata()) > 1]
     assert sum(np.size(line.get_xdata()) for line in dots) == 2 * TRIALS
 
