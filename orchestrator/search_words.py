@@ -23,10 +23,10 @@ def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
     names = list(dict.fromkeys(objective.name for study in studies for objective in study.objectives))
     said = f"Tuned: {_and(keys)}, for {_and(names)}"
     if not set(names) & set(PER_EPOCH):
-        return f"{said}; the test set was not looked at."
+        return f"{said}; the test set had no part in it."
     shares = sorted({results.trials[row.cell.fingerprint].validation for study in studies for row in study.rows})
     held_out = " or ".join(f"{100 * share:g} %" for share in shares)
-    return f"{said} on {held_out} of the training images, held out of the training; the test set was not looked at."
+    return f"{said} on {held_out} of the training images, held out of the training; the test set had no part in it."
 
 
 def _how_many(studies: tuple[Tuned, ...]) -> str:
