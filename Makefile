@@ -13,7 +13,7 @@ test: .venv/installed  ## the whole test suite, but for the clusters
 	$(BIN)/python -m pytest
 
 test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
-	$(BIN)/python -m pytest -m cluster tests/cluster -rs $(CHOSEN)
+	$(BIN)/python -m pytest -m cluster -rs $(CHOSEN)
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .

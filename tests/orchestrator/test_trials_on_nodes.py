@@ -26,7 +26,7 @@ from trainables.outbox import ended, read
 from trainables.run import CHECKPOINT, Place
 from trainables.versions import versions
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 SHARP = {"health_check_period_ms": 1000}  # a head that notices within seconds when a node is gone
 SCORES = """
 import os, ray, torch
