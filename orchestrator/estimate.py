@@ -75,9 +75,9 @@ def show(cost: Estimate, console: Console, in_full: bool) -> None:
         console.print(amount, highlight=False)
         return
     if gpus:
-        amount += f", {cost.total * gpus / 3600:.2g} GPU-hours"
+        amount += f", {_hours(cost.total * gpus)} GPU-hours"
     elif in_full:
-        amount += f", {cost.total * cost.resources.cpus / 3600:.2g} CPU-hours"
+        amount += f", {_hours(cost.total * cost.resources.cpus)} CPU-hours"
     if cost.nodes:
         there = "on this machine" if len(cost.nodes) == 1 else f"on these {len(cost.nodes)} nodes"
         amount += f"; {words(cost.wall(cost.nodes))} {there} with {cost.at_once(cost.nodes)} at once"
@@ -86,6 +86,11 @@ def show(cost: Estimate, console: Console, in_full: bool) -> None:
         source = "epochs of earlier trials" if cost.measured else "one training step of each kind, on one CPU thread"
         console.print(f"  from {source}", style="dim", highlight=False)
         console.print(_on_more(cost))
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def _on_more(cost: Estimate) -> Table:
