@@ -126,11 +126,11 @@ def test_a_store_that_stays_away_is_an_error_after_all(attempt, monkeypatch):
     assert steps(folder) == [1]
 
 
-def test_what_cannot_be_written_is_one_line(server, tmp_path):
-    require_writable(server)
-    assert Bucket(server).trials() == {}
+def test_what_cannot_be_written_is_one_line(uri, tmp_path):
+    require_writable(uri)
+    assert Bucket(uri).trials() == {}
     with pytest.raises(SpaceError, match="NO_SUCH_BUCKET"):
-        require_writable(server.replace("s3://bucket", "s3://nobody"))
+        require_writable(uri.replace("s3://bucket", "s3://nobody"))
     with pytest.raises(SpaceError, match=r"'ftp://there/x' cannot be used .no such kind of storage; give a path"):
         require_writable("ftp://there/x")
     (tmp_path / "file").write_bytes(b"")
