@@ -166,11 +166,12 @@ class Seeker:
                 continue
             if frozen.state is TrialState.RUNNING:
                 running.open.add(frozen.number)
+                _sign(running.asked[frozen.number], optuna.Trial(running.optuna, frozen._trial_id))
 
     def _ask(self, running: Running) -> Asked:
         trial = running.optuna.ask()
         asked = self._register(running, trial.number, lambda key, values: _suggest(trial, key, values))
-        trial.set_user_attr("fingerprint", asked.trial.fingerprint)
+        _sign(asked, trial)
         running.open.add(trial.number)
         return asked
 
@@ -236,6 +237,11 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         "random": optuna.samplers.RandomSampler,
     }
     return makers[name](seed=seed % 2**32)
+
+
+def _sign(asked: Asked, trial: optuna.Trial) -> None:
+    """Who looks at the study in Optuna's own tools finds the run in MLflow by this."""
+    trial.set_user_attr("fingerprint", asked.trial.fingerprint)
 
 
 def _chosen(frozen: FrozenTrial, key: str, _: Any) -> Any:
