@@ -8,7 +8,7 @@ from orchestrator.grids import Entry, Grid
 
 NOTE = (
     "Mean over seeds ± their standard deviation, where there are several. Bold: leads, alone or with others that "
-    "cannot be told from it. An asterisk: a layer was left without weights."
+    "cannot be told from it. An asterisk: no path of weights was left from input to output."
 )
 SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
            "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
