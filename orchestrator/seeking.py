@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalChoiceType
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.objectives import FINAL
-from search_spaces import Cell, Grid, Point, Range, Study, Trial
+from orchestrator.sampling import sampler, suggest
+from search_spaces import Cell, Grid, Point, Study, Trial
 from search_spaces.search import OBJECTIVES
 
 Result = Mapping[str, float]  # the last value of each of a trial's metrics
@@ -170,7 +170,7 @@ class Seeker:
 
     def _ask(self, running: Running) -> Asked:
         trial = running.optuna.ask()
-        asked = self._register(running, trial.number, lambda key, values: _suggest(trial, key, values))
+        asked = self._register(running, trial.number, lambda key, values: suggest(trial, key, values))
         _sign(asked, trial)
         running.open.add(trial.number)
         return asked
@@ -227,18 +227,6 @@ class Seeker:
             yield (asked.point,), asked
 
 
-def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler of that name in a space (`search_spaces.Search`)."""
-    makers: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
-        "tpe": optuna.samplers.TPESampler,
-        "gp": optuna.samplers.GPSampler,
-        "cmaes": optuna.samplers.CmaEsSampler,
-        "nsga2": optuna.samplers.NSGAIISampler,
-        "random": optuna.samplers.RandomSampler,
-    }
-    return makers[name](seed=seed % 2**32)
-
-
 def _sign(asked: Asked, trial: optuna.Trial) -> None:
     """Who looks at the study in Optuna's own tools finds the run in MLflow by this."""
     trial.set_user_attr("fingerprint", asked.trial.fingerprint)
@@ -246,14 +234,3 @@ def _sign(asked: Asked, trial: optuna.Trial) -> None:
 
 def _chosen(frozen: FrozenTrial, key: str, _: Any) -> Any:
     return frozen.params[key]
-
-
-def _suggest(trial: optuna.Trial, key: str, values: Range | tuple[CategoricalChoiceType, ...]) -> Any:
-    if isinstance(values, tuple):
-        return trial.suggest_categorical(key, values)
-    if values.choices is not None:
-        return trial.suggest_categorical(key, values.choices)
-    assert values.low is not None and values.high is not None  # the one form or the other
-    if values.whole:
-        return trial.suggest_int(key, int(values.low), int(values.high), step=int(values.step or 1), log=values.log)
-    return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
