@@ -67,7 +67,7 @@ def measure(n: int, folder: Path) -> None:
     from orchestrator.store import create
     from orchestrator.watch import Watch
     from search_spaces import load
-    from trainables.run import Place
+    from trainables.place import Place
 
     started = time.perf_counter()
     grid = {"pruner": ["random", "magnitude", "snip", "grasp", "synflow"], "compression": [2, 4, 8, 16, 32]}

@@ -25,7 +25,7 @@ from orchestrator.store import create, one_line
 from orchestrator.view import link, save_overview
 from orchestrator.watch import how_it_ended
 from search_spaces import SpaceError, Trial
-from trainables.run import Place
+from trainables.place import Place
 from trainables.storage import is_object_store, refused, require_writable
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130

@@ -5,7 +5,8 @@ from __future__ import annotations
 from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 
 def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:

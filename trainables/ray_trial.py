@@ -11,7 +11,8 @@ import ray
 from ray import tune
 
 from search_spaces import Trial
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 from trainables.versions import unlike, versions
 
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter

@@ -9,57 +9,29 @@ import errno
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from pruners import Pruning
-from search_spaces import SpaceError, Trial, stage
-from trainables import checkpoint, datasets
-from trainables.bench import Bench, bench
-from trainables.dynamics import Dynamics
+from search_spaces import SpaceError, Trial
+from trainables.computation import Attempt, compute
 from trainables.giving_up import Judge, Judged
-from trainables.gpu_share import keep_to
-from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
+from trainables.place import Place
 from trainables.pretraining import stored, trained_weights
-from trainables.recording import Recorder
 from trainables.storage import Bucket
 from trainables.training import StoppedError
 
-CHECKPOINT = "checkpoint.pt"
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a trial runs: nothing here changes its result."""
-
-    storage: Path  # one folder per fingerprint: outbox, checkpoint, artifacts
-    cache: Path  # decoded datasets, one copy per node
-    data_root: Path | None = None  # datasets that are on disk already; only read
-    device: str = "cpu"
-    threads: int = 1
-    gpus: float = 0  # its share of a GPU, or whole ones: what it may take of their memory
-    grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
-    save_seconds: float = 60.0
-    mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
-    weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
-
-    @property
-    def pretrained(self) -> Path:
-        """The folder of weights that networks start from."""
-        return self.storage / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -118,7 +90,8 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
     try:
         if ended(folder) == "stopped":
             outbox.tags({"stopped": ""})  # no longer
-        _compute(trial, place, folder, outbox, copy, stop, judged)
+        weights = partial(_weights, place=place, stop=stop)
+        compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
     except StoppedError:
         if not judged.given_up:
             return Outcome("interrupted")
@@ -150,84 +123,6 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _compute(
-    trial: Trial,
-    place: Place,
-    folder: Path,
-    outbox: Outbox,
-    copy: Copy,
-    stop: Callable[[], bool],
-    judged: Judged,
-) -> None:
-    started = time.perf_counter()
-    torch.set_num_threads(place.threads)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    device = torch.device(place.device)
-    keep_to(place.gpus, device)
-    recorder = Recorder(trial, folder, outbox)
-    recorder.trial(device)
-    data = datasets.load(
-        trial.dataset,
-        place.data_root,
-        place.cache,
-        validation=trial.validation,
-        digest=trial.data_digest,
-        workers=place.threads,
-    )
-    outbox.tags({"data_path": data.spec.path})
-    on = bench(trial, data, device, place.save_seconds, lambda: bool(judged.given_up) or stop(), place.pretrained)
-    saved = checkpoint.load(folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
-    spent: float = saved.get("spent_seconds", 0.0)
-
-    def seconds() -> float:
-        return spent + time.perf_counter() - started
-
-    def save(state: dict[str, Any]) -> None:
-        outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
-        checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
-        copy.push()
-
-    def report(metrics: dict[str, float], step: int) -> None:
-        outbox.metrics(metrics, step)
-        copy.push_soon()
-        judged.hear(metrics, step)
-
-    dynamics = on.dynamics()
-    masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
-    dense = stage(trial)
-    if dense is not None and (masks is None or trial.pretrain_epochs):
-        on.model.load_state_dict(_weights(dense, place, stop))
-        outbox.tags({"stage": dense.fingerprint})
-    if masks is None:
-        before = seconds()
-        found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(on, dynamics)
-        masks = found.masks
-        outbox.metrics({"time/prune_seconds": seconds() - before})
-        if not dynamics:
-            recorder.pruned(on.model, masks, found.scores, data.input_shape)
-    progress = on.train(
-        masks,
-        state=_begin(on, folder, saved),
-        save=lambda state: save(state | {"level": trial.levels}),
-        report=report,
-        dynamics=dynamics,
-    )
-    if dynamics:
-        recorder.pruned(on.model, masks, {}, data.input_shape)
-    final = progress.last or on.test() | {f"validation_{key}": value for key, value in on.validate().items()}
-    outbox.metrics({f"final/{key}": value for key, value in final.items()})
-    outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
-    if trial.levels:
-        outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
-    outbox.metrics({"time/train_seconds": progress.train_seconds})
-    recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
-    outbox.metrics({"time/total_seconds": seconds()})
-    outbox.end("finished")
-    for file in (CHECKPOINT, REWIND):
-        checkpoint.remove(folder / file)
-
-
 def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, Tensor]:
     """The trained weights of `dense`, which are in the storage, unless this trial came alone or too early.
 
@@ -247,24 +142,6 @@ def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
     if outcome.end == "memory":
         raise torch.OutOfMemoryError(outcome.error)
     return outcome.error
-
-
-def _prune(on: Bench, dynamics: Dynamics | None) -> Pruning:
-    """The masks with which training begins, for the weights as they are; none for the dense trial."""
-    if on.trial.pruner == "dense":
-        return Pruning({}, {})
-    return on.find(dynamics.compression if dynamics else on.trial.compression, ablation=on.trial.ablation)
-
-
-def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
-    """The state in which the trial's own training goes on; None if the model is now as that training finds it."""
-    if "model" in saved and saved.get("level", 0) == on.trial.levels:  # and not one of an earlier level
-        return saved
-    if on.trial.ablation == "reinitialize":
-        on.reinitialize()
-    elif on.trial.levels:
-        return rewind(on, folder)
-    return None
 
 
 def main() -> int:

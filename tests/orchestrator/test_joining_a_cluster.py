@@ -23,7 +23,7 @@ from orchestrator.sweep import main
 from search_spaces import SpaceError, Trial
 from tests.trainables.s3 import s3
 from trainables.outbox import FILE, ended
-from trainables.run import Place
+from trainables.place import Place
 from trainables.storage import Bucket, newest
 from trainables.versions import versions
 

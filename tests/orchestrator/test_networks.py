@@ -11,7 +11,8 @@ from orchestrator.catalog import catalog
 from orchestrator.networks import require_networks
 from orchestrator.plan import plan
 from search_spaces import SpaceError, Trial, expand, load
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 BASE = {"dataset": "digits", "architecture": "conv", "pruner": "magnitude", "compression": 2, "epochs": 1}
 OWN = '''

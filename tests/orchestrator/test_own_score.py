@@ -10,7 +10,8 @@ import pytest
 from orchestrator.catalog import catalog
 from orchestrator.sweep import main
 from search_spaces import SpaceError, Trial, expand, load
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```python\n# my_file.py\n(.*?)```", README, re.DOTALL).group(1)

@@ -15,7 +15,8 @@ from orchestrator.sweep import main
 from search_spaces import Network, SpaceError, Trial, expand, load
 from trainables.architectures import build, pretrained
 from trainables.architectures.pretrained import fitted
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "magnitude", "compression": 2, "epochs": 0}
 SHAPE = (1, 8, 8)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from orchestrator.results import read as read_results
 from trainables.checkpoint import generations
 from trainables.outbox import ended, read
-from trainables.run import CHECKPOINT
+from trainables.place import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 EPOCHS = 9

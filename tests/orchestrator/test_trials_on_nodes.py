@@ -23,7 +23,7 @@ from orchestrator.stopping import Stop
 from search_spaces import Trial, expand, load
 from trainables import checkpoint
 from trainables.outbox import ended, read
-from trainables.run import CHECKPOINT, Place
+from trainables.place import CHECKPOINT, Place
 from trainables.versions import versions
 
 pytestmark = pytest.mark.cluster

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.run import Place
+from trainables.place import Place
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from search_spaces import Trial
 from trainables import export, onnx_file
 from trainables.architectures import build
 from trainables.export import load, main
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 BASE = Trial(dataset="digits", architecture="conv", epochs=1, batch_size=64, lr=0.05)
 PRUNED = {"pruner": "magnitude", "granularity": "filter"}

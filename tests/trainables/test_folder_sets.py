@@ -11,7 +11,8 @@ from image_files import write_folder, write_image
 from search_spaces import Trial
 from trainables.datasets import DatasetError, folder, load, lookup, resolve
 from trainables.outbox import read
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import pytest
 
 from search_spaces import Trial
 from trainables.outbox import must_restart, read
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 TRIAL = Trial(dataset="digits", architecture="conv", pruner="snip", compression=4, epochs=4, lr=0.05, optimizer="adam")
 

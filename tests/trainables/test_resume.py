@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from search_spaces import Trial
 from trainables import checkpoint
 from trainables.outbox import read
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 BASE = {"dataset": "digits", "architecture": "conv", "compression": 6, "lr": 0.05, "lr_schedule": "cosine"}
 AFTER = Trial(**BASE, pruner="lamp", pretrain_epochs=3, epochs=3)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import Trial
-from trainables import checkpoint
+from trainables import checkpoint, computation
 from trainables import run as module
 from trainables.outbox import read
 from trainables.run import run
@@ -72,7 +72,7 @@ def test_the_numbers_fit_the_masks(place):
 
 def test_a_finished_trial_is_not_computed_again(place, monkeypatch):
     run(SNIP, place)
-    monkeypatch.setattr(module, "bench", lambda *a: pytest.fail("built a model"))
+    monkeypatch.setattr(computation, "bench", lambda *a: pytest.fail("built a model"))
     assert run(SNIP, place).end == "finished"
 
 
@@ -97,7 +97,8 @@ import os, signal, sys
 from pathlib import Path
 from search_spaces import Trial
 from trainables import outbox
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 recorded = outbox.Outbox.metrics
 def metrics(self, values, step=0):

@@ -12,7 +12,8 @@ from search_spaces import Trial
 from trainables.checkpoint import generations
 from trainables.gpu_share import CONTEXT_BYTES, allowed, keep_to
 from trainables.outbox import ended, read
-from trainables.run import CHECKPOINT, Outcome, Place, run
+from trainables.place import CHECKPOINT, Place
+from trainables.run import Outcome, run
 
 SHORT = {"dataset": "digits", "architecture": "mlp", "seed": 0, "epochs": 6}
 

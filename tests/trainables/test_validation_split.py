@@ -9,7 +9,8 @@ from search_spaces import Trial
 from trainables.datasets import DatasetError, load, lookup, training_part
 from trainables.datasets.split import split
 from trainables.outbox import read
-from trainables.run import Place, run
+from trainables.place import Place
+from trainables.run import run
 
 TRIAL = Trial(dataset="digits", architecture="mlp", epochs=2, batch_size=64, lr=0.05, validation=0.2)
 

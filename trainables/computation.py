@@ -1,0 +1,146 @@
+"""What a trial computes: data -> model -> scores -> masks -> training, each result into its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pruners import Pruning
+from search_spaces import Trial, stage
+from trainables import checkpoint, datasets
+from trainables.bench import Bench, bench
+from trainables.dynamics import Dynamics
+from trainables.giving_up import Judged
+from trainables.gpu_share import keep_to
+from trainables.levels import REWIND, prune_in_levels, rewind
+from trainables.mirror import Copy
+from trainables.outbox import Outbox
+from trainables.place import CHECKPOINT, Place
+from trainables.recording import Recorder
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a trial: where its record goes, and who is asked whether it goes on."""
+
+    trial: Trial
+    place: Place
+    folder: Path
+    outbox: Outbox
+    copy: Copy
+    judged: Judged
+    stop: Callable[[], bool]
+    weights: Callable[[Trial], dict[str, Tensor]]  # the trained ones of the dense trial that it starts from
+
+
+def compute(attempt: Attempt) -> None:
+    """Compute the trial, or what its checkpoint leaves of it, into its outbox.
+
+    Raises:
+        StoppedError: if it was asked to stop, or judged not worth more epochs; it has saved where it stands.
+    """
+    trial, place, folder, outbox = attempt.trial, attempt.place, attempt.folder, attempt.outbox
+    copy, judged = attempt.copy, attempt.judged
+    started = time.perf_counter()
+    recorder, on = _prepare(attempt)
+    device, data = on.device, on.data
+    saved = checkpoint.load(folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
+    spent: float = saved.get("spent_seconds", 0.0)
+
+    def seconds() -> float:
+        return spent + time.perf_counter() - started
+
+    def save(state: dict[str, Any]) -> None:
+        outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
+        checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
+        copy.push()
+
+    def report(metrics: dict[str, float], step: int) -> None:
+        outbox.metrics(metrics, step)
+        copy.push_soon()
+        judged.hear(metrics, step)
+
+    dynamics = on.dynamics()
+    masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
+    dense = stage(trial)
+    if dense is not None and (masks is None or trial.pretrain_epochs):
+        on.model.load_state_dict(attempt.weights(dense))
+        outbox.tags({"stage": dense.fingerprint})
+    if masks is None:
+        before = seconds()
+        found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(on, dynamics)
+        masks = found.masks
+        outbox.metrics({"time/prune_seconds": seconds() - before})
+        if not dynamics:
+            recorder.pruned(on.model, masks, found.scores, data.input_shape)
+    progress = on.train(
+        masks,
+        state=_begin(on, folder, saved),
+        save=lambda state: save(state | {"level": trial.levels}),
+        report=report,
+        dynamics=dynamics,
+    )
+    if dynamics:
+        recorder.pruned(on.model, masks, {}, data.input_shape)
+    final = progress.last or on.test() | {f"validation_{key}": value for key, value in on.validate().items()}
+    outbox.metrics({f"final/{key}": value for key, value in final.items()})
+    outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
+    if trial.levels:
+        outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
+    outbox.metrics({"time/train_seconds": progress.train_seconds})
+    recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
+    outbox.metrics({"time/total_seconds": seconds()})
+    outbox.end("finished")
+    for file in (CHECKPOINT, REWIND):
+        checkpoint.remove(folder / file)
+
+
+def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
+    """The trial's model and data on its device, and the record of both begun."""
+    trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
+    torch.set_num_threads(place.threads)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    device = torch.device(place.device)
+    keep_to(place.gpus, device)
+    recorder = Recorder(trial, attempt.folder, outbox)
+    recorder.trial(device)
+    data = datasets.load(
+        trial.dataset,
+        place.data_root,
+        place.cache,
+        validation=trial.validation,
+        digest=trial.data_digest,
+        workers=place.threads,
+    )
+    outbox.tags({"data_path": data.spec.path})
+
+    def stop() -> bool:
+        return bool(attempt.judged.given_up) or attempt.stop()
+
+    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained)
+    return recorder, on
+
+
+def _prune(on: Bench, dynamics: Dynamics | None) -> Pruning:
+    """The masks with which training begins, for the weights as they are; none for the dense trial."""
+    if on.trial.pruner == "dense":
+        return Pruning({}, {})
+    return on.find(dynamics.compression if dynamics else on.trial.compression, ablation=on.trial.ablation)
+
+
+def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
+    """The state in which the trial's own training goes on; None if the model is now as that training finds it."""
+    if "model" in saved and saved.get("level", 0) == on.trial.levels:  # and not one of an earlier level
+        return saved
+    if on.trial.ablation == "reinitialize":
+        on.reinitialize()
+    elif on.trial.levels:
+        return rewind(on, folder)
+    return None

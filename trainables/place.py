@@ -1,0 +1,29 @@
+"""Where a trial runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial runs: nothing here changes its result."""
+
+    storage: Path  # one folder per fingerprint: outbox, checkpoint, artifacts
+    cache: Path  # decoded datasets, one copy per node
+    data_root: Path | None = None  # datasets that are on disk already; only read
+    device: str = "cpu"
+    threads: int = 1
+    gpus: float = 0  # its share of a GPU, or whole ones: what it may take of their memory
+    grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
+    save_seconds: float = 60.0
+    mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
+    weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
+
+    @property
+    def pretrained(self) -> Path:
+        """The folder of weights that networks start from."""
+        return self.storage / "pretrained"
