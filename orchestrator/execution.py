@@ -128,6 +128,9 @@ def execute(job: Job, console: Console) -> int:
         try:
             with on_signals(stop):
                 undisturbed = run() if work else True
+            if undisturbed:
+                with suppress(Exception):  # else the same command does it
+                    book.settle(parent)
             if seeker:
                 book.log_plan(parent, answered(job.plan.record(), seeker))
             page = _report(job, parent, console)

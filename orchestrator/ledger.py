@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cost import Kind
 from orchestrator.inputs import log_dataset
+from orchestrator.origin import commit, user
 from orchestrator.plan import Plan
 from search_spaces import EarlyStopping, Network, Trial
 
@@ -46,17 +44,16 @@ class Ledger:
         self.experiment_id = experiment_id
         self._space = experiment  # of the sweep that runs
         self.runs: dict[str, Run] = {}
+        self._doubles: list[str] = []  # the ids of runs that are not those which count
+        self.read()
+
+    def read(self) -> None:
+        """Read the trial runs that are there now."""
+        found: dict[str, list[Any]] = {}
         for run in self._search("tags.kind='trial'"):
-            known = self.runs.get(run.data.tags["fingerprint"])
-            if known is None or known.status != "FINISHED":
-                self.runs[run.data.tags["fingerprint"]] = Run(
-                    run.info.run_id,
-                    run.info.status,
-                    run.data.params,
-                    run.data.metrics,
-                    run.data.tags.get("machine", ""),
-                    run.data.tags.get("stopped", ""),
-                )
+            found.setdefault(run.data.tags["fingerprint"], []).append(run)
+        self._doubles = [run.info.run_id for runs in found.values() for run in _by_worth(runs)[1:]]
+        self.runs = {fingerprint: _as_run(_by_worth(runs)[0]) for fingerprint, runs in found.items()}
 
     @property
     def finished(self) -> frozenset[str]:
@@ -85,9 +82,10 @@ class Ledger:
         record = plan.record()
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
         self._space = plan.space
-        known = next(self._search(f"tags.kind='sweep' and tags.plan='{digest}'"), None)
-        if known is not None:
-            run_id = str(known.info.run_id)
+        known = _by_worth(self._search(f"tags.kind='sweep' and tags.plan='{digest}'"))
+        self._delete(run.info.run_id for run in known[1:])
+        if known:
+            run_id = str(known[0].info.run_id)
             self.client.update_run(run_id, status="RUNNING")
         else:
             tags = {"kind": "sweep", "space": plan.space, "plan": digest, "command": command}
@@ -109,7 +107,7 @@ class Ledger:
         """
         run = self.runs.get(trial.fingerprint)
         if run is not None and run.status == "FAILED":
-            self.client.delete_run(run.run_id)
+            self._delete([run.run_id])
             run = None
         if run is not None:
             self.client.update_run(run.run_id, status="RUNNING")
@@ -143,7 +141,11 @@ class Ledger:
         self.client.set_terminated(run_id, status)
 
     def reconcile(self, plan: Plan) -> None:
-        """Close what a driver that died left RUNNING and this sweep will not take up again."""
+        """Close what a driver that died left RUNNING and this sweep will not take up again. Doubles are deleted.
+
+        A server that is killed between a run and its answer has a run of which nobody knows, and is asked for another.
+        """
+        self._delete(self._doubles)
         resumed = {trial.fingerprint for trial in plan.todo}
         for fingerprint, run in self.runs.items():
             if run.status == "RUNNING" and fingerprint not in resumed:
@@ -151,8 +153,19 @@ class Ledger:
         for sweep in list(self._search("tags.kind='sweep' and attributes.status='RUNNING'")):
             self.close(sweep.info.run_id, "KILLED")
 
+    def settle(self, parent: str) -> None:
+        """At the end of the sweep `parent`: delete the runs that only a lost answer knows of. Nobody writes to them."""
+        ours = {parent, *(run.run_id for run in self.runs.values())}
+        running = [run for run in self._search("attributes.status='RUNNING'") if run.info.run_id not in ours]
+        self._delete(run.info.run_id for run in running if run.data.tags.get("kind") in ("sweep", "trial"))
+
+    def _delete(self, run_ids: Iterable[str]) -> None:
+        """As MLflow deletes: `mlflow gc` does it for good, and until then they can be restored."""
+        for run_id in run_ids:
+            self.client.delete_run(run_id)
+
     def _create(self, name: str, tags: dict[str, str]) -> str:
-        common = {"mlflow.user": _user(), "mlflow.source.name": "orchestrator.sweep", "git_commit": _commit()}
+        common = {"mlflow.user": user(), "mlflow.source.name": "orchestrator.sweep", "git_commit": commit()}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=common | tags)
         return str(run.info.run_id)
 
@@ -172,25 +185,22 @@ class Ledger:
                 return
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without a name
-        return "unknown"
+def _by_worth(runs: Iterable[Any]) -> list[Any]:
+    """Runs of one thing, that which counts first: a finished one, else one with data, else the oldest."""
+
+    def worth(run: Any) -> tuple[bool, bool, bool]:
+        status = run.info.status
+        return status == "FINISHED", bool(run.data.metrics or run.data.params), status != "RUNNING"
+
+    return sorted(sorted(runs, key=lambda run: run.info.start_time or 0), key=worth, reverse=True)
 
 
-def _commit() -> str:
-    """The commit of the code that runs, "-dirty" if it was changed since; "unknown" outside of a checkout."""
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+def _as_run(run: Any) -> Run:
+    return Run(
+        run.info.run_id,
+        run.info.status,
+        run.data.params,
+        run.data.metrics,
+        run.data.tags.get("machine", ""),
+        run.data.tags.get("stopped", ""),
+    )

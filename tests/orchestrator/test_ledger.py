@@ -1,0 +1,118 @@
+"""The ledger: one run per trial, also where a server dies between a run and its answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from orchestrator.origin import commit
+from orchestrator.plan import plan
+from orchestrator.records import Records
+from orchestrator.store import create, existing
+from orchestrator.watch import Watch
+from search_spaces import load
+from trainables.outbox import Outbox
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def ledger(uri, tmp_path):
+    return create(uri, tmp_path.name, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def planned(tmp_path):
+    space = {"dataset": "digits", "architecture": "mlp", "pruner": "random", "compression": [2, 4], "epochs": 2}
+    return plan(load(space), cache=tmp_path / "data")
+
+
+class Deaf:
+    """A client that does not hear the answer to the first run of each name."""
+
+    def __init__(self, client):
+        self._client, self.lost = client, {}
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def create_run(self, experiment_id, run_name, tags):
+        run = self._client.create_run(experiment_id, run_name=run_name, tags=tags)
+        if run_name not in self.lost:
+            self.lost[run_name] = run.info.run_id
+            raise ConnectionError("the server was killed")
+        return run
+
+
+def carry_out(ledger, planned, folder):
+    """A sweep whose trials all end, as the watch brings them to MLflow; its run."""
+    watch = Watch(ledger, {t.fingerprint: t for t in planned.trials}, Records(folder), "", print, print)
+    for trial in planned.trials:
+        (folder / trial.fingerprint).mkdir(parents=True, exist_ok=True)
+        outbox = Outbox(folder / trial.fingerprint)
+        for epoch in (1, 2):
+            outbox.metrics({"train/loss": 1 / epoch}, epoch)
+        outbox.end("finished")
+        outbox.close()
+        watch.started(trial.fingerprint)
+        watch.ended(trial.fingerprint)
+    watch.start()
+    assert watch.close() == {}
+
+
+def runs(ledger, kind="trial"):
+    """All that are not deleted, by what they are of, after making sure that each epoch has one point."""
+    found = list(ledger.client.search_runs([ledger.experiment_id], f"tags.kind='{kind}'"))
+    for run in found if kind == "trial" else ():
+        history = ledger.client.get_metric_history(run.info.run_id, "train/loss")
+        assert Counter(point.step for point in history) == {1: 1, 2: 1}
+    return {run.data.tags.get("fingerprint", kind): run.info.status for run in found}, len(found)
+
+
+def test_a_run_whose_answer_was_lost_is_gone_when_the_sweep_ends(ledger, planned, tmp_path):
+    deaf = ledger.client = Deaf(ledger.client)
+    with pytest.raises(ConnectionError):
+        ledger.start_sweep(planned, "")
+    parent = ledger.start_sweep(planned, "")
+    carry_out(ledger, planned, tmp_path / "checkpoints")
+    assert len(deaf.lost) == 3
+    ledger.settle(parent)
+    assert runs(ledger) == ({trial.fingerprint: "FINISHED" for trial in planned.trials}, 2)
+    assert runs(ledger, "sweep") == ({"sweep": "RUNNING"}, 1)
+
+
+def test_a_driver_killed_after_it_leaves_doubles_and_the_next_settles_on_the_one_with_data(
+    uri, ledger, planned, tmp_path
+):
+    ledger.client = Deaf(ledger.client)
+    carry_out(ledger, planned, tmp_path / "checkpoints")
+    left = {fingerprint: run.run_id for fingerprint, run in ledger.runs.items()}
+    for run_id in left.values():  # killed before it had closed them
+        ledger.client.update_run(run_id, status="RUNNING")
+    book = existing(uri, ledger.experiment)
+    assert {fingerprint: run.run_id for fingerprint, run in book.runs.items()} == left
+    book.reconcile(planned)
+    carry_out(book, planned, tmp_path / "checkpoints")
+    assert runs(book) == ({trial.fingerprint: "FINISHED" for trial in planned.trials}, 2)
+
+
+def test_of_two_without_data_the_older_counts(uri, ledger, planned):
+    tags = {"kind": "trial", "fingerprint": planned.trials[0].fingerprint}
+    first, second = (
+        ledger.client.create_run(ledger.experiment_id, start_time=time, tags=tags).info.run_id for time in (1, 2)
+    )
+    book = existing(uri, ledger.experiment)
+    book.reconcile(planned)
+    assert book.runs[tags["fingerprint"]].run_id == first
+    assert ledger.client.get_run(second).info.lifecycle_stage == "deleted"
+
+
+def test_outside_of_a_checkout_the_commit_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit(tmp_path) == "unknown"
+    monkeypatch.setenv("GIT_COMMIT", "0123456789ab-dirty")
+    assert commit(tmp_path) == "0123456789ab-dirty"
