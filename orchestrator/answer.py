@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 
 from orchestrator.certainty import Difference, difference
-from orchestrator.lines import Facet, Point, compressions, dense, facet_of, line, metric, pruners
+from orchestrator.lines import Facet, Point, compressions, dense, facet_of, flattering, line, metric, pruners
 from orchestrator.results import Results
 
+SURVIVORS = (
+    "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "
+    "no part in what is said here. Without early_stopping the same command carries the others on."
+)
 MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by; decides where one seed is
 TOP1 = metric("final/top1")
 
@@ -55,6 +59,11 @@ def care(results: Results) -> str:
     count = len({row.cell.seed for row in results.rows})
     if count == 0:
         return "No cell has a result of its own yet: what a search tried is no result."
+    chosen = flattering(results)
+    return _seeds(count) + (f" {SURVIVORS.format(chosen)}" if chosen else "")
+
+
+def _seeds(count: int) -> str:
     if count == 1:
         return "One seed: the spread is not known, and differences under a point are not called a lead."
     return (
@@ -65,14 +74,14 @@ def care(results: Results) -> str:
 
 
 def standings(results: Results, facet: Facet) -> Iterator[Standing]:
-    """For every compression at which at least two pruners have a result."""
+    """For every compression at which at least two pruners have a result that early stopping did not choose."""
     lines = {
         pruner: {point.compression: point for point in line(results, facet, pruner, TOP1)}
         for pruner in pruners(results)
     }
     for compression in compressions(results, facet):
         asked = {pruner: points[compression] for pruner, points in lines.items() if compression in points}
-        here = {pruner: point for pruner, point in asked.items() if point.values}
+        here = {pruner: point for pruner, point in asked.items() if point.values and not point.flatters}
         if compression == 1 or len(here) < 2:
             continue
         order = sorted(here, key=lambda pruner: here[pruner].mean, reverse=True)
@@ -94,7 +103,7 @@ def _lead(group: Sequence[Standing]) -> str:
     """One sentence for neighbouring compressions with the same pruners in front."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
-        where += f" (no result for {_and(group[0].missing)})"
+        where += f" (without {_and(group[0].missing)})"
     leaders = group[0].leaders
     leads = [100 * standing.lead for standing in group if standing.lead is not None]
     if not leads:

@@ -53,7 +53,7 @@ def _line(results: Results, facet: Facet, pruner: str) -> Iterator[Beside]:
     for _, rows in _sources(_rows(results, facet, pruner)):
         name = "best/top1" if rows[0].epoch == "best" else "final/top1"
         for point in line(results, facet, pruner, metric(name)):
-            theirs = at(rows, point.compression) if point.values else None
+            theirs = at(rows, point.compression) if point.values and not point.flatters else None
             if theirs is not None:
                 trial = results.trials[point.rows[0].cell.fingerprint]
                 yield Beside(facet, pruner, point, rows[0], *theirs, tuple(differences(trial, rows[0])))

@@ -57,12 +57,12 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
 
 
 def curve(results: Results, facet: Facet, pruner: str) -> Curve:
-    """One entry per compression that has a result: means over seeds."""
+    """One entry per compression that has a result: means over seeds, unless early stopping chose these."""
     lines = {name: line(results, facet, pruner, measure) for name, measure in MEASURES.items()}
     steps = []
     for index, point in enumerate(lines["curve/top1"]):
         means = {name: points[index].mean for name, points in lines.items() if points[index].values}
-        if means:
+        if means and not point.flatters:
             axis = {"curve/compression": point.compression, "curve/log2_compression": math.log2(point.compression)}
             steps.append(axis | means)
     return steps

@@ -49,6 +49,11 @@ class Point:
         return sum(row.collapsed for row in self.rows)
 
     @property
+    def flatters(self) -> bool:
+        """Whether early stopping chose its seeds: it left the best of them, and their mean is no estimate."""
+        return {"finished", "stopped"} <= {row.status for row in self.rows}
+
+    @property
     def hole(self) -> str:
         """Why some seed is missing: `failed`, `running`, `not run`; empty if none is."""
         return ", ".join(sorted({row.status for row in self.rows if row.status != "finished"}))
@@ -128,10 +133,16 @@ def line(results: Results, facet: Facet, pruner: str, measure: Measure) -> list[
     return points
 
 
+def flattering(results: Results) -> int:
+    """How many points have only the seeds that early stopping left."""
+    places = index(results).places.values()
+    return sum(Point(c, (), rows).flatters for place in places for c, rows in place.items())
+
+
 def dense(results: Results, facet: Facet, measure: Measure) -> Point | None:
     """The unpruned network: any pruner's point at 1x, as they share its trials."""
     for pruner in pruners(results):
         for point in line(results, facet, pruner, measure):
-            if point.compression == 1 and point.values:
+            if point.compression == 1 and point.values and not point.flatters:
                 return point
     return None

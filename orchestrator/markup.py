@@ -8,7 +8,8 @@ from orchestrator.grids import Entry, Grid
 
 NOTE = (
     "Mean over seeds ± their standard deviation, where there are several. Bold: leads, alone or with others that "
-    "cannot be told from it. An asterisk: no path of weights was left from input to output."
+    "cannot be told from it. An asterisk: no path of weights was left from input to output. With 'best of', early "
+    "stopping gave up the other seeds: such a mean flatters."
 )
 SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
            "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",

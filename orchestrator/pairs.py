@@ -32,11 +32,15 @@ class Pair:
 
 
 def pairs(results: Results) -> Iterator[Pair]:
-    """All pairs with at least two seeds in common: one number has no spread, and says nothing of certainty."""
+    """All pairs with at least two seeds in common: one number has no spread, and says nothing of certainty.
+
+    Nor do the seeds that early stopping left: it chose them by what is compared.
+    """
     for facet in facets(results):
         lines = {pruner: {p.compression: p for p in line(results, facet, pruner, TOP1)} for pruner in pruners(results)}
         for compression in compressions(results, facet):
-            here = {pruner: points[compression] for pruner, points in lines.items() if compression in points}
+            points = {pruner: points[compression] for pruner, points in lines.items() if compression in points}
+            here = {pruner: point for pruner, point in points.items() if not point.flatters}
             for one, other in combinations(here, 2):
                 gap = difference(here[one], here[other], TOP1) if compression > 1 else None
                 if gap is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.comparison import beside
 from orchestrator.grids import grids
-from orchestrator.lines import Measure, compressions, facets, line, pruners
+from orchestrator.lines import Measure, compressions, facets, flattering, line, pruners
 from orchestrator.markup import escape, latex, latex_table, markdown, markdown_table
 from orchestrator.results import Results
 from orchestrator.search_tables import best_settings, compared, tried
@@ -68,11 +68,13 @@ def published(results: Results) -> Table:
 def pivot(results: Results, measure: Measure) -> Table:
     """A row per facet and pruner; per compression the mean over seeds, their standard deviation and their number.
 
-    A mean that does not exist is the word for why (`failed`, `running`, `not run`), with n = 0.
+    A mean that does not exist is the word for why (`failed`, `running`, `not run`), with n = 0. Where early stopping
+    left only the best seeds of some point, a column says how many it gave up: those means flatter.
     """
     columns = compressions(results)
     settings = sorted({key for facet in facets(results) for key, _ in facet.settings})
-    heads = [f"{c:g}x {part}" for c in columns for part in ("mean", "std", "n")]
+    parts = ("mean", "std", "n", *(("stopped",) if flattering(results) else ()))
+    heads = [f"{c:g}x {part}" for c in columns for part in parts]
     table = [["dataset", "architecture", *settings, "pruner", *heads]]
     for facet in facets(results):
         chosen = dict(facet.settings)
@@ -84,10 +86,12 @@ def pivot(results: Results, measure: Measure) -> Table:
             for compression in columns:
                 point = points.get(compression)
                 if point is None:  # no sweep asked for this cell
-                    row += ["", "", ""]
+                    row += [""] * len(parts)
                 else:
                     mean = repr(point.mean) if point.values else point.hole or "not logged"
-                    row += [mean, "" if point.std is None else repr(point.std), str(len(point.values))]
+                    stopped = sum(seed.status == "stopped" for seed in point.rows)
+                    told = [mean, "" if point.std is None else repr(point.std), str(len(point.values)), str(stopped)]
+                    row += told[: len(parts)]
             table.append(row)
     return table
 

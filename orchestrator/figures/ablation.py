@@ -54,7 +54,7 @@ def _figure(results: Results, facet: Facet, kinds: Sequence[Facet], shown: Seque
     caption = (
         f"{facet.title}: the masks as found; shuffled within each layer; on newly drawn weights; and inverted, keeping "
         "what scored lowest (Frankle 2021). Where shuffling costs nothing, only the layers' densities mattered. Bars "
-        "are means over seeds, whiskers their standard deviation."
+        "are means over seeds, whiskers their standard deviation; where early stopping chose the seeds there is none."
     )
     return Drawing(f"ablation-{slug(facet.title)}", caption, figure)
 
@@ -64,7 +64,7 @@ def _bars(axis: Axes, results: Results, kinds: Sequence[Facet], compression: flo
     for i, pruner in enumerate(names):
         for j, facet in enumerate(kinds):
             point = _point(results, facet, pruner, compression)
-            if point is not None and point.values:
+            if point is not None and point.values and not point.flatters:
                 axis.bar(i + (j - (len(kinds) - 1) / 2) * width, point.mean, width, yerr=point.std,
                          color=look(pruner).color, alpha=0.75, edgecolor="white", hatch=HATCHES[kind(facet)],
                          linewidth=0.4, error_kw={"elinewidth": 0.8})  # fmt: skip

@@ -13,10 +13,11 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, facets, line, pruners
+from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, facets, flattering, line, pruners
 from orchestrator.results import Results
 
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
+SURVIVORS = Line2D([], [], color="#444444", linestyle="", marker="o", fillstyle="bottom", label="best seeds only")
 COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="collapsed")
 
 
@@ -71,12 +72,18 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> 
 
 
 def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look) -> Iterator[Line2D]:
-    """A line through the means, hollow where a run collapsed; it breaks at a hole, whose mean is NaN."""
+    """A line through the means, hollow where a run collapsed, half where early stopping chose the seeds.
+
+    It breaks at a hole, whose mean is NaN.
+    """
     axis.plot(x, [point.mean for point in points], color=style.color, linestyle=style.dash, zorder=3)
     for place, point in zip(x, points, strict=True):
         fill = "white" if point.collapsed else style.color
         axis.plot(place, point.mean, marker=style.marker, color=style.color, markerfacecolor=fill, zorder=4,
+                  fillstyle="bottom" if point.flatters else "full", markerfacecoloralt="white",
                   clip_on=False)  # fmt: skip
+        if point.flatters:
+            yield SURVIVORS
         if point.collapsed:
             yield COLLAPSED
 
@@ -118,4 +125,11 @@ def seeds_note(results: Results) -> str:
     count = len({row.cell.seed for row in results.rows})
     if count == 1:
         return "One seed (n = 1): the spread is not known."
-    return f"Lines are means over n = {count} seeds, bands run from the worst to the best."
+    return f"Lines are means over n = {count} seeds, bands run from the worst to the best.{survivors_note(results)}"
+
+
+def survivors_note(results: Results) -> str:
+    """What a caption says of means that flatter; with a space before it."""
+    if not flattering(results):
+        return ""
+    return " Half-filled: early stopping gave up some of the seeds, and the mean of the best that it left flatters."

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from orchestrator.colors import look
 from orchestrator.figures.accuracy import STRETCHED, accuracy_axis, percent
-from orchestrator.figures.against_compression import draw_line
+from orchestrator.figures.against_compression import draw_line, survivors_note
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
 from orchestrator.lines import Facet, Measure, facets, line, pruners
 from orchestrator.results import Results
@@ -39,7 +39,7 @@ def draw_tradeoff(results: Results, name: str, cost: Measure, axis_title: str, c
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     ends = (
         "Means over seeds, one marker per compression. On the broad grey line nothing is both cheaper and more "
-        f"accurate. {STRETCHED}"
+        f"accurate.{survivors_note(results)} {STRETCHED}"
     )
     yield Drawing(name, f"{caption} {ends}", figure)
 
@@ -57,7 +57,7 @@ def _places(results: Results, facet: Facet, cost: Measure) -> list[Place]:
     found = set()
     for pruner in pruners(results):
         both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, percent), strict=True)
-        found |= {(a.mean, b.mean) for a, b in both if not math.isnan(a.mean + b.mean)}
+        found |= {(a.mean, b.mean) for a, b in both if not (math.isnan(a.mean + b.mean) or b.flatters)}
     return sorted(found)
 
 

@@ -65,7 +65,7 @@ def test_the_page_tells_all(page: Path, store: Store) -> None:
 def test_the_answer_names_leader_collapse_and_holes(store: Store) -> None:
     results = read(store.uri, "small")
     said = " ".join(sentences(results, Facet("cifar10", "resnet20")))
-    assert "At 10x (no result for synflow), no difference is shown" in said  # of two seeds one is at chance
+    assert "At 10x (without synflow), no difference is shown" in said  # of two seeds one is at chance
     assert "left without a path of weights: random at 10x (1 of 2)" in said
     assert "left out here and listed under Holes: 2" in said
 
