@@ -56,13 +56,19 @@ class Details:
 
 def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
     """A JSON file below an artifact URI, or None if there is none."""
+    content = read_bytes(client, artifact_uri, path)
+    return None if content is None else json.loads(content)
+
+
+def read_bytes(client: MlflowClient, artifact_uri: str, path: str) -> bytes | None:
+    """A file below an artifact URI, or None if there is none."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     where = urlparse(artifact_uri)
     if where.scheme == "file":  # a tenth of the time, and most stores are on this machine
         file = Path(unquote(where.path)) / path
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return file.read_bytes() if file.is_file() else None
     with TemporaryDirectory() as folder:
         local = Path(folder) / Path(path).name
         try:
@@ -71,7 +77,7 @@ def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
             repository._download_file(path, str(local))  # type: ignore[no-untyped-call]
         except (MlflowException, OSError):
             return None
-        return json.loads(local.read_text(encoding="utf-8")) if local.is_file() else None
+        return local.read_bytes() if local.is_file() else None
 
 
 def _points(client: MlflowClient, run_ids: Sequence[str], key: str) -> Iterator[tuple[str, int, float]]:

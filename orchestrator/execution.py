@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from orchestrator import browser, environment
+from orchestrator import browser, environment, given_masks
 from orchestrator.ledger import Ledger, Status
 from orchestrator.networks import provide_weights
 from orchestrator.plan import Plan
@@ -115,7 +115,7 @@ def execute(job: Job, console: Console) -> int:
         if opening is None:
             stack.enter_context(_sole_driver(job.output))
             opening = pool.submit(_open, job)
-        provide_weights([trial.network for trial in job.plan.started], job.plan.weight_files, job.place.pretrained)
+        _provide(job)
         book = opening.result()
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
         with one_line(job.tracking_uri):
@@ -154,6 +154,14 @@ def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
         reason = " ".join(str(error).split())[:200]
         say = f"MLflow does not take the end of this sweep ({reason}); the same command brings it up to date."
         console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _provide(job: Job) -> None:
+    """Put into the storage what trials start from and nobody computes."""
+    provide_weights([trial.network for trial in job.plan.started], job.plan.weight_files, job.place.pretrained)
+    wanted = {trial.mask for trial in (*job.plan.todo, *job.plan.examples)}
+    masks = {digest: given for digest, given in job.plan.masks.items() if digest in wanted}
+    given_masks.provide(masks, job.tracking_uri, job.place)
 
 
 def _open(job: Job) -> Ledger:

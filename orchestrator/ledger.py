@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.cost import Kind
 from orchestrator.inputs import log_dataset
 from orchestrator.origin import commit, user
-from orchestrator.plan import Plan
 from search_spaces import EarlyStopping, Network, Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from orchestrator.plan import Plan
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layers.json as a table

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache as memory
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator import given_masks
 from orchestrator.catalog import catalog
 from orchestrator.compatibility import require_compatible
+from orchestrator.given_masks import GivenMasks
 from orchestrator.networks import outline, require_networks, weight_files
 from orchestrator.searching import Searching
 from pruners import prunable
@@ -23,9 +27,9 @@ from trainables.dynamics import dynamics
 class Stage:
     """Something computed once that several cells or trials use."""
 
-    kind: str  # "data": a decoded dataset; "dense": the trial at 1x; "pretrain": the weights trials start from
+    kind: str  # "data": a decoded dataset; "mask": masks that are given; "dense": the trial at 1x; "pretrain": weights
     name: str
-    serves: int  # cells (dense) or trials (data, pretrain) that would otherwise each compute it
+    serves: int  # cells (dense) or trials (the others) that would otherwise each compute it
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Plan:
     done: frozenset[str]
     notices: tuple[str, ...]
     weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, as records name them
+    masks: Mapping[str, GivenMasks] = field(default_factory=dict)  # that are given, as records name them
     search: Searching | None = None  # what is searched: its trials are not known before
     early_stopping: EarlyStopping | None = None
 
@@ -93,16 +98,19 @@ def plan(
     cache: Path = Path("results/data"),
     finished: Collection[str] = (),
     force: bool = False,
+    tracking_uri: str = "",
 ) -> Plan:
     """Expand `space` and check all that can be checked before a trial runs. Writes nothing.
 
     `data_root` and `cache` are where datasets may lie; `finished` are the fingerprints MLflow holds results of;
-    `force` turns refusals of meaningless pairs of pruner and network into notices.
+    `force` turns refusals of meaningless pairs of pruner and network into notices; `tracking_uri` is the store of the
+    runs whose masks a space may name.
 
     Raises:
         ValueError: in one sentence, if the space names what does not exist or asks for what cannot be.
     """
-    names = catalog(cache)
+    masks = memory(partial(given_masks.find, tracking_uri=tracking_uri))
+    names = catalog(cache, masks)
     expand(space, names)  # refuse unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)
@@ -112,17 +120,21 @@ def plan(
         _require_possible(trial)
     files = weight_files(space)
     notices += require_networks(examples, files, force)
-    notices += require_compatible((trial for trial in examples if trial.pruner != "dense"), force)
+    pruned = [trial for trial in examples if trial.pruner != "dense"]
+    given = {found.fields["mask"]: found for found in map(masks, space.axes.get("mask", ()))}
+    given_masks.require_fitting(pruned, given)
+    notices += require_compatible((trial for trial in pruned if not trial.mask), force)
     made = Plan(
         space=space.name,
         description=space.description,
         varied=space.varied,
         cells=cells,
         trials=trials,
-        stages=_stages(cells, trials),
+        stages=_stages(cells, trials, given),
         done=frozenset(),
         notices=notices,
         weight_files=files,
+        masks=given,
         search=search if search.studies else None,
         early_stopping=space.early_stopping,
     )
@@ -141,7 +153,7 @@ def _require_possible(trial: Trial) -> None:
         "compression": (trial.compression, _weights(trial.network, trial.dataset), "weights that can be pruned"),
         "batch_size": (trial.batch_size, images, "training images"),
     }
-    if trial.pruner != "dense" and pruner_of(trial).needs_data:
+    if trial.pruner != "dense" and not trial.mask and pruner_of(trial).needs_data:
         limits["samples_per_class"] = (trial.samples_per_class, per_class, "images in some class to score on")
     for key, (value, limit, what) in limits.items():
         if value > limit:
@@ -169,10 +181,12 @@ def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tup
     return replace(space, axes={**space.axes, "dataset": tuple(dict.fromkeys(found))}), notices
 
 
-def _stages(cells: Collection[Cell], trials: Collection[Trial]) -> tuple[Stage, ...]:
+def _stages(cells: Collection[Cell], trials: Collection[Trial], masks: Mapping[str, GivenMasks]) -> tuple[Stage, ...]:
     stages = []
     for name in dict.fromkeys(trial.dataset for trial in trials):
         stages.append(Stage("data", name, sum(trial.dataset == name for trial in trials)))
+    for digest, given in masks.items():
+        stages.append(Stage("mask", given.words, sum(trial.mask == digest for trial in trials)))
     for trial in trials:
         serves = sum(cell.fingerprint == trial.fingerprint for cell in cells) if trial.pruner == "dense" else 0
         if serves > 1:

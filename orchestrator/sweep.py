@@ -101,7 +101,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
             "early_stopping: --local runs one trial after the other, with nothing to compare it to; "
             "leave one of the two out"
         )
-    planned = plan(space, data_root=args.data_root, cache=output / "data", force=args.force)
+    planned = plan(space, data_root=args.data_root, cache=output / "data", force=args.force, tracking_uri=tracking_uri)
     experiment = space.name if args.experiment is None else args.experiment
     require_name(experiment)
     require_answer(tracking_uri)

@@ -9,7 +9,7 @@ from search_spaces import Cell, Trial
 from search_spaces.point import SHARED
 
 NAMED = {"dataset", "architecture", "pruner", "compression", "kappa", "seed"}
-PRUNING = (*SHARED, "options", "code")  # what belongs to a pruner: it tells labels apart, not panels
+PRUNING = (*SHARED, "options", "code", "mask")  # what belongs to a pruner: it tells labels apart, not panels
 RECIPE = tuple(name for name in Trial.model_fields if name not in NAMED and name not in PRUNING)
 
 
@@ -41,6 +41,7 @@ def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, d
         trial = trials[cell.fingerprint]
         if trial.pruner != "dense":
             own = {key: _text(getattr(trial, key)) for key in PRUNING} | {"code": trial.params()["code"]}
+            own["mask"] = "given" if trial.mask else "computed"  # which it is tells seeds apart, not labels
             own |= {key: "searched" for key in PRUNING if f"pruner.{key}" in cell.searched}
             common = found.setdefault(cell.pruner, own)
             found[cell.pruner] = {key: value for key, value in common.items() if own[key] == value}

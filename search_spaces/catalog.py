@@ -92,6 +92,15 @@ class DatasetTraits(Protocol):
         ...
 
 
+class MaskTraits(Protocol):
+    """What a space must know of masks that are given."""
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What the record of a trial says for them: `mask`, a hash of their content, `pruner` and `compression`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Every name that a space may use. Built by the orchestrator from the registries of the other rooms."""
@@ -103,6 +112,7 @@ class Catalog:
     scopes: Collection[str]
     schedules: Collection[str]
     modes: Collection[str]
+    mask: Callable[[str], MaskTraits]  # of a run of MLflow or a file; raises ValueError if there are none
     custom: Callable[[str], PrunerTraits]  # loads a pruner of the user's own: `my_file.py:MyScore`
 
     def pruner(self, name: str) -> PrunerTraits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,15 @@ from search_spaces.space import NAMED, Space, check
 from search_spaces.trial import Cell, Role, Trial, data_label
 
 Point = Mapping[str, Any]  # a value for each field that the space sets; a choice with settings is {name, …}
-UNIQUE = ("dataset", "architecture", "pruner", "compression", "kappa", "seed")  # fields that a cell names anyway
+UNIQUE = (
+    "dataset",
+    "architecture",
+    "pruner",
+    "compression",
+    "kappa",
+    "mask",
+    "seed",
+)  # fields that a cell names anyway
 
 
 class Grid:
@@ -34,6 +43,7 @@ class Grid:
         self.space, self.catalog = space, catalog
         _check_names(space, catalog)
         self._pruners = _labels(space.axes["pruner"])
+        self._masks = _mask_labels({text: catalog.mask(text).fields for text in space.axes.get("mask", ())})
         self._datasets = _data_labels(space.axes["dataset"])
 
     def points(self) -> Iterator[Point]:
@@ -55,10 +65,11 @@ class Grid:
         trial = trial_at(settled, network, self.catalog)
         settings = {key: settled[key] for key in self.space.varied if key not in UNIQUE}
         settings = {key: self.label(key, value) for key, value in settings.items()}
+        made_by = "mask" if "mask" in point else "pruner"
         cell = Cell(
             dataset=self._datasets[trial.dataset],
             architecture=str(self.label("architecture", point["architecture"])),  # whatever is searched in it
-            pruner=str(self.label("pruner", point["pruner"])),
+            pruner=str(self.label(made_by, point[made_by])),
             compression=0 if trial.kappa else trial.compression,
             kappa=trial.kappa,
             seed=trial.seed,
@@ -72,6 +83,8 @@ class Grid:
 
     def label(self, key: str, value: Any) -> str | int | float:
         """A value of an axis as people know it."""
+        if key == "mask":
+            return self._masks[value]
         if key == "pruner":
             return self._pruners[self.space.axes["pruner"].index(value)]
         if key == "architecture":
@@ -127,7 +140,7 @@ def _check_names(space: Space, catalog: Catalog) -> None:
     for key, names in allowed.items():
         for value in (*space.axes.get(key, ()), *(space.searched[key].ends if key in space.searched else ())):
             choose(key, value, names)
-    for entry in space.axes["pruner"]:
+    for entry in space.axes["pruner"] if "mask" not in space.axes else ():
         name = entry["name"]
         own = catalog.pruner(name).options
         for key, value in entry.items():
@@ -149,6 +162,17 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
         settings = " ".join(f"{key}={value}" for key, value in shown.items() if key not in ("name", "kappa"))
         labels.append(f"{name} {settings}".strip() if names.count(name) > 1 else name)
     return labels
+
+
+def _mask_labels(masks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The pruner that made them; with the beginning of their digest where it made several of one compression."""
+    alike = Counter((fields["pruner"], fields["compression"]) for fields in masks.values())
+    return {
+        text: f"{fields['pruner']} mask={fields['mask'][:8]}"
+        if alike[fields["pruner"], fields["compression"]] > 1
+        else fields["pruner"]
+        for text, fields in masks.items()
+    }
 
 
 def _data_labels(names: tuple[str, ...]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from search_spaces.trial import Trial
 # The settings which every pruner shares, and where the catalog lists their allowed words.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
 # All fields that say which weights go and when: a dense trial has none of them.
-PRUNING = ("pruner", "compression", "kappa", "options", "code", "dense_classifier", "keep_dense", *SHARED)
+PRUNING = ("pruner", "compression", "kappa", "options", "code", "mask", "dense_classifier", "keep_dense", *SHARED)
 
 
 def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Trial:
@@ -32,16 +32,11 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     fields |= network.fields() | point.get("lr_schedule", {})
     if digest := catalog.dataset(point["dataset"]).digest:
         fields["data_digest"] = digest
-    if fields.get("lr_schedule") != "step":
-        fields.pop("lr_drops", None)
-        fields.pop("lr_factor", None)
-    elif not fields.get("lr_drops"):
-        raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
-    if fields.get("optimizer") == "adam":
-        fields.pop("momentum", None)
-        fields.pop("nesterov", None)
-    elif fields.get("nesterov") and fields.get("momentum") == 0:
-        raise SpaceError("nesterov: needs momentum above 0")
+    _require_recipe(fields)
+    if "mask" in fields:
+        fields |= catalog.mask(fields["mask"]).fields
+        if fields["compression"] > 1:
+            return Trial(**fields)
     if "kappa" in point["pruner"]:  # beside a pruner's name it stands for the compression that others get
         fields |= {"compression": 1.0, "kappa": point["pruner"]["kappa"]}
     if fields.get("compression", 1.0) == 1 and not fields.get("kappa"):  # the dense trial, one for all pruners
@@ -78,6 +73,20 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
         # Only what differs from the default, so that an option added later leaves old fingerprints alone.
         options={key: value for key, value in settings.options.items() if value != traits.options[key]},
     )
+
+
+def _require_recipe(fields: dict[str, Any]) -> None:
+    """Drop what the optimizer or the learning-rate schedule ignores; refuse what it cannot be."""
+    if fields.get("lr_schedule") != "step":
+        fields.pop("lr_drops", None)
+        fields.pop("lr_factor", None)
+    elif not fields.get("lr_drops"):
+        raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
+    if fields.get("optimizer") == "adam":
+        fields.pop("momentum", None)
+        fields.pop("nesterov", None)
+    elif fields.get("nesterov") and fields.get("momentum") == 0:
+        raise SpaceError("nesterov: needs momentum above 0")
 
 
 def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from search_spaces.errors import SpaceError, choose
-from search_spaces.space import AMOUNTS, KEYS, Space, validate
+from search_spaces.space import AMOUNTS, KEYS, MASKED, Space, validate
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Space:
@@ -30,6 +30,8 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         choose("--set", key, KEYS)
         if key in AMOUNTS:  # the new way of writing it replaces the old one
             raw = {k: v for k, v in raw.items() if k not in AMOUNTS}
+        if key == "mask":
+            raw = {k: v for k, v in raw.items() if k not in MASKED}
         raw[key] = _parse(text, f"--set {override}")
     return validate(raw, default_name)
 

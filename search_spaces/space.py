@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from search_spaces.errors import SpaceError, choose
 from search_spaces.network import COMMON
 from search_spaces.search import EarlyStopping, Range, Search, read_early_stopping, read_range, read_search
-from search_spaces.trial import Trial
+from search_spaces.trial import ORIGIN, Trial
 
 # Fields of a trial that a space sets by other means: the settings of a pruner, an architecture or a learning-rate
 # schedule stand beside its name.
@@ -21,9 +21,10 @@ NAMED = ("pruner", "architecture")  # a value of these is a name, or a mapping w
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
 AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
+MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # what a space with `mask` has nothing to say of
 ABOUT = ("name", "description", "search", "early_stopping")  # say nothing of a single trial
 KEYS = (*ABOUT, *FIELDS, *DENSITIES)
-GRIDDED = ("dataset", "architecture", "pruner", "lr_schedule", "seed", *AMOUNTS)  # lists, never ranges
+GRIDDED = ("dataset", "architecture", "pruner", "lr_schedule", "seed", "mask", *AMOUNTS)  # lists, never ranges
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,11 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     """
     for key in raw:
         choose("space", str(key), KEYS)
-    ways = [key for key in AMOUNTS if key in raw]
-    if len(ways) > 1:
-        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of {', '.join(AMOUNTS)}")
+    _require_one_way(raw)
     name = raw.get("name", default_name)
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise SpaceError(f"name: {name!r} is not a name; write it as text")
-    axes: dict[str, tuple[Any, ...]] = {}
+    axes: dict[str, tuple[Any, ...]] = {"pruner": ({"name": "mask"},)} if "mask" in raw else {}
     searched: dict[str, Range] = {}
     for key in (key for key in raw if key not in ABOUT):
         value = raw[key]
@@ -93,6 +92,16 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         search=read_search(raw["search"]) if "search" in raw else None,
         early_stopping=read_early_stopping(raw["early_stopping"]) if "early_stopping" in raw else None,
     )
+
+
+def _require_one_way(raw: Mapping[str, Any]) -> None:
+    """Refuse two answers to how much is pruned, or by whom."""
+    ways = [key for key in AMOUNTS if key in raw]
+    if len(ways) > 1:
+        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of {', '.join(AMOUNTS)}")
+    for key in MASKED if "mask" in raw else ():
+        if key in raw:
+            raise SpaceError(f"{key}: mask is given too, and brings its own; leave one of the two out")
 
 
 def _value(key: str, value: Any) -> Any:

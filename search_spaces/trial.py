@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from search_spaces.network import COMMON, Network
 
+# Of masks that are given, these fields say where they come from. The result follows from the masks alone.
+ORIGIN = (
+    "pruner", "compression", "granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", "options",
+    "code",
+)  # fmt: skip
+
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -45,6 +51,7 @@ class Trial(BaseModel):
     mode: str = "eval"
     samples_per_class: Count = 10
     options: dict[str, Any] = {}
+    mask: str = ""  # the content of masks that are given: nothing is scored, and `ORIGIN` tells who made them
     code: str = ""  # the text of the file, where `pruner` names a user's own: `my_file.py:MyScore`
     ablation: Literal["none", "shuffle", "invert", "reinitialize"] = "none"
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0  # of dense training before; `epochs` then fine-tune
@@ -87,12 +94,12 @@ class Trial(BaseModel):
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits: same fingerprint = same trial, ever."""
-        return _digest(self.model_dump(mode="json", exclude_defaults=True))
+        return self._hash()
 
     @property
     def config(self) -> str:
         """The fingerprint of everything but the seed: what repetitions have in common."""
-        return _digest(self.model_dump(mode="json", exclude_defaults=True, exclude={"seed"}))
+        return self._hash("seed")
 
     @property
     def name(self) -> str:
@@ -110,6 +117,10 @@ class Trial(BaseModel):
         for name in ("lr_drops", "keep_dense"):
             flat[name] = ",".join(map(str, flat[name]))
         return {key: str(value).removesuffix(".0") for key, value in flat.items()}
+
+    def _hash(self, *without: str) -> str:
+        exclude = {*without, *(ORIGIN if self.mask else ())}
+        return _digest(self.model_dump(mode="json", exclude_defaults=True, exclude=exclude))
 
 
 Role = Literal["grid", "search"]

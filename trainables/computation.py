@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pruners import Pruning
 from search_spaces import Trial, stage
-from trainables import checkpoint, datasets
+from trainables import checkpoint, datasets, given_masks
 from trainables.bench import Bench, bench
 from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
@@ -74,9 +74,12 @@ def compute(attempt: Attempt) -> None:
         outbox.tags({"stage": dense.fingerprint})
     if masks is None:
         before = seconds()
-        found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(on, dynamics)
+        if trial.mask:
+            found = Pruning(given_masks.load(trial.mask, place, device), {})
+        else:
+            found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(on, dynamics)
+            outbox.metrics({"time/prune_seconds": seconds() - before})
         masks = found.masks
-        outbox.metrics({"time/prune_seconds": seconds() - before})
         if not dynamics:
             recorder.pruned(on.model, masks, found.scores, data.input_shape)
     progress = on.train(

@@ -40,7 +40,7 @@ def _try_out(trial: Trial, device: torch.device, train: bool) -> None:
     on = bench(short, made_up(short), device, save_seconds=60)
     if train:
         on.train({}, state=None, save=lambda state: None)
-    if trial.pruner != "dense":
+    if trial.pruner != "dense" and not trial.mask:
         on.find(trial.compression)
 
 

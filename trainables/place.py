@@ -27,3 +27,8 @@ class Place:
     def pretrained(self) -> Path:
         """The folder of weights that networks start from."""
         return self.storage / "pretrained"
+
+    @property
+    def masks(self) -> Path:
+        """The folder of masks that are given, and not computed."""
+        return self.storage / "masks"

@@ -19,7 +19,7 @@ def dynamics(trial: Trial, steps_per_epoch: int) -> Dynamics | None:
         ValueError: if the method's options contradict each other, in one sentence.
     """
     make = DYNAMICS.get(trial.pruner)
-    return None if make is None else make(trial, trial.epochs * steps_per_epoch, steps_per_epoch)
+    return None if make is None or trial.mask else make(trial, trial.epochs * steps_per_epoch, steps_per_epoch)
 
 
 __all__ = ["DYNAMICS", "Dynamics", "dynamics"]

@@ -1,0 +1,234 @@
+"""Prune once, train many: masks of a run or a file, known by content, checked before anything trains."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import load_file, save_file
+
+from orchestrator.plan import plan
+from orchestrator.report import main as report
+from orchestrator.results import read
+from orchestrator.sweep import main
+from search_spaces import SpaceError, load
+
+RECIPE = ["dataset=digits", "architecture=mlp", "batch_size=64"]
+
+
+def sweep(output, space, *overrides, **options):
+    sets = [word for field in (*RECIPE, *overrides) for word in ("--set", field)]
+    return main([str(space), "--local", "--output", str(output), *sets])
+
+
+def rows(output, experiment):
+    return read(f"sqlite:///{output / 'mlflow.db'}", experiment).rows
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory):
+    """An output folder in which two runs have pruned and one has not: its path, and the runs by compression."""
+    output = tmp_path_factory.mktemp("once")
+    space = output / "once.yaml"
+    space.write_text("pruner: snip\ncompression: [1, 4, 16]\nepochs: 0\nseed: 1\n")
+    assert sweep(output, space) == 0
+    return output, {row.cell.compression: row.run_id for row in rows(output, "once")}
+
+
+def planned(pruned, mask, **fields):
+    output, _ = pruned
+    space = load({"dataset": "digits", "architecture": "mlp", "epochs": 1, "mask": mask} | fields)
+    return plan(space, cache=output / "data", tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
+
+
+@pytest.mark.slow
+def test_masks_made_once_are_trained_many_times_and_give_the_numbers_of_one_go(pruned, capsys, monkeypatch):
+    output, runs = pruned
+    many = output / "many.yaml"
+    many.write_text(f"mask: mlflow:{runs[4.0]}\nseed: [0, 1, 2]\nlr: [0.1, 0.02]\nepochs: 1\n")
+    monkeypatch.setattr("pruners.snip.score", None)  # whoever scores fails
+    assert sweep(output, many) == 0
+    assert "once for 6 trials: mask snip 4x of mlp on digits, seed 1" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.undo()
+    found = rows(output, "many")
+    assert {(row.cell.pruner, row.cell.compression, row.status) for row in found} == {("snip", 4.0, "finished")}
+    assert {(row.cell.seed, row.cell.settings["lr"]) for row in found} == {
+        (s, r) for s in (0, 1, 2) for r in (0.1, 0.02)
+    }
+    assert all("time/prune_seconds" not in row.metrics for row in found)
+
+    one = output / "one.yaml"
+    one.write_text("pruner: snip\ncompression: 4\nseed: 1\nlr: 0.02\nepochs: 1\n")
+    assert sweep(output, one) == 0
+    (whole,) = rows(output, "one")
+    (same,) = [row for row in found if (row.cell.seed, row.cell.settings["lr"]) == (1, 0.02)]
+    numbers = ("final/top1", "final/loss", "train/loss", "model/params_kept", "model/macs_kept")
+    assert [same.metrics[key] for key in numbers] == [whole.metrics[key] for key in numbers]
+
+    before = {row.run_id for row in found}
+    assert sweep(output, many) == 0
+    assert "6 done before, 0 to do" in capsys.readouterr().out
+    assert {row.run_id for row in rows(output, "many")} == before
+    together = ["many", "one", "--tracking-uri", f"sqlite:///{output / 'mlflow.db'}", "--no-log"]
+    assert report([*together, "--output", str(output / "together")]) == 0
+    page = (output / "together" / "report.html").read_text()
+    assert "snip mask=given" in page and "snip mask=computed" in page
+
+
+def test_a_trial_is_known_by_the_masks_and_not_by_where_they_come_from(pruned, tmp_path):
+    output, runs = pruned
+    (of_run,) = planned(pruned, f"mlflow:{runs[16.0]}").trials
+    file = tmp_path / "mine.safetensors"
+    masks = load_file(output / "checkpoints" / fingerprint(pruned, 16.0) / "masks.safetensors")
+    save_file(masks, file)
+    (of_file,) = planned(pruned, str(file)).trials
+    assert of_run.fingerprint == of_file.fingerprint and of_run.config == of_file.config
+    assert (of_run.pruner, of_file.pruner) == ("snip", "mine.safetensors")
+    assert of_run.compression == of_file.compression == 16  # of a file from the masks alone
+    masks["1.weight"][0] ^= True
+    save_file(masks, file)
+    assert planned(pruned, str(file)).trials[0].fingerprint != of_run.fingerprint
+
+
+def fingerprint(pruned, compression):
+    return next(row.cell.fingerprint for row in rows(pruned[0], "once") if row.cell.compression == compression)
+
+
+def test_several_masks_are_an_axis(pruned, tmp_path):
+    _, runs = pruned
+    made = planned(pruned, [f"mlflow:{runs[4.0]}", f"mlflow:{runs[16.0]}"], seed=[0, 1])
+    assert [(c.pruner, c.compression, c.seed, c.settings) for c in made.cells] == [
+        ("snip", 4.0, 0, {}), ("snip", 4.0, 1, {}), ("snip", 16.0, 0, {}), ("snip", 16.0, 1, {}),
+    ]  # fmt: skip
+    half = {name: torch.arange(n).reshape(shape) % 2 == 0 for name, shape, n in shapes(made)}
+    for name in "ab":
+        save_file(half | {"1.weight": half["1.weight"].flip(0) if name == "b" else half["1.weight"]},
+                  tmp_path / f"{name}.safetensors")  # fmt: skip
+    paths = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+    assert [c.pruner for c in planned(pruned, paths).cells] == ["a.safetensors", "b.safetensors"]
+    assert {c.compression for c in planned(pruned, paths).cells} == {2.0}
+
+
+def shapes(made):
+    given = next(iter(made.masks.values()))
+    return [(name, shape, torch.Size(shape).numel()) for name, shape in given.shapes.items()]
+
+
+def test_masks_that_keep_all_are_the_dense_trial(pruned, tmp_path):
+    made = planned(pruned, f"mlflow:{pruned[1][4.0]}")
+    save_file({name: torch.ones(shape) for name, shape, _ in shapes(made)}, tmp_path / "all.safetensors")
+    (trial,) = planned(pruned, str(tmp_path / "all.safetensors")).trials
+    assert (trial.pruner, trial.mask, trial.compression) == ("dense", "", 1)
+
+
+def test_an_override_takes_the_place_of_pruner_and_compression(pruned):
+    space = load("cos598d-mnist", ["mask=elsewhere.safetensors"])
+    assert space.axes["mask"] == ("elsewhere.safetensors",) and "compression" not in space.axes
+
+
+def no_masks(pruned, tmp_path):
+    return f"mlflow:{pruned[1][1.0]}"
+
+
+def no_run(pruned, tmp_path):
+    return "mlflow:RUN_ID"
+
+
+def a_sweep(pruned, tmp_path):
+    client = MlflowClient(f"sqlite:///{pruned[0] / 'mlflow.db'}")
+    return f"mlflow:{client.get_run(pruned[1][4.0]).data.tags['mlflow.parentRunId']}"
+
+
+def unfinished(pruned, tmp_path):
+    client = MlflowClient(f"sqlite:///{pruned[0] / 'mlflow.db'}")
+    return f"mlflow:{client.create_run(client.get_experiment_by_name('once').experiment_id).info.run_id}"
+
+
+def no_file(pruned, tmp_path):
+    return str(tmp_path / "nowhere.safetensors")
+
+
+def a_pickle(pruned, tmp_path):
+    (tmp_path / "masks.pt").write_bytes(pickle.dumps({}))
+    return str(tmp_path / "masks.pt")
+
+
+def a_pickle_in_disguise(pruned, tmp_path):
+    path = tmp_path / "masks.safetensors"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    return str(path)
+
+
+def weights(pruned, tmp_path):
+    save_file({"1.weight": torch.full((100, 64), 0.5)}, tmp_path / "w.safetensors")
+    return str(tmp_path / "w.safetensors")
+
+
+def nothing_left(pruned, tmp_path):
+    save_file({"1.weight": torch.zeros(100, 64)}, tmp_path / "w.safetensors")
+    return str(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (no_masks, "has no masks: nothing was pruned there"),
+        (no_run, "there is no run 'RUN_ID' in sqlite"),
+        (a_sweep, r"\(sweep once\) has no masks\.safetensors; give the run of a pruned trial"),
+        (unfinished, "is RUNNING; masks are taken of runs that are FINISHED"),
+        (no_file, r"nowhere\.safetensors' cannot be read \(No such file"),
+        (a_pickle, r"masks\.pt' is not allowed; it must be mlflow:RUN_ID or a file that ends in \.safetensors"),
+        (a_pickle_in_disguise, r"masks\.safetensors' is no safetensors file"),
+        (weights, r"holds no masks: 1\.weight has other values than 0 and 1"),
+        (nothing_left, "keeps no weight at all"),
+    ],
+)
+def test_what_is_no_mask_is_refused_in_one_line(pruned, tmp_path, mask, message):
+    with pytest.raises(SpaceError, match=message) as refusal:
+        planned(pruned, mask(pruned, tmp_path))
+    assert str(refusal.value).startswith("mask: ") and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"architecture": "conv"}, r"does not fit architecture conv: it has no prunable weight 1\.weight"),
+        (
+            {"architecture": {"name": "mlp", "width": 50}},
+            r"the mask of 1\.weight is \(100, 64\) and the weight \(50, 64\)",
+        ),
+        ({"architecture": {"name": "mlp", "dense_classifier": True}}, r"it has no prunable weight 11\.weight"),
+        ({"architecture": {"name": "mlp", "depth": 7}}, r"mlp depth=7: there is no mask of 13\.weight"),
+        ({"compression": 4}, "compression: mask is given too, and brings its own"),
+        ({"pruner": "snip"}, "pruner: mask is given too"),
+        ({"sparsity": 0.5}, "sparsity: mask is given too"),
+        ({"iterations": 5}, "iterations: mask is given too"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(pruned, fields, message):
+    with pytest.raises(SpaceError, match=message):
+        planned(pruned, f"mlflow:{pruned[1][4.0]}", **fields)
+
+
+def test_a_missing_mask_is_named(pruned, tmp_path):
+    made = planned(pruned, f"mlflow:{pruned[1][4.0]}")
+    some = {name: torch.arange(n).reshape(shape) % 2 for name, shape, n in shapes(made) if name != "11.weight"}
+    save_file(some, tmp_path / "some.safetensors")
+    with pytest.raises(
+        SpaceError, match=r"there is no mask of 11\.weight; if it is to stay dense, name it in keep_dense"
+    ):
+        planned(pruned, str(tmp_path / "some.safetensors"))
+    kept = planned(
+        pruned, str(tmp_path / "some.safetensors"), architecture={"name": "mlp", "keep_dense": ["11.weight"]}
+    )
+    assert kept.trials[0].compression == 2
+
+
+def test_a_refused_mask_writes_nothing(pruned, tmp_path):
+    output = tmp_path / "nothing"
+    space = tmp_path / "many.yaml"
+    space.write_text("dataset: digits\narchitecture: mlp\nmask: mlflow:RUN_ID\n")
+    assert main([str(space), "--local", "--output", str(output)]) == 2
+    assert not output.exists()

@@ -1,0 +1,78 @@
+"""Masks that are given to a trial: found once, by another trial or elsewhere, and trained many times.
+
+A record names them by their content: the same masks are the same trial wherever they came from. A sweep puts them
+into its storage before any trial runs (`provide`), and trials on every node read them from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parsed
+from torch import Tensor
+
+from search_spaces import SpaceError
+from trainables.atomic import write_atomically
+from trainables.place import Place
+from trainables.storage import Bucket, refused
+
+
+def digest(content: bytes) -> str:
+    """What a record says for masks: the SHA-256 of their file, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def parse(content: bytes) -> dict[str, Tensor]:
+    """The masks in the bytes of a safetensors file: parameter name -> bool tensor on the CPU, True = kept.
+
+    Raises:
+        ValueError: if it is no such file, or has other values than 0 and 1.
+    """
+    try:
+        tensors = parsed(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"is no safetensors file ({' '.join(str(error).split())[:100]})") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.bool and not ((tensor == 0) | (tensor == 1)).all():
+            raise ValueError(f"holds no masks: {name} has other values than 0 and 1")
+    return {name: tensor.bool() for name, tensor in tensors.items()}
+
+
+def provide(name: str, place: Place, read: Callable[[], bytes]) -> None:
+    """Make sure that trials of `place` find the masks of that digest; `read` gives them if they are not there.
+
+    Raises:
+        SpaceError: if they are others by now, or the storage cannot be written.
+    """
+    file = place.masks / f"{name}.safetensors"
+    if file.exists():
+        return
+    content = read()
+    if digest(content) != name:
+        raise SpaceError("mask: the masks changed while they were read; run the command again")
+    if place.mirror:
+        with refused(place.mirror):
+            Bucket(place.mirror).put(content, "masks", file.name)
+    place.masks.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda path: path.write_bytes(content))
+
+
+def load(name: str, place: Place, device: torch.device) -> dict[str, Tensor]:
+    """The masks of that digest, on `device`; brought from the object store to a node that does not have them yet.
+
+    Raises:
+        FileNotFoundError: if they are not in the storage.
+        ValueError: if they are damaged.
+    """
+    file: Path = place.masks / f"{name}.safetensors"
+    if place.mirror and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Bucket(place.mirror).get(file, "masks", file.name)
+    content = file.read_bytes()
+    if digest(content) != name:
+        raise ValueError(f"the masks in {file} are damaged; remove the file, and the next sweep brings it again")
+    return {key: mask.to(device) for key, mask in parse(content).items()}
