@@ -118,11 +118,7 @@ def execute(job: Job, console: Console) -> int:
         _provide(job)
         book = opening.result()
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
-        with one_line(job.tracking_uri):
-            book.reconcile(job.plan)
-            parent = book.start_sweep(job.plan, job.command)
-        with suppress(Exception):  # charts to look at from now on; without them the sweep is the same
-            save_overview(book.client, book.experiment_id)
+        parent = _begin(job, book)
         run = Run(job, book, records, parent, stop, console, seeker)
         status: Status = "KILLED"
         try:
@@ -144,6 +140,16 @@ def execute(job: Job, console: Console) -> int:
         console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
     return FAILED if missing or unasked or page is None else DONE
+
+
+def _begin(job: Job, book: Ledger) -> str:
+    """Open the sweep's run in MLflow, and charts to look at from now on. Returns the run's id."""
+    with one_line(job.tracking_uri):
+        book.reconcile(job.plan)
+        parent = book.start_sweep(job.plan, job.command)
+    with suppress(Exception):  # without the charts the sweep is the same
+        save_overview(book.client, book.experiment_id)
+    return parent
 
 
 def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
