@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
-from orchestrator.certainty import Difference, difference
+from orchestrator.certainty import MARGIN, Difference, difference, points
 from orchestrator.lines import Facet, Point, compressions, dense, facet_of, flattering, line, metric, pruners
 from orchestrator.results import Results
 
@@ -14,7 +14,6 @@ SURVIVORS = (
     "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "
     "no part in what is said here. Without early_stopping the same command carries the others on."
 )
-MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by; decides where one seed is
 TOP1 = metric("final/top1")
 
 
@@ -96,7 +95,7 @@ def standings(results: Results, facet: Facet) -> Iterator[Standing]:
 
 def _beats(best: Point, other: Point) -> bool:
     gap = difference(best, other, TOP1)
-    return best.mean - other.mean > MARGIN if gap is None else gap.low > 0
+    return best.mean - other.mean > MARGIN if gap is None else gap.shown and gap.mean > 0
 
 
 def _lead(group: Sequence[Standing]) -> str:
@@ -105,20 +104,25 @@ def _lead(group: Sequence[Standing]) -> str:
     if group[0].missing:
         where += f" (without {_and(group[0].missing)})"
     leaders = group[0].leaders
-    leads = [100 * standing.lead for standing in group if standing.lead is not None]
+    leads = [standing.lead for standing in group if standing.lead is not None]
     if not leads:
         return f"{where}, no difference is shown."
+    ahead, others = points(min(leads), max(leads)), {standing.next for standing in group if standing.next}
     if len(leaders) == 1:
-        return f"{where}, {leaders[0]} leads by {_points(leads)}{_sure(group[-1])}."
+        return (
+            f"{where}, {leaders[0]} leads {others.pop() if len(others) == 1 else 'the next'} by {ahead}{_sure(group)}."
+        )
     return (
-        f"{where}, no difference is shown between {_and(sorted(leaders))}; the best of them is {_points(leads)} above "
-        f"the next{_sure(group[-1])}."
+        f"{where}, no difference is shown between {_and(sorted(leaders))}; the best of them is {ahead} above "
+        f"{others.pop() if len(others) == 1 else 'the first that falls behind'}{_sure(group)}."
     )
 
 
-def _sure(standing: Standing) -> str:
-    """The interval at the highest compression of a group: the one that readers look for."""
-    return "" if standing.sure is None else f" (95 % interval at {standing.compression:g}x: {standing.sure})"
+def _sure(group: Sequence[Standing]) -> str:
+    """How sure it is at the highest compression of a group: the one that readers look for."""
+    last = group[-1]
+    at = f"at {last.compression:g}x: " if len(group) > 1 else ""
+    return "" if last.sure is None else f" ({at}{last.sure})"
 
 
 def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:
@@ -145,11 +149,6 @@ def _collapsed(results: Results, facet: Facet) -> list[str]:
 def _percent(point: Point) -> str:
     spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
     return f"{100 * point.mean:.1f}{spread} %"
-
-
-def _points(leads: Sequence[float]) -> str:
-    low, high = f"{min(leads):.1f}", f"{max(leads):.1f}"
-    return f"{low} points" if low == high else f"{low} to {high} points"
 
 
 def _range(values: Sequence[float]) -> str:

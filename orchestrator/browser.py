@@ -11,10 +11,11 @@ from pathlib import Path
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # one of these is set where a browser can be opened
 
 
-def show(page: Path) -> bool:
-    """Open `page`; False if there is no screen. Never a browser in the terminal, which would take it over."""
+def show(page: Path) -> str:
+    """Open `page`. Returns why not, "" if it was. Never a browser in the terminal, which would take it over."""
     if sys.platform not in ("darwin", "win32") and not any(os.environ.get(name) for name in SCREENS):
-        return False
+        return "--open: no screen here to show a browser on; open the report from where there is one"
     with suppress(webbrowser.Error, OSError):
-        return webbrowser.open(page.resolve().as_uri())
-    return False
+        if webbrowser.open(page.resolve().as_uri()):
+            return ""
+    return "--open: no browser could be started; open the report by hand"

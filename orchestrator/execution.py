@@ -239,8 +239,8 @@ def _last_words(
     say = {"markup": False, "highlight": False, "soft_wrap": True}
     if page is not None:
         console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
-        if job.show:
-            browser.show(page)
+        if job.show and (trouble := browser.show(page)):
+            console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
     server = public(job.tracking_uri).rstrip("/")
     if not server.startswith("http"):
         console.print(f"MLflow  mlflow ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]

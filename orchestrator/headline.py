@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.answer import Standing, standings
+from orchestrator.certainty import points
 from orchestrator.lines import Facet, facet_of, facets, pruners
 from orchestrator.results import Results
 from orchestrator.search_words import search_words
@@ -17,7 +18,8 @@ def headline(results: Results) -> list[str]:
     if not results.rows:
         return tuned
     if not ranked:
-        return ["Nothing to compare: no compression has results of two pruners.", *tuned]
+        yet = " yet" if results.holes else ""
+        return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners.", *tuned]
     return [_leaders(ranked), _margin(ranked), _collapse(results), *tuned]
 
 
@@ -25,15 +27,21 @@ def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
     """How often each pruner is in front."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
-    where = "the one comparison" if total == 1 else f"{total} comparisons (panel × compression)"
+    where = "the one comparison" if total == 1 else f"{total} comparisons (each panel at each compression)"
     if not clear:
         return f"In {where} no difference between the pruners is shown."
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
     alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
-    order = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))[:3]
-    said = [f"{pruner} in {counts[pruner]} ({alone[pruner]} alone)" for pruner in order]
+    order = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
+    said = ", ".join(f"{pruner} in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in order[:3])
+    less = ", others less often" if order[3:] else ""
+    shared = "; who cannot be told from the best shares the front" if alone.total() < counts.total() else ""
     rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
-    return f"Of {where}, in front alone or among those that cannot be told apart: {', '.join(said)}{rest}."
+    return f"In {where}, in front: {said}{less}{shared}{rest}."
+
+
+def _alone(alone: int, count: int) -> str:
+    return "" if not alone else " (alone)" if alone == count else f" (alone in {alone})"
 
 
 def _margin(ranked: list[tuple[Facet, Standing]]) -> str:
@@ -42,15 +50,10 @@ def _margin(ranked: list[tuple[Facet, Standing]]) -> str:
     if not alone:
         return "Nowhere does a single pruner lead all others."
     facet, best = max(alone, key=lambda place: place[1].lead or 0)
-    sure = (
-        f"95 % interval {best.sure} over {best.sure.seeds} seeds"
-        if best.sure
-        else "one seed in common, so without an interval"
-    )
+    sure = best.sure or "one seed in common, so without an interval"
+    lead = points(best.lead or 0, best.lead or 0)
     where = f"at {best.compression:g}x on {facet.title}"
-    return (
-        f"The largest lead: {best.leaders[0]} over {best.next} {where}, {100 * (best.lead or 0):.1f} points ({sure})."
-    )
+    return f"The largest lead: {best.leaders[0]} over {best.next} {where}, {lead} ({sure})."
 
 
 def _collapse(results: Results) -> str:
@@ -61,7 +64,5 @@ def _collapse(results: Results) -> str:
             first.setdefault(row.cell.pruner, (row.cell.compression, facet_of(row).title))
     if not first:
         return "No network collapsed: in each, weights still lead from input to output."
-    said = [
-        f"{pruner} from {first[pruner][0]:g}x ({first[pruner][1]})" for pruner in pruners(results) if pruner in first
-    ]
-    return f"Networks collapsed, left without a path from input to output: {', '.join(said)}."
+    said = [f"{p} first at {first[p][0]:g}x ({first[p][1]})" for p in pruners(results) if p in first]
+    return f"Networks collapsed, left without a path of weights from input to output: {', '.join(said)}."

@@ -54,6 +54,11 @@ class Point:
         return {"finished", "stopped"} <= {row.status for row in self.rows}
 
     @property
+    def lost(self) -> bool:
+        """Whether it was tried in vain. What was not run yet, or still runs, is no mark in a figure."""
+        return not self.values and any(row.status in ("failed", "stopped") for row in self.rows)
+
+    @property
     def hole(self) -> str:
         """Why some seed is missing: `failed`, `running`, `not run`; empty if none is."""
         return ", ".join(sorted({row.status for row in self.rows if row.status != "finished"}))
@@ -116,6 +121,14 @@ def pruners(results: Results) -> list[str]:
 def compressions(results: Results, facet: Facet | None = None) -> list[float]:
     places = index(results).places
     return sorted({c for (where, _), here in places.items() if facet in (None, where) for c in here})
+
+
+def pruned(results: Results, facet: Facet) -> list[float]:
+    """The compressions above 1x at which something has finished."""
+    places = (here for (where, _), here in index(results).places.items() if where == facet)
+    return sorted(
+        {c for here in places for c, rows in here.items() if c > 1 and any(r.status == "finished" for r in rows)}
+    )
 
 
 def rows_at(results: Results, facet: Facet, pruner: str, compression: float) -> tuple[Row, ...]:

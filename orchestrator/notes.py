@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.answer import care, sentences
 from orchestrator.headline import headline
 from orchestrator.lines import facets
-from orchestrator.results import Results, mlflow_errors
+from orchestrator.results import Results, counts, mlflow_errors
 from orchestrator.view import link
 
 if TYPE_CHECKING:
@@ -49,9 +48,9 @@ def below(known: str, results: Results) -> str:
 def _state(results: Results) -> str:
     """How far the sweep is, and where to look."""
     rows = results.rows or results.tried  # of several objectives none is best: all is tried, and nothing chosen
-    counts = Counter(row.status for row in rows)
-    done = f"{counts['finished']} of {len(rows)} cells have a result"
-    left = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "finished")
+    found = counts(rows)
+    done = f"{found['finished']} of {len(rows)} cells have a result"
+    left = ", ".join(f"{count} {status}" for status, count in found.items() if status != "finished")
     state = f"{done} ({left})" if left else f"All {len(rows)} cells have a result"
     return f"{state}. [Charts]({link(results.experiment_id)}); figures and tables: `report.html` of the sweep's run."
 

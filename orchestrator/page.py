@@ -20,7 +20,7 @@ from orchestrator.grids import grids
 from orchestrator.headline import headline
 from orchestrator.lines import facets
 from orchestrator.markup import NOTE, latex
-from orchestrator.results import Results, public
+from orchestrator.results import Results, counts, public
 from orchestrator.search_tables import best_settings, compared
 from orchestrator.search_words import search_words
 from search_spaces import Trial, amount
@@ -39,7 +39,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
     pictures = [(number, drawing, b64encode(svg).decode()) for number, (drawing, svg) in enumerate(ordered, 1)]
     return template.render(
         results=results,
-        counts=Counter(row.status for row in results.rows),
+        counts=counts(results.rows),
         axes=_axes(results),
         headline=headline(results),
         answers=[(facet.title, sentences(results, facet)) for facet in facets(results)],

@@ -21,6 +21,7 @@ from orchestrator.panel import panel
 from search_spaces import Trial
 
 LINES = 200  # plain lines for a whole sweep, however many trials it has
+EARLY, PATIENCE = 0.01, 600.0  # no estimate of what is left before this share of the work or these seconds are spent
 ALIKE = 3  # failures for the same reason, each of which is worth a line
 
 
@@ -151,7 +152,10 @@ class Progress:
         spent = sum(self._seconds[fp] for fp in (*self._top1, *self._stopped, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
-        return (time.monotonic() - self._started) * max(0.0, total - spent) / spent if spent else None
+        elapsed = time.monotonic() - self._started
+        if not spent or (spent < EARLY * total and elapsed < PATIENCE):
+            return None  # of the first trials most is the start of their processes: it would say hours for minutes
+        return elapsed * max(0.0, total - spent) / spent
 
     def _panel(self) -> Group:
         with self._lock:

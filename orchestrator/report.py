@@ -123,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     print(written)  # noqa: T201
-    if given.open:
-        browser.show(written)
+    if given.open and (trouble := browser.show(written)):
+        print(trouble, file=sys.stderr)  # noqa: T201
     return 0
 
 

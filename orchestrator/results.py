@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from orchestrator.details import Details, read_json
 from orchestrator.outcomes import placed
@@ -95,6 +95,12 @@ class Results:
     def holes(self) -> tuple[Row, ...]:
         """The cells without a result."""
         return tuple(row for row in self.rows if row.status != "finished")
+
+
+def counts(rows: Sequence[Row]) -> Counter[str]:
+    """How many rows have which status: those with a result first, those that nobody began last."""
+    found = Counter(row.status for row in rows)
+    return Counter({status: found[status] for status in get_args(Status) if found[status]})
 
 
 def read(store: MlflowClient | str, *experiments: str) -> Results:

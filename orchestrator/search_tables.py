@@ -72,7 +72,8 @@ def compared(results: Results) -> Table:
     """A row per facet, compression and pair of pruners, in points of accuracy; empty where no seeds are in common."""
     rows = [
         [pair.facet.title, f"{pair.compression:g}x", pair.one, pair.other, f"{100 * pair.gap.mean:+.2f}",
-         f"{100 * pair.gap.low:+.2f}", f"{100 * pair.gap.high:+.2f}", str(pair.gap.seeds), pair.verdict]
+         *("" if pair.gap.even else f"{100 * end:+.2f}" for end in (pair.gap.low, pair.gap.high)),
+         str(pair.gap.seeds), pair.verdict]
         for pair in pairs(results)
     ]  # fmt: skip
     heads = ["cell", "compression", "one", "other", "one minus other", "95 % from", "to", "seeds", "shown"]

@@ -180,7 +180,8 @@ def _room(
 
 def _show(planned: Plan, console: Console) -> None:
     """The plan in a few lines."""
-    console.print(Text(planned.space, "bold") + Text(f": {planned.description}" if planned.description else ""))
+    title = Text(planned.space, "bold") + Text(f": {planned.description}" if planned.description else "")
+    console.print(title, soft_wrap=True)
     for notice in planned.notices:
         console.print(notice, style="yellow", markup=False, highlight=False)
     shared = len(planned.cells) - len(planned.trials)

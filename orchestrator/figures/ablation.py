@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from orchestrator.colors import look
 from orchestrator.figures.accuracy import percent
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
-from orchestrator.lines import Facet, Point, compressions, facets, line, pruners
+from orchestrator.lines import Facet, Point, facets, line, pruned, pruners
 from orchestrator.results import Results
 
 PANELS = 6
@@ -22,7 +22,7 @@ HATCHES = {"none": "", "shuffle": "....", "reinitialize": "////", "invert": "xxx
 def draw(results: Results) -> Iterator[Drawing]:
     """A figure per facet in which ablations were compared, a panel per compression."""
     for facet, kinds in _families(results).items():
-        shown = spread([c for c in compressions(results, kinds[0]) if c > 1], PANELS)
+        shown = spread(pruned(results, kinds[0]), PANELS)
         if shown:
             yield _figure(results, facet, kinds, shown)
 

@@ -14,9 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from orchestrator.colors import GREY, look
 from orchestrator.comparison import published_lines
-from orchestrator.figures.against_compression import draw_lines, make_room, seeds_note
+from orchestrator.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
 from orchestrator.figures.drawing import Drawing, label, legend, panels, pruner_handles
-from orchestrator.lines import Facet, dense, facet_of, facets, pruners
+from orchestrator.lines import Facet, dense, facet_of, facets, line, pruners
 from orchestrator.results import Results, Row
 
 TICKS = (90, 50, 99, 10, 95, 80, 98, 70, 94, 85, 92, 30, 96, 97, 60, 93, 91, 40, 75, 99.5, 100, 20, 0)  # roundest first
@@ -30,9 +30,9 @@ def percent(row: Row) -> float | None:
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    shown = facets(results)
+    shown = [facet for facet in facets(results) if _tried(results, facet)]
     if not shown:
-        return  # all is tried, and nothing chosen
+        return  # all is tried in a search, and nothing chosen
     figure, axes = panels(len(shown), sharey=False)
     marks: list[Artist] = []
     sources: list[str] = []
@@ -44,15 +44,28 @@ def draw(results: Results) -> Iterator[Drawing]:
     label(axes, "compression", "test accuracy (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     caption = (
-        f"Test accuracy after the last epoch against compression. {seeds_note(results)} {STRETCHED} "
-        "Hollow markers: a run was left without a path of weights from input to output. Crosses: no run has finished."
+        f"Test accuracy after the last epoch against compression. {seeds_note(results)} {STRETCHED}"
+        + (
+            " Hollow markers: a run was left without a path of weights from input to output."
+            if COLLAPSED in marks
+            else ""
+        )
+        + (" Crosses: every run failed or was given up." if HOLE in marks else "")
     )
+    if waiting := [facet.title for facet in facets(results) if facet not in shown]:
+        caption += f" Without a result yet: {', '.join(waiting)}."
     if sources:
         caption += (
             f" Faint lines: what was published ({'; '.join(dict.fromkeys(sources))}). Their recipes differ from this "
             "one; the table of published numbers says in what."
         )
     yield Drawing("accuracy", caption, figure)
+
+
+def _tried(results: Results, facet: Facet) -> bool:
+    """Whether there is anything to draw: a result, or that there is none to be had."""
+    points = (point for pruner in pruners(results) for point in line(results, facet, pruner, percent))
+    return any(point.values or point.lost for point in points)
 
 
 def _published(axis: Axes, results: Results, facet: Facet, sources: list[str]) -> Iterator[Artist]:

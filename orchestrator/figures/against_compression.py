@@ -16,6 +16,7 @@ from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, pane
 from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, facets, flattering, line, pruners
 from orchestrator.results import Results
 
+LEVEL, FLOOR = 0.07, 0.4  # of an axis's height: between the crosses of one compression, and for all of them at most
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
 SURVIVORS = Line2D([], [], color="#444444", linestyle="", marker="o", fillstyle="bottom", label="best seeds only")
 COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="collapsed")
@@ -51,6 +52,7 @@ def _any(results: Results, facet: Facet, measure: Measure) -> bool:
 def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> Iterator[Line2D]:
     """Draw every pruner of a facet; yields legend entries for the marks that were needed."""
     holes: dict[float, int] = {}
+    step = min(LEVEL, FLOOR / max(1, _levels(results)))
     for pruner in pruners(results):
         points = line(results, facet, pruner, measure)
         style = look(pruner)
@@ -61,14 +63,14 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> 
             high = [max(point.values, default=math.nan) for point in points]
             axis.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0, zorder=2)
         for point in points:
-            if not point.values:
+            if point.lost:
                 # A hole has no height: it stands on the floor, several of one compression above each other.
                 level = holes[point.compression] = holes.get(point.compression, 0) + 1
-                axis.plot(point.compression, 0.07 * level - 0.03, "x", color=style.color,
+                axis.plot(point.compression, step * (level - 0.4), "x", color=style.color,
                           transform=axis.get_xaxis_transform(), clip_on=False, zorder=5)  # fmt: skip
                 yield HOLE
     compression_axis(axis, compressions(results, facet))
-    make_room(axis, 0.07 * _levels(results))
+    make_room(axis, step * _levels(results))
 
 
 def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look) -> Iterator[Line2D]:
@@ -89,8 +91,9 @@ def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Lo
 
 
 def _levels(results: Results) -> int:
-    """How many pruners at most have a hole at one place: equal room in all panels keeps them comparable."""
-    places = {(facet_of(row), row.cell.compression, row.cell.pruner) for row in results.holes}
+    """How many pruners at most are lost at one place: equal room in all panels keeps them comparable."""
+    places = {(facet_of(row), row.cell.compression, row.cell.pruner) for row in results.holes
+              if row.status in ("failed", "stopped")}  # fmt: skip
     return max(Counter(place[:2] for place in places).values(), default=0)
 
 
@@ -125,7 +128,9 @@ def seeds_note(results: Results) -> str:
     count = len({row.cell.seed for row in results.rows})
     if count == 1:
         return "One seed (n = 1): the spread is not known."
-    return f"Lines are means over n = {count} seeds, bands run from the worst to the best.{survivors_note(results)}"
+    most = "up to " if results.holes else ""
+    spread = f"Lines are means over {most}n = {count} seeds, bands run from the worst to the best."
+    return spread + survivors_note(results)
 
 
 def survivors_note(results: Results) -> str:

@@ -14,7 +14,7 @@ DENSITY = Quantity(
     scale=100,
     axis="weights kept (%)",
     caption=(
-        "the share of weights kept in each layer, from {first} on the left to {last}, for the first finished seed. "
+        "the share of weights kept in each layer, from {ends}, for the first finished seed. "
         "Layers above the dotted line were spared, those below it paid for them."
     ),
 )

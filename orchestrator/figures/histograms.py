@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from orchestrator.colors import look
 from orchestrator.figures.drawing import Drawing, layer_name, legend, slug, spread
 from orchestrator.figures.layers import first_seed
-from orchestrator.lines import Facet, compressions, facets, pruners
+from orchestrator.lines import Facet, facets, pruned, pruners
 from orchestrator.results import Results
 
 Histogram = Mapping[str, Any]  # {"layer", "edges", "counts"}
@@ -26,7 +26,7 @@ LAYERS, COMPRESSIONS = 5, 3  # what still fits the width of a page, and what an 
 def draw(results: Results) -> Iterator[Drawing]:
     """One figure per facet: a row per pruner, a column per layer, a few compressions on top of each other."""
     for facet in facets(results):
-        chosen = spread([c for c in compressions(results, facet) if c > 1], COMPRESSIONS)
+        chosen = spread(pruned(results, facet), COMPRESSIONS)
         found = {
             (pruner, c): {entry["layer"]: entry for entry in file["layers"]}
             for pruner in pruners(results)

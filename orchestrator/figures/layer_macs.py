@@ -15,7 +15,7 @@ MACS = Quantity(
     scale=1,
     axis="MACs kept",
     caption=(
-        "multiply-accumulates that remain in each layer for one input, from {first} on the left to {last}, for the "
+        "multiply-accumulates that remain in each layer for one input, from {ends}, for the "
         "first finished seed. On the dotted line each layer would keep the same share: what lies above it is paid "
         "for in time."
     ),

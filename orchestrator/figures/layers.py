@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from orchestrator.colors import GREY, look
 from orchestrator.figures.drawing import (
     Drawing,
     label,
-    layer_name,
     legend,
     log_ticks,
     panels,
@@ -23,7 +22,7 @@ from orchestrator.figures.drawing import (
     slug,
     spread,
 )  # fmt: skip
-from orchestrator.lines import Facet, compressions, facets, pruners, rows_at
+from orchestrator.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results import Results, Row
 
 PANELS = 6  # of as many compressions, evenly chosen, if there are more
@@ -46,17 +45,17 @@ class Quantity:
 def draw_layers(results: Results, quantity: Quantity) -> Iterator[Drawing]:
     """One figure per facet whose runs have layers."""
     for facet in facets(results):
-        pruned = spread([c for c in compressions(results, facet) if c > 1], PANELS)
+        chosen = spread(pruned(results, facet), PANELS)
         shown = {
             (c, pruner): row
-            for c in pruned
+            for c in chosen
             for pruner in pruners(results)
             if (row := first_seed(results, facet, pruner, c))
         }
         tables = results.details.artifacts([row.run_id for row in shown.values()], "layers.json")
         found = {place: table for place, row in shown.items() if (table := tables[row.run_id])}
         if found:
-            yield _figure(results, facet, pruned, found, quantity)
+            yield _figure(results, facet, chosen, found, quantity)
 
 
 def first_seed(results: Results, facet: Facet, pruner: str, compression: float) -> Row | None:
@@ -74,18 +73,18 @@ def column(table: Mapping[str, Any], name: str, scale: float = 1) -> dict[str, f
 def _figure(
     results: Results,
     facet: Facet,
-    pruned: list[float],
+    chosen: Sequence[float],
     tables: Mapping[tuple[float, str], Mapping[str, Any]],
     quantity: Quantity,
 ) -> Drawing:
     lines = {place: column(table, quantity.column, quantity.scale) for place, table in tables.items()}
     some = next(iter(tables.values()))
-    names = [layer_name(name) for name in column(some, "params")]
+    names = list(column(some, "params"))
     dense = column(some, quantity.whole, quantity.scale) if quantity.whole else dict.fromkeys(names, quantity.scale)
     lowest = min((value for values in lines.values() for value in values.values() if value > 0), default=0.01)
-    figure, axes = panels(len(pruned), sharey=True)
+    figure, axes = panels(len(chosen), sharey=True)
     marks: list[Artist] = []
-    for axis, compression in zip(axes, pruned, strict=True):
+    for axis, compression in zip(axes, chosen, strict=True):
         axis.set_yscale("log")
         axis.set_ylim(0.4 * lowest, 1.3 * max(dense.values()))
         log_ticks(axis.yaxis)
@@ -101,7 +100,8 @@ def _figure(
     label(axes, "layer", quantity.axis)
     drawn = [pruner for pruner in pruners(results) if any(pruner == other for _, other in lines)]
     legend(figure, [*pruner_handles(drawn), *marks], title=facet.title)
-    caption = f"{facet.title}: {quantity.caption.format(first=names[0], last=names[-1])}"
+    ends = f"layer 1 ({names[0]}) to layer {len(names)} ({names[-1]})"
+    caption = f"{facet.title}: {quantity.caption.format(ends=ends)}"
     return Drawing(f"{quantity.name}-{slug(facet.title)}", caption, figure)
 
 

@@ -11,9 +11,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, label, layer_name, panels, slug
+from orchestrator.figures.drawing import Drawing, label, panels, slug
 from orchestrator.figures.layers import first_seed
-from orchestrator.lines import Facet, compressions, facets, pruners
+from orchestrator.lines import Facet, facets, pruned, pruners
 from orchestrator.results import Results, Row
 
 Scores = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "counts", "zeros"}, edges in log10
@@ -31,7 +31,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def _least_pruned(results: Results, facet: Facet, pruner: str) -> Row | None:
-    rows = (first_seed(results, facet, pruner, c) for c in compressions(results, facet) if c > 1)
+    rows = (first_seed(results, facet, pruner, c) for c in pruned(results, facet))
     return next((row for row in rows if row), None)
 
 
@@ -42,12 +42,12 @@ def _figure(facet: Facet, found: Mapping[str, Scores], at: Mapping[str, float]) 
         axis.set_title(f"{pruner} {at[pruner]:g}x", color=look(pruner).color)
     label(axes, "layer", "|score|")
     figure.suptitle(facet.title, fontsize=9)
-    names = [layer_name(layer["layer"]) for layer in next(iter(found.values()))]
+    names = [layer["layer"] for layer in next(iter(found.values()))]
     caption = (
-        f"{facet.title}: where the scores of each layer lie, from {names[0]} on the left to {names[-1]}: the darker, "
-        "the more of the layer's weights; the bar is their median. Scores of zero and of weights pruned in an earlier "
-        "iteration are left out. First finished seed, lowest compression. Pruners differ in unit: compare layers, not "
-        "panels."
+        f"{facet.title}: where the scores of each layer lie, from layer 1 ({names[0]}) to layer {len(names)} "
+        f"({names[-1]}): the darker, the more of the layer's weights; the bar is their median. Scores of zero and of "
+        "weights pruned in an earlier iteration are left out. First finished seed, lowest compression. Pruners differ "
+        "in unit: compare layers, not panels."
     )
     return Drawing(f"scores-{slug(facet.title)}", caption, figure)
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from orchestrator.colors import GREY, look
 from orchestrator.details import History
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
-from orchestrator.lines import Facet, compressions, facets, pruners, rows_at
+from orchestrator.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results import Results
 
 PANELS = 3
@@ -22,7 +22,7 @@ Curve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and hig
 def draw(results: Results) -> Iterator[Drawing]:
     """One figure per facet, one panel per compression, one line per pruner: the median of its seeds."""
     for facet in facets(results):
-        shown = spread([c for c in compressions(results, facet) if c > 1], PANELS)
+        shown = spread(pruned(results, facet), PANELS)
         places = [(pruner, c) for pruner in pruners(results) for c in [1.0, *shown]]
         runs = {
             place: [row.run_id for row in rows_at(results, facet, *place) if row.status == "finished"]

@@ -21,7 +21,7 @@ def test_only_with_a_screen(
         monkeypatch.delenv(name, raising=False)
     for name, value in screen.items():
         monkeypatch.setenv(name, value)
-    assert browser.show(tmp_path / "report.html") is shown
+    assert (browser.show(tmp_path / "report.html") == "") is shown
     assert opened == ([(tmp_path / "report.html").as_uri()] if shown else [])
 
 
@@ -31,4 +31,4 @@ def test_a_browser_that_does_not_start_is_no_error(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(webbrowser, "open", broken)
     monkeypatch.setenv("BROWSER", "mine")
-    assert not browser.show(tmp_path / "report.html")
+    assert browser.show(tmp_path / "report.html") == "--open: no browser could be started; open the report by hand"

@@ -9,7 +9,7 @@ import pytest
 from invented_sweep import Store, build
 
 from orchestrator.answer import _beats, care
-from orchestrator.certainty import difference, t95
+from orchestrator.certainty import Difference, difference, points, t95
 from orchestrator.headline import headline
 from orchestrator.lines import Point, metric
 from orchestrator.results import Row, read
@@ -49,6 +49,18 @@ def test_zero_within_the_interval_is_no_lead() -> None:
     assert _beats(point(0.93), point(0.91)) and not _beats(point(0.93), point(0.925))  # one seed: a fixed margin
 
 
+def test_seeds_that_agree_by_luck_are_no_certainty() -> None:
+    gap = difference(point(0.93, 0.95), point(0.928, 0.948), TOP1)
+    assert gap is not None and gap.even and not gap.shown
+    assert str(gap) == "the same in 2 seeds, so without an interval"
+    assert not _beats(point(0.93, 0.95), point(0.928, 0.948)) and _beats(point(0.93, 0.95), point(0.90, 0.92))
+
+
+def test_a_small_difference_does_not_look_like_none() -> None:
+    assert str(Difference(0.002, 0.0002, 0.0038, 3)) == "95 % interval 0.02 to 0.38 points over 3 seeds"
+    assert points(0.012, 0.034) == "1.2 to 3.4 points" and points(0.0, 0.0) == "0.0 points"
+
+
 def test_students_t() -> None:
     assert (t95(1), t95(2), t95(30), t95(31)) == (12.706, 4.303, 2.042, 1.96)
 
@@ -57,9 +69,9 @@ def test_the_answer_is_three_sentences(store: Store) -> None:
     build(store.folder, "decided", ["mlp"], ["random", "snip", "synflow"], [1, 10, 100], [0, 1, 2, 3], layers=2)
     results = read(store.uri, "decided")
     leads, largest, collapsed = headline(results)
-    assert leads.startswith("Of 2 comparisons (panel × compression), in front")
+    assert leads.startswith("In 2 comparisons (each panel at each compression), in front: ")
     assert "over" in largest and "95 % interval" in largest
-    assert "random from 10x (mlp · cifar10)" in collapsed
+    assert "random first at 10x (mlp · cifar10)" in collapsed
     assert "no difference is shown" in care(results)
 
 
@@ -74,4 +86,4 @@ def test_one_seed_claims_no_interval(store: Store) -> None:
 def test_nothing_to_compare(store: Store) -> None:
     results = read(store.uri, "small")
     alone = replace(results, rows=tuple(row for row in results.rows if row.cell.pruner == "snip"))
-    assert headline(alone) == ["Nothing to compare: no compression has results of two pruners."]
+    assert headline(alone) == ["Nothing to compare: no compression above 1x has results of two pruners."]

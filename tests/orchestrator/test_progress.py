@@ -113,3 +113,14 @@ def test_one_reason_for_thousands_is_a_few_lines() -> None:
         *(f"failed  {count} trials alike by now, the last {made[count - 1].name}" for count in (10, 100, 1000)),
         f"failed  {made[0].name}",
     ]
+
+
+def test_what_is_left_is_not_guessed_from_the_first_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    on = console(False)
+    made = trials(1000)
+    with Progress(made, {trial.fingerprint: 60.0 for trial in made}, 0, on) as progress:
+        for trial in made[:5]:
+            finish(progress, trial)
+        assert progress._left() is None
+        monkeypatch.setattr("orchestrator.progress.PATIENCE", 0.0)
+        assert progress._left() is not None

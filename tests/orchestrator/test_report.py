@@ -13,6 +13,7 @@ from invented_sweep import Store, build
 from mlflow import MlflowClient
 
 from orchestrator.answer import sentences
+from orchestrator.browser import SCREENS
 from orchestrator.figures import draw
 from orchestrator.lines import Facet
 from orchestrator.report import main, write_report
@@ -133,13 +134,21 @@ def test_several_experiments_and_a_selection(store: Store, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("one_figure")
-def test_the_page_can_be_opened(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_can_be_opened(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     opened: list[str] = []
     monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
     arguments = ["small", "--where", "compression = 2", "--tracking-uri", store.uri, "--output", str(tmp_path)]
     assert main([*arguments, "--open"]) == 0
     assert opened == [(tmp_path / "report.html").resolve().as_uri()]
+    assert not capsys.readouterr().err
+    for name in SCREENS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main([*arguments, "--open"]) == 0  # the page is there all the same
+    assert capsys.readouterr().err.startswith("--open: no screen here")
 
 
 @pytest.mark.parametrize(
