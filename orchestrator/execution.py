@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from orchestrator import browser, environment, given_masks
@@ -20,11 +19,12 @@ from orchestrator.resources import Resources
 from orchestrator.results import ReportError, public
 from orchestrator.running import Run
 from orchestrator.search_state import answered, settled, take_up
+from orchestrator.sole import Sole, sole_in_folder
 from orchestrator.stopping import Stop, on_signals
 from orchestrator.store import create, one_line
 from orchestrator.view import link, save_overview
 from orchestrator.watch import how_it_ended
-from search_spaces import SpaceError, Trial
+from search_spaces import Trial
 from trainables.place import Place
 from trainables.storage import is_object_store, refused, require_writable
 
@@ -94,11 +94,9 @@ def execute(job: Job, console: Console) -> int:
     stop = Stop(job.budget)
     with ExitStack() as stack:
         todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
-        pool = stack.enter_context(ThreadPoolExecutor(1))
         opening: Future[Ledger] | None = None
         if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
-            stack.enter_context(_sole_driver(job.output))
-            opening = pool.submit(_open, job)
+            opening = _opening(job, stop, stack, console)
         records = job.records()
         seeker = take_up(search, job.output, opening.result(), records) if search and opening else None
         known = seeker and opening and settled(seeker, opening.result().done(stopping))
@@ -113,8 +111,7 @@ def execute(job: Job, console: Console) -> int:
             if job.resources.auto:
                 job = _measured(job, console)
         if opening is None:
-            stack.enter_context(_sole_driver(job.output))
-            opening = pool.submit(_open, job)
+            opening = _opening(job, stop, stack, console)
         _provide(job)
         book = opening.result()
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
@@ -124,9 +121,6 @@ def execute(job: Job, console: Console) -> int:
         try:
             with on_signals(stop):
                 undisturbed = run() if work else True
-            if undisturbed:
-                with suppress(Exception):  # else the same command does it
-                    book.settle(parent)
             if seeker:
                 book.log_plan(parent, answered(job.plan.record(), seeker))
             page = _report(job, parent, console)
@@ -155,6 +149,8 @@ def _begin(job: Job, book: Ledger) -> str:
 def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
     """Close the sweep's run. A server that is away costs nothing but that: the same command closes it."""
     try:
+        if status != "KILLED":
+            book.settle(parent)
         book.close(parent, status)
     except Exception as error:  # noqa: BLE001 - the kinds of a server's, a database's, a disk's errors are many
         reason = " ".join(str(error).split())[:200]
@@ -170,26 +166,20 @@ def _provide(job: Job) -> None:
     given_masks.provide(masks, job.tracking_uri, job.place)
 
 
-def _open(job: Job) -> Ledger:
+def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[Ledger]:
+    """The ledger, on its way; in `stack` is what makes us the only driver that writes to it."""
+    stack.enter_context(sole_in_folder(job.output))
+    pool = stack.enter_context(ThreadPoolExecutor(1))
+    return pool.submit(_open, job, stack.enter_context(Sole(job.output, stop, console.print)))
+
+
+def _open(job: Job, sole: Sole) -> Ledger:
     # A server keeps artifacts where it was told to; a store used directly would put them where we happen to stand.
     artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
-    return create(job.tracking_uri, job.experiment, artifacts)
-
-
-@contextmanager
-def _sole_driver(output: Path) -> Iterator[None]:
-    """Inside, no other sweep can run on this output folder."""
-    lock = FileLock(output / ".sweep.lock")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SpaceError(f"--output: another sweep is running on '{output}'; wait for it or give another") from None
-    except OSError as error:
-        raise SpaceError(f"--output: '{output}' cannot be written ({error.strerror})") from None
-    with lock:
-        lock.release()  # the context holds it a second time
-        yield
+    book = create(job.tracking_uri, job.experiment, artifacts)
+    with one_line(job.tracking_uri):
+        sole.claim(book)
+    return book
 
 
 def _measured(job: Job, console: Console) -> Job:

@@ -14,7 +14,9 @@ def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
     while not stop() and (trial := source.next(1)) is not None:
         watch.started(trial.fingerprint)
         outcome = run(trial, place, stop)
-        watch.ended(trial.fingerprint, outcome.error or None)
+        if outcome.end in ("elsewhere", "superseded"):
+            watch.notice(f"{trial.name}: {outcome.error}")
+        watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None)
         if outcome.end != "interrupted":  # else it is not over: the same command takes it up again
             source.ended(trial.fingerprint)
     return not stop()

@@ -119,7 +119,7 @@ class Mirror:
 
     def _push(self, record_last: bool = False) -> None:
         if any(attempt > self._attempt for attempt in self._bucket.attempts(self._trial)):
-            raise SupersededError(f"another attempt at {self._trial} has begun since; this one stops")
+            raise SupersededError("another process has taken it over")
         here = {}
         for file in self._folder.iterdir():
             if not file.name.startswith(".") and file.suffix not in (".lock", ".damaged"):

@@ -34,15 +34,20 @@ from trainables.training import StoppedError
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
 
 
+class ElsewhereError(RuntimeError):
+    """Another process computes what this trial starts from."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ended, and the error in one line if it failed.
 
     "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
+    Nor are "elsewhere" (another process computes it) and "superseded" (another one has taken it over, in a store).
     So does one that was "stopped", as not worth more epochs: but nobody needs to.
     """
 
-    end: End | Literal["interrupted", "memory"]
+    end: End | Literal["interrupted", "memory", "elsewhere", "superseded"]
     error: str = ""
     epoch: int = 0  # after which it was stopped
 
@@ -65,9 +70,11 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
     try:
         with FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS):
             return _run(trial, place, folder, stop, Judged(trial, judge))
-    except Timeout:
-        return Outcome("failed", f"another process computes {trial.name} ({trial.fingerprint})")
-    except (DamagedRecordError, SupersededError, SpaceError) as error:
+    except (Timeout, ElsewhereError):
+        return Outcome("elsewhere", "another process computes it")
+    except SupersededError as error:
+        return Outcome("superseded", str(error))
+    except (DamagedRecordError, SpaceError) as error:
         return Outcome("failed", str(error))
     except OSError as error:  # not even the record could be had
         return Outcome("failed", _line(error))
@@ -98,7 +105,7 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
         outbox.tags({"stopped": judged.given_up})
         outbox.end("stopped")
         return Outcome("stopped", epoch=judged.epoch)
-    except SupersededError:
+    except (SupersededError, ElsewhereError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
         line = _line(error)
@@ -139,6 +146,8 @@ def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
     outcome = run(dense, place, stop)
     if outcome.end == "interrupted":
         raise StoppedError
+    if outcome.end == "elsewhere":
+        raise ElsewhereError
     if outcome.end == "memory":
         raise torch.OutOfMemoryError(outcome.error)
     return outcome.error

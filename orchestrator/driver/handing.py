@@ -23,11 +23,12 @@ class Handing:
         self._source, self._stop = source, stop
         self._given: dict[str, Trial] = {}
         self._again: list[Trial] = []
+        self._later: list[Trial] = []
         self._dry = False  # whether the source had nothing, and nothing has ended since
 
     def begin(self) -> bool:
         """A new Tuner is to begin; False if there is nothing for it to do."""
-        self._again = list(self._given.values())
+        self._again, self._later = list(self._given.values()), []
         self._dry = False
         return not self.over
 
@@ -41,6 +42,8 @@ class Handing:
         self._dry = trial is None
         if trial is not None:
             self._given[trial.fingerprint] = trial
+        elif self._later:
+            return self._later.pop(0)
         return trial
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
@@ -52,6 +55,10 @@ class Handing:
     def again(self, fingerprint: str) -> None:
         """A trial is not over, but Tune is done with it."""
         self._again.append(self._given[fingerprint])
+
+    def later(self, fingerprint: str) -> None:
+        """A trial waits for another process: it is given again where there is nothing else to give."""
+        self._later.append(self._given[fingerprint])
 
     @property
     def over(self) -> bool:

@@ -37,6 +37,7 @@ class TellWatch(tune.Callback):
         if known:
             self._watch, self._handing, self._stop, self._flag, self._attempts, self._resources = known
         self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
+        self._elsewhere: set[str] = set()  # the trials of which other processes are known to compute them
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
         self._looked = time.monotonic()
         self._stuck: float | None = None  # since when no node can run what is left
@@ -83,13 +84,19 @@ class TellWatch(tune.Callback):
             self._watch.notice(f"{name}: out of memory with {had:g} of a GPU; it is tried again with {gets:g}")
             self._handing.again(fingerprint)
             return
+        if result.get("end") in ("elsewhere", "superseded") and fingerprint not in self._elsewhere:
+            self._elsewhere.add(fingerprint)
+            self._watch.notice(f"{self._watch.name_of(fingerprint)}: {result['error']}")
+        if result.get("end") == "elsewhere" and not self._stop():
+            self._handing.later(fingerprint)
+            return
         if result.get("end") == "misplaced" and not self._stop():  # and so would all the others be, one by one
             self._stop.request(result["error"])
         if fingerprint in self._watch.begun:
-            failed = result.get("end") == "failed"
-            self._watch.ended(fingerprint, result.get("error") if failed else None)
-            if result.get("end") not in ("interrupted", "misplaced"):  # else the same command takes it up again
-                self._handing.ended(fingerprint, result["epoch"] if result.get("end") == "stopped" else None)
+            end = result.get("end")
+            self._watch.ended(fingerprint, result.get("error") if end == "failed" else None)
+            if end not in ("interrupted", "misplaced", "elsewhere"):  # else the same command takes it up again
+                self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died; Tune starts it again."""

@@ -71,7 +71,7 @@ def test_an_attempt_that_was_given_up_for_lost_stops_and_overwrites_nothing(atte
     successor.push()
     epoch(folder, 2)
     for write in (zombie.push, zombie.finish):
-        with pytest.raises(SupersededError, match="another attempt at trial has begun"):
+        with pytest.raises(SupersededError, match="another process has taken it over"):
             write()
     _, third = attempt("c")
     assert (third / FILE).read_bytes() == (other / FILE).read_bytes()
