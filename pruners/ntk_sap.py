@@ -21,12 +21,14 @@ def score(
     masks: Mapping[str, Tensor] | None = None,
     resamplings: int,
     epsilon: float,
+    scoring_batch: int = 0,
 ) -> dict[str, Tensor]:
     """|d/dm of E ||f(x; m ⊙ w) - f(x; m ⊙ (w + e))||²|, e ~ N(0, epsilon²) (Wang et al. 2023, section 4).
 
     The squared distance, summed over inputs and outputs, is epsilon² times the trace of the masked network's
     kernel, to second order in epsilon. The expectation is over fresh weights w, Gaussian inputs x of a batch's
-    shape (N, ...) and e: `resamplings` times for every batch; of the batches only the shapes are read.
+    shape (N, ...) and e: `resamplings` times for every batch; of the batches only the shapes are read. They come as
+    they are given, or `scoring_batch` inputs at a time: the fewer, the more weights are drawn for as many inputs.
 
     Fresh weights are normal with zero mean and the mean square that the layer's weights have: what Kaiming
     and Xavier initialisation draw, the same second moment for any other, and it asks nothing of the modules.
@@ -42,7 +44,7 @@ def score(
 
     total = [torch.zeros_like(w) for w in weights.values()]
     for _ in range(resamplings):
-        for shape in [batch[0].shape for batch in batches]:
+        for shape in _shapes(batches, scoring_batch):
             fresh = {name: normal(w) * width[name] for name, w in weights.items()}
             moved = {name: w + epsilon * normal(w) for name, w in fresh.items()}
             x = torch.randn(shape, generator=generator).to(next(iter(kept.values())))
@@ -55,6 +57,17 @@ def score(
             torch._foreach_add_(total, slopes)
     found = dict(zip(weights, total, strict=True))
     return {name: (found[name] * kept[name]).abs() for name in prunable(model)}
+
+
+def _shapes(batches: Sequence[Batch], at_once: int) -> list[tuple[int, ...]]:
+    """What is drawn at once: as the batches are, or so many inputs; a single one that is left joins those before."""
+    if not at_once:
+        return [tuple(inputs.shape) for inputs, _ in batches]
+    n, each = sum(len(inputs) for inputs, _ in batches), tuple(batches[0][0].shape[1:])
+    sizes = [min(at_once, n - start) for start in range(0, n, at_once)]
+    if sizes[-1] == 1 and sizes[1:]:  # batch norm has no variance of one
+        sizes[-2:] = [sizes[-2] + 1]
+    return [(size, *each) for size in sizes]
 
 
 def _gated(weights: Mapping[str, Tensor], gates: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -91,5 +104,6 @@ NTK_SAP = Pruner(
     uses_mode=False,
     schedule="exponential",
     iterations=20,
-    options={"resamplings": 5, "epsilon": 0.01},
+    options={"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0},  # 0: as they come, 256 inputs in a sweep
+    least={"resamplings": 1, "epsilon": 1e-12, "scoring_batch": 0},
 )

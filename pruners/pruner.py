@@ -1,5 +1,6 @@
 """What a pruner is: a score function, what it needs, and the settings it was published with."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,7 @@ class Pruner:
     mode: str = "eval"
     options: Mapping[str, Any] = field(default_factory=dict)  # this method's own, with their defaults
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the words that an option may be
+    least: Mapping[str, float] = field(default_factory=dict)  # the smallest values that options may have
     when: str = "before"  # training, "after" it, or "during" it: then the masks change while weights train
     levels: int = 0  # of train, prune, rewind; 0 = weights are pruned as they stand
 
@@ -119,3 +121,5 @@ class Pruner:
         allowed = (int, float) if kind is float else kind
         if not isinstance(value, allowed) or isinstance(value, bool) is not (kind is bool):
             raise PruningError(f"Option {name!r} is {value!r}; it must be of type {kind.__name__}.")
+        if isinstance(value, int | float) and value < self.least.get(name, -math.inf):
+            raise PruningError(f"Option {name!r} is {value!r}; it must be at least {self.least[name]:g}.")

@@ -153,14 +153,18 @@ def _check_names(space: Space, catalog: Catalog) -> None:
 
 
 def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
-    """`synflow` where that is unmistakable, `synflow iterations=1` where it stands in the space twice."""
-    names = [Path(entry["name"]).name for entry in entries]  # of a user's own file without its folders
+    """`synflow` where that is unmistakable; where it stands in the space twice `synflow iterations=1`, what differs."""
     labels = []
-    for name, entry in zip(names, entries, strict=True):
-        shown = {key: "searched" if isinstance(value, Range) else value for key, value in entry.items()}
-        # Not kappa: as compressions do, several of one pruner make one line.
-        settings = " ".join(f"{key}={value}" for key, value in shown.items() if key not in ("name", "kappa"))
-        labels.append(f"{name} {settings}".strip() if names.count(name) > 1 else name)
+    for entry in entries:
+        alike = [other for other in entries if other["name"] == entry["name"]]
+        shown = {
+            key: "searched" if isinstance(value, Range) else value
+            for key, value in entry.items()
+            # Not kappa: as compressions do, several of one pruner make one line.
+            if key != "kappa" and any(other.get(key) != value for other in alike)
+        }
+        name = Path(entry["name"]).name  # of a user's own file without its folders
+        labels.append(" ".join([name, *(f"{key}={value}" for key, value in shown.items())]))
     return labels
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruners import PRUNERS, find
+from pruners import PRUNERS, PruningError, find
 
 SCORE = PRUNERS["ntk-sap"].score
 
@@ -75,3 +75,22 @@ def test_options_reach_the_score(model, batches):
     once = find(model, "ntk-sap", 4, batches, iterations=1, options={"resamplings": 1}).scores
     often = find(model, "ntk-sap", 4, batches, iterations=1).scores
     assert sum(float(s.sum()) for s in often.values()) > 2 * sum(float(s.sum()) for s in once.values())
+
+
+def test_weights_are_drawn_anew_for_every_scoring_batch():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def score(batches, **options):
+        return SCORE(net, batches, mode="eval", generator=draw(2), resamplings=2, epsilon=0.01, **options)["0.weight"]
+
+    split = [*inputs(2, 3), *inputs(3, 3)]  # of five inputs two at a time, the last one is not left alone
+    assert torch.equal(score(inputs(5, 3), scoring_batch=2), score(split))
+    assert torch.equal(score(split, scoring_batch=8), score(inputs(5, 3)))
+    assert not torch.equal(score(split), score(inputs(5, 3)))
+
+
+@pytest.mark.parametrize("option", ["resamplings", "epsilon", "scoring_batch"])
+def test_options_have_a_least_value(option):
+    wrong = {"resamplings": 0, "epsilon": 0.0, "scoring_batch": -1}[option]
+    with pytest.raises(PruningError, match=rf"Option '{option}' is {wrong}; it must be at least"):
+        PRUNERS["ntk-sap"].settings(options={option: wrong})
