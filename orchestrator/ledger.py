@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cost import Kind
+from orchestrator.details import Details, read_json
 from orchestrator.inputs import log_dataset
 from orchestrator.origin import commit, user
 from search_spaces import EarlyStopping, Network, Trial
@@ -61,6 +62,12 @@ class Ledger:
         """The fingerprints with results."""
         return frozenset(fp for fp, run in self.runs.items() if run.status == "FINISHED")
 
+    def curves(self, fingerprints: Collection[str], metric: str) -> dict[str, dict[int, float]]:
+        """A metric after each epoch, of those of the trials that have a run with it."""
+        runs = {fp: run.run_id for fp, run in self.runs.items() if fp in fingerprints and metric in run.metrics}
+        found = Details(self.client, {}).histories(runs.values(), metric)
+        return {fingerprint: found[run_id] for fingerprint, run_id in runs.items()}
+
     def done(self, stopping: EarlyStopping | None) -> frozenset[str]:
         """The fingerprints on which no epoch is to be spent: finished, or given up by this very rule."""
         given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
@@ -78,20 +85,26 @@ class Ledger:
                 measured.setdefault(kind, []).append(run.metrics["time/epoch_seconds"])
         return measured
 
+    def settled(self, plan: Plan) -> bool:
+        """Whether a sweep of this very plan came to its end, and all that its search chose still is done."""
+        for sweep in self._sweeps(plan)[:1]:
+            record = read_json(self.client, sweep.info.artifact_uri, "plan.json") or {}
+            chosen = record.get("trials", {}).keys()
+            return bool(sweep.info.status == "FINISHED" and chosen and chosen <= self.done(plan.early_stopping))
+        return False
+
     def start_sweep(self, plan: Plan, command: str) -> str:
         """The parent run of this very plan, set to RUNNING: the one it has, or a new one. Returns its id."""
-        record = plan.record()
-        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
         self._space = plan.space
-        known = _by_worth(self._search(f"tags.kind='sweep' and tags.plan='{digest}'"))
+        known = self._sweeps(plan)
         self._delete(run.info.run_id for run in known[1:])
         if known:
             run_id = str(known[0].info.run_id)
             self.client.update_run(run_id, status="RUNNING")
         else:
-            tags = {"kind": "sweep", "space": plan.space, "plan": digest, "command": command}
+            tags = {"kind": "sweep", "space": plan.space, "plan": _digest(plan), "command": command}
             run_id = self._create(f"sweep {plan.space}", tags | {"mlflow.note.content": plan.description})
-        self.log_plan(run_id, record)
+        self.log_plan(run_id, plan.record())
         for key, value in {"cells": len(plan.cells), "trials": len(plan.trials)}.items():
             self.client.log_param(run_id, key, value)
         return run_id
@@ -165,6 +178,10 @@ class Ledger:
         for run_id in run_ids:
             self.client.delete_run(run_id)
 
+    def _sweeps(self, plan: Plan) -> list[Any]:
+        """The parent runs of this very plan, that which counts first."""
+        return _by_worth(self._search(f"tags.kind='sweep' and tags.plan='{_digest(plan)}'"))
+
     def _create(self, name: str, tags: dict[str, str]) -> str:
         common = {"mlflow.user": user(), "mlflow.source.name": "orchestrator.sweep", "git_commit": commit()}
         run = self.client.create_run(self.experiment_id, run_name=name, tags=common | tags)
@@ -184,6 +201,10 @@ class Ledger:
             token = page.token
             if not token:
                 return
+
+
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(plan.record(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _by_worth(runs: Iterable[Any]) -> list[Any]:

@@ -47,8 +47,8 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         figures=[shown for shown in pictures if not _of_search(shown[1])],
         search=search_words(results),
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
-        best=_compact(best_settings(results)),
-        pairs=compared(results),
+        best=_said_once(_compact(best_settings(results))),
+        pairs=_said_once(compared(results)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=NOTE,
         published=[[*row[:12], *row[13:]] for row in tables.published(results)],  # the recipes are said above them
@@ -121,6 +121,17 @@ def _compact(table: tables.Table) -> tables.Table:
     heads = table[0]
     kept = [i for i, head in enumerate(heads) if head not in ("run_id", "error")]
     return [[heads[i] for i in kept], *([_four(row[i]) for i in kept] for row in table[1 : MANY + 1])]
+
+
+def _said_once(table: tables.Table) -> tuple[tables.Table, str]:
+    """Without the columns that are equal in all rows, and these in words: a phone is narrow."""
+    if len(table) < 3:
+        return table, ""
+    columns = list(zip(*table, strict=True))
+    same = [(head, rest[0]) for head, *rest in columns if len(set(rest)) == 1]
+    rest = [list(row) for row in zip(*(column for column in columns if len(set(column[1:])) > 1), strict=True)]
+    words = ", ".join(f"{head} {value}" for head, value in same if value)
+    return rest, f"In all rows: {words}." if words else ""
 
 
 def _four(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from search_spaces import EarlyStopping, Trial
@@ -27,6 +27,7 @@ class Rivals:
     folder: Path  # of the trials' records
     known: tuple[Trial, ...] = ()  # that may have records, from this sweep or an earlier one
     seeds: Collection[int] = ()  # none: all
+    elsewhere: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # curves whose records are not here
 
     def group(self, trial: Trial) -> Hashable | None:
         """What the trials have in common that `trial` is compared with; None: it is not compared at all.
@@ -41,13 +42,13 @@ class Rivals:
         return point, *(_part(trial, name) for name in self.stopping.group)
 
     def curve(self, fingerprint: str) -> Mapping[int, float]:
-        """The metric after each epoch, as far as the trial has recorded it."""
+        """The metric after each epoch as far as the trial has recorded it, here or elsewhere."""
         found: dict[int, float] = {}
         with suppress(DamagedRecordError, OSError):  # told where it is run
             for event, _ in read(self.folder / fingerprint):
                 if self.stopping.metric in event.get("metrics", {}):
                     found[event["step"]] = event["metrics"][self.stopping.metric]
-        return found
+        return found or self.elsewhere.get(fingerprint, {})
 
 
 def _part(trial: Trial, name: str) -> Hashable:

@@ -21,7 +21,7 @@ from orchestrator.sources import InTurn, Listed, Sought, Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch, how_it_ended
 from search_spaces import Trial
-from trainables.outbox import DamagedRecordError, stopped
+from trainables.outbox import FILE, DamagedRecordError, stopped
 from trainables.storage import refused
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ class Run:
         with refused(self.job.storage):
             self.records.refresh([trial.fingerprint for trial in self.trials])
         seeds = search.grid.space.axes.get("seed", (0,)) if search else ()
-        return Rivals(stopping, self.records.folder, self.trials, seeds)
+        folder = self.records.folder
+        away = {t.fingerprint for t in self.trials if not (folder / t.fingerprint / FILE).exists()}
+        return Rivals(stopping, folder, self.trials, seeds, self.book.curves(away, stopping.metric))
 
     def _searched(self) -> list[Trial]:
         """What the search has asked for so far, and its best."""

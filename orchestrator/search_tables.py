@@ -40,7 +40,7 @@ def tried(results: Results) -> Table:
 
 
 def best_settings(results: Results) -> Table:
-    """A row per searched cell: what was chosen for it, by which value, and its test accuracy over fresh seeds.
+    """A row per searched cell: its test accuracy over fresh seeds, what was chosen for it, and by which value.
 
     Fractions as logged; `n` counts the finished seeds, of `of`.
     """
@@ -51,8 +51,8 @@ def best_settings(results: Results) -> Table:
             cells.setdefault((*place, row.cell.study), []).append(row)
     keys = sorted({key for rows in cells.values() for row in rows for key in row.cell.searched})
     studies = {study.name: study for study in tuned(results)}
-    table = [["cell", "pruner", "compression", *keys, "chosen by", "its value", "trials", "test top1 mean",
-              "test top1 std", "n", "of"]]  # fmt: skip
+    table = [["cell", "pruner", "compression", "test top1 mean", "test top1 std", "n", "of", *keys, "its value",
+              "chosen by", "trials"]]  # fmt: skip
     for (title, pruner, compression, name), rows in cells.items():
         study, searched = studies.get(name), rows[0].cell.searched
         config = results.trials[rows[0].cell.fingerprint].config  # all but the seed
@@ -60,10 +60,10 @@ def best_settings(results: Results) -> Table:
                   if results.trials[study.rows[number].cell.fingerprint].config == config] if study else []  # fmt: skip
         tops = [top for row in rows if row.status == "finished" and (top := TOP1(row)) is not None]
         table.append([
-            title, pruner, compression, *(str(searched.get(key, "")) for key in keys),
-            study.objectives[0].name if study and study.objectives else "", repr(values[0][0]) if values else "",
-            str(len(study.rows)) if study else "", repr(fmean(tops)) if tops else rows[0].status,
+            title, pruner, compression, repr(fmean(tops)) if tops else rows[0].status,
             repr(stdev(tops)) if len(tops) > 1 else "", str(len(tops)), str(len(rows)),
+            *(str(searched.get(key, "")) for key in keys), repr(values[0][0]) if values else "",
+            study.objectives[0].name if study and study.objectives else "", str(len(study.rows)) if study else "",
         ])  # fmt: skip
     return table if cells else []
 

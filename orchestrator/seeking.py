@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -148,6 +149,8 @@ class Seeker:
             directions=[OBJECTIVES[name] for name in self._search.objective],
             load_if_exists=True,
         )
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            made.set_metric_names(list(self._search.objective))  # else optuna-dashboard's axes are "Objective 0"
         begun = len(made.get_trials(deepcopy=False))
         made.sampler = sampler(self._search.sampler, int(digest, 16) + begun)  # going on must not repeat what was asked
         for settings in self._search.first if not begun else ():

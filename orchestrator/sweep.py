@@ -107,9 +107,10 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     require_answer(tracking_uri)
     known = existing(tracking_uri, experiment)
     planned = planned.after(known.done(space.early_stopping) if known else ())
-    todo = (*planned.started, *planned.examples)
-    _show(planned, console)
-    nodes, resources = _room(args, resources, tracking_uri) if todo else ([], resources)
+    over = bool(planned.search and known and not planned.todo and known.settled(planned))
+    todo = (*planned.started, *(() if over else planned.examples))
+    _show(planned, over, console)
+    nodes, resources = _room(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
     measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
     seconds = trial_seconds(todo, measured)
     if todo:
@@ -178,20 +179,21 @@ def _room(
     return [node for node in nodes if concurrency(resources, node)] or to_come, resources
 
 
-def _show(planned: Plan, console: Console) -> None:
-    """The plan in a few lines."""
+def _show(planned: Plan, over: bool, console: Console) -> None:
+    """The plan in a few lines; `over`: its search has nothing left to ask for."""
     title = Text(planned.space, "bold") + Text(f": {planned.description}" if planned.description else "")
     console.print(title, soft_wrap=True)
     for notice in planned.notices:
         console.print(notice, style="yellow", markup=False, highlight=False)
-    shared = len(planned.cells) - len(planned.trials)
-    console.print(
-        f"{len(planned.cells)} cells, {len(planned.trials)} unique trials ({shared} cells share a trial), "
-        f"{len(planned.done)} done before, {len(planned.todo)} to do",
-        highlight=False,
-    )
+    if planned.cells or not planned.search:  # of cells that are searched the search tells
+        shared = len(planned.cells) - len(planned.trials)
+        console.print(
+            f"{len(planned.cells)} cells, {len(planned.trials)} unique trials ({shared} cells share a trial), "
+            f"{len(planned.done)} done before, {len(planned.todo)} to do",
+            highlight=False,
+        )
     if planned.search:
-        console.print(f"search: {planned.search.words}", highlight=False)
+        console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
     for stage in planned.stages:
         users = "cells" if stage.kind == "dense" else "trials"
         console.print(f"  once for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from invented_sweep import EPOCHS
 
 from orchestrator.catalog import catalog
 from orchestrator.driver.fairness import Fairness
 from orchestrator.rivals import Rivals
+from orchestrator.store import existing
 from search_spaces import EarlyStopping, Trial, expand, load
 from search_spaces.search import read_early_stopping
 from trainables.outbox import Outbox
@@ -119,6 +121,28 @@ def test_what_earlier_sweeps_recorded_is_known(tmp_path):
     fairness = Fairness(rivals(tmp_path, known=[good, bad]))
     fairness.enter(bad)
     assert fairness.falls_behind(bad.fingerprint, 1, accuracy(bad, 1))
+
+
+def test_a_curve_whose_record_is_elsewhere_counts_and_ones_own_record_counts_more(tmp_path):
+    good, bad = trials(pruner=["synflow", "random"], compression=2)
+    elsewhere = {good.fingerprint: {epoch: accuracy(good, epoch) for epoch in range(1, 28)}}
+    apart = Rivals(EarlyStopping(name="asha"), tmp_path, (good, bad), elsewhere=elsewhere)
+    fairness = Fairness(apart)
+    fairness.enter(bad)
+    assert fairness.falls_behind(bad.fingerprint, 1, accuracy(bad, 1))
+    (tmp_path / good.fingerprint).mkdir()
+    outbox = Outbox(tmp_path / good.fingerprint)
+    outbox.metrics({"validation/top1": 0.25}, 1)
+    outbox.close()
+    assert apart.curve(good.fingerprint) == {1: 0.25}
+
+
+def test_mlflow_has_the_curves_of_trials_whose_records_are_elsewhere(store):
+    ledger = existing(store.uri, "small")
+    (there, top1), *_ = ((key, metrics["final/top1"]) for key, metrics in store.logged.items())
+    curves = ledger.curves({there, store.missing.fingerprint}, "test/top1")
+    assert curves == {there: {epoch: pytest.approx(top1 * (1 - 0.5**epoch)) for epoch in range(1, EPOCHS + 1)}}
+    assert ledger.curves({there}, "validation/top1") == {}
 
 
 def test_trials_at_another_point_of_another_training_are_not_compared(tmp_path):

@@ -24,7 +24,7 @@ from orchestrator.headline import headline
 from orchestrator.importance import importances
 from orchestrator.lines import compressions, facets, pruners, rows_at
 from orchestrator.objectives import Objective, undominated
-from orchestrator.page import page
+from orchestrator.page import _said_once, page
 from orchestrator.report import compose
 from orchestrator.results import Results, read
 from orchestrator.tables import tables
@@ -119,6 +119,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(scope="module")
 def results(made: Made) -> Results:
     return read(made.uri, "searched")
+
+
+def test_on_the_page_what_is_equal_in_all_rows_is_said_once() -> None:
+    table = [["cell", "lr", "n", "of"], ["a", "0.1", "3", ""], ["a", "0.2", "3", ""]]
+    assert _said_once(table) == ([["lr"], ["0.1"], ["0.2"]], "In all rows: cell a, n 3.")
+    assert _said_once(table[:2]) == (table[:2], "")
+    assert _said_once([]) == ([], "")
 
 
 def rows_of(text: str) -> list[dict[str, str]]:

@@ -94,6 +94,8 @@ def test_a_killed_search_goes_on_and_asks_for_nothing_twice(tmp_path, executor):
         best = max(rivals, key=lambda tried: tried.metrics["final/validation_top1"])
         assert row.cell.searched == best.cell.searched
 
+    again = " ".join(finish(tmp_path, *executor, "--dry-run").split())
+    assert "nothing left to do" in again and "of training" not in again
     before = finished(tmp_path)
     assert f"{len(found)} of {len(found)} trials finished" in finish(tmp_path, *executor)
     assert finished(tmp_path) == before

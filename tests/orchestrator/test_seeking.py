@@ -151,6 +151,7 @@ def test_several_objectives_have_no_single_best(tmp_path):
     lab.run(seeker)
     assert seeker.best() == ()
     (running,) = seeker.studies
+    assert running.optuna.metric_names == ["validation/top1", "model/params_kept"]
     assert 1 <= len(running.optuna.best_trials) <= 6
 
 
