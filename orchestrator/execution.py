@@ -160,7 +160,8 @@ def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
 
 def _provide(job: Job) -> None:
     """Put into the storage what trials start from and nobody computes."""
-    provide_weights([trial.network for trial in job.plan.started], job.plan.weight_files, job.place.pretrained)
+    trials = (*job.plan.started, *job.plan.examples)
+    provide_weights([trial.network for trial in trials], job.plan.weight_files, job.place)
     wanted = {trial.mask for trial in (*job.plan.todo, *job.plan.examples)}
     masks = {digest: given for digest, given in job.plan.masks.items() if digest in wanted}
     given_masks.provide(masks, job.tracking_uri, job.place)

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from pruners import dead_weights
 from search_spaces import Network, Space, SpaceError, Trial
+from trainables import given_weights
 from trainables.architectures import ARCHITECTURES, build, lookup, pretrained
 from trainables.datasets import lookup as dataset_of
+from trainables.place import Place
 
 DEAD = 0.01  # share of prunable weights that can never train; beyond it compressions mean something else
 
@@ -45,16 +47,15 @@ def require_networks(trials: Collection[Trial], files: Mapping[str, Path], force
     return (*notices, *reasons)
 
 
-def provide_weights(networks: Iterable[Network], files: Mapping[str, Path], folder: Path) -> None:
-    """Put the pretrained weights of all `networks` into `folder`, from where trials read them.
+def provide_weights(networks: Iterable[Network], files: Mapping[str, Path], place: Place) -> None:
+    """Put the pretrained weights of all `networks` into the storage, from where trials read them.
 
     Raises:
-        SpaceError: if a download fails or a file changed in the meantime.
+        SpaceError: if a download fails, a file changed in the meantime, or the storage cannot be written.
     """
     for network in dict.fromkeys(networks):
         if network.pretrained:
-            weights = lookup(network.name, network.code).weights
-            pretrained.provide(network.pretrained, weights, folder, files.get(network.pretrained))
+            given_weights.provide(network, place, files.get(network.pretrained))
 
 
 @cache

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
+from trainables.given_weights import bring
 from trainables.giving_up import Judge, Judged
 from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
@@ -97,6 +98,7 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
     try:
         if ended(folder) == "stopped":
             outbox.tags({"stopped": ""})  # no longer
+        bring(trial.network, place)
         weights = partial(_weights, place=place, stop=stop)
         compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
     except StoppedError:

@@ -104,6 +104,12 @@ class Bucket:
                 with content.open("rb") as source:
                     copyfileobj(source, target, 2**20)
 
+    def has(self, *key: str) -> bool:
+        """Whether there is such an object."""
+        from pyarrow.fs import FileType
+
+        return bool(self._system.get_file_info("/".join([self._root, *key])).type == FileType.File)
+
     def get(self, path: Path, *key: str, stored: Stored | None = None) -> None:
         """Bring an object to `path`. With `stored` as it was listed: no byte more, and its time.
 

@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 from torchvision.models import get_model_weights, resnet18
 
 from orchestrator.catalog import catalog
+from orchestrator.networks import provide_weights
 from orchestrator.plan import plan
 from orchestrator.sweep import main
 from search_spaces import Network, SpaceError, Trial, expand, load
+from tests.trainables.s3 import s3
 from trainables.architectures import build, pretrained
 from trainables.architectures.pretrained import fitted
 from trainables.place import Place
@@ -68,6 +70,18 @@ def test_a_sweep_starts_from_the_file_and_needs_it_no_more(file, tmp_path):
     assert run(pruned.model_copy(update={"seed": 5}), place).end == "finished"
     weights = pretrained.read(place.storage / dense.fingerprint / "weights.safetensors")
     assert all(torch.equal(weights[name], tensor) for name, tensor in pretrained.read(copied).items())
+
+
+def test_nodes_that_share_an_object_store_start_from_the_file_too(file, tmp_path):
+    with s3() as uri:
+        driver, node = (
+            Place(storage=tmp_path / who, cache=tmp_path / "data", mirror=uri) for who in ("driver", "node")
+        )
+        made = planned(tmp_path, mlp(file), pretrain_epochs=1)
+        provide_weights([trial.network for trial in made.started], made.weight_files, driver)
+        (trial,) = made.trials
+        assert run(trial, node).error == ""
+        assert (node.pretrained / trial.pretrained.removeprefix("sha256:")).read_bytes() == file.read_bytes()
 
 
 def test_a_trial_that_reinitializes_forgets_them(file, tmp_path):
@@ -159,6 +173,7 @@ def test_torchvisions_weights_are_read_from_the_sweeps_folder(tmp_path, monkeypa
     torch.save(source.state_dict(), folder / "checkpoints" / name)
     network = Network("resnet18", pretrained=pretrained.canonical("imagenet", "resnet18"))
     assert network.pretrained == "IMAGENET1K_V1"
+    assert pretrained.file(network.pretrained, "resnet18", folder).name == name
     model = build(network, (1, 64, 64), 10, 0, folder)
     state = source.state_dict()
     torch.testing.assert_close(model.state_dict()["conv1.weight"], state["conv1.weight"].sum(1, keepdim=True))

@@ -83,6 +83,14 @@ def provide(asked: str, weights: str, folder: Path, source: Path | None) -> None
             part.replace(target)
 
 
+def file(asked: str, weights: str, folder: Path) -> Path:
+    """Where in `folder` the weights of the record `asked` are, or would be."""
+    if asked.startswith(HASH):
+        return folder / asked.removeprefix(HASH)
+    url: str = get_model_weights(weights)[asked].url
+    return folder / "checkpoints" / url.rpartition("/")[2]  # as torch.hub names it
+
+
 def state(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
     """The state dict of the record `asked`, on the CPU.
 
