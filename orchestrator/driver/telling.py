@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +22,7 @@ from orchestrator.watch import Watch
 
 ATTEMPTS = 4  # of one trial whose process dies; what fails by itself is recorded and not tried again
 DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"
+LOW_MEMORY = "Ray killed its process: the node had too little memory"  # its own, not that of a GPU
 LOOK_SECONDS = 5.0  # between two looks at the nodes, when nothing runs
 WAIT_SECONDS = 600.0  # for a node that can run what is left, when the last one is gone
 
@@ -101,6 +104,8 @@ class TellWatch(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died; Tune starts it again."""
         fingerprint = _fingerprint(trial)
+        if _low_memory(trial):
+            self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
         if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
             trial.max_failures = trial.num_failures  # once more, not for ever
 
@@ -108,7 +113,7 @@ class TellWatch(tune.Callback):
         """The process of a trial died, and Tune does not start it again."""
         fingerprint = _fingerprint(trial)
         if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
-            self._watch.ended(fingerprint, DIED)
+            self._watch.ended(fingerprint, f"{LOW_MEMORY}, {ATTEMPTS} times" if _low_memory(trial) else DIED)
             self._handing.ended(fingerprint)
         else:  # that was the node's death
             self._handing.again(fingerprint)
@@ -116,6 +121,13 @@ class TellWatch(tune.Callback):
 
 def _fingerprint(trial: Any) -> str:
     return str(trial.config["point"]["fingerprint"])
+
+
+def _low_memory(trial: Any) -> bool:
+    """Whether it was that of which the trial's process died last; Ray says so in many words, these among them."""
+    with suppress(OSError, TypeError):  # no file, no error
+        return "running low on memory" in Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure #")[2]
+    return False
 
 
 def _where(trial: Any) -> str:

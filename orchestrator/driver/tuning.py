@@ -123,7 +123,8 @@ def _survive_the_memory_monitor() -> None:
 
     def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, ray.exceptions.OutOfMemoryError):
-            exception = ray.exceptions.RayActorError(tracked_actor_task._tracked_actor.actor_id.hex(), str(exception))
+            actor = tracked_actor_task._tracked_actor.actor_id
+            exception = ray.exceptions.RayActorError(str(actor), str(exception))
         original(self, tracked_actor_task=tracked_actor_task, exception=exception)
 
     setattr(RayActorManager, original.__name__, failed)

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 from listener import Listener
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError
 
+from orchestrator.driver import tuning
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.telling import TellWatch
@@ -51,6 +54,19 @@ def test_one_that_another_process_computes_comes_again_when_nothing_else_is_left
         end(driver, trial, "finished")
     assert handing.over
     assert watch.errors == {trial.fingerprint: None for trial in TRIALS}
+
+
+def test_a_process_killed_by_rays_memory_monitor_is_one_that_died():
+    """Ray's own manager takes that for a defect of its own, and would end the whole Tuner."""
+    tuning._survive_the_memory_monitor()
+    told = []
+    actor = SimpleNamespace(actor_id=7, _on_error=None)
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: told.append(error))
+    manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
+    error = OutOfMemoryError("killed due to the node running low on memory")
+    RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
+    assert isinstance(told[0], RayActorError)
+    assert "low on memory" in str(told[0])
 
 
 def test_one_that_was_taken_over_is_left_and_has_not_failed(driver):

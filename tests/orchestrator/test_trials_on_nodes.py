@@ -159,6 +159,17 @@ def test_a_process_that_dies_every_time_is_not_started_for_ever(cluster, sweep, 
     assert len((tmp_path / "log").read_text()) == telling.ATTEMPTS
 
 
+def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
+    cluster.add_node(
+        num_cpus=1, env_vars={"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    )
+    trial = long(0, epochs=5000)
+    undisturbed, told = sweep([trial])
+    assert undisturbed
+    assert told.errors == {trial.fingerprint: f"{telling.LOW_MEMORY}, 4 times"}
+    assert told.notices == [f"{trial.fingerprint}: {telling.LOW_MEMORY}; it is tried again"] * 3
+
+
 def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(telling, "ATTEMPTS", 1)
     trial = long(0, epochs=400)
