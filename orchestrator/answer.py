@@ -28,6 +28,7 @@ class Standing:
     next: str  # the first that is clearly below the best; empty if none is
     lead: float | None  # of the best over that one, as a fraction
     sure: Difference | None  # of that lead, where there are seeds enough to know
+    broken: tuple[str, ...]  # those of the leaders of which a network collapsed
 
     @property
     def group(self) -> tuple[list[str], tuple[str, ...]]:
@@ -90,7 +91,8 @@ def standings(results: Results, facet: Facet) -> Iterator[Standing]:
         missing = tuple(pruner for pruner in asked if pruner not in here)
         lead = best.mean - here[below].mean if below else None
         sure = difference(best, here[below], TOP1) if below else None
-        yield Standing(compression, leaders, missing, best, below, lead, sure)
+        broken = tuple(pruner for pruner in leaders if here[pruner].collapsed)
+        yield Standing(compression, leaders, missing, best, below, lead, sure, broken)
 
 
 def _beats(best: Point, other: Point) -> bool:
@@ -102,7 +104,7 @@ def _lead(group: Sequence[Standing]) -> str:
     """One sentence for neighbouring compressions with the same pruners in front."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
-        where += f" (without {_and(group[0].missing)})"
+        where += f" (without {join(group[0].missing)})"
     leaders = group[0].leaders
     leads = [standing.lead for standing in group if standing.lead is not None]
     if not leads:
@@ -113,9 +115,17 @@ def _lead(group: Sequence[Standing]) -> str:
             f"{where}, {leaders[0]} leads {others.pop() if len(others) == 1 else 'the next'} by {ahead}{_sure(group)}."
         )
     return (
-        f"{where}, no difference is shown between {_and(sorted(leaders))}; the best of them is {ahead} above "
+        f"{where}, no difference is shown between {join(_leaders(group))}; the best of them is {ahead} above "
         f"{others.pop() if len(others) == 1 else 'the first that falls behind'}{_sure(group)}."
     )
+
+
+def _leaders(group: Sequence[Standing]) -> list[str]:
+    """Whoever lost a network there may have a mean that is no more than uncertain: that must be read with its name."""
+    broken = {pruner for standing in group for pruner in standing.broken}
+    return [
+        f"{pruner} (of which networks collapsed)" if pruner in broken else pruner for pruner in sorted(group[0].leaders)
+    ]
 
 
 def _sure(group: Sequence[Standing]) -> str:
@@ -136,13 +146,14 @@ def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:
 def _collapsed(results: Results, facet: Facet) -> list[str]:
     said = []
     for pruner in pruners(results):
-        points = [point for point in line(results, facet, pruner, TOP1) if point.collapsed]
-        if points:
-            where = (
-                f"{p.compression:g}x" + (f" ({p.collapsed} of {len(p.rows)})" if len(p.rows) > 1 else "")
-                for p in points
-            )
-            said.append(f"{pruner} at {', '.join(where)}")
+        every = [point for point in line(results, facet, pruner, TOP1) if point.compression > 1 and point.values]
+        to_the_end = list(takewhile(lambda point: point.collapsed == len(point.values), reversed(every)))
+        some = [point for point in every[: len(every) - len(to_the_end)] if point.collapsed]
+        where = [f"at {p.compression:g}x ({p.collapsed} of {len(p.values)} runs)" for p in some]
+        if to_the_end:
+            where.append(f"{'from' if to_the_end[1:] else 'at'} {to_the_end[-1].compression:g}x")
+        if where:
+            said.append(f"{pruner} {join(where)}")
     return said
 
 
@@ -155,5 +166,5 @@ def _range(values: Sequence[float]) -> str:
     return f"{values[0]:g}x" if len(values) == 1 else f"{values[0]:g}x to {values[-1]:g}x"
 
 
-def _and(names: Sequence[str]) -> str:
+def join(names: Sequence[str]) -> str:
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.answer import standings
@@ -78,14 +79,15 @@ def _any(results: Results, facet: Facet, measure: Measure) -> bool:
 def _grid(results: Results, facet: Facet, quantity: Quantity) -> Grid:
     leaders = set()
     if quantity.name == "accuracy":
-        leaders = {(here.compression, pruner) for here in standings(results, facet) for pruner in here.leaders}
+        clear = [here for here in standings(results, facet) if here.lead is not None]
+        leaders = {(here.compression, pruner) for here in clear for pruner in here.leaders}
     columns = compressions(results, facet)
+    lines = {pruner: line(results, facet, pruner, quantity.measure) for pruner in pruners(results)}
+    write = _writer(quantity, [point.mean for points in lines.values() for point in points if point.values])
     rows = []
-    for pruner in pruners(results):
-        points = {point.compression: point for point in line(results, facet, pruner, quantity.measure)}
-        if points:
-            write = _writer(quantity)
-            rows.append((pruner, [_entry(points.get(c), (c, pruner) in leaders, write) for c in columns]))
+    for pruner, points in lines.items():
+        if here := {point.compression: point for point in points}:
+            rows.append((pruner, [_entry(here.get(c), (c, pruner) in leaders, write) for c in columns]))
     return Grid(_title(results, facet, quantity), [f"{c:g}x" for c in columns], rows)
 
 
@@ -104,8 +106,11 @@ def _si(number: float) -> str:
     return f"{number:g}"
 
 
-def _writer(quantity: Quantity) -> Callable[[float], str]:
-    return lambda value: f"{quantity.scale * value:.{quantity.digits}f}"
+def _writer(quantity: Quantity, means: Iterable[float]) -> Callable[[float], str]:
+    """All of a table with as many digits, and so many that the smallest mean has two that tell something."""
+    smallest = min((quantity.scale * mean for mean in means if mean > 0), default=1)
+    digits = max(quantity.digits, 1 - math.floor(math.log10(smallest)))
+    return lambda value: f"{quantity.scale * value:.{digits}f}"
 
 
 def _entry(point: Point | None, leads: bool, write: Callable[[float], str]) -> Entry:

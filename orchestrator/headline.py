@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from orchestrator.answer import Standing, standings
+from orchestrator.answer import Standing, join, standings
 from orchestrator.certainty import points
-from orchestrator.lines import Facet, facet_of, facets, pruners
+from orchestrator.lines import Facet, facets, pruners
 from orchestrator.results import Results
 from orchestrator.search_words import search_words
 
@@ -27,17 +27,20 @@ def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
     """How often each pruner is in front."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
-    where = "the one comparison" if total == 1 else f"{total} comparisons (each panel at each compression)"
+    where = (
+        "the one comparison" if total == 1 else f"{total} comparisons (each network and dataset at each compression)"
+    )
     if not clear:
         return f"In {where} no difference between the pruners is shown."
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
     alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
     order = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
-    said = ", ".join(f"{pruner} in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in order[:3])
+    first, *more = (f"in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in order[:3])
+    said = ", ".join([f"{order[0]} is in front {first}", *map("{} {}".format, order[1:], more)])
     less = ", others less often" if order[3:] else ""
-    shared = "; who cannot be told from the best shares the front" if alone.total() < counts.total() else ""
+    shared = "; those that cannot be told from the best share the front" if alone.total() < counts.total() else ""
     rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
-    return f"In {where}, in front: {said}{less}{shared}{rest}."
+    return f"Of {where}, {said}{less}{shared}{rest}."
 
 
 def _alone(alone: int, count: int) -> str:
@@ -58,11 +61,16 @@ def _margin(ranked: list[tuple[Facet, Standing]]) -> str:
 
 def _collapse(results: Results) -> str:
     """From which compression on each pruner has lost a network."""
-    first: dict[str, tuple[float, str]] = {}
+    first: dict[str, float] = {}
     for row in sorted(results.rows, key=lambda row: row.cell.compression):
         if row.collapsed and row.cell.compression > 1:
-            first.setdefault(row.cell.pruner, (row.cell.compression, facet_of(row).title))
+            first.setdefault(row.cell.pruner, row.cell.compression)
     if not first:
         return "No network collapsed: in each, weights still lead from input to output."
-    said = [f"{p} first at {first[p][0]:g}x ({first[p][1]})" for p in pruners(results) if p in first]
-    return f"Networks collapsed, left without a path of weights from input to output: {', '.join(said)}."
+    said = [
+        f"{join([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
+        for compression in sorted(set(first.values()))
+    ]
+    safe = [pruner for pruner in pruners(results) if pruner not in first]
+    never = f"; never with {join(safe)}" if safe else ""
+    return f"Networks collapse, left without a path of weights from input to output, with {', '.join(said)}{never}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -20,10 +20,11 @@ from orchestrator.grids import grids
 from orchestrator.headline import headline
 from orchestrator.lines import facets
 from orchestrator.markup import NOTE, latex
+from orchestrator.recipe import by_pruner, common
 from orchestrator.results import Results, counts, public
 from orchestrator.search_tables import best_settings, compared
 from orchestrator.search_words import search_words
-from search_spaces import Trial, amount
+from search_spaces import amount
 
 # Tags that are said elsewhere on the page or that only machines read.
 INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner", "stage", "paths", "compaction")
@@ -57,7 +58,8 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         many=MANY,
         amount=amount,
         color=lambda pruner: look(pruner).color,
-        recipe=_recipe(results.trials),
+        recipe=common(results.trials.values()),
+        differing=by_pruner(results),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
         commands=[public(command) for command in _commands(results, tracking_uri)],
@@ -139,12 +141,6 @@ def _four(text: str) -> str:
         return text if text.isdigit() else f"{float(text):.4g}"
     except ValueError:
         return text
-
-
-def _recipe(trials: Mapping[str, Trial]) -> list[tuple[str, str]]:
-    """The fields that are equal in all trials."""
-    records = [trial.params() for trial in trials.values()]
-    return [(key, value) for key, value in records[0].items() if value and all(r.get(key) == value for r in records)]
 
 
 def _versions(results: Results) -> list[tuple[str, str]]:

@@ -40,7 +40,8 @@ def draw(results: Results) -> Iterator[Drawing]:
     legend(figure, [*keys, *([HOLE] if any(holes) else [])], title="left without a path")
     caption = (
         "Collapse: the share of a cell's runs that were left without a path of weights from input to output. The "
-        "number in a cell is how many layers are empty, on average over its runs; shortcuts may lead round them."
+        "number in a cell is how many layers are empty, on average over its runs: shortcuts may lead round them, and "
+        "with none empty the weights of one layer may not meet those of the next."
     )
     yield Drawing("collapse", caption, figure)
 

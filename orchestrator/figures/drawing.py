@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor, log10
 from typing import Any, TypeVar
 
 import matplotlib
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from orchestrator.colors import look
 
@@ -147,7 +147,26 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")
 
 
-def layer_name(parameter: str) -> str:
-    """The layer that a weight belongs to, as people call it: `features.0`, or `layer 0` where it has no other name."""
+def layer_name(parameter: str, place: int) -> str:
+    """The layer that a weight belongs to, counted as in the other figures: `3: features.6`, or `layer 3`."""
     name = parameter.removesuffix(".weight")
-    return f"layer {name}" if name.isdigit() else name
+    return f"layer {place}" if name.isdigit() else f"{place}: {name}"
+
+
+def power_ticks(axis: Axis, logarithms: tuple[float, float]) -> None:
+    """An axis of decimal logarithms in plain powers of ten; of less than two of them, in 1, 2 and 5 times those."""
+    low, high = logarithms
+    whole = range(ceil(low), floor(high) + 1)
+    step = max(1, ceil(len(whole) / 5))
+    ticks: list[tuple[float, str]] = [(power, f"$10^{{{power}}}$") for power in whole[::step]]
+    if len(ticks) < 2:
+        parts = [(power + log10(part), part, power) for power in range(floor(low), ceil(high)) for part in (1, 2, 5)]
+        ticks = [(place, _times(part, power)) for place, part, power in parts if low <= place <= high]
+    axis.set_major_locator(FixedLocator([place for place, _ in ticks]))
+    axis.set_major_formatter(FixedFormatter([text for _, text in ticks]))
+
+
+def _times(part: int, power: int) -> str:
+    if -3 <= power <= 3:
+        return f"{part * 10**power:g}"
+    return rf"${part}{{\cdot}}10^{{{power}}}$" if part > 1 else f"$10^{{{power}}}$"

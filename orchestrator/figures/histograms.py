@@ -45,7 +45,8 @@ def _figure(
     found: Mapping[tuple[str, float], Mapping[str, Histogram]],
 ) -> Drawing:
     rows = [pruner for pruner in pruners(results) if any((pruner, c) in found for c in chosen)]
-    layers = spread(list(next(iter(found.values()))), LAYERS)
+    every = list(next(iter(found.values())))
+    layers = spread(every, LAYERS)
     figure = Figure(figsize=(6.9, 0.75 * len(rows) + 0.95), layout="constrained")
     grid = figure.subplots(len(rows), len(layers), sharex="col", squeeze=False)
     shades = matplotlib.colormaps["viridis"]
@@ -61,7 +62,7 @@ def _figure(
             axis.grid(visible=False)
         line[0].set_ylabel(pruner, color=look(pruner).color, rotation=0, ha="right", va="center")
     for column, layer in enumerate(layers):
-        grid[0, column].set_title(layer_name(layer), fontsize=7)
+        grid[0, column].set_title(layer_name(layer, every.index(layer) + 1), fontsize=7)
         reach = max(_reach(entry[layer]) for entry in found.values() if layer in entry) or 1.0
         grid[0, column].set_xlim(-reach, reach)
         grid[0, column].locator_params(axis="x", nbins=3)
@@ -70,7 +71,7 @@ def _figure(
     legend(figure, [Line2D([], [], color=color, linewidth=1.6, label=name) for name, color in entries], facet.title)
     caption = (
         f"{facet.title}: the weights that were kept, after training, for the first finished seed; each outline is "
-        f"scaled to its own peak. {len(layers)} layers from input to output."
+        f"scaled to its own peak. Layers {'' if layers == every else f'(some of {len(every)}) '}count from the input."
     )
     return Drawing(f"histograms-{slug(facet.title)}", caption, figure)
 

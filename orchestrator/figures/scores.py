@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, label, panels, slug
+from orchestrator.figures.drawing import Drawing, label, panels, power_ticks, slug
 from orchestrator.figures.layers import first_seed
 from orchestrator.lines import Facet, facets, pruned, pruners
 from orchestrator.results import Results, Row
@@ -67,8 +67,7 @@ def _map(axis: Axes, pruner: str, layers: Scores) -> None:
     # The longest tails, down to scores of 10^-20, would leave the rest a stripe.
     axis.set_ylim(min(map(_low, tall)), max(layer["edges"][-1] for layer in tall))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+    power_ticks(axis.yaxis, axis.get_ylim())
     axis.grid(visible=False)
 
 

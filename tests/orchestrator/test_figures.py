@@ -15,6 +15,7 @@ from orchestrator.figures import Drawing, draw
 from orchestrator.figures.accuracy import accuracy_axis
 from orchestrator.figures.against_compression import _labels
 from orchestrator.figures.against_cost import front
+from orchestrator.figures.drawing import power_ticks
 from orchestrator.lines import Facet
 from orchestrator.results import Results, Row, read
 
@@ -203,3 +204,20 @@ def test_a_look_depends_on_the_label_alone() -> None:
     assert look("my-own") == look("my-own")
     assert look("snip scope=layer").color == look("snip").color
     assert look("snip scope=layer").dash != look("snip").dash
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"),
+    [
+        ((-2.1, 1.2), ["$10^{-2}$", "$10^{-1}$", "$10^{0}$", "$10^{1}$"]),
+        ((-1.9, -0.1), ["0.02", "0.05", "0.1", "0.2", "0.5"]),
+        ((-8.4, -7.6), [r"$5{\cdot}10^{-9}$", "$10^{-8}$", r"$2{\cdot}10^{-8}$"]),
+    ],
+)
+def test_no_two_ticks_of_scores_say_the_same(ends: tuple[float, float], labels: list[str]) -> None:
+    from matplotlib.figure import Figure
+
+    axis = Figure().subplots()
+    axis.set_ylim(ends)
+    power_ticks(axis.yaxis, ends)
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == labels

@@ -67,8 +67,19 @@ def test_the_answer_names_leader_collapse_and_holes(store: Store) -> None:
     results = read(store.uri, "small")
     said = " ".join(sentences(results, Facet("cifar10", "resnet20")))
     assert "At 10x (without synflow), no difference is shown" in said  # of two seeds one is at chance
-    assert "left without a path of weights: random at 10x (1 of 2)" in said
+    assert "left without a path of weights: random at 10x (1 of 2 runs)" in said
     assert "left out here and listed under Holes: 2" in said
+
+
+def test_collapse_to_the_end_is_said_once(store: Store) -> None:
+    results = read(store.uri, "small")
+    gone = {"random": (2, 10), "snip": (10,)}
+    rows = tuple(
+        replace(row, tags={"collapsed": "true"}) if row.cell.compression in gone.get(row.cell.pruner, ()) else row
+        for row in results.rows
+    )
+    said = " ".join(sentences(replace(results, rows=rows), Facet("cifar10", "vgg16-bn")))
+    assert "left without a path of weights: random from 2x; snip at 10x." in said
 
 
 def test_nothing_is_said_of_nothing(store: Store) -> None:

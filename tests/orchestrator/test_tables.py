@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -95,3 +96,15 @@ def test_trials_hold_every_cell_and_every_number(results: Results, store: Store)
     assert (failed["status"], failed["error"]) == ("failed", "RuntimeError: the loss is not finite in epoch 2")
     assert (failed["final/top1"], missing["status"], missing["run_id"]) == ("", "not run", "")
     assert "test/top1" not in table[0]  # a history, of which one number says nothing
+
+
+def test_small_numbers_keep_digits_and_no_lead_is_not_bold(results: Results) -> None:
+    small = tuple(
+        replace(row, metrics={**row.metrics, "model/latency_ms": 0.0725, "final/top1": 0.1})
+        if row.status == "finished"
+        else row
+        for row in results.rows
+    )
+    files = tables(replace(results, rows=small))
+    assert "0.072 ± 0.000" in files["latency.md"]
+    assert "**" not in files["accuracy.md"].partition("Mean over")[0]  # all are equal, and nobody leads
