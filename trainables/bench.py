@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
+from trainables.compacted import Smaller, smaller
 from trainables.datasets.batches import Batch, steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
@@ -34,6 +35,7 @@ class Bench:
     save_seconds: float
     stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training
     weights: Path | None = None  # the folder of pretrained weights
+    compact: bool = True  # whether a smaller network may be trained in place of a masked one
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""
@@ -48,13 +50,13 @@ class Bench:
 
     def test(self) -> dict[str, float]:
         """Loss and accuracies on the test set."""
-        return evaluate(self.model, self.data.test_batches(self.device))
+        return evaluate(self.model, self.data.test_batches(self.device, blind=self._blind))
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracy on the held-out training images; nothing if none are held out."""
         if not len(self.data.held_out):
             return {}
-        found = evaluate(self.model, self.data.validation_batches(self.device))
+        found = evaluate(self.model, self.data.validation_batches(self.device, blind=self._blind))
         return {key: found[key] for key in ("loss", "top1")}
 
     def train(
@@ -67,23 +69,42 @@ class Bench:
         until: int | None = None,
         dynamics: Dynamics | None = None,
     ) -> Progress:
-        """Train the model in place; see `trainables.training.train`."""
-        trial = self.trial
-        return train(
-            self.model,
-            masks,
+        """Train the model in place; see `trainables.training.train`.
+
+        Where its masks have left a smaller network that trains alike, that is trained in its place; what is saved
+        is the whole one all the same.
+        """
+        trial, instead = self.trial, None
+        if masks and self.compact and not dynamics:
+            if state:
+                self.model.load_state_dict(state["model"])
+            instead, _ = smaller(self.model, masks, self.data.input_shape, state)
+        on = self if instead is None else replace(self, model=instead)
+        progress = train(
+            on.model,
+            masks if instead is None else instead.masks,
             trial,
-            batches=lambda epoch: self.data.train_batches(trial.seed, epoch, trial.batch_size, self.device),
-            evaluate=self.test,
-            validate=self.validate,
+            batches=lambda epoch: self.data.train_batches(
+                trial.seed, epoch, trial.batch_size, self.device, blind=on._blind
+            ),
+            evaluate=on.test,
+            validate=on.validate,
             report=report,
-            state=state,
-            save=save,
+            state=instead.narrow(state) if instead and state else state,
+            save=lambda state: save(instead.widen(state) if instead else state),
             save_seconds=self.save_seconds,
             until=until,
             dynamics=dynamics,
             stop=self.stop,
         )
+        if instead:
+            instead.finish()
+        return progress
+
+    @property
+    def _blind(self) -> bool:
+        """Whether the model gives the same logits whatever it sees."""
+        return isinstance(self.model, Smaller) and self.model.blind
 
     def dynamics(self) -> Dynamics | None:
         """How the trial's masks change while it trains; None if they do not."""

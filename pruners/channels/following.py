@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx, nn
 
-from pruners.channels.operations import argument, flattens, kind, plain, spatial
+from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
 from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
 
 
@@ -130,7 +130,8 @@ class _Walk:
                 return torch.as_tensor(getattr(arguments[0][0], node.target)(*arguments[0][1:], **arguments[1]))
             return torch.as_tensor(node.target(*arguments[0], **arguments[1]))
 
-        self.record(node, "pointwise", sources, widen(known[0], size), self.flat[sources[0].name], apply=apply)
+        flat, gate = self.flat[sources[0].name], plain(name) in GATES
+        self.record(node, "pointwise", sources, widen(known[0], size), flat, apply=apply, gate=gate)
 
     def record(
         self,
@@ -141,10 +142,11 @@ class _Walk:
         flat: bool | None,
         module: nn.Module | None = None,
         apply: Callable[..., Tensor] | None = None,
+        gate: bool = False,
     ) -> None:
         self.found.groups[node.name] = groups
         self.flat[node.name] = flat
-        self.found.steps.append(Step(kind, node.name, tuple(source.name for source in sources), module, apply))
+        self.found.steps.append(Step(kind, node.name, tuple(source.name for source in sources), module, apply, gate))
 
     def new(self, count: int) -> Tensor:
         self.count += count

@@ -21,6 +21,7 @@ _POINTWISE = """
     identity contiguous relu relu6 leakyrelu gelu silu hardswish hardsigmoid hardtanh sigmoid tanh elu selu celu mish
     softplus softsign clamp neg abs add iadd sub isub mul imul truediv
 """
+GATES = ("relu", "relu6")  # zero at zero, and so is their slope there; that of `clamp` is one
 _POOLS = """
     maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d
     adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d upsample interpolate

@@ -27,6 +27,7 @@ class Step:
     sources: tuple[str, ...]
     module: nn.Module | None = None
     apply: Callable[..., Tensor] | None = None  # pointwise: one value per channel of each source -> one per channel
+    gate: bool = False  # pointwise: of a zero it makes a zero, and no gradient passes there
 
 
 @dataclass

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pruners.channels import UnfollowableError, follow
-from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_
+from pruners.compaction.constant_model import Constant, constant_logits
+from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
 from pruners.compaction.survival import surviving
-from pruners.gradients import call
+from pruners.gradients import call, passes
 from pruners.masks import apply_masks
 from pruners.weights import layer_weights
 
@@ -26,6 +27,7 @@ class Compacted:
     model: nn.Module
     kept: dict[str, Indices] = field(default_factory=dict)  # state dict name -> positions kept, per leading axis
     reason: str = ""
+    constant: bool = False  # the model is a `Constant`: no input reaches the output
 
     def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`state`, a state dict of the whole model, with the compacted model's numbers where they belong.
@@ -33,13 +35,22 @@ class Compacted:
         So the compacted model can be trained in the whole one's place. What was removed stays as in `state`.
         """
         small = self.model.state_dict()
-        return {
-            name: put(whole, small[name], self.kept[name]) if name in self.kept else small[name].clone()
-            for name, whole in state.items()
-        }
+        return {name: self.put(name, whole, small[name]) if name in small else whole for name, whole in state.items()}
+
+    def take(self, name: str, whole: Tensor) -> Tensor | None:
+        """Of a tensor shaped like the whole model's `name` what the compacted model has; None if it has nothing."""
+        if self.constant and name not in self.kept:
+            return None
+        return take(whole, self.kept[name]) if name in self.kept and whole.dim() else whole
+
+    def put(self, name: str, whole: Tensor, part: Tensor) -> Tensor:
+        """A copy of a tensor shaped like the whole model's `name`, with the compacted model's `part` in its place."""
+        return put(whole, part, self.kept[name]) if name in self.kept else part.clone()
 
 
-def compact(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> Compacted:
+def compact(
+    model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...], *, training: bool = False
+) -> Compacted:
     """A dense model that computes what `model` computes under `masks`, without the channels that cannot matter.
 
     `input_shape` is that of one input, (C, H, W). The result is of the model's own class, with smaller layers,
@@ -50,6 +61,13 @@ def compact(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[in
     folded, but a sum over fewer channels is taken in another order. In float32 that is less than 1e-5 of the
     largest logit, or of 1 if that is larger, unless the model itself rounds worse: batch norm in train mode over a
     handful of numbers does, fifty layers deep. Then the two differ as either does from its own float64 logits.
+
+    With `training` the smaller model can also be trained in the whole one's place, under the masks of what is left
+    of its weights: with any optimizer that treats each number by itself, the losses are the same, and so is all
+    that `Compacted.scatter` brings back. Fewer channels can go then: a constant that training would move stays
+    (see `pruners.compaction.lasting`), and a model that draws random numbers while it trains stays whole, because
+    another width would draw others. What is removed has gradients of exactly zero, so that weight decay alone
+    moves it, and running statistics that are nobody's.
 
     A model that cannot be followed (see `pruners.channels`), or whose smaller form turns out not to
     compute the same logits for an input drawn at random, is returned in its full size with the `reason`.
@@ -63,14 +81,31 @@ def compact(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[in
         of_layers = {
             layer: masks[names[id(layer.weight)]] for layer in channels.inputs if names[id(layer.weight)] in masks
         }
-        alive = surviving(channels, of_layers)
+        alive = surviving(channels, of_layers, training)
     except UnfollowableError as error:
         return Compacted(whole, reason=str(error))
+    if training and (bias := constant_logits(whole, channels, of_layers)):
+        return Compacted(Constant(whole, bias), {bias: (torch.arange(len(whole.get_parameter(bias))),)}, constant=True)
     kept = kept_indices(whole, channels, alive)
     small = copy.deepcopy(whole)
     slice_(small, kept)
     reason = _difference(whole, small, input_shape)
+    if training and not reason and _draws(whole, input_shape):
+        reason = "it draws random numbers while it trains, and a smaller model would draw others."
     return Compacted(whole, reason=reason) if reason else Compacted(small, kept)
+
+
+def _draws(model: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    """Does a forward pass in train mode move the random state of the CPU or of the model's device?"""
+    like = next(model.parameters())
+
+    def states() -> list[Tensor]:
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(like.device)] if like.is_cuda else [])]
+
+    with passes(model, "train", 0), torch.no_grad():
+        before = states()
+        call(model, {}, torch.zeros(2, *input_shape).to(like))
+        return not all(map(torch.equal, before, states()))
 
 
 @torch.no_grad()

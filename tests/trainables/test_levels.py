@@ -23,15 +23,15 @@ N = 64 * 100 + 4 * 100 * 100 + 100 * 10
 @pytest.fixture
 def trainings(monkeypatch):
     """What each training of sparse weights began with: the weights, once pruned, and the masks."""
-    seen, train = [], bench.train
+    seen, train = [], bench.Bench.train
 
-    def watched(model, masks, trial, *, state, **rest):
+    def watched(on, masks, *, state, **rest):
         if masks:
-            start = state["model"] if state else {k: v.clone() for k, v in model.state_dict().items()}
+            start = state["model"] if state else {k: v.clone() for k, v in on.model.state_dict().items()}
             seen.append((start, masks, state))
-        return train(model, masks, trial, state=state, **rest)
+        return train(on, masks, state=state, **rest)
 
-    monkeypatch.setattr(bench, "train", watched)
+    monkeypatch.setattr(bench.Bench, "train", watched)
     return seen
 
 

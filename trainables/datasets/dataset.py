@@ -47,25 +47,29 @@ class Dataset(ABC):
         """How many classes there are."""
         return self.spec.num_classes
 
-    def train_batches(self, seed: int, epoch: int, batch_size: int, device: Device = "cpu") -> Iterator[Batch]:
-        """One epoch over the training images, shuffled and augmented.
+    def train_batches(
+        self, seed: int, epoch: int, batch_size: int, device: Device = "cpu", *, blind: bool = False
+    ) -> Iterator[Batch]:
+        """One epoch over the training images, shuffled and augmented; `blind` has images without a pixel.
 
         A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored.
         """
         order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
         batches = [order[start:end] for start, end in spans(len(order), batch_size)]
-        images = self.augmented(batches, seed, epoch, device)
+        images = self._blanks(batches, device) if blind else self.augmented(batches, seed, epoch, device)
         return self._batches(images, batches, self.train_y, device)
 
-    def test_batches(self, device: Device = "cpu") -> Iterator[Batch]:
-        """The whole test set in its order, never augmented."""
+    def test_batches(self, device: Device = "cpu", *, blind: bool = False) -> Iterator[Batch]:
+        """The whole test set in its order, never augmented; `blind` as for training."""
         batches = torch.split(torch.arange(len(self.test_y)), self._test_batch)
-        return self._batches(self.plain("test", batches, device), batches, self.test_y, device)
+        images = self._blanks(batches, device) if blind else self.plain("test", batches, device)
+        return self._batches(images, batches, self.test_y, device)
 
-    def validation_batches(self, device: Device = "cpu") -> Iterator[Batch]:
+    def validation_batches(self, device: Device = "cpu", *, blind: bool = False) -> Iterator[Batch]:
         """The held-out training images, never augmented; nothing if none are held out."""
         batches = torch.split(self.held_out, self._test_batch) if len(self.held_out) else ()
-        return self._batches(self.plain("train", batches, device), batches, self.train_y, device)
+        images = self._blanks(batches, device) if blind else self.plain("train", batches, device)
+        return self._batches(images, batches, self.train_y, device)
 
     def scoring_batches(self, seed: int, samples_per_class: int = 10, device: Device = "cpu") -> list[Batch]:
         """`samples_per_class` training images of every class, shuffled: what pruners score on.
@@ -91,6 +95,10 @@ class Dataset(ABC):
     def _test_batch(self) -> int:
         """Images at a time without gradients: large images fill the memory sooner."""
         return 500 if max(self.input_shape) <= 64 else 100
+
+    def _blanks(self, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
+        """Images without a pixel, for a network that looks at none."""
+        return (torch.empty(len(rows), self.input_shape[0], 0, 0, dtype=torch.uint8, device=device) for rows in batches)
 
     def _batches(
         self, images: Iterator[Tensor], batches: Sequence[Tensor], classes: Tensor, device: Device
