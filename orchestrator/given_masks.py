@@ -56,11 +56,12 @@ def find(asked: str, tracking_uri: str) -> GivenMasks:
     if not any(mask.any() for mask in masks.values()):
         raise SpaceError(f"mask: '{asked}' keeps no weight at all")
     fields: dict[str, Any] = {"pruner": Path(asked).name, "compression": _compression(masks)}
-    words = asked
+    words = f"{fields['compression']:g}x of {asked}"
     if source is not None:
         own = {key: getattr(source, key) for key in ORIGIN if key != "code"}  # it will not run again
         fields = own | ({"compression": fields["compression"]} if source.kappa else {})
-        words = f"{source.pruner} {amount(source)} of {source.network.label} on {source.dataset}, seed {source.seed}"
+        words = f"{source.pruner} {amount(source)} of {source.network.label} on {source.dataset}, "
+        words += f"seed {source.seed} ({asked})"
     fields["mask"] = given_masks.digest(content)
     return GivenMasks(asked, fields, {name: tuple(mask.shape) for name, mask in masks.items()}, words)
 

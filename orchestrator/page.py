@@ -60,6 +60,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         color=lambda pruner: look(pruner).color,
         recipe=common(results.trials.values()),
         differing=by_pruner(results),
+        masks=dict.fromkeys(given for sweep in results.sweeps for given in sweep.plan.get("masks", ())),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
         commands=[public(command) for command in _commands(results, tracking_uri)],

@@ -89,6 +89,7 @@ class Plan:
             "trials": {trial.fingerprint: trial.model_dump(mode="json") for trial in self.trials},
             **({"search": self.search.record()} if self.search else {}),
             **({"early_stopping": self.early_stopping.rule} if self.early_stopping else {}),
+            **({"masks": [given.words for given in self.masks.values()]} if self.masks else {}),
         }
 
 

@@ -125,7 +125,8 @@ def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:
     The figure grows with it: the panels keep their height however many pruners are compared.
     """
     unique = list({handle.get_label(): handle for handle in handles}.values())
-    rows = ceil(len(unique) / max(1, int(figure.get_figwidth() / 1.1)))
+    wide = max(1.1, 0.5 + 0.055 * max(len(str(handle.get_label())) for handle in unique))  # inches of the longest
+    rows = ceil(len(unique) / max(1, int(figure.get_figwidth() / wide)))
     figure.set_figheight(figure.get_figheight() + 0.18 * max(0, rows - 2))
     figure.legend(handles=unique, title=title, loc="outside upper center", ncols=ceil(len(unique) / rows),
                   columnspacing=1.4, handlelength=1.8, handletextpad=0.5)  # fmt: skip

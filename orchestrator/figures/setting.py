@@ -78,7 +78,7 @@ def _figure(results: Results, key: str, shown: Mapping[str, Values]) -> Drawing:
         _axis(axis, sorted(values))
         axis.set_title(title)
     label(axes, key, "test accuracy (%)")
-    handles = [Line2D([], [], color=color, marker="o", label=f"{c:g}x") for c, color in colors.items()]
+    handles = [Line2D([], [], color=color, marker="o", label=f"{c:.3g}x") for c, color in colors.items()]
     legend(figure, [*handles, *marks])
     caption = (
         f"Test accuracy after the last epoch against {key}, all else equal; a line per compression. "

@@ -74,6 +74,7 @@ def test_masks_made_once_are_trained_many_times_and_give_the_numbers_of_one_go(p
     together = ["many", "one", "--tracking-uri", f"sqlite:///{output / 'mlflow.db'}", "--no-log"]
     assert report([*together, "--output", str(output / "together")]) == 0
     page = (output / "together" / "report.html").read_text()
+    assert f"not computed: snip 4x of mlp on digits, seed 1 (mlflow:{runs[4.0]})" in page
     assert "snip mask=given" in page and "snip mask=computed" in page
 
 
