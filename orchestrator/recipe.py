@@ -17,7 +17,7 @@ ONLY_WITH = {
 }
 UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0", "pretrain_epochs": "0",
           "ablation": "none", "dense_classifier": "False"}  # what need not be said  # fmt: skip
-PLACES = ("dataset", "architecture", "compression", "kappa", "seed", "pruner")  # the axes themselves
+PLACES = ("dataset", "architecture", "compression", "kappa", "mask", "seed", "pruner")  # the axes themselves
 TOTAL = "epochs in all"
 
 

@@ -49,16 +49,17 @@ def provide(name: str, place: Place, read: Callable[[], bytes]) -> None:
         SpaceError: if they are others by now, or the storage cannot be written.
     """
     file = place.masks / f"{name}.safetensors"
-    if file.exists():
-        return
-    content = read()
-    if digest(content) != name:
-        raise SpaceError("mask: the masks changed while they were read; run the command again")
+    if not file.exists():
+        content = read()
+        if digest(content) != name:
+            raise SpaceError("mask: the masks changed while they were read; run the command again")
+        place.masks.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda path: path.write_bytes(content))
     if place.mirror:
         with refused(place.mirror):
-            Bucket(place.mirror).put(content, "masks", file.name)
-    place.masks.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, lambda path: path.write_bytes(content))
+            bucket = Bucket(place.mirror)
+            if not bucket.has("masks", file.name):
+                bucket.put(file, "masks", file.name)
 
 
 def load(name: str, place: Place, device: torch.device) -> dict[str, Tensor]:
@@ -68,7 +69,7 @@ def load(name: str, place: Place, device: torch.device) -> dict[str, Tensor]:
         FileNotFoundError: if they are not in the storage.
         ValueError: if they are damaged.
     """
-    file: Path = place.masks / f"{name}.safetensors"
+    file = place.masks / f"{name}.safetensors"
     if place.mirror and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         Bucket(place.mirror).get(file, "masks", file.name)

@@ -14,6 +14,10 @@ from orchestrator.report import main as report
 from orchestrator.results import read
 from orchestrator.sweep import main
 from search_spaces import SpaceError, load
+from tests.trainables.s3 import s3
+from trainables import given_masks
+from trainables.place import Place
+from trainables.storage import Bucket
 
 RECIPE = ["dataset=digits", "architecture=mlp", "batch_size=64"]
 
@@ -233,3 +237,20 @@ def test_a_refused_mask_writes_nothing(pruned, tmp_path):
     space.write_text("dataset: digits\narchitecture: mlp\nmask: mlflow:RUN_ID\n")
     assert main([str(space), "--local", "--output", str(output)]) == 2
     assert not output.exists()
+
+
+def test_a_node_brings_them_from_the_object_store_and_damage_is_seen(tmp_path):
+    save_file({"1.weight": torch.eye(4)}, tmp_path / "m.safetensors")
+    content = (tmp_path / "m.safetensors").read_bytes()
+    name, device = given_masks.digest(content), torch.device("cpu")
+    with s3() as uri:
+        driver, node = (Place(tmp_path / who, tmp_path / "data", mirror=uri) for who in ("driver", "node"))
+        given_masks.provide(name, driver, lambda: content)
+        found = given_masks.load(name, node, device)
+        assert Bucket(uri).trials() == {}  # what is no trial is not taken for one
+    assert torch.equal(found["1.weight"], torch.eye(4).bool())
+    (node.masks / f"{name}.safetensors").write_bytes(content[:-1])
+    with pytest.raises(ValueError, match="are damaged"):
+        given_masks.load(name, node, device)
+    with pytest.raises(SpaceError, match="changed while they were read"):
+        given_masks.provide(name, Place(tmp_path / "else", tmp_path), lambda: b"")
