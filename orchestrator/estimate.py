@@ -66,8 +66,8 @@ def estimate(
     return Estimate(tuple(stages.values()), trials, seconds, measured, nodes, resources, alone)
 
 
-def show(cost: Estimate, console: Console, in_full: bool) -> None:
-    """One line; `in_full` also how long it would take on more nodes of the kind at hand."""
+def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> None:
+    """One line; `in_full` also how long on more nodes of the kind at hand. Not `here`: the nodes are a cluster's."""
     gpus = cost.resources.gpus
     amount = f"about {words(cost.total)} of training"
     if not cost.known_on_gpu:
@@ -79,8 +79,9 @@ def show(cost: Estimate, console: Console, in_full: bool) -> None:
     elif in_full:
         amount += f", {_hours(cost.total * cost.resources.cpus)} CPU-hours"
     if cost.nodes:
-        there = "on this machine" if len(cost.nodes) == 1 else f"on these {len(cost.nodes)} nodes"
-        amount += f"; {words(cost.wall(cost.nodes))} {there} with {cost.at_once(cost.nodes)} at once"
+        count = len(cost.nodes)
+        there = "this machine" if here else f"{count} node{'s' * (count > 1)} of the cluster"
+        amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
     console.print(amount, highlight=False)
     if in_full:
         source = "epochs of earlier trials" if cost.measured else "one training step of each kind, on one CPU thread"

@@ -116,7 +116,9 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     if todo:
         console.print(f"each trial gets {resources}", highlight=False)
         seen = sum(kind(trial) in measured for trial in {trial.fingerprint: trial for trial in todo}.values())
-        show_cost(estimate(planned, seconds, seen, nodes, resources, args.local), console, in_full=args.dry_run)
+        show_cost(
+            estimate(planned, seconds, seen, nodes, resources, args.local), console, args.dry_run, args.address is None
+        )
     if args.dry_run:
         return DONE
     job = Job(

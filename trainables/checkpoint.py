@@ -66,8 +66,8 @@ def generations(path: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove all generations."""
-    for file in generations(path):
+    """Remove all generations, and what a process that was killed while it saved has left of one."""
+    for file in (*generations(path), *path.parent.glob(f".{path.stem}.*{path.suffix}.*")):
         file.unlink(missing_ok=True)
 
 

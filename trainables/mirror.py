@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from trainables.outbox import FILE, forget
+from filelock import FileLock, Timeout
+
+from trainables.outbox import FILE, DamagedRecordError, ended, forget
 from trainables.storage import CLAIM, Bucket, newest
 
 PUSH_SECONDS = 3.0  # between two pushes of the record alone
@@ -132,6 +135,14 @@ class Mirror:
         for name in self._there.keys() - here.keys():
             self._bucket.remove(self._trial, self._attempt, name)
             del self._there[name]
+
+
+def sweep_up(storage: Path) -> None:
+    """Free a node's disk of what processes left there that were killed: their trials go on from what the store has."""
+    for record in storage.glob(f"*/{FILE}"):
+        with suppress(Timeout, OSError, DamagedRecordError), FileLock(record.parent / ".writer.lock", timeout=0):
+            if ended(record.parent) is None:
+                forget(record.parent)
 
 
 def fetch(bucket: Bucket, folder: Path) -> str | None:

@@ -25,7 +25,7 @@ from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
 from trainables.giving_up import Judge, Judged
-from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch
+from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.place import Place
 from trainables.pretraining import stored, trained_weights
@@ -84,6 +84,8 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
 def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> Outcome:
     copy: Copy = Mirror(place.mirror, folder) if place.mirror else InPlace()
     copy.pull()
+    if place.mirror:
+        sweep_up(place.storage)
     if must_restart(folder):
         forget(folder)
     outcome = Outcome("finished")

@@ -101,3 +101,4 @@ def test_nothing_is_lost_and_nothing_is_doubled(
     sweep.finish()
     assert sweep.results(server.uri, experiment) == undisturbed
     assert sweep.recorded() == TRIALS * EPOCHS  # an epoch before the last checkpoint is not even recorded twice
+    assert not list(sweep.records.glob("*/.checkpoint.*"))  # nor is half a checkpoint left

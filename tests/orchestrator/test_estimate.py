@@ -20,9 +20,9 @@ def cost(resources=Resources(1), nodes=(NODE,), stages=0, measured=8, alone=Fals
     return Estimate(TRIALS[:stages], TRIALS[stages:], seconds, measured, nodes, resources, alone)
 
 
-def text(found, in_full=True):
+def text(found, in_full=True, here=True):
     out = io.StringIO()
-    show(found, Console(file=out, width=120), in_full)
+    show(found, Console(file=out, width=120), in_full, here)
     return out.getvalue()
 
 
@@ -48,7 +48,8 @@ def test_stages_come_first():
 def test_hours_of_cpu_and_of_gpu():
     assert "8 CPU-hours; 2.0 h on this machine with 4 at once" in text(cost())
     assert "2 GPU-hours; 2.0 h on this machine with 4 at once" in text(cost(Resources(1, 0.25)))
-    assert "on these 2 nodes with 8 at once" in text(cost(nodes=(NODE, NODE)))
+    assert "on 2 nodes of the cluster with 8 at once" in text(cost(nodes=(NODE, NODE)), here=False)
+    assert "on 1 node of the cluster with 4 at once" in text(cost(), here=False)
 
 
 def test_on_more_nodes_until_they_no_longer_help():

@@ -42,7 +42,7 @@ def finish(folder: Path, *more: str) -> tuple[int, str]:
     return process.returncode, out
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
+def until(condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait for something that will happen, and fail if it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -105,7 +105,7 @@ def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undist
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
     os.killpg(driver.pid, signal.SIGINT)
-    out, _ = driver.communicate(timeout=120)
+    out, _ = driver.communicate(timeout=300)
     assert driver.returncode == 130, out
     assert "Interrupted. The same command goes on where this one stopped." in out
     assert "Traceback" not in out

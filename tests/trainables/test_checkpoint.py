@@ -60,6 +60,14 @@ def test_the_last_two_are_kept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_process_left_of_one_goes_with_all_others(tmp_path):
+    checkpoint.save(tmp_path / "c.pt", {"epoch": 1})
+    for name in (".c.2.pt.0123abcd", ".uploaded.json.0123abcd"):  # the other is being written, by the driver
+        (tmp_path / name).write_bytes(b"half")
+    checkpoint.remove(tmp_path / "c.pt")
+    assert [path.name for path in tmp_path.iterdir()] == [".uploaded.json.0123abcd"]
+
+
 def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path):
     for epoch in (1, 2):
         checkpoint.save(tmp_path / "c.pt", {"epoch": epoch, "w": torch.arange(1000.0)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from filelock import FileLock
 
 from search_spaces import SpaceError
 from tests.trainables.s3 import s3
@@ -136,6 +137,21 @@ def test_what_cannot_be_written_is_one_line(uri, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SpaceError, match="cannot be used"):
         require_writable(str(tmp_path / "file" / "folder"))
+
+
+def test_what_killed_processes_left_on_a_node_is_swept_up(tmp_path):
+    for name, end in (("killed", None), ("running", None), ("stage", "finished")):
+        (tmp_path / name).mkdir()
+        epoch(tmp_path / name, 1)
+        if end:
+            outbox = Outbox(tmp_path / name)
+            outbox.end(end)
+            outbox.close()
+    with FileLock(tmp_path / "running" / ".writer.lock"):
+        mirror.sweep_up(tmp_path)
+    left = {file.parent.name for file in tmp_path.glob(f"*/{FILE}")}
+    assert left == {"running", "stage"}  # other trials on this node start from the weights of a stage
+    assert not list(tmp_path.glob("killed/checkpoint*"))
 
 
 def test_keys_are_not_shown():
