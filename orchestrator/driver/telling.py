@@ -13,6 +13,7 @@ import ray
 from ray import tune
 
 from orchestrator.driver.attempts import Attempts
+from orchestrator.driver.corrections import forget
 from orchestrator.driver.flag import Flag
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.nodes import lacking
@@ -41,6 +42,7 @@ class TellWatch(tune.Callback):
             self._watch, self._handing, self._stop, self._flag, self._attempts, self._resources = known
         self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
         self._elsewhere: set[str] = set()  # the trials of which other processes are known to compute them
+        self._running: set[str] = set()
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
         self._looked = time.monotonic()
         self._stuck: float | None = None  # since when no node can run what is left
@@ -50,12 +52,12 @@ class TellWatch(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune turns once more: stop it if that is the order, or if it would turn for ever."""
-        running = {_fingerprint(trial) for trial in trials if trial.status == "RUNNING"}
+        running = self._running  # and not a look at all trials: there may be 10,000
         if not running and time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             self._look([trial for trial in trials if trial.status == "PENDING"])
         if self._flag.raise_if_asked():
-            self._until = running if self._until is None else self._until & running
+            self._until = (running if self._until is None else self._until) & running
             if not self._until or self._stop.impatient:
                 os.kill(os.getpid(), signal.SIGUSR1)  # Tune listens to it while it runs, and ends in good order
 
@@ -74,6 +76,7 @@ class TellWatch(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial got its resources."""
         self._stuck = None
+        self._running.add(_fingerprint(trial))
         self._nodes[_fingerprint(trial)] = _where(trial)
         if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
             self._watch.started(_fingerprint(trial))
@@ -81,6 +84,8 @@ class TellWatch(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial returned, having recorded how it ended."""
         fingerprint, result = _fingerprint(trial), trial.last_result
+        self._running.discard(fingerprint)
+        forget(trial)
         if result.get("end") == "memory":
             had, gets = self._attempts.grow(fingerprint)
             name = self._watch.name_of(fingerprint)
@@ -104,6 +109,7 @@ class TellWatch(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died; Tune starts it again."""
         fingerprint = _fingerprint(trial)
+        self._running.discard(fingerprint)
         if _low_memory(trial):
             self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
         if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
@@ -112,6 +118,7 @@ class TellWatch(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial died, and Tune does not start it again."""
         fingerprint = _fingerprint(trial)
+        self._running.discard(fingerprint)
         if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
             self._watch.ended(fingerprint, f"{LOW_MEMORY}, {ATTEMPTS} times" if _low_memory(trial) else DIED)
             self._handing.ended(fingerprint)

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
-from ray.air.execution._internal.actor_manager import RayActorManager
 
 from orchestrator.driver.attempts import Attempts
+from orchestrator.driver.corrections import survive_the_memory_monitor, write_no_state
 from orchestrator.driver.fairness import Fairness, FairScheduler
 from orchestrator.driver.flag import Flag, is_up, of_one
 from orchestrator.driver.handing import Asking, Handing
@@ -48,7 +47,8 @@ def run_on_ray(
     `rivals`: those trials of `source` are given up that fall behind others.
     `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
     """
-    _survive_the_memory_monitor()
+    survive_the_memory_monitor()
+    write_no_state()
     attempts = Attempts(resources.gpus, shares or {})
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
@@ -110,21 +110,3 @@ def _fit(
             verbose=0,
         ),
     ).fit()
-
-
-def _survive_the_memory_monitor() -> None:
-    """A trial that Ray kills because a node runs out of memory is a trial that died.
-
-    Ray 2.60 raises an error there which its Tune takes for a defect of its own, and ends all trials.
-    """
-    original = RayActorManager._actor_task_failed
-    if original.__module__ == __name__:
-        return
-
-    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, ray.exceptions.OutOfMemoryError):
-            actor = tracked_actor_task._tracked_actor.actor_id
-            exception = ray.exceptions.RayActorError(str(actor), str(exception))
-        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
-
-    setattr(RayActorManager, original.__name__, failed)
