@@ -9,8 +9,8 @@ from listener import Listener
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from orchestrator.driver import tuning
 from orchestrator.driver.attempts import Attempts
+from orchestrator.driver.corrections import survive_the_memory_monitor
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.telling import TellWatch
 from orchestrator.resources import Resources
@@ -35,7 +35,9 @@ def end(driver, trial, how):
     watch.started(trial.fingerprint)
     point = {"fingerprint": trial.fingerprint}
     result = {"end": how, "error": "another process computes it", "epoch": 0}
-    tell.on_trial_complete(1, [], SimpleNamespace(config={"point": point}, last_result=result))
+    known = SimpleNamespace(metric_analysis={"epoch": {"max": 0}}, metric_n_steps={})
+    tell.on_trial_complete(1, [], SimpleNamespace(config={"point": point}, last_result=result, run_metadata=known))
+    assert not known.metric_analysis  # there may be 10,000 trials
 
 
 def test_one_that_another_process_computes_comes_again_when_nothing_else_is_left(driver):
@@ -58,7 +60,7 @@ def test_one_that_another_process_computes_comes_again_when_nothing_else_is_left
 
 def test_a_process_killed_by_rays_memory_monitor_is_one_that_died():
     """Ray's own manager takes that for a defect of its own, and would end the whole Tuner."""
-    tuning._survive_the_memory_monitor()
+    survive_the_memory_monitor()
     told = []
     actor = SimpleNamespace(actor_id=7, _on_error=None)
     task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: told.append(error))
