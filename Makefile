@@ -27,6 +27,7 @@ bench: .venv/installed  ## what is measured; each prints a ratio
 	$(BIN)/python -m benchmarks.fairness
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.search
 
 install: .venv/installed
 

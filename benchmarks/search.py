@@ -1,6 +1,6 @@
 """Does a search that learns find more than chance? TPE against random search at equal trials, seed by seed.
 
-    python -m benchmarks.search [--seeds 10] [--trials 40] [--epochs 10] [--only digits]
+    python -m benchmarks.search [--seeds 10] [--trials 50] [--epochs 3] [--only digits]
 
 Four settings are searched over wide ranges, by the seeker and the studies of a sweep. "formula" is a bowl in them whose
 best value is 1, at lr 0.02, weight_decay 0.0003, momentum 0.9, batch_size 64; "digits" trains a small network, pruned
@@ -79,7 +79,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=("formula", "digits"), default=("formula", "digits"))
     args = parser.parse_args()

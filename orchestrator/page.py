@@ -22,7 +22,7 @@ from orchestrator.lines import facets
 from orchestrator.markup import NOTE, latex
 from orchestrator.recipe import by_pruner, common
 from orchestrator.results import Results, counts, public
-from orchestrator.search_tables import best_settings, compared
+from orchestrator.search_tables import best_settings, compared, fronts
 from orchestrator.search_words import search_words
 from search_spaces import amount
 
@@ -49,6 +49,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         search=search_words(results),
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
         best=_said_once(_compact(best_settings(results))),
+        fronts=_said_once(_compact(fronts(results))),
         pairs=_said_once(compared(results)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=NOTE,
@@ -133,7 +134,7 @@ def _said_once(table: tables.Table) -> tuple[tables.Table, str]:
     columns = list(zip(*table, strict=True))
     same = [(head, rest[0]) for head, *rest in columns if len(set(rest)) == 1]
     rest = [list(row) for row in zip(*(column for column in columns if len(set(column[1:])) > 1), strict=True)]
-    words = ", ".join(f"{head} {value}" for head, value in same if value)
+    words = ", ".join(f"{head} = {value}" for head, value in same if value)
     return rest, f"In all rows: {words}." if words else ""
 
 

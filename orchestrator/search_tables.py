@@ -1,4 +1,4 @@
-"""The tables of a search: every trial that it tried, the best settings of each cell, and pruners in pairs."""
+"""The tables of a search: every trial that it tried, the best settings of each cell, fronts, and pruners in pairs."""
 
 from __future__ import annotations
 
@@ -68,13 +68,32 @@ def best_settings(results: Results) -> Table:
     return table if cells else []
 
 
+def fronts(results: Results) -> Table:
+    """A row per trial on the front of a study of several objectives, the best of the first one first; else empty.
+
+    What was chosen for it, its values as logged, and its number in the study.
+    """
+    several = [study for study in tuned(results) if len(study.objectives) > 1]
+    names = list(dict.fromkeys(objective.name for study in several for objective in study.objectives))
+    keys = list(dict.fromkeys(key for study in several for row in study.rows for key in study.chosen(row)))
+    table = [["study", *keys, *names, "number"]]
+    for study in several:
+        first = study.objectives[0]
+        for number in sorted(study.best, key=lambda number: -first.sign * study.values[number][0]):
+            chosen = study.chosen(study.rows[number])
+            values = dict(zip((objective.name for objective in study.objectives), study.values[number], strict=True))
+            settings = [str(chosen.get(key, "")) for key in keys]
+            reached = [repr(values[name]) if name in values else "" for name in names]
+            table.append([study.name, *settings, *reached, str(number + 1)])
+    return table if len(table) > 1 else []
+
+
 def compared(results: Results) -> Table:
     """A row per facet, compression and pair of pruners, in points of accuracy; empty where no seeds are in common."""
     rows = [
-        [pair.facet.title, f"{pair.compression:g}x", pair.one, pair.other, f"{100 * pair.gap.mean:+.2f}",
-         *("" if pair.gap.even else f"{100 * end:+.2f}" for end in (pair.gap.low, pair.gap.high)),
-         str(pair.gap.seeds), pair.verdict]
+        [pair.facet.title, f"{pair.compression:g}x", pair.one, pair.other, pair.verdict, f"{100 * pair.gap.mean:+.2f}",
+         *("" if pair.gap.even else f"{100 * end:+.2f}" for end in (pair.gap.low, pair.gap.high)), str(pair.gap.seeds)]
         for pair in pairs(results)
     ]  # fmt: skip
-    heads = ["cell", "compression", "one", "other", "one minus other", "95 % from", "to", "seeds", "shown"]
+    heads = ["cell", "compression", "one", "other", "shown", "one minus other", "95 % from", "to", "seeds"]
     return [heads, *rows] if rows else []

@@ -11,7 +11,7 @@ from orchestrator.grids import grids
 from orchestrator.lines import Measure, compressions, facets, flattering, line, pruners
 from orchestrator.markup import escape, latex, latex_table, markdown, markdown_table
 from orchestrator.results import Results
-from orchestrator.search_tables import best_settings, compared, tried
+from orchestrator.search_tables import best_settings, compared, fronts, tried
 
 Table = list[list[str]]
 
@@ -29,8 +29,8 @@ def tables(results: Results) -> dict[str, str]:
         files["published.md"] = markdown_table(heads, rows) + "\n"
         short = [[escape(row[i]) for i in SHORT] for row in rows]
         files["published.tex"] = latex_table("tab:published", PUBLISHED, [heads[i] for i in SHORT], short) + "\n"
-    own = {"pairs": compared(results), "search": tried(results), "best-settings": best_settings(results)}
-    files |= {f"{name}.csv": _csv(table) for name, table in own.items() if table}
+    own = {"pairs": compared, "search": tried, "best-settings": best_settings, "pareto": fronts}
+    files |= {f"{name}.csv": _csv(table) for name, make in own.items() if (table := make(results))}
     files["trials.csv"] = _csv(trials(results))
     return files
 

@@ -123,7 +123,7 @@ def results(made: Made) -> Results:
 
 def test_on_the_page_what_is_equal_in_all_rows_is_said_once() -> None:
     table = [["cell", "lr", "n", "of"], ["a", "0.1", "3", ""], ["a", "0.2", "3", ""]]
-    assert _said_once(table) == ([["lr"], ["0.1"], ["0.2"]], "In all rows: cell a, n 3.")
+    assert _said_once(table) == ([["lr"], ["0.1"], ["0.2"]], "In all rows: cell = a, n = 3.")
     assert _said_once(table[:2]) == (table[:2], "")
     assert _said_once([]) == ([], "")
 
@@ -258,3 +258,13 @@ def test_several_objectives_have_a_front_and_no_best(tmp_path: Path) -> None:
     assert [row["number"] for row in rows_of(files["tables/search.csv"].decode()) if row["best"]] == [
         str(number + 1) for number in study.best
     ]
+    listed = rows_of(files["tables/pareto.csv"].decode())
+    assert [(float(row["validation/top1"]), float(row["model/params_kept"])) for row in listed] == sorted(
+        (places[number] for number in study.best), reverse=True
+    )
+    for row in listed:
+        cell_of = study.rows[int(row["number"]) - 1].cell
+        assert (row["pruner"], float(row["compression"])) == (cell_of.pruner, cell_of.compression)
+    page_of = files["report.html"].decode()
+    assert "On the Pareto front</h3>" in page_of
+    assert all(f'id="{empty}"' not in page_of for empty in ("answer", "figures", "tables", "trials", "holes"))
