@@ -1,5 +1,5 @@
 # The image of deploy/rayjob.yaml, and of MLflow in deploy/mlflow.yaml: this checkout with the pinned versions.
-# docker build --tag REGISTRY/pruning-sweeps:0.1.0 .
+# docker build --build-arg GIT_COMMIT=$(git describe --always --dirty) --tag REGISTRY/pruning-sweeps:0.1.0 .
 FROM python:3.11-slim
 
 # wget: KubeRay asks with it whether Ray is well.
@@ -17,6 +17,8 @@ COPY orchestrator orchestrator
 COPY pruners pruners
 COPY search_spaces search_spaces
 COPY trainables trainables
+ARG GIT_COMMIT=unknown
+ENV GIT_COMMIT=$GIT_COMMIT
 
 USER sweeps
 CMD ["python", "-m", "orchestrator.sweep", "--help"]

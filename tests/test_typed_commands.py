@@ -26,7 +26,7 @@ def typed() -> list[str]:
         for line in re.sub(r"\\\n\s*", "", file.read_text(encoding="utf-8")).splitlines():
             for match in re.finditer(re.escape(PROGRAM), line):
                 before, after = line[: match.start()], line[match.start() :]
-                for mark in "'`":
+                for mark in "'`\"":
                     if before.count(mark) % 2:
                         after = after.partition(mark)[0]
                 found.append(after)

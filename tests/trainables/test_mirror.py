@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from filelock import FileLock
 
-from search_spaces import SpaceError
+from search_spaces import SpaceError, Trial
 from tests.trainables.s3 import s3
 from trainables import checkpoint, mirror
 from trainables.mirror import Mirror, SupersededError
-from trainables.outbox import FILE, Outbox, read
+from trainables.outbox import FILE, Outbox, ended, read
+from trainables.place import Place
+from trainables.run import run
 from trainables.storage import Bucket, newest, require_writable, shown
 
 
@@ -91,6 +93,24 @@ def test_an_attempt_that_died_before_it_recorded_anything_costs_nothing(attempt)
     third, other = attempt("c")
     assert third._attempt.startswith("000003-")
     assert steps(other) == [1]
+
+
+def test_a_trial_that_another_process_takes_over_has_not_failed(uri, tmp_path):
+    trial = Trial(dataset="digits", architecture="mlp", epochs=3)
+    place = Place(tmp_path / "a", tmp_path / "data", mirror=uri, save_seconds=0)
+    other = Mirror(uri, tmp_path / "b" / trial.fingerprint)
+    asked = []
+
+    def stop():
+        asked.append(None)
+        if len(asked) == 2:  # after the first epoch
+            other.pull()
+        return False
+
+    assert run(trial, place, stop).end == "superseded"
+    stored = Bucket(uri).attempts(trial.fingerprint)
+    assert list(stored) == [other._attempt]
+    assert ended(tmp_path / "b" / trial.fingerprint) is None
 
 
 def test_a_store_that_is_away_does_not_stop_training_and_gets_all_later(attempt, monkeypatch):
