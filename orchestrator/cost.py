@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from trainables.bench import laid_out
 from trainables.datasets import lookup
 
 Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
+PIXELS = 128 * 32 * 32  # of the images that are tried out at once
 SLACK = 1.3  # an epoch is more than its steps: data and evaluation
 
 
@@ -40,18 +42,22 @@ def _epoch_seconds(trial: Trial, measured: Sequence[float]) -> float:
 
 @cache
 def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
-    """One forward and backward pass on made-up images, after one of warm-up."""
+    """One forward and backward pass on made-up images, after one of warm-up; in CPU time, as machines may be busy.
+
+    Of large images fewer are tried than a batch has: 256 of ImageNet's would fill the memory of many a laptop.
+    """
     spec = lookup(dataset)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = laid_out(build(network.fresh, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
-    x, y = torch.zeros(batch_size, *spec.input_shape), torch.zeros(batch_size, dtype=torch.int64)
+    images = min(batch_size, max(4, PIXELS // math.prod(spec.input_shape[1:])))
+    x, y = torch.zeros(images, *spec.input_shape), torch.zeros(images, dtype=torch.int64)
     started = 0.0
     for _ in range(2):
-        started = time.perf_counter()
+        started = time.process_time()
         torch.nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
     torch.set_num_threads(threads)
-    return time.perf_counter() - started
+    return (time.process_time() - started) * batch_size / images
 
 
 def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
