@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trainables.compacted import Smaller, smaller
 from trainables.datasets.batches import Batch, steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
+from trainables.folding import Pair, foldable, folded
 from trainables.randomness import derive
 from trainables.training import Progress, train
 
@@ -50,13 +52,13 @@ class Bench:
 
     def test(self) -> dict[str, float]:
         """Loss and accuracies on the test set."""
-        return evaluate(self.model, self.data.test_batches(self.device, blind=self._blind))
+        return evaluate(self._fixed(), self.data.test_batches(self.device, blind=self._blind))
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracy on the held-out training images; nothing if none are held out."""
         if not len(self.data.held_out):
             return {}
-        found = evaluate(self.model, self.data.validation_batches(self.device, blind=self._blind))
+        found = evaluate(self._fixed(), self.data.validation_batches(self.device, blind=self._blind))
         return {key: found[key] for key in ("loss", "top1")}
 
     def train(
@@ -100,6 +102,19 @@ class Bench:
         if instead:
             instead.finish()
         return progress
+
+    @cached_property
+    def _foldable(self) -> list[Pair]:
+        return foldable(self._network)
+
+    @property
+    def _network(self) -> nn.Module:
+        return self.model.net if isinstance(self.model, Smaller) else self.model
+
+    def _fixed(self) -> nn.Module:
+        """The network as it is evaluated: its batch norms folded away where they can be."""
+        self.model.eval()
+        return folded(self._network, self._foldable)
 
     @property
     def _blind(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pruners import Pruning
 from search_spaces import Trial, stage
 from trainables import checkpoint, datasets, given_masks
+from trainables.allocation import keep_freed_memory
 from trainables.bench import Bench, bench
 from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
@@ -108,6 +109,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     """The trial's model and data on its device, and the record of both begun."""
     trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
     torch.set_num_threads(place.threads)
+    keep_freed_memory()
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     device = torch.device(place.device)
