@@ -132,7 +132,9 @@ def _sure(group: Sequence[Standing]) -> str:
     """How sure it is at the highest compression of a group: the one that readers look for."""
     last = group[-1]
     at = f"at {last.compression:g}x: " if len(group) > 1 else ""
-    return "" if last.sure is None else f" ({at}{last.sure})"
+    if last.sure is None:
+        return f" ({at}one seed in common, so without an interval)" if len(last.best.values) > 1 else ""
+    return f" ({at}{last.sure})"
 
 
 def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:

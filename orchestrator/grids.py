@@ -121,6 +121,6 @@ def _entry(point: Point | None, leads: bool, write: Callable[[float], str]) -> E
         return Entry(point.hole or "not logged", hole=True)
     text = write(point.mean) + ("" if point.std is None else f" ± {write(point.std)}")
     missing = len(point.values) < len(point.rows)
-    which = "best of" if point.flatters else "of"
-    text += f" ({len(point.values)} {which} {len(point.rows)} seeds)" if missing else ""
+    best = "best " if point.flatters else ""
+    text += f" ({best}{len(point.values)}/{len(point.rows)})" if missing else ""
     return Entry(text, missing, point.collapsed > 0, leads, point.mean)

@@ -6,14 +6,24 @@ from collections.abc import Sequence
 
 from orchestrator.grids import Entry, Grid
 
-NOTE = (
-    "Mean over seeds ± their standard deviation, where there are several. Bold: leads, alone or with others that "
-    "cannot be told from it. An asterisk: no path of weights was left from input to output. With 'best of', early "
-    "stopping gave up the other seeds: such a mean flatters."
-)
 SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
            "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
            "−": "$-$"}  # fmt: skip
+
+
+def note(grids: Sequence[Grid]) -> str:
+    """What the marks in these tables mean: of those that are there."""
+    entries = [entry for grid in grids for _, row in grid.rows for entry in row]
+    said = {
+        "Mean over seeds ± their standard deviation.": any("±" in entry.text for entry in entries),
+        "Bold: leads, alone or with others that cannot be told from it.": any(entry.leads for entry in entries),
+        "An asterisk: no path of weights was left from input to output.": any(entry.collapsed for entry in entries),
+        "(1/3): one of three seeds has a result.": any(entry.hole and entry.value is not None for entry in entries),
+        "(best 1/3): early stopping gave up the others, and such a mean flatters.": any(
+            "(best " in entry.text for entry in entries
+        ),
+    }
+    return " ".join(words for words, needed in said.items() if needed)
 
 
 def markdown(title: str, grids: Sequence[Grid]) -> str:
@@ -22,7 +32,7 @@ def markdown(title: str, grids: Sequence[Grid]) -> str:
     for grid in grids:
         rows = [[pruner, *(_marked(entry, "**{}**", "\\*") for entry in entries)] for pruner, entries in grid.rows]
         parts += [f"## {grid.title}", markdown_table(["pruner", *grid.heads], rows)]
-    return "\n\n".join([*parts, NOTE]) + "\n"
+    return "\n\n".join(filter(None, [*parts, note(grids)])) + "\n"
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -39,7 +49,7 @@ def latex(name: str, title: str, grids: Sequence[Grid]) -> str:
             [escape(pruner), *(_marked(entry, r"\textbf{{{}}}", "*", escape_too=True) for entry in entries)]
             for pruner, entries in grid.rows
         ]
-        caption = f"{escape(title)}: {escape(grid.title)}. {escape(NOTE)}"
+        caption = escape(f"{title}: {grid.title}. {note([grid])}".strip())
         heads = ["pruner", *(head.replace("x", r"$\times$") for head in grid.heads)]
         parts.append(latex_table(f"tab:{name}-{number}", caption, heads, rows))
     return "\n\n".join(parts) + "\n"

@@ -19,7 +19,7 @@ from orchestrator.figures import Drawing
 from orchestrator.grids import grids
 from orchestrator.headline import headline
 from orchestrator.lines import facets
-from orchestrator.markup import NOTE, latex
+from orchestrator.markup import latex, note
 from orchestrator.recipe import by_pruner, common
 from orchestrator.results import Results, counts, public
 from orchestrator.search_tables import best_settings, compared, fronts
@@ -52,7 +52,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         fronts=_said_once(_compact(fronts(results))),
         pairs=_said_once(compared(results)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
-        note=NOTE,
+        note=note([grid for _, found in shown for grid in found]),
         published=[[*row[:12], *row[13:]] for row in tables.published(results)],  # the recipes are said above them
         recipes=_recipes(results),
         trials=_compact(tables.trials(results)),

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.lines import Facet, Measure, Point, compressions, facet_of, facets, flattering, line, pruners
+from orchestrator.lines import Facet, Measure, Point, compressions, facets, flattering, line, metric, pruners
 from orchestrator.results import Results
 
 LEVEL, FLOOR = 0.07, 0.4  # of an axis's height: between the crosses of one compression, and for all of them at most
@@ -92,9 +92,14 @@ def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Lo
 
 def _levels(results: Results) -> int:
     """How many pruners at most are lost at one place: equal room in all panels keeps them comparable."""
-    places = {(facet_of(row), row.cell.compression, row.cell.pruner) for row in results.holes
-              if row.status in ("failed", "stopped")}  # fmt: skip
-    return max(Counter(place[:2] for place in places).values(), default=0)
+    counts = Counter(
+        (facet, point.compression)
+        for facet in facets(results)
+        for pruner in pruners(results)
+        for point in line(results, facet, pruner, metric("final/top1"))
+        if point.lost
+    )
+    return max(counts.values(), default=0)
 
 
 def make_room(axis: Axes, share: float) -> None:

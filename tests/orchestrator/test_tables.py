@@ -107,4 +107,5 @@ def test_small_numbers_keep_digits_and_no_lead_is_not_bold(results: Results) -> 
     )
     files = tables(replace(results, rows=small))
     assert "0.072 ± 0.000" in files["latency.md"]
-    assert "**" not in files["accuracy.md"].partition("Mean over")[0]  # all are equal, and nobody leads
+    assert "**" not in files["accuracy.md"] and "Bold" not in files["accuracy.md"]  # all are equal, and nobody leads
+    assert "An asterisk" in files["accuracy.md"] and "best 1/3" not in files["accuracy.md"]
