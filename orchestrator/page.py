@@ -24,7 +24,7 @@ from orchestrator.recipe import by_pruner, common
 from orchestrator.results import Results, counts, public
 from orchestrator.search_tables import best_settings, compared, fronts
 from orchestrator.search_words import search_words
-from search_spaces import amount
+from search_spaces import Cell, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
 INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner", "stage", "paths", "compaction")
@@ -84,7 +84,7 @@ def _axes(results: Results) -> list[tuple[str, str]]:
         "architecture": [cell.architecture for cell in cells],
         "pruner": [cell.pruner for cell in cells],
         "compression": sorted(cell.compression for cell in cells if cell.compression),
-        "kappa": sorted(cell.kappa for cell in cells if cell.kappa),
+        "kappa": [_kappa(cell) for cell in sorted(cells, key=lambda cell: cell.kappa) if cell.kappa],
         "seed": sorted(cell.seed for cell in cells),
     }
     for key in dict.fromkeys(key for cell in cells for key in cell.settings):
@@ -95,6 +95,11 @@ def _axes(results: Results) -> list[tuple[str, str]]:
         for key, values in unique.items()
         if len(values) > 1
     ]
+
+
+def _kappa(cell: Cell) -> str:
+    """With the compression that came of it."""
+    return f"{cell.kappa:g} ({cell.compression:g}x)" if cell.compression else f"{cell.kappa:g}"
 
 
 def _recipes(results: Results) -> list[tuple[str, list[str]]]:

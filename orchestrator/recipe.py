@@ -15,7 +15,8 @@ ONLY_WITH = {
     "lr_drops": ("lr_schedule", "step"),
     "lr_factor": ("lr_schedule", "step"),
 }
-UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0", "pretrain_epochs": "0",
+UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
+          "pretrain_epochs": "0", "compression": "1",
           "ablation": "none", "dense_classifier": "False"}  # what need not be said  # fmt: skip
 PLACES = ("dataset", "architecture", "compression", "kappa", "mask", "seed", "pruner")  # the axes themselves
 TOTAL = "epochs in all"

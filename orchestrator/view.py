@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import charts
 from orchestrator.apart import apart
-from orchestrator.lines import Facet, compressions, facet_of
+from orchestrator.lines import Facet, facet_of
 from orchestrator.results import Results, mlflow_errors
+from search_spaces import amount
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+Amount = tuple[str, str]  # a param of trials and its value: ("compression", "10"), ("kappa", "0.5")
 KEY = "pruning-sweep"
 FACETS = 8  # with views of their own: each is a line in a menu
 # The page titles charts with their metrics' names whatever it is told, so sections carry the words.
@@ -55,11 +57,10 @@ def save_views(client: MlflowClient, results: Results) -> None:
     for number, (facet, params) in enumerate(list(known.items())[:FACETS]):
         if len(known) > 1:
             _save(client, results.experiment_id, f"{KEY}-{number}", facet.title, overview(params))
-        steps = [compression for compression in compressions(results, facet) if compression > 1]
-        if steps:
-            middle = steps[len(steps) // 2]
-            state = side_by_side(results, facet, params, middle)
-            _save(client, results.experiment_id, f"{KEY}-{number}-pruners", f"{facet.title} at {middle:g}x", state)
+        if steps := _asked(results, facet):
+            asked, words = steps[len(steps) // 2]
+            state = side_by_side(results, facet, params, asked)
+            _save(client, results.experiment_id, f"{KEY}-{number}-pruners", f"{facet.title} at {words}", state)
 
 
 def link(experiment_id: str) -> str:
@@ -98,8 +99,25 @@ def overview(params: Mapping[str, str] | None = None) -> dict[str, Any]:
     return _state(query, "tags.`fingerprint`", sections, shown)
 
 
-def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], compression: float) -> dict[str, Any]:
-    """The trials of one facet at one compression, where all else is equal; of several seeds a group for each pruner."""
+def _asked(results: Results, facet: Facet) -> list[tuple[Amount, str]]:
+    """How much was to be pruned, as trials log it and in words, least first: where the most pruners can be compared."""
+    found: dict[tuple[Amount, str], set[str]] = {}
+    for row in sorted(results.rows, key=lambda row: row.cell.compression):
+        trial = results.trials[row.cell.fingerprint]
+        if facet_of(row) == facet and trial.pruner != "dense":
+            found.setdefault((_amount(trial.params()), amount(trial)), set()).add(row.cell.pruner)
+    most = max(map(len, found.values()), default=0)
+    return [asked for asked, names in found.items() if len(names) == most]
+
+
+def _amount(params: Mapping[str, str]) -> Amount:
+    """The param and its value; of a kappa, as the compression is only what came of it."""
+    key = "kappa" if params["kappa"] != "0" else "compression"
+    return key, params[key]
+
+
+def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], asked: Amount) -> dict[str, Any]:
+    """The trials of one facet pruned as much, where all else is equal; of several seeds a group for each pruner."""
     c = charts
     shown = [
         *(c.bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
@@ -110,14 +128,10 @@ def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], comp
         c.images(HISTOGRAMS, "histograms"),
     ]
     sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2), _histograms()]
-    at = {**params, "compression": str(compression).removesuffix(".0")}  # as trials log it
-    query = " and ".join(["tags.kind = 'trial'", *_equal(at)])
+    query = " and ".join(["tags.kind = 'trial'", *_equal(dict([*params.items(), asked]))])
     state = _state(query, "metrics.`final/top1`", sections, shown)
-    trials = [
-        results.trials[row.cell.fingerprint].params()
-        for row in results.rows
-        if facet_of(row) == facet and row.cell.compression == compression
-    ]
+    mine = [results.trials[row.cell.fingerprint].params() for row in results.rows if facet_of(row) == facet]
+    trials = [trial for trial in mine if trial["pruner"] != "dense" and _amount(trial) == asked]
     if len({trial["seed"] for trial in trials}) > 1:  # groups have colours of their own, so none where none is needed
         keys = [{"mode": "param", "groupByData": key} for key in _variants(trials)]
         state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}

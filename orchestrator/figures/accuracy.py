@@ -54,6 +54,8 @@ def draw(results: Results) -> Iterator[Drawing]:
     )
     if waiting := [facet.title for facet in facets(results) if facet not in shown]:
         caption += f" Without a result yet: {', '.join(waiting)}."
+    if any(row.cell.kappa for row in results.rows):
+        caption += " Where kappa, the share of filters removed, was asked for, the compression is what came of it."
     if sources:
         caption += (
             f" Faint lines: what was published ({'; '.join(dict.fromkeys(sources))}). Their recipes differ from this "

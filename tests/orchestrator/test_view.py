@@ -18,7 +18,7 @@ from orchestrator.apart import apart
 from orchestrator.curves import log_curves
 from orchestrator.lines import Facet, facets
 from orchestrator.results import Results, read
-from orchestrator.view import KEY, link, overview, save_views, side_by_side
+from orchestrator.view import KEY, _asked, link, overview, save_views, side_by_side
 
 PREFIX = "mlflow.sharedViewState."
 NAMES = {"final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "profile/density",
@@ -105,7 +105,7 @@ def test_side_by_side_all_else_is_equal(viewed: tuple[MlflowClient, Results]) ->
 def test_one_seed_needs_no_groups(viewed: tuple[MlflowClient, Results]) -> None:
     _, results = viewed
     one = replace(results, rows=tuple(row for row in results.rows if row.cell.seed == 0))
-    assert side_by_side(one, facets(one)[0], {}, 10)["groupBy"] is None
+    assert side_by_side(one, facets(one)[0], {}, ("compression", "10"))["groupBy"] is None
 
 
 def test_variants_of_a_pruner_are_no_seeds_of_each_other(viewed: tuple[MlflowClient, Results]) -> None:
@@ -114,7 +114,7 @@ def test_variants_of_a_pruner_are_no_seeds_of_each_other(viewed: tuple[MlflowCli
         row.cell.fingerprint for row in results.rows if row.cell.compression != 10 or row.cell.architecture == "conv"
     }
     trials = {**results.trials, fingerprint: results.trials[fingerprint].model_copy(update={"scope": "layer"})}
-    state = side_by_side(replace(results, trials=trials), facets(results)[0], {}, 10)
+    state = side_by_side(replace(results, trials=trials), facets(results)[0], {}, ("compression", "10"))
     assert [key["groupByData"] for key in state["groupBy"]["groupByKeys"]] == ["pruner", "scope"]
 
 
@@ -148,3 +148,18 @@ def test_what_mlflow_does_not_take_costs_nothing_else(
     assert "views were not logged: a later MLflow" in caplog.text
     assert "report.html" in [file.path for file in client.list_artifacts(run_id)]
     assert notes.HEADING in client.get_run(run_id).data.tags[notes.NOTE]
+
+
+def test_what_was_pruned_by_kappa_is_found_by_kappa(viewed: tuple[MlflowClient, Results]) -> None:
+    client, results = viewed
+    trials = {
+        key: trial if trial.pruner == "dense" else trial.model_copy(update={"kappa": 0.5, "compression": 1.0})
+        for key, trial in results.trials.items()
+    }
+    by_kappa = replace(results, trials=trials)
+    steps = _asked(by_kappa, facets(results)[0])
+    assert steps == [(("kappa", "0.5"), "kappa=0.5")]
+    state = side_by_side(by_kappa, facets(results)[0], {}, steps[0][0])
+    assert state["searchFilter"] == "tags.kind = 'trial' and params.`kappa` = '0.5'"
+    assert state["groupBy"] is not None
+    assert client.search_runs([results.experiment_id], state["searchFilter"].replace("0.5", "0"))
