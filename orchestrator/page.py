@@ -145,9 +145,12 @@ def _said_once(table: tables.Table) -> tuple[tables.Table, str]:
 
 def _four(text: str) -> str:
     try:
-        return text if text.isdigit() else f"{float(text):.4g}"
+        number = float(text)
     except ValueError:
         return text
+    if text.isdigit():
+        return text
+    return f"{number:.0f}" if 1e4 <= abs(number) < 1e7 else f"{number:.4g}"
 
 
 def _versions(results: Results) -> list[tuple[str, str]]:
