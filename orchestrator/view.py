@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 Amount = tuple[str, str]  # a param of trials and its value: ("compression", "10"), ("kappa", "0.5")
 KEY = "pruning-sweep"
 FACETS = 8  # with views of their own: each is a line in a menu
-# The page titles charts with their metrics' names whatever it is told, so sections carry the words.
-CURVES = "Curves: one line per pruner, the mean over seeds"
+# The page titles charts with their metrics' names whatever it is told, so sections carry the words (thirty letters).
+CURVES = "Curves: the mean over seeds"
 TRADEOFF = "Trade-off: one point per trial"
-LAYERS = "Layers: the step is the layer, input first"
+LAYERS = "Layers: the step is the layer"
 TRAINING = "Training: the step is the epoch"
-HISTOGRAMS = "Histograms: kept weights per layer"
-NUMBERS = "Numbers: one bar per pruner, the mean over seeds"
+HISTOGRAMS = "Histograms: kept weights"
+NUMBERS = "Numbers: the mean over seeds"
 # It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
 FOLDED = ("best", "curve", "final", "level", "model", "profile", "prune", "test", "time", "train", "validation")
 COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
@@ -52,14 +52,15 @@ def save_views(client: MlflowClient, results: Results) -> None:
     Raises:
         ReportError: if MLflow refuses.
     """
-    save_overview(client, results.experiment_id)
+    folded = tuple(name for name in FOLDED if name in _prefixes(results))
+    _save(client, results.experiment_id, KEY, "Pruning sweep", overview(folded=(*folded, "curve")))
     known = apart(results)
     for number, (facet, params) in enumerate(list(known.items())[:FACETS]):
         if len(known) > 1:
-            _save(client, results.experiment_id, f"{KEY}-{number}", facet.title, overview(params))
+            _save(client, results.experiment_id, f"{KEY}-{number}", facet.title, overview(params, (*folded, "curve")))
         if steps := _asked(results, facet):
             asked, words = steps[len(steps) // 2]
-            state = side_by_side(results, facet, params, asked)
+            state = side_by_side(results, facet, params, asked, folded)
             _save(client, results.experiment_id, f"{KEY}-{number}-pruners", f"{facet.title} at {words}", state)
 
 
@@ -69,7 +70,12 @@ def link(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?{query}"
 
 
-def overview(params: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _prefixes(results: Results) -> set[str]:
+    """Of the metrics that trials have logged: of others there is nothing to fold."""
+    return {name.partition("/")[0] for row in (*results.rows, *results.tried) for name in row.metrics}
+
+
+def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FOLDED) -> dict[str, Any]:
     """The curves and the trials; those with the given params, or all.
 
     A trial's fingerprint is a hash: sorted by it, the hundred that are drawn are a fair sample of any sweep. Curves
@@ -96,7 +102,7 @@ def overview(params: Mapping[str, str] | None = None) -> dict[str, Any]:
     sections = [c.section(CURVES), c.section(TRADEOFF, columns=2), c.section(LAYERS, columns=2),
                 c.section(TRAINING, columns=2), _histograms()]  # fmt: skip
     query = " and ".join(["tags.kind != 'sweep'", *_equal(params or {})])
-    return _state(query, "tags.`fingerprint`", sections, shown)
+    return _state(query, "tags.`fingerprint`", sections, shown, folded)
 
 
 def _asked(results: Results, facet: Facet) -> list[tuple[Amount, str]]:
@@ -116,7 +122,9 @@ def _amount(params: Mapping[str, str]) -> Amount:
     return key, params[key]
 
 
-def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], asked: Amount) -> dict[str, Any]:
+def side_by_side(
+    results: Results, facet: Facet, params: Mapping[str, str], asked: Amount, folded: Sequence[str] = FOLDED
+) -> dict[str, Any]:
     """The trials of one facet pruned as much, where all else is equal; of several seeds a group for each pruner."""
     c = charts
     shown = [
@@ -129,7 +137,7 @@ def side_by_side(results: Results, facet: Facet, params: Mapping[str, str], aske
     ]
     sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2), _histograms()]
     query = " and ".join(["tags.kind = 'trial'", *_equal(dict([*params.items(), asked]))])
-    state = _state(query, "metrics.`final/top1`", sections, shown)
+    state = _state(query, "metrics.`final/top1`", sections, shown, folded)
     mine = [results.trials[row.cell.fingerprint].params() for row in results.rows if facet_of(row) == facet]
     trials = [trial for trial in mine if trial["pruner"] != "dense" and _amount(trial) == asked]
     if len({trial["seed"] for trial in trials}) > 1:  # groups have colours of their own, so none where none is needed
@@ -159,7 +167,9 @@ def _equal(params: Mapping[str, str]) -> list[str]:
     return [f"params.`{key}` = {value}" for key, value in quoted.items()]
 
 
-def _state(query: str, order: str, sections: Sequence[charts.Json], shown: Sequence[charts.Json]) -> dict[str, Any]:
+def _state(
+    query: str, order: str, sections: Sequence[charts.Json], shown: Sequence[charts.Json], folded: Sequence[str]
+) -> dict[str, Any]:
     """The page's state: which runs, which columns, which charts."""
     return {
         # Sorted by anything but the date of creation, runs are listed flat rather than folded under their parent.
@@ -172,7 +182,7 @@ def _state(query: str, order: str, sections: Sequence[charts.Json], shown: Seque
         "modelVersionFilter": "All Runs",
         "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in METRICS)],
         "runsHiddenMode": "SHOW_ALL",  # the page's own choice is to draw the first ten
-        "compareRunSections": [*sections, *(charts.section(name, shown=False) for name in FOLDED)],
+        "compareRunSections": [*sections, *(charts.section(name, shown=False) for name in folded)],
         "compareRunCharts": charts.numbered(shown),
         "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,

@@ -163,3 +163,11 @@ def test_what_was_pruned_by_kappa_is_found_by_kappa(viewed: tuple[MlflowClient, 
     assert state["searchFilter"] == "tags.kind = 'trial' and params.`kappa` = '0.5'"
     assert state["groupBy"] is not None
     assert client.search_runs([results.experiment_id], state["searchFilter"].replace("0.5", "0"))
+
+
+def test_no_section_is_empty(viewed: tuple[MlflowClient, Results]) -> None:
+    for name, (_, state) in views(*viewed).items():
+        sections = {section["name"] for section in state["compareRunSections"]}
+        assert not {"level", "validation"} & sections  # nothing of them was logged
+        assert ("curve" in sections) is not name.endswith("-pruners")
+        assert {"final", "model", "time"} <= sections
