@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -114,6 +115,7 @@ def execute(job: Job, console: Console) -> int:
             opening = _opening(job, stop, stack, console)
         _provide(job)
         book = opening.result()
+        job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have ended in the meantime
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
         parent = _begin(job, book)
         run = Run(job, book, records, parent, stop, console, seeker)
@@ -171,7 +173,8 @@ def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future
     """The ledger, on its way; in `stack` is what makes us the only driver that writes to it."""
     stack.enter_context(sole_in_folder(job.output))
     pool = stack.enter_context(ThreadPoolExecutor(1))
-    return pool.submit(_open, job, stack.enter_context(Sole(job.output, stop, console.print)))
+    say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
+    return pool.submit(_open, job, stack.enter_context(Sole(job.output, stop, say)))
 
 
 def _open(job: Job, sole: Sole) -> Ledger:

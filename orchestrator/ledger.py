@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cost import Kind
@@ -14,6 +15,7 @@ from orchestrator.details import Details, read_json
 from orchestrator.inputs import log_dataset
 from orchestrator.origin import commit, user
 from search_spaces import EarlyStopping, Network, Trial
+from trainables.tracking import delivers_to
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -113,14 +115,15 @@ class Ledger:
         """What the sweep of that run asks for, as a report reads it."""
         self.client.log_dict(run_id, dict(record), "plan.json")
 
-    def take_up(self, trial: Trial, parent: str, color: str) -> str:
+    def take_up(self, trial: Trial, parent: str, color: str, folder: Path) -> str:
         """The run of `trial`, set to RUNNING: the one that was interrupted, or a new child of `parent`.
 
         A failed one is replaced (deleted as MLflow deletes: it can be restored): what the failed attempt logged
-        cannot be taken back, and would stand between the points of the new one.
+        cannot be taken back, and would stand between the points of the new one. So is one whose points came from
+        another record than that in `folder`: from a machine, or a storage, that is not there any more.
         """
         run = self.runs.get(trial.fingerprint)
-        if run is not None and run.status == "FAILED":
+        if run is not None and (run.status == "FAILED" or (run.metrics and not delivers_to(folder, run.run_id))):
             self._delete([run.run_id])
             run = None
         if run is not None:

@@ -61,7 +61,7 @@ class Sole(threading.Thread):
     def __exit__(self, *_: object) -> None:
         """Give the experiment free."""
         self._over.set()
-        if self._book is not None:
+        if self._book is not None and self.ident is not None:
             self.join(SILENT_SECONDS)
             with suppress(Exception):  # a server that is away: the next driver waits a moment
                 if self._holder(self._book) == self._owner:  # nobody else's by now

@@ -168,7 +168,7 @@ class Watch(threading.Thread):
             return followed.over
         trial, folder = self._trials[fingerprint], self._storage / fingerprint
         if followed.run_id is None:
-            followed.run_id = self._ledger.take_up(trial, self._parent, look(trial.pruner).color)
+            followed.run_id = self._ledger.take_up(trial, self._parent, look(trial.pruner).color, folder)
         now = time.monotonic()
         if not followed.over and now - followed.delivered < DELIVER_SECONDS:
             return False

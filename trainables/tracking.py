@@ -47,13 +47,15 @@ def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, A
     """
     from mlflow.entities import Metric, Param, RunTag
 
-    offset = _delivered(folder, run_id)
+    offset = _read_mark(folder)["offset"] if delivers_to(folder, run_id) else 0
     events = []
     end = offset
     for event, end in read(folder, offset):  # noqa: B007 - the last offset is wanted
         events.append(event)
     if not events:
         return []
+    if not delivers_to(folder, run_id):
+        _mark(folder, run_id, 0)  # before its first point: one that has points without a mark has them from elsewhere
     metrics = [
         Metric(key, value, event["time"], event["step"])
         for event in events
@@ -73,9 +75,13 @@ def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, A
         client.log_artifact(run_id, str(folder / name))
         if name in PICTURES:
             _show(client, run_id, folder / name, when)
-    mark = json.dumps({"run_id": run_id, "offset": end})
-    write_atomically(folder / MARK, lambda path: path.write_text(mark, encoding="utf-8"))
+    _mark(folder, run_id, end)
     return events
+
+
+def delivers_to(folder: Path, run_id: str) -> bool:
+    """Whether what that run has came from the outbox in `folder`."""
+    return bool(_read_mark(folder)["run_id"] == run_id)
 
 
 def _show(client: MlflowClient, run_id: str, file: Path, when: int) -> None:
@@ -97,10 +103,13 @@ def _show(client: MlflowClient, run_id: str, file: Path, when: int) -> None:
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
-def _delivered(folder: Path, run_id: str) -> int:
-    """How many bytes of the outbox this run has; none if the last delivery was to another run."""
+def _mark(folder: Path, run_id: str, offset: int) -> None:
+    mark = json.dumps({"run_id": run_id, "offset": offset})
+    write_atomically(folder / MARK, lambda path: path.write_text(mark, encoding="utf-8"))
+
+
+def _read_mark(folder: Path) -> dict[str, Any]:
+    """The run of the last delivery, and how many bytes of the outbox it has."""
     file = folder / MARK
-    if not file.exists():
-        return 0
-    mark = json.loads(file.read_text(encoding="utf-8"))
-    return int(mark["offset"]) if mark["run_id"] == run_id else 0
+    mark: dict[str, Any] = {"run_id": "", "offset": 0}
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else mark

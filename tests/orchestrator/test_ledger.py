@@ -100,6 +100,17 @@ def test_a_driver_killed_after_it_leaves_doubles_and_the_next_settles_on_the_one
     assert runs(book) == ({trial.fingerprint: "FINISHED" for trial in planned.trials}, 2)
 
 
+def test_a_run_with_the_points_of_a_record_that_is_gone_is_replaced(uri, ledger, planned, tmp_path):
+    carry_out(ledger, planned, tmp_path / "on another machine")
+    lost = [run.run_id for run in ledger.runs.values()]
+    for run_id in lost:
+        ledger.client.update_run(run_id, status="KILLED")
+    book = existing(uri, ledger.experiment)
+    carry_out(book, planned, tmp_path / "here")
+    assert runs(book) == ({trial.fingerprint: "FINISHED" for trial in planned.trials}, 2)
+    assert {ledger.client.get_run(run_id).info.lifecycle_stage for run_id in lost} == {"deleted"}
+
+
 def test_of_two_without_data_the_older_counts(uri, ledger, planned):
     tags = {"kind": "trial", "fingerprint": planned.trials[0].fingerprint}
     first, second = (

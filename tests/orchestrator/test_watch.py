@@ -91,7 +91,7 @@ def test_a_trial_whose_process_died_is_failed_and_says_so(ledger, watched, tmp_p
     watch = start()
     watch.started(fingerprint)
     watch.ended(fingerprint, "the process died")
-    watch.close()
+    assert watch.close() == {}
     run = client.get_run(ledger.runs[fingerprint].run_id)
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "the process died")
 
@@ -115,7 +115,7 @@ def test_one_run_that_mlflow_never_takes_does_not_hold_up_the_others(ledger, wat
     for fingerprint in TRIALS:
         record(tmp_path, fingerprint)
     bad, *good = TRIALS
-    run_id = ledger.take_up(TRIALS[bad], "", "#000000")
+    run_id = ledger.take_up(TRIALS[bad], "", "#000000", tmp_path / bad)
     watch = start(Flaky(client, bad_run=run_id))
     for fingerprint in TRIALS:
         watch.started(fingerprint)
