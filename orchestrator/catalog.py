@@ -11,6 +11,7 @@ from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES, lookup
 from search_spaces import Catalog
 from search_spaces.catalog import MaskTraits
 from trainables import architectures, datasets
+from trainables.measures import MEASURES
 
 
 def catalog(cache: Path = Path("results/data"), mask: Callable[[str], MaskTraits] | None = None) -> Catalog:
@@ -29,4 +30,5 @@ def catalog(cache: Path = Path("results/data"), mask: Callable[[str], MaskTraits
         modes=MODES,
         mask=mask or partial(find, tracking_uri=""),
         custom=lookup,
+        measures=MEASURES,
     )

@@ -8,9 +8,10 @@ from functools import cache
 from orchestrator.networks import model_of
 from pruners import concerns
 from pruners.granularity import check
-from search_spaces import Network, SpaceError, Trial
+from search_spaces import TRAINING, Network, SpaceError, Trial
 from trainables.bench import pruner_of
 from trainables.datasets import lookup
+from trainables.measures import MEASURES
 
 
 def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
@@ -23,6 +24,8 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
     for trial in trials:
         if trial.granularity != "weight":
             _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression, trial.kappa)
+        if trial.measure != TRAINING:
+            _require_measure(trial.network, trial.dataset, trial.measure)
         pruner = pruner_of(trial)
         if "linearize" in pruner.options:  # flows, not data: the one kind that some layers break by what they are
             shown = f"architecture {trial.network.label}"
@@ -48,3 +51,11 @@ def _require_granularity(network: Network, dataset: str, granularity: str, compr
         check(model_of(network, dataset), granularity, compression, kappa)
     except ValueError as error:
         raise SpaceError(f"architecture {network.label}: {error}") from None
+
+
+@cache
+def _require_measure(network: Network, dataset: str, measure: str) -> None:
+    try:
+        MEASURES[measure].check(model_of(network, dataset))
+    except ValueError as error:
+        raise SpaceError(f"measure: {measure} is not for architecture {network.label}: {error}") from None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.answer import care, sentences
-from orchestrator.headline import headline
-from orchestrator.lines import facets
 from orchestrator.results import Results, counts, mlflow_errors
+from orchestrator.told import care, panels, short
 from orchestrator.view import link
 
 if TYPE_CHECKING:
@@ -34,13 +32,13 @@ def write_notes(client: MlflowClient, results: Results, run_id: str) -> None:
 def below(known: str, results: Results) -> str:
     """The note with its part of ours as the results are now: Markdown."""
     theirs = known.partition(HEADING)[0].strip()
-    parts = [theirs, HEADING, _state(results), _list(headline(results)), care(results)]
+    parts = [theirs, HEADING, _state(results), _list(short(results)), care(results)]
     text = "\n\n".join(filter(None, parts))
-    panels = facets(results)
-    for number, facet in enumerate(panels):
-        panel = f"\n\n### {facet.title}\n\n{_list(sentences(results, facet))}"
+    said = panels(results)
+    for number, (title, sentences) in enumerate(said):
+        panel = f"\n\n### {title}\n\n{_list(sentences)}"
         if len(text) + len(panel) > LONGEST:
-            return f"{text}\n\n{len(panels) - number} more panels are in the report."
+            return f"{text}\n\n{len(said) - number} more panels are in the report."
         text += panel
     return text
 

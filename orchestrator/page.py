@@ -11,15 +11,13 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from orchestrator import tables
-from orchestrator.answer import care, sentences
+from orchestrator import findings, tables, told
 from orchestrator.colors import look
 from orchestrator.comparison import beside
 from orchestrator.figures import Drawing
 from orchestrator.grids import grids
-from orchestrator.headline import headline
-from orchestrator.lines import facets
 from orchestrator.markup import latex, note
+from orchestrator.measured import trained
 from orchestrator.recipe import by_pruner, common
 from orchestrator.results import Results, counts, public
 from orchestrator.search_tables import best_settings, compared, fronts
@@ -35,26 +33,28 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
     """The page's HTML, with the figures given as SVG."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("orchestrator").joinpath("report.html.j2").read_text("utf-8"))
-    shown = list(grids(results))
+    known = trained(results)
+    shown = list(grids(known))
     ordered = sorted(figures, key=lambda figure: _of_search(figure[0]))  # in the order of the page
     pictures = [(number, drawing, b64encode(svg).decode()) for number, (drawing, svg) in enumerate(ordered, 1)]
     return template.render(
         results=results,
         counts=counts(results.rows),
         axes=_axes(results),
-        headline=headline(results),
-        answers=[(facet.title, sentences(results, facet)) for facet in facets(results)],
-        care=care(results),
+        headline=told.short(results),
+        answers=told.panels(results),
+        care=told.care(results),
+        measures=[(title, _compact(table)) for _, title, table in findings.tables(results)],
         figures=[shown for shown in pictures if not _of_search(shown[1])],
         search=search_words(results),
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
         best=_said_once(_compact(best_settings(results))),
         fronts=_said_once(_compact(fronts(results))),
-        pairs=_said_once(compared(results)),
+        pairs=_said_once(compared(known)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=note([grid for _, found in shown for grid in found]),
-        published=[[*row[:12], *row[13:]] for row in tables.published(results)],  # the recipes are said above them
-        recipes=_recipes(results),
+        published=[[*row[:12], *row[13:]] for row in tables.published(known)],  # the recipes are said above them
+        recipes=_recipes(known),
         trials=_compact(tables.trials(results)),
         many=MANY,
         amount=amount,

@@ -37,9 +37,13 @@ def _running(running: Sequence[tuple[Trial, int]], rows: int) -> list[Renderable
     grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_column(no_wrap=True)
     for trial, epoch in running[:rows]:
-        grid.add_row(Text(trial.name, look(trial.pruner).color), f"epoch {epoch}/{trial.epochs_to_train}")
+        grid.add_row(Text(trial.name, look(trial.pruner).color), _stands(trial, epoch))
     more = len(running) - rows
     return [grid, *([Text(f"and {more} more")] if more > 0 else [])]
+
+
+def _stands(trial: Trial, epoch: int) -> str:
+    return f"epoch {epoch}/{trial.epochs_to_train}" if trial.epochs_to_train else ""
 
 
 def best(done: Iterable[tuple[Trial, float]], width: int, rows: int) -> Table | None:

@@ -18,8 +18,9 @@ from rich.text import Text
 
 from orchestrator.cost import words
 from orchestrator.panel import panel
-from search_spaces import Trial
+from search_spaces import TRAINING, Trial
 
+TOP1 = "final/top1"
 LINES = 200  # plain lines for a whole sweep, however many trials it has
 EARLY, PATIENCE = 0.01, 600.0  # no estimate of what is left before this share of the work or these seconds are spent
 ALIKE = 3  # failures for the same reason, each of which is worth a line
@@ -30,6 +31,17 @@ def _epochs_trained(trial: Trial, metrics: Mapping[str, float], step: int) -> in
     if "train/loss" in metrics:
         return trial.epochs_to_train - trial.epochs + step
     return step * (trial.epochs - trial.rewind_epoch) if "level/top1" in metrics else 0
+
+
+def _result(trial: Trial, metrics: Mapping[str, float]) -> tuple[str, float] | None:
+    """The metric that says most of a finished trial, if it is among these."""
+    if trial.measure == TRAINING:
+        return (TOP1, metrics[TOP1]) if TOP1 in metrics else None
+    return next(((name, value) for name, value in metrics.items() if not name.startswith("time/")), None)
+
+
+def _words(name: str, value: float) -> str:
+    return f"top-1 {100 * value:.2f} %" if name == TOP1 else f"{name} {value:.4g}"
 
 
 class Progress:
@@ -58,7 +70,7 @@ class Progress:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._epochs: dict[str, int] = {}  # of the running trials
-        self._top1: dict[str, float] = {}  # of the finished ones
+        self._came: dict[str, tuple[str, float]] = {}  # of the finished ones: the metric that says most
         self._failed: dict[str, str] = {}
         self._stopped: dict[str, str] = {}  # as not worth more epochs
         self._kinds: Counter[str] = Counter()  # of failures: the reason without its numbers
@@ -92,8 +104,8 @@ class Progress:
                 self._epochs.pop(fingerprint, None)
                 self._trained.add(fingerprint)
                 return  # if it failed, each trial that starts from it says so
-            if "final/top1" in metrics and fingerprint in self._trials:
-                self._top1[fingerprint] = metrics["final/top1"]
+            if fingerprint in self._trials and (came := _result(trial, metrics)):
+                self._came[fingerprint] = came
             if "error" in event.get("tags", {}) and fingerprint in self._trials:
                 self._failed[fingerprint] = event["tags"]["error"]
             if event.get("tags", {}).get("stopped"):
@@ -120,10 +132,10 @@ class Progress:
         if end == "failed":
             self._say_failed(trial.name, self._failed[trial.fingerprint])
         elif not self._console.is_terminal:
-            done = len(self._top1) + len(self._stopped)
+            done = len(self._came) + len(self._stopped)
             if done % max(1, self._count // LINES) == 0 or done == self._count:
                 came = f"stopped after {self._stopped[trial.fingerprint]}" if end == "stopped" else ""
-                came = came or f"top-1 {100 * self._top1[trial.fingerprint]:.2f} %"
+                came = came or _words(*self._came[trial.fingerprint])
                 self._console.print(
                     f"{self._counts()}  |  {trial.name}: {came}", markup=False, highlight=False, soft_wrap=True
                 )
@@ -139,7 +151,7 @@ class Progress:
             self._say(f"failed  {count} trials alike by now, the last {name}: {reason}", "red")
 
     def _counts(self) -> str:
-        done, failed = len(self._top1) + len(self._stopped), len(self._failed)
+        done, failed = len(self._came) + len(self._stopped), len(self._failed)
         parts = [f"{self._before + done}/{self._before + self._count} done", f"{len(self._epochs)} running"]
         parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
         parts += [f"{failed} failed"] if failed else []
@@ -149,7 +161,7 @@ class Progress:
     def _left(self) -> float | None:
         """Seconds to the end, from the pace so far."""
         total = sum(self._seconds.values()) * self._count / max(1, len(self._trials))
-        spent = sum(self._seconds[fp] for fp in (*self._top1, *self._stopped, *self._failed, *self._trained))
+        spent = sum(self._seconds[fp] for fp in (*self._came, *self._stopped, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
         elapsed = time.monotonic() - self._started
@@ -160,10 +172,10 @@ class Progress:
     def _panel(self) -> Group:
         with self._lock:
             bar = Table.grid(padding=(0, 1))
-            finished = len(self._top1) + len(self._stopped) + len(self._failed)
+            finished = len(self._came) + len(self._stopped) + len(self._failed)
             counts = self._counts()
             width = max(8, min(30, self._console.width - len(counts) - 2))
             bar.add_row(ProgressBar(self._count, finished, width=width), Text(counts))
             running = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
-            done = [(self._trials[fingerprint], top1) for fingerprint, top1 in self._top1.items()]
+            done = [(self._trials[fp], value) for fp, (name, value) in self._came.items() if name == TOP1]
             return panel(bar, running, done, self._console.size)

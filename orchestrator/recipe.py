@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.lines import pruners
 from orchestrator.results import Results
-from search_spaces import Trial
+from search_spaces import TRAINING, Trial
+from search_spaces.measuring import RECIPE
 
 # Fields that act only where another has this value: momentum is nothing to Adam.
 ONLY_WITH = {
@@ -17,7 +18,7 @@ ONLY_WITH = {
 }
 UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
           "pretrain_epochs": "0", "compression": "1",
-          "ablation": "none", "dense_classifier": "False"}  # what need not be said  # fmt: skip
+          "ablation": "none", "dense_classifier": "False", "measure": "training"}  # what need not be said  # fmt: skip
 PLACES = ("dataset", "architecture", "compression", "kappa", "mask", "seed", "pruner")  # the axes themselves
 TOTAL = "epochs in all"
 
@@ -53,5 +54,7 @@ def _values(records: Iterable[Mapping[str, str]], key: str) -> str:
 
 
 def _acts(key: str, record: Mapping[str, str]) -> bool:
+    if key in RECIPE and record["epochs"] == "0" and record["measure"] != TRAINING:
+        return False  # nothing is trained there
     other, value = ONLY_WITH.get(key, (key, record[key]))
     return bool(record[key]) and record.get(other) == value and UNUSED.get(key) != record[key]

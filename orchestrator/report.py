@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator import browser, environment
 from orchestrator.curves import log_curves
 from orchestrator.figures import draw
+from orchestrator.measured import trained
 from orchestrator.notes import write_notes
 from orchestrator.page import page
 from orchestrator.results import ReportError, Results, connect, mlflow_errors, read
@@ -80,7 +81,7 @@ def _log(client: MlflowClient, results: Results, run_id: str, folder: Path, name
     """Each by itself: a view that MLflow refuses does not cost the curves."""
     steps: dict[str, Callable[[], object]] = {
         "files": lambda: _log_files(client, run_id, folder, names),
-        "curves": lambda: log_curves(client, results),
+        "curves": lambda: log_curves(client, trained(results)),
         "views": lambda: save_views(client, results),
         "answer": lambda: write_notes(client, results, run_id),
     }

@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from orchestrator import findings
 from orchestrator.comparison import beside
 from orchestrator.grids import grids
 from orchestrator.lines import Measure, compressions, facets, flattering, line, pruners
 from orchestrator.markup import escape, latex, latex_table, markdown, markdown_table
+from orchestrator.measured import trained
 from orchestrator.results import Results
 from orchestrator.search_tables import best_settings, compared, fronts, tried
 
@@ -19,16 +21,19 @@ Table = list[list[str]]
 def tables(results: Results) -> dict[str, str]:
     """File name -> text."""
     files = {}
-    for quantity, shown in grids(results):
-        files[f"{quantity.name}.csv"] = _csv(pivot(results, quantity.logged))
+    known = trained(results)
+    for quantity, shown in grids(known):
+        files[f"{quantity.name}.csv"] = _csv(pivot(known, quantity.logged))
         files[f"{quantity.name}.md"] = markdown(quantity.title, shown)
         files[f"{quantity.name}.tex"] = latex(quantity.name, quantity.title, shown)
-    if beside_ours := published(results):
+    if beside_ours := published(known):
         heads, *rows = beside_ours
         files["published.csv"] = _csv(beside_ours)
         files["published.md"] = markdown_table(heads, rows) + "\n"
         short = [[escape(row[i]) for i in SHORT] for row in rows]
         files["published.tex"] = latex_table("tab:published", PUBLISHED, [heads[i] for i in SHORT], short) + "\n"
+    for name, title, table in findings.tables(results):
+        files |= _in_all_forms(name, title, table)
     own = {"pairs": compared, "search": tried, "best-settings": best_settings, "pareto": fronts}
     files |= {f"{name}.csv": _csv(table) for name, make in own.items() if (table := make(results))}
     files["trials.csv"] = _csv(trials(results))
@@ -120,6 +125,16 @@ def trials(results: Results) -> Table:
 
 
 HISTORIES = ("train/", "test/", "profile/", "time/epoch_seconds")
+
+
+def _in_all_forms(name: str, title: str, table: Table) -> dict[str, str]:
+    heads, *rows = table
+    escaped = [[escape(cell) for cell in row] for row in table]
+    return {
+        f"{name}.csv": _csv(table),
+        f"{name}.md": f"# {title}\n\n{markdown_table(heads, rows)}\n",
+        f"{name}.tex": latex_table(f"tab:{name}", escape(title), escaped[0], escaped[1:]) + "\n",
+    }
 
 
 def _csv(table: Iterable[Sequence[str]]) -> str:

@@ -1,6 +1,6 @@
 """The question: spaces, the trials they expand to, and the fingerprints that name them."""
 
-from search_spaces.catalog import Catalog, PrunerTraits
+from search_spaces.catalog import Catalog, MeasureTraits, PrunerTraits
 from search_spaces.errors import SpaceError, choose
 from search_spaces.expand import expand
 from search_spaces.grid import Grid, Point
@@ -10,13 +10,15 @@ from search_spaces.search import EarlyStopping, Range, Search
 from search_spaces.space import Space
 from search_spaces.stages import stage
 from search_spaces.studies import Study, studies
-from search_spaces.trial import Cell, Trial, amount
+from search_spaces.trial import TRAINING, Cell, Trial, amount
 
 __all__ = [
+    "TRAINING",
     "Catalog",
     "Cell",
     "EarlyStopping",
     "Grid",
+    "MeasureTraits",
     "Network",
     "Point",
     "PrunerTraits",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from search_spaces.errors import SpaceError, choose
@@ -101,6 +101,20 @@ class MaskTraits(Protocol):
         ...
 
 
+class MeasureTraits(Protocol):
+    """What a space must know of something that a trial can measure instead of training."""
+
+    @property
+    def ignores(self) -> Collection[str]:
+        """The fields of a trial that do not change what it finds, beside those of training if it does not train."""
+        ...
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains the network; if not, it looks at the weights that a network begins with."""
+        ...
+
+
 @dataclass(frozen=True)
 class Catalog:
     """Every name that a space may use. Built by the orchestrator from the registries of the other rooms."""
@@ -114,6 +128,7 @@ class Catalog:
     modes: Collection[str]
     mask: Callable[[str], MaskTraits]  # of a run of MLflow or a file; raises ValueError if there are none
     custom: Callable[[str], PrunerTraits]  # loads a pruner of the user's own: `my_file.py:MyScore`
+    measures: Mapping[str, MeasureTraits] = field(default_factory=dict)  # what can be measured instead of training
 
     def pruner(self, name: str) -> PrunerTraits:
         """The pruner of that name, of the house or of the user's own file.

@@ -10,11 +10,12 @@ from typing import Any
 
 from search_spaces.catalog import Catalog
 from search_spaces.errors import choose
+from search_spaces.measuring import compresses
 from search_spaces.network import read
 from search_spaces.point import SHARED, trial_at
 from search_spaces.search import Range
 from search_spaces.space import NAMED, Space, check
-from search_spaces.trial import Cell, Role, Trial, data_label
+from search_spaces.trial import TRAINING, Cell, Role, Trial, data_label
 
 Point = Mapping[str, Any]  # a value for each field that the space sets; a choice with settings is {name, …}
 UNIQUE = (
@@ -70,7 +71,7 @@ class Grid:
             dataset=self._datasets[trial.dataset],
             architecture=str(self.label("architecture", point["architecture"])),  # whatever is searched in it
             pruner=str(self.label(made_by, point[made_by])),
-            compression=0 if trial.kappa else trial.compression,
+            compression=0 if trial.kappa or not compresses(trial, self.catalog) else trial.compression,
             kappa=trial.kappa,
             seed=trial.seed,
             settings=settings,
@@ -136,6 +137,7 @@ def _check_names(space: Space, catalog: Catalog) -> None:
         "scope": catalog.scopes,
         "schedule": catalog.schedules,
         "mode": catalog.modes,
+        "measure": (TRAINING, *catalog.measures),
     }
     for key, names in allowed.items():
         for value in (*space.axes.get(key, ()), *(space.searched[key].ends if key in space.searched else ())):

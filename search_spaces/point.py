@@ -9,10 +9,11 @@ from typing import Any
 
 from search_spaces.catalog import Catalog, is_custom
 from search_spaces.errors import SpaceError
+from search_spaces.measuring import reduced, require_measurable
 from search_spaces.network import Network
 from search_spaces.phases import PHASES, phases
 from search_spaces.space import check
-from search_spaces.trial import Trial
+from search_spaces.trial import TRAINING, Trial
 
 # The settings which every pruner shares, and where the catalog lists their allowed words.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
@@ -33,17 +34,23 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     if digest := catalog.dataset(point["dataset"]).digest:
         fields["data_digest"] = digest
     _require_recipe(fields)
+    measure = catalog.measures.get(fields.get("measure", TRAINING))
     if "mask" in fields:
+        if measure is not None:
+            raise SpaceError(f"measure: {fields['measure']} is not allowed with mask; it prunes by itself")
         fields |= catalog.mask(fields["mask"]).fields
         if fields["compression"] > 1:
             return Trial(**fields)
     if "kappa" in point["pruner"]:  # beside a pruner's name it stands for the compression that others get
         fields |= {"compression": 1.0, "kappa": point["pruner"]["kappa"]}
-    if fields.get("compression", 1.0) == 1 and not fields.get("kappa"):  # the dense trial, one for all pruners
+    dense = fields.get("compression", 1.0) == 1 and not fields.get("kappa")
+    if dense and measure is None:  # one trial for all pruners
         return Trial(**{key: value for key, value in fields.items() if key not in PRUNING})
 
     name = point["pruner"]["name"]
     traits = catalog.pruner(name)
+    if measure is not None:
+        require_measurable(fields["measure"], measure, point, traits)
     given = {key: fields.pop(key) for key in SHARED if key in fields}
     given |= {key: check(key, value) for key, value in point["pruner"].items() if key in SHARED}
     own = {key: value for key, value in point["pruner"].items() if key in traits.options}
@@ -58,21 +65,21 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     if fields.get("kappa"):
         _require_filters(name, settings.granularity, fields["levels"], catalog)
     else:
-        _require_share(settings.granularity, fields["compression"])
+        _require_share(settings.granularity, fields.get("compression", 1.0))
     path, _, wanted = name.rpartition(":")
-    return Trial(
-        **fields,
-        pruner=f"{Path(path).name}:{wanted}" if is_custom(name) else name,
+    fields |= {
+        "pruner": f"{Path(path).name}:{wanted}" if is_custom(name) else name,
         # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
-        code=Path(path).expanduser().read_text(encoding="utf-8") if is_custom(name) else "",
-        granularity=settings.granularity,
-        scope=settings.scope,
-        schedule=settings.schedule,
-        iterations=settings.iterations,
-        mode=settings.mode,
+        "code": Path(path).expanduser().read_text(encoding="utf-8") if is_custom(name) else "",
+        "granularity": settings.granularity,
+        "scope": settings.scope,
+        "schedule": settings.schedule,
+        "iterations": settings.iterations,
+        "mode": settings.mode,
         # Only what differs from the default, so that an option added later leaves old fingerprints alone.
-        options={key: value for key, value in settings.options.items() if value != traits.options[key]},
-    )
+        "options": {key: value for key, value in settings.options.items() if value != traits.options[key]},
+    }
+    return Trial(**fields if measure is None else reduced(fields, measure))
 
 
 def _require_recipe(fields: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
 MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # what a space with `mask` has nothing to say of
 ABOUT = ("name", "description", "search", "early_stopping")  # say nothing of a single trial
 KEYS = (*ABOUT, *FIELDS, *DENSITIES)
-GRIDDED = ("dataset", "architecture", "pruner", "lr_schedule", "seed", "mask", *AMOUNTS)  # lists, never ranges
+GRIDDED = ("dataset", "architecture", "pruner", "measure", "lr_schedule", "seed", "mask", *AMOUNTS)  # never ranges
 
 
 @dataclass(frozen=True)

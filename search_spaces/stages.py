@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.point import PRUNING
-from search_spaces.trial import Trial
+from search_spaces.trial import TRAINING, Trial
 
 
 def stage(trial: Trial) -> Trial | None:
@@ -12,6 +12,8 @@ def stage(trial: Trial) -> Trial | None:
     The same for all that share an architecture, a dataset, a seed and a recipe, whatever they prune; and if the
     space asks for that dense trial too, this is it. The first of several levels is such a dense training.
     """
+    if trial.measure != TRAINING:
+        return None  # it trains what it looks at by itself
     epochs = trial.pretrain_epochs or (trial.epochs if trial.levels else 0)
     if not epochs:
         return None

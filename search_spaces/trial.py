@@ -20,6 +20,8 @@ ORIGIN = (
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+TRAINING = "training"  # the measure that all trials have unless another is asked for
+
 
 class Trial(BaseModel):
     """One computation, determined by these fields and nothing else.
@@ -57,6 +59,8 @@ class Trial(BaseModel):
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0  # of dense training before; `epochs` then fine-tune
     levels: Annotated[int, Field(ge=0)] = 0  # prunings, each of trained weights and followed by a rewind
     rewind_epoch: Annotated[int, Field(ge=0)] = 0  # of the dense training: where a level starts over
+
+    measure: str = TRAINING  # what is found out: how well the pruned network trains, or another of `Catalog.measures`
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=0)] = 160
@@ -104,7 +108,8 @@ class Trial(BaseModel):
     @property
     def name(self) -> str:
         """How people call it: `conv digits snip 10x s0`."""
-        pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {amount(self)}"
+        what = amount(self) if self.measure == TRAINING else self.measure
+        pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {what}"
         return f"{self.network.label} {data_label(self.dataset)} {pruning} s{self.seed}"
 
     def params(self) -> dict[str, str]:
@@ -138,7 +143,7 @@ class Cell(BaseModel):
     dataset: str
     architecture: str
     pruner: str  # as written in the space; with its settings where one pruner stands there twice
-    compression: float  # 0: not known before the trial has run, as kappa decides
+    compression: float  # 0: none is asked for; or not known before the trial has run, as kappa decides
     kappa: float = 0.0
     seed: int
     settings: dict[str, Any] = {}  # every other field that the space varies

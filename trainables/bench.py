@@ -125,8 +125,17 @@ class Bench:
         """How the trial's masks change while it trains; None if they do not."""
         return dynamics(self.trial, steps_per_epoch(len(self.data.rows), self.trial.batch_size))
 
-    def find(self, compression: float, alive: Mapping[str, Tensor] | None = None, ablation: str = "none") -> Pruning:
-        """Masks as the trial wants them at `compression`, or its kappa, within `alive`, for the weights as they are."""
+    def find(
+        self,
+        compression: float,
+        alive: Mapping[str, Tensor] | None = None,
+        ablation: str = "none",
+        at_once: bool = False,
+    ) -> Pruning:
+        """Masks as the trial wants them at `compression`, or its kappa, within `alive`, for the weights as they are.
+
+        With `at_once` in a single step, whatever the trial's schedule.
+        """
         trial, pruner = self.trial, pruner_of(self.trial)
         return find(
             self.model,
@@ -136,8 +145,8 @@ class Bench:
             batches=self._scoring_batches(pruner),
             scope=trial.scope,
             granularity=trial.granularity,
-            schedule=trial.schedule,
-            iterations=trial.iterations,
+            schedule="oneshot" if at_once else trial.schedule,
+            iterations=1 if at_once else trial.iterations,
             mode=trial.mode,
             seed=trial.seed,
             options=trial.options,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pruners import Pruning
-from search_spaces import Trial, stage
+from search_spaces import TRAINING, Trial, stage
 from trainables import checkpoint, datasets, given_masks
 from trainables.allocation import keep_freed_memory
 from trainables.bench import Bench, bench
@@ -20,6 +20,7 @@ from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
 from trainables.gpu_share import keep_to
 from trainables.levels import REWIND, prune_in_levels, rewind
+from trainables.measures import MEASURES
 from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import CHECKPOINT, Place
@@ -67,6 +68,10 @@ def compute(attempt: Attempt) -> None:
         copy.push_soon()
         judged.hear(metrics, step)
 
+    if trial.measure != TRAINING:
+        recorder.measured(MEASURES[trial.measure].find(on, saved, save))
+        _finish(attempt, seconds())
+        return
     dynamics = on.dynamics()
     masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
     dense = stage(trial)
@@ -99,10 +104,15 @@ def compute(attempt: Attempt) -> None:
         outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
     outbox.metrics({"time/train_seconds": progress.train_seconds})
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
-    outbox.metrics({"time/total_seconds": seconds()})
-    outbox.end("finished")
+    _finish(attempt, seconds())
+
+
+def _finish(attempt: Attempt, seconds: float) -> None:
+    """All is recorded: what was kept to go on from is needed no more."""
+    attempt.outbox.metrics({"time/total_seconds": seconds})
+    attempt.outbox.end("finished")
     for file in (CHECKPOINT, REWIND):
-        checkpoint.remove(folder / file)
+        checkpoint.remove(attempt.folder / file)
 
 
 def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:

@@ -18,6 +18,7 @@ from search_spaces import Trial
 from trainables.atomic import write_atomically
 from trainables.checkpoint import read_or_set_aside
 from trainables.histograms import draw, histograms, score_histograms
+from trainables.measures import Found
 from trainables.outbox import Outbox
 from trainables.pretraining import WEIGHTS
 from trainables.profiling import Layer, file_mb, profile
@@ -73,6 +74,11 @@ class Recorder:
         if scores:
             self._text("scores.json", json.dumps({"layers": score_histograms(scores)}))
         self._tensors("masks.safetensors", masks)
+
+    def measured(self, found: Found) -> None:
+        """Record the table of a measure, and its numbers."""
+        self._text("measure.json", json.dumps({"columns": found.columns, "data": found.rows}))
+        self.outbox.metrics(found.metrics)
 
     def trained(
         self,

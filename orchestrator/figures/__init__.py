@@ -9,12 +9,16 @@ from orchestrator.figures import (
     accuracy,
     collapse,
     costs,
+    critical_compression,
     density,
     histograms,
+    imp_conservation,
     latency,
+    layer_conservation,
     layer_macs,
     macs,
     params,
+    schedule_conservation,
     scores,
     search_history,
     search_importance,
@@ -23,8 +27,10 @@ from orchestrator.figures import (
     tradeoff,
     tradeoff_latency,
     training,
+    unit_conservation,
 )
 from orchestrator.figures.drawing import Drawing, house_style
+from orchestrator.measured import trained
 from orchestrator.results import Results
 
 FIGURES = {
@@ -47,13 +53,22 @@ FIGURES = {
     "search-pareto": search_pareto.draw,
     "search-importance": search_importance.draw,
 }
+MEASURED = {  # of trials that do not train, or not for their accuracy
+    "critical-compression": critical_compression.draw,
+    "unit-conservation": unit_conservation.draw,
+    "layer-conservation": layer_conservation.draw,
+    "imp-conservation": imp_conservation.draw,
+    "schedule-conservation": schedule_conservation.draw,
+}
 
 
 def draw(results: Results) -> Iterator[Drawing]:
     """All drawings, in the order of reading. Those for which nothing was logged are left out."""
     with house_style():
         for figure in FIGURES.values():
+            yield from figure(trained(results))
+        for figure in MEASURED.values():
             yield from figure(results)
 
 
-__all__ = ["FIGURES", "Drawing", "draw"]
+__all__ = ["FIGURES", "MEASURED", "Drawing", "draw"]

@@ -1,0 +1,99 @@
+"""Layer collapse: what each layer keeps as compression grows, and how far each pruner goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
+
+from orchestrator.colors import GREY, look
+from orchestrator.figures.drawing import Drawing, label, layer_name, log_ticks, panels, slug
+from orchestrator.lines import Facet
+from orchestrator.measured import Measured, by_pruner, measured
+from orchestrator.results import Results
+
+MEASURE = "critical-compression"
+CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"
+Profiles = Mapping[float, list[float]]  # compression -> the share that each layer keeps
+
+
+def draw(results: Results) -> Iterator[Drawing]:
+    """How far the pruners go in all panels, and the layers of each panel."""
+    found = measured(results, MEASURE)
+    if not found:
+        return
+    figure, axes = panels(len(found), sharey=False)
+    for axis, (facet, all_) in zip(axes, found.items(), strict=True):
+        _reach(axis, all_)
+        axis.set_title(facet.title)
+    label(axes, "critical compression", "")
+    caption = (
+        "Critical compression: the largest before a layer has no weight left. A point is a seed, the dashed line the "
+        "largest compression there is: one weight a layer."
+    )
+    yield Drawing(MEASURE, caption, figure)
+    for facet, all_ in found.items():
+        yield _layers(facet, {pruner: some[0] for pruner, some in by_pruner(all_).items()})
+
+
+def _reach(axis: Axes, found: list[Measured]) -> None:
+    pruners = by_pruner(found)
+    for y, (pruner, some) in enumerate(pruners.items()):
+        reached = [one.row.metrics[CRITICAL] for one in some]
+        style = look(pruner)
+        axis.plot([1, max(reached)], [y, y], color=style.color, linewidth=5, alpha=0.25, solid_capstyle="butt")
+        axis.plot(reached, [y] * len(reached), color=style.color, marker=style.marker, linestyle="")
+    most = found[0].row.metrics[MAXIMUM]
+    axis.axvline(most, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9)
+    axis.set_xscale("log")
+    axis.set_xlim(1, 1.6 * most)
+    log_ticks(axis.xaxis)
+    axis.set_yticks(range(len(pruners)), list(pruners))
+    axis.set_ylim(len(pruners) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")
+
+
+def _layers(facet: Facet, found: Mapping[str, Measured]) -> Drawing:
+    profiles = {pruner: _profiles(one) for pruner, one in found.items()}
+    some = next(iter(found.values())).columns
+    names = [layer_name(name) for name in dict.fromkeys(some["layer"])]
+    scale = LogNorm(1, max(some["compression"]))
+    shades = matplotlib.colormaps["viridis_r"]
+    figure, axes = panels(len(found), sharey=True)
+    for axis, (pruner, lines) in zip(axes, profiles.items(), strict=True):
+        for compression, shares in list(lines.items())[::2]:  # half as many as were measured, as in the paper
+            whole = all(shares)
+            axis.plot(
+                range(1, len(shares) + 1),
+                [share or float("nan") for share in shares],
+                color=shades(scale(compression)),
+                linestyle="-" if whole else ":",
+                linewidth=1.1 if whole else 0.9,
+                marker="" if whole else ".",
+            )
+        axis.set_yscale("log")
+        log_ticks(axis.yaxis)
+        axis.set_xlim(0.5, len(names) + 0.5)
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.set_title(pruner, color=look(pruner).color)
+    label(axes, "layer", "fraction remaining")
+    figure.colorbar(ScalarMappable(scale, shades), ax=axes, label="compression", shrink=0.7)
+    figure.suptitle(facet.title, fontsize=9)
+    caption = (
+        f"{facet.title}: the share of its weights that each layer keeps, from {names[0]} on the left to {names[-1]}; "
+        "the darker, the more compressed, by steps of 10^0.5. Dotted: some layer is empty, and the line leaves it out. "
+        "First seed."
+    )
+    return Drawing(f"{MEASURE}-layers-{slug(facet.title)}", caption, figure)
+
+
+def _profiles(one: Measured) -> Profiles:
+    found: dict[float, list[float]] = {}
+    columns = one.columns
+    for compression, weights, kept in zip(columns["compression"], columns["weights"], columns["kept"], strict=True):
+        found.setdefault(compression, []).append(kept / weights)
+    return found

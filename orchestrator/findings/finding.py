@@ -1,0 +1,36 @@
+"""What a report says of a measure in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from orchestrator.measured import Measured
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Of one panel: sentences, and the rows of a table under `heads`. `title` is the table's."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: Callable[[list[Measured]], list[list[str]]]
+    sentences: Callable[[list[Measured]], list[str]]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """`2.75 ± 0.10`: the mean over seeds and their standard deviation, where there are several."""
+    if not values:
+        return ""
+    return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def metric(found: Sequence[Measured], name: str) -> list[float]:
+    """The metric of each seed that has it."""
+    return [one.row.metrics[name] for one in found if name in one.row.metrics]
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])

@@ -1,0 +1,41 @@
+"""How much of the flow each pruning iteration cuts: the reason why scores are pruned in many small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pruners import densities
+from trainables.bench import Bench
+from trainables.measures.measure import Found, Measure, Row, Save
+
+COLUMNS = ("iteration", "density", "cut", "flow", "ratio")
+
+
+def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
+    """For each iteration: the total score of the weights that it prunes, the flow through the network, their ratio.
+
+    As long as the ratio is below 1, no iteration can have cut all paths, so that no layer is lost; with many
+    iterations of an exponential schedule it is (Tanaka et al. 2020, theorem 3 and figure 7). The flow is the total
+    score of a layer that all paths cross: no layer has more, where biases are zero, so it is the largest of the
+    layers' totals.
+    """
+    trial = on.trial
+    masks: dict[str, Tensor] = {}
+    rows: list[Row] = []
+    for iteration, density in enumerate(densities(trial.schedule, trial.density, trial.iterations), 1):
+        step = on.find(1 / density, masks, at_once=True)
+        flow = max(float(score.double().sum()) for score in step.scores.values())
+        cut = sum(float((score.double() * ~step.masks[name]).sum()) for name, score in step.scores.items())
+        rows.append([iteration, density, cut, flow, cut / flow if flow else 0.0])
+        masks = step.masks
+    return Found(COLUMNS, rows, {"conservation/cut_to_flow": max(ratio for *_, ratio in rows)})
+
+
+SCHEDULE_CONSERVATION = Measure(
+    find=find,
+    summary="the largest share of the network's flow that an iteration of pruning cuts",
+    paper="Tanaka et al. 2020, Pruning neural networks without any data by iteratively conserving synaptic flow",
+)
