@@ -27,14 +27,13 @@ def draw(results: Results) -> Iterator[Drawing]:
         for axis, ((pruner, schedule), by_compression) in zip(axes, lines.items(), strict=True):
             for compression, line in by_compression.items():
                 color = shades(scale(compression))
-                marks += axis.plot(line.keys(), line.values(), color=color, marker=".", label=f"{compression:g}x")
+                marks += axis.plot(list(line), list(line.values()), color=color, marker=".", label=f"{compression:g}x")
             axis.axhline(1, color="black", linestyle=(0, (4, 2)), linewidth=0.9)
             axis.set_title(f"{pruner}, {schedule}")
         label(axes, "pruning iterations", "largest cut / flow")
         legend(figure, marks, title=facet.title)
         caption = (
             f"{facet.title}: the largest score that any iteration prunes, over the flow through the whole network, "
-            "against the number of iterations. Below the dashed line no iteration can cut all paths, so that no layer is "
-            "lost."
+            "against the number of iterations. Below the dashed line no iteration can cut all paths: no layer is lost."
         )
         yield Drawing(f"{MEASURE}-{slug(facet.title)}", caption, figure)
