@@ -11,7 +11,7 @@ from orchestrator.results import Results
 
 def short(results: Results) -> list[str]:
     """The answer in a few sentences, over all panels."""
-    measured = [f"{title}: {said[0]}" for title, said in findings.sentences(results) if said]
+    measured = [f"{title}: {' '.join(said[:2])}" for title, said in findings.sentences(results) if said]
     return ([] if _only_measured(results) else headline(trained(results))) + measured
 
 

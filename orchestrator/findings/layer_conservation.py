@@ -15,12 +15,12 @@ def sentences(found: list[Measured]) -> list[str]:
     kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
     said = [f"All layers have the same total score for {listed(kept)}."] if kept else []
     slopes = [
-        f"{pruner} ^{spread(metric(some, SLOPE))} (correlation {spread(metric(some, CORRELATION))})"
+        f"{spread(metric(some, SLOPE))} for {pruner} (correlation {spread(metric(some, CORRELATION))})"
         for pruner, some in pruners.items()
         if metric(some, SLOPE)
     ]
     if slopes:
-        said.append(f"The average score of a layer goes along its inverse size to the power of: {', '.join(slopes)}.")
+        said.append(f"The average score of a layer goes along its inverse size to the power of {', '.join(slopes)}.")
     return said
 
 
