@@ -60,7 +60,7 @@ def _reach(axis: Axes, found: list[Measured]) -> None:
 def _layers(facet: Facet, found: Mapping[str, Measured]) -> Drawing:
     profiles = {pruner: _profiles(one) for pruner, one in found.items()}
     some = next(iter(found.values())).columns
-    names = [layer_name(name) for name in dict.fromkeys(some["layer"])]
+    names = [layer_name(name, place) for place, name in enumerate(dict.fromkeys(some["layer"]), 1)]
     scale = LogNorm(1, max(some["compression"]))
     shades = matplotlib.colormaps["viridis_r"]
     figure, axes = panels(len(found), sharey=True)

@@ -51,7 +51,8 @@ def emptied(one: Measured) -> str:
     """The layers that are empty at the first compression at which any is; "" if none ever is."""
     table = zip(one.columns["compression"], one.columns["layer"], one.columns["kept"], strict=True)
     empty = [(compression, layer) for compression, layer, kept in table if kept == 0]
-    return ", ".join(layer_name(layer) for compression, layer in empty if compression == empty[0][0])
+    places = {layer: place for place, layer in enumerate(dict.fromkeys(one.columns["layer"]), 1)}
+    return ", ".join(layer_name(layer, places[layer]) for compression, layer in empty if compression == empty[0][0])
 
 
 CRITICAL_COMPRESSION = Finding(
