@@ -6,7 +6,7 @@ from collections import Counter
 
 from orchestrator.answer import Standing, join, standings
 from orchestrator.certainty import points
-from orchestrator.lines import Facet, facets, pruners
+from orchestrator.lines import Facet, facets, flattering, pruners
 from orchestrator.results import Results
 from orchestrator.search_words import search_words
 
@@ -19,7 +19,8 @@ def headline(results: Results) -> list[str]:
         return tuned
     if not ranked:
         yet = " yet" if results.holes else ""
-        return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners.", *tuned]
+        chosen = " that early stopping did not choose" if flattering(results) else ""
+        return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
     return [_leaders(ranked), _margin(ranked), _collapse(results), *tuned]
 
 

@@ -15,6 +15,7 @@ from orchestrator.curves import curve
 from orchestrator.figures import accuracy, tradeoff
 from orchestrator.figures.drawing import house_style
 from orchestrator.grids import grids
+from orchestrator.headline import headline
 from orchestrator.lines import Point, facets, flattering, line, metric
 from orchestrator.pairs import pairs
 from orchestrator.results import Results, Row, read
@@ -96,3 +97,8 @@ def test_mlflows_curve_has_no_such_point(whole: Results, results: Results) -> No
     facet = facets(results)[0]
     assert [step["curve/compression"] for step in curve(whole, facet, "snip")] == [1, 2, 10]
     assert [step["curve/compression"] for step in curve(results, facet, "snip")] == [1, 10]
+
+
+def test_where_all_is_chosen_the_headline_says_why_it_compares_nothing(whole: Results) -> None:
+    chosen = stopped(whole, lambda row: row.cell.seed == 1 and row.cell.compression > 1)
+    assert "results of two pruners that early stopping did not choose" in headline(chosen)[0]
