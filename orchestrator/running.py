@@ -103,7 +103,10 @@ class Run:
         seeds = search.grid.space.axes.get("seed", (0,)) if search else ()
         folder = self.records.folder
         away = {t.fingerprint for t in self.trials if not (folder / t.fingerprint / FILE).exists()}
-        return Rivals(stopping, folder, self.trials, seeds, self.book.curves(away, stopping.metric))
+        elsewhere: dict[str, dict[int, float]] = {}
+        with suppress(Exception):  # a server that is away stops no sweep: those trials are nobody's rivals then
+            elsewhere = self.book.curves(away, stopping.metric)
+        return Rivals(stopping, folder, self.trials, seeds, elsewhere)
 
     def _searched(self) -> list[Trial]:
         """What the search has asked for so far, and its best."""
