@@ -21,6 +21,8 @@ lint: .venv/installed  ## style and types
 	$(BIN)/mypy
 
 bench: .venv/installed  ## what is measured; each prints a ratio
+	$(BIN)/python -m benchmarks.trial --rounds 3 --images 320
+	$(BIN)/python -m benchmarks.grid --rounds 1
 	$(BIN)/python -m benchmarks.combinations
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.data

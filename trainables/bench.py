@@ -70,17 +70,19 @@ class Bench:
         report: Callable[[dict[str, float], int], None] = lambda metrics, epoch: None,
         until: int | None = None,
         dynamics: Dynamics | None = None,
+        tell: Callable[[str], object] = lambda how: None,
     ) -> Progress:
         """Train the model in place; see `trainables.training.train`.
 
         Where its masks have left a smaller network that trains alike, that is trained in its place; what is saved
-        is the whole one all the same.
+        is the whole one all the same. `tell` hears whether it was, or why not.
         """
         trial, instead = self.trial, None
         if masks and self.compact and not dynamics:
             if state:
                 self.model.load_state_dict(state["model"])
-            instead, _ = smaller(self.model, masks, self.data.input_shape, state)
+            instead, how = smaller(self.model, masks, self.data.input_shape, state)
+            tell(how)
         on = self if instead is None else replace(self, model=instead)
         progress = train(
             on.model,

@@ -108,7 +108,7 @@ class Smaller(nn.Module):
 def smaller(
     model: nn.Module, masks: Tensors, input_shape: Shape, state: State | None = None
 ) -> tuple[Smaller | None, str]:
-    """What to train in place of `model` under `masks`, or None and the reason why it is trained as it is.
+    """What to train in place of `model` under `masks`, or None if it is trained as it is; and a line on that.
 
     `state` is the checkpoint that its training goes on from, of the whole network.
 
@@ -117,18 +117,18 @@ def smaller(
     try:
         compacted = compact(model, masks, input_shape, training=True)
     except Exception as error:  # noqa: BLE001 - a network that cannot be followed must not cost a trial its result
-        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None, f"whole: {type(error).__name__}: {' '.join(str(error).split())}"
     if compacted.reason:
-        return None, compacted.reason
+        return None, f"whole: {compacted.reason}"
     if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
-        return None, "its layers share weights."
+        return None, "whole: its layers share weights."
     left = 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
     if left > WORTH:
-        return None, f"{left:.0%} of its multiply-accumulates would be left."
+        return None, f"whole: {left:.0%} of its multiply-accumulates would be left."
     instead = Smaller(model, masks, compacted)
     if state is not None and instead.pushed(state):
-        return None, "momentum from before it was pruned moves what would be removed."
-    return instead, ""
+        return None, "whole: momentum from before it was pruned moves what would be removed."
+    return instead, "its last bias alone" if instead.blind else f"compacted: {left:.1%} of the multiply-accumulates"
 
 
 def _work(model: nn.Module, input_shape: Shape) -> int:

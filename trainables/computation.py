@@ -94,6 +94,7 @@ def compute(attempt: Attempt) -> None:
         save=lambda state: save(state | {"level": trial.levels}),
         report=report,
         dynamics=dynamics,
+        tell=lambda how: outbox.tags({"trained": how[:500]}),
     )
     if dynamics:
         recorder.pruned(on.model, masks, {}, data.input_shape)

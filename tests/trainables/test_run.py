@@ -206,3 +206,11 @@ def test_a_failure_of_its_own_is_not_gone_on_from(place):
     first = (folder / "outbox.jsonl").read_text()
     run(bad, place)
     assert first not in (folder / "outbox.jsonl").read_text()
+
+
+def test_a_pruned_trial_says_how_it_was_trained(place):
+    sparse = SNIP.model_copy(update={"compression": 300, "epochs": 1})
+    for trial, how in ((SNIP, "whole: "), (sparse, "compacted: ")):
+        run(trial, place)
+        tags = {k: v for event, _ in read(place.storage / trial.fingerprint) for k, v in event.get("tags", {}).items()}
+        assert tags["trained"].startswith(how)
