@@ -73,8 +73,6 @@ def _trial(results: Results, facet: Facet, pruner: str) -> Trial | None:
 def _sources(rows: Sequence[Published]) -> Iterator[tuple[str, list[Published]]]:
     """The rows of each figure or table; two of one paper are two measurements."""
 
-    def key(row: Published) -> str:
-        return f"{row.source}, {row.figure}"
-
-    for source, group in groupby(sorted(rows, key=lambda row: (key(row), row.compression)), key=key):
+    ordered = sorted(rows, key=lambda row: (row.title, row.compression))
+    for source, group in groupby(ordered, key=lambda row: row.title):
         yield source, list(group)

@@ -53,7 +53,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         pairs=_said_once(compared(known)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=note([grid for _, found in shown for grid in found]),
-        published=[[*row[:12], *row[13:]] for row in tables.published(known)],  # the recipes are said above them
+        published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # the recipes are said above
         recipes=_recipes(known),
         trials=_compact(tables.trials(results)),
         many=MANY,
@@ -107,7 +107,7 @@ def _recipes(results: Results) -> list[tuple[str, list[str]]]:
     found: dict[str, dict[str, dict[str, None]]] = {}  # source -> what differs -> for which pruners
     pruners: dict[str, dict[str, None]] = {}
     for one in beside(results):
-        source = f"{one.row.source}, {one.row.figure}"
+        source = one.row.title
         pruners.setdefault(source, {})[one.pruner] = None
         for text in one.recipe:
             found.setdefault(source, {}).setdefault(text, {})[one.pruner] = None
@@ -141,6 +141,12 @@ def _said_once(table: tables.Table) -> tuple[tables.Table, str]:
     rest = [list(row) for row in zip(*(column for column in columns if len(set(column[1:])) > 1), strict=True)]
     words = ", ".join(f"{head} = {value}" for head, value in same if value)
     return rest, f"In all rows: {words}." if words else ""
+
+
+def _filled(table: tables.Table) -> tables.Table:
+    """Without the columns in which no row has anything: of one seed there is no spread."""
+    kept = [i for i, values in enumerate(zip(*table[1:], strict=True)) if any(values)]
+    return [[row[i] for i in kept] for row in table]
 
 
 def _four(text: str) -> str:

@@ -74,6 +74,11 @@ class Published:
     notes: str
 
     @property
+    def title(self) -> str:
+        """Source and figure, without the numbers of stored files: no name that helps a reader."""
+        return f"{re.sub(r' [(](?:stored )?file id [^)]*[)]', '', self.source)}, {self.figure}"
+
+    @property
     def architecture(self) -> str:
         """What the network is called here."""
         ours = ARCHITECTURES[self.network]

@@ -88,8 +88,12 @@ class Results:
 
     @property
     def description(self) -> str:
-        """The newest sweep's."""
-        return next((str(sweep.plan["description"]) for sweep in self.sweeps if sweep.plan), "")
+        """What was asked: of each space, as its newest sweep put it."""
+        told: dict[str, str] = {}
+        for sweep in self.sweeps:
+            if sweep.plan:
+                told.setdefault(str(sweep.plan.get("space")), str(sweep.plan["description"]))
+        return " ".join(dict.fromkeys(filter(None, told.values())))
 
     @property
     def holes(self) -> tuple[Row, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from orchestrator.colors import GREY, look
 from orchestrator.comparison import published_lines
 from orchestrator.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
 from orchestrator.figures.drawing import Drawing, label, legend, panels, pruner_handles
-from orchestrator.lines import Facet, dense, facet_of, facets, line, pruners
+from orchestrator.lines import Facet, compressions, dense, facet_of, facets, line, pruners
 from orchestrator.results import Results, Row
 
 TICKS = (90, 50, 99, 10, 95, 80, 98, 70, 94, 85, 92, 30, 96, 97, 60, 93, 91, 40, 75, 99.5, 100, 20, 0)  # roundest first
@@ -37,7 +37,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     marks: list[Artist] = []
     sources: list[str] = []
     for axis, facet in zip(axes, shown, strict=True):
-        marks += accuracy_axis(axis, results, facet)
+        marks += accuracy_axis(axis, results, facet, _others(results, facet))
         marks += draw_lines(axis, results, facet, percent)
         marks += _published(axis, results, facet, sources)
         axis.set_title(facet.title)
@@ -71,7 +71,7 @@ def _tried(results: Results, facet: Facet) -> bool:
 
 
 def _published(axis: Axes, results: Results, facet: Facet, sources: list[str]) -> Iterator[Artist]:
-    """Other people's numbers behind ours, in the same colours; those outside of our axes are cut off."""
+    """Other people's numbers behind ours, in the same colours; cut off beyond our compressions."""
     source, lines = published_lines(results, facet)
     for pruner, rows in lines.items():
         x, y = [row.compression for row in rows], [row.top1 for row in rows]
@@ -80,7 +80,17 @@ def _published(axis: Axes, results: Results, facet: Facet, sources: list[str]) -
     sources += [source] if source else []
 
 
-def accuracy_axis(axis: Axes, results: Results, facet: Facet) -> Iterator[Artist]:
+def _others(results: Results, facet: Facet) -> list[float]:
+    """The published accuracies to be drawn in the panels of a dataset."""
+    found = []
+    for other in facets(results):
+        if other.dataset == facet.dataset and (asked := compressions(results, other)):
+            lines = published_lines(results, other)[1].values()
+            found += [row.top1 for rows in lines for row in rows if asked[0] <= row.compression <= asked[-1]]
+    return found
+
+
+def accuracy_axis(axis: Axes, results: Results, facet: Facet, others: Sequence[float] = ()) -> Iterator[Artist]:
     """Stretch the axis towards 100 % and draw what all results lie between: the unpruned network and guessing.
 
     On a linear axis a collapsed pruner at 10 % squeezes 93 % and 91 %, the difference in question, into one
@@ -89,7 +99,7 @@ def accuracy_axis(axis: Axes, results: Results, facet: Facet) -> Iterator[Artist
     unpruned, classes = dense(results, facet, percent), _classes(results, facet)
     rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
     values = [value for row in rows if (value := percent(row)) is not None]  # one range for a dataset's panels
-    values = values or [0.0, 100.0]  # a dataset may still be without any result
+    values = [*values, *others] or [0.0, 100.0]  # a dataset may still be without any result
     stretch(axis, min([*values, 100 / classes] if classes else values), max(values))
     if unpruned is not None:
         yield axis.axhline(unpruned.mean, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, label="dense")

@@ -129,7 +129,7 @@ def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:
     rows = ceil(len(unique) / max(1, int(figure.get_figwidth() / wide)))
     figure.set_figheight(figure.get_figheight() + 0.18 * max(0, rows - 2))
     figure.legend(handles=unique, title=title, loc="outside upper center", ncols=ceil(len(unique) / rows),
-                  columnspacing=1.4, handlelength=1.8, handletextpad=0.5)  # fmt: skip
+                  columnspacing=1.4, handlelength=2.6, handletextpad=0.5)  # fmt: skip
 
 
 def pruner_handles(pruners: Iterable[str]) -> list[Line2D]:

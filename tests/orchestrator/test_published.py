@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from importlib import resources
 from statistics import fmean
 
@@ -13,7 +14,7 @@ from invented_sweep import Store
 import pruners.registry
 import trainables.architectures
 from orchestrator.comparison import beside, published_lines
-from orchestrator.figures import draw
+from orchestrator.figures import accuracy, draw
 from orchestrator.lines import Facet
 from orchestrator.published import ARCHITECTURES, PRUNERS, at, differences, for_trial, published
 from orchestrator.results import Results, read
@@ -140,3 +141,19 @@ def test_they_are_drawn_faintly_behind(results: Results) -> None:
     faint = [line for line in accuracy.figure.axes[0].lines if line.get_alpha() is not None]
     assert len(faint) == len(lines) == 3
     assert [list(line.get_ydata()) for line in faint] == [[row.top1 for row in rows] for rows in lines.values()]
+
+
+def test_two_sources_are_never_one_title() -> None:
+    titles = {(row.source, row.figure): row.title for row in published()}
+    assert len(set(titles.values())) == len(titles)
+    assert not any("file id" in title for title in titles.values())
+
+
+def test_published_lines_are_within_the_axes(results: Results) -> None:
+    low = tuple(
+        replace(row, metrics={**row.metrics, "final/top1": 0.12}) if row.status == "finished" else row
+        for row in results.rows
+    )
+    (drawing,) = accuracy.draw(replace(results, rows=low))
+    top = drawing.figure.axes[0].get_ylim()[1]
+    assert top > 90 and "(Tanaka 2020)" in drawing.caption

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from invented_sweep import Store, build, log_plan
 
 from orchestrator.lines import Facet, dense, facets, line, metric, pruners
-from orchestrator.results import ReportError, Results, connect, read
+from orchestrator.results import ReportError, Results, Sweep, connect, read
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,10 @@ def test_another_database_is_left_alone(tmp_path: Path) -> None:
 def test_a_uri_that_is_none(uri: str) -> None:
     with pytest.raises(ReportError):
         read(uri, "small")
+
+
+def test_of_several_experiments_each_question_is_told(store: Store) -> None:
+    both = read(store.uri, "small")
+    other = Sweep("", {}, {"space": "other", "description": "And what of filters?"})
+    asked = replace(both, sweeps=(*both.sweeps, other)).description
+    assert asked == f"{both.description} And what of filters?"
