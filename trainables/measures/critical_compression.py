@@ -20,7 +20,8 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     No method can go further without emptying one: weights / layers is the largest compression there is
     (Tanaka et al. 2020, section 3). Scores that do not depend on what is pruned are computed once; iterated
     pruners prune anew at each compression. Critical is the last compression before the first at which a layer is
-    empty.
+    empty. With few weights left, even a hundred iterations may cut more than the flow at once, so that SynFlow can lose
+    a layer at one compression and none at the next.
     """
     trial = on.trial
     weights = {name: weight.numel() for name, weight in prunable(on.model).items()}
