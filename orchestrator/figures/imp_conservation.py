@@ -31,9 +31,9 @@ def draw(results: Results) -> Iterator[Drawing]:
                     axis.plot(*zip(*alive, strict=True), color=SHADES(epoch / max(1, last)), linestyle="", marker="o")
                 ends = [(1 / size, square) for size, square in epochs[-1] if size]
                 inverse_axes(axis, [x for x, _ in ends], [y for _, y in ends])
-                axis.relim()
-                axis.autoscale(axis="y")
                 axis.set_title("dense" if level == 0 else f"level {level}")
+            heights = [square for epochs in levels.values() for layers in epochs for _, square in layers if square]
+            axes[0].set_ylim(0.6 * min(heights), 1.6 * max(heights))  # all levels have the same axis
             label(axes, "inverse layer size", "mean squared weight")
             figure.colorbar(ScalarMappable(Normalize(0, last), SHADES), ax=axes, label="epoch", shrink=0.7)
             figure.suptitle(f"{facet.title} · {pruner}", fontsize=9)
