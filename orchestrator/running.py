@@ -48,11 +48,12 @@ class Run:
     def __call__(self) -> bool:
         """Run the trials to do; False if it was stopped before they were done."""
         job, seconds = self.job, self.job.seconds
-        # A long one last would idle all. And early stopping wants rivals in no order: of a space that names its worst
-        # pruner first it would stop none, each trial being better than those before.
-        todo = sorted(
-            job.plan.todo, key=lambda t: (-seconds[t.fingerprint], t.fingerprint if job.plan.early_stopping else "")
-        )
+        # All cells at one seed first, for reports on the way; of those the longest, as a long one last would idle all.
+        # Early stopping wants rivals in no order: of a space that names its worst pruner first it would stop none,
+        # each trial being better than those before.
+        early = job.plan.early_stopping is not None
+        order = {t.fingerprint: (0 if early else t.seed, -seconds[t.fingerprint]) for t in job.plan.todo}
+        todo = sorted(job.plan.todo, key=lambda t: (*order[t.fingerprint], t.fingerprint if early else ""))
         before = [trial for trial in self._searched() if trial.fingerprint not in self._done]
         with refused(job.storage):
             self.records.refresh([trial.fingerprint for trial in (*job.plan.started, *before)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from orchestrator.figures import (
@@ -29,9 +30,11 @@ from orchestrator.figures import (
     training,
     unit_conservation,
 )
-from orchestrator.figures.drawing import Drawing, house_style
+from orchestrator.figures.drawing import Drawing, apology, house_style
 from orchestrator.measured import trained
 from orchestrator.results import Results
+
+logger = logging.getLogger(__name__)
 
 FIGURES = {
     "accuracy": accuracy.draw,
@@ -63,12 +66,18 @@ MEASURED = {  # of trials that do not train, or not for their accuracy
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """All drawings, in the order of reading. Those for which nothing was logged are left out."""
+    """All drawings, in the order of reading. Those for which nothing was logged are left out.
+
+    In the place of one that raised stands a drawing that says so.
+    """
     with house_style():
-        for figure in FIGURES.values():
-            yield from figure(trained(results))
-        for figure in MEASURED.values():
-            yield from figure(results)
+        trainings = trained(results)
+        for name, figure in (FIGURES | MEASURED).items():
+            try:
+                yield from figure(trainings if name in FIGURES else results)
+            except Exception as error:  # one figure must not cost the report; the page shows that it is missing
+                logger.exception("the figure %s could not be drawn", name)
+                yield apology(name, error)
 
 
 __all__ = ["FIGURES", "MEASURED", "Drawing", "draw"]

@@ -74,6 +74,16 @@ class Drawing:
         return buffer.getvalue()
 
 
+def apology(name: str, error: Exception) -> Drawing:
+    """What stands in the place of the figure `name`, which `error` stopped."""
+    figure = Figure(figsize=(WIDTHS[1], 0.5))
+    figure.text(0.5, 0.5, "not drawn", ha="center", va="center", color="#444444")
+    words = " ".join(str(error).split())
+    return Drawing(
+        name, f"This figure could not be drawn ({type(error).__name__}: {words}). The numbers are whole.", figure
+    )
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
     with matplotlib.rc_context(STYLE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 
@@ -9,6 +10,7 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
+from orchestrator import figures
 from orchestrator.colors import KNOWN, look
 from orchestrator.details import Details
 from orchestrator.figures import Drawing, draw
@@ -39,6 +41,18 @@ def test_all_figures_are_drawn(drawings: dict[str, Drawing]) -> None:
     per_facet = {f"{name}-{a}-cifar10" for name in kinds for a in ("vgg16-bn", "resnet20")}
     shared = {"accuracy", "collapse", "tradeoff", "tradeoff-latency", "macs", "params", "latency", "costs"}
     assert set(drawings) == shared | per_facet
+
+
+def test_a_figure_that_raises_costs_only_itself(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Results) -> Iterator[Drawing]:
+        raise ZeroDivisionError("no layers")
+        yield
+
+    monkeypatch.setitem(figures.FIGURES, "accuracy", broken)
+    drawn = {drawing.name: drawing for drawing in draw(results)}
+    assert "ZeroDivisionError: no layers" in drawn["accuracy"].caption
+    assert drawn["accuracy"].save("svg").startswith(b"<?xml")
+    assert "collapse" in drawn
 
 
 def test_accuracy_draws_the_means_and_marks_the_hole(drawings: dict[str, Drawing], results: Results) -> None:
