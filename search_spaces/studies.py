@@ -10,7 +10,7 @@ from search_spaces.errors import SpaceError, choose
 from search_spaces.grid import Grid, Point
 from search_spaces.search import PER_EPOCH
 from search_spaces.space import FIELDS, Space
-from search_spaces.trial import amount
+from search_spaces.trial import TRAINING, amount
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ def _require_sense(space: Space) -> None:
             for key in first:
                 choose("search: first", key, searched)
     stopping = space.early_stopping
+    measures = [measure for measure in space.axes.get("measure", ()) if measure != TRAINING]
+    if measures and (space.search or stopping):
+        key = "search" if space.search else "early_stopping"
+        raise SpaceError(f"{key}: measure {measures[0]} has no accuracy to judge by; only {TRAINING} has")
     metrics = [*(space.search.objective if space.search else ()), *([stopping.metric] if stopping else ())]
     held_out = [metric for metric in metrics if metric in PER_EPOCH]
     if held_out and not all(space.axes.get("validation", (0,))):

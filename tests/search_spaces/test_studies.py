@@ -97,6 +97,8 @@ def test_one_study_may_choose_between_all_cells():
         ({"early_stopping": "asha", "validation": 0, "search": None}, "validation: validation/top1"),
         ({"early_stopping": {"name": "asha", "group": ["color"]}, "search": None}, "early_stopping: group: 'color'"),
         ({"early_stopping": "bandit"}, "early_stopping: name: "),
+        ({"measure": "unit-conservation", "lr": LR}, "search: measure unit-conservation has no accuracy"),
+        ({"measure": ["training", "unit-conservation"], "early_stopping": "asha", "search": None}, "early_stopping: m"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(fields, message):
