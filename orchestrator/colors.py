@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from zlib import crc32
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Dash = str | tuple[int, tuple[int, ...]]
 
 GREY = "#8a8a8a"  # references: the dense baseline, chance, a uniform density
 
@@ -15,7 +19,7 @@ class Look:
 
     color: str
     marker: str | tuple[int, int, int]
-    dash: str = "-"
+    dash: Dash = "-"
 
     @property
     def line(self) -> dict[str, Any]:
@@ -46,15 +50,28 @@ KNOWN = {
 }
 OTHERS = ("#7f3c8d", "#e73f74", "#5d4037", "#80ba5a", "#4b4b8f", "#00acc1", "#827717")
 MARKERS = ("s", "o", "^", "D", "v", "P")
-VARIANTS = ("--", "-.", ":")
+DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+SHADES = (0.0, 0.3, 0.55, -0.35)  # towards white, or black
 
 
 def look(label: str) -> Look:
-    """How a pruner is drawn: `snip` in its own colour, `snip scope=layer` in the same colour and dashed.
+    """How a pruner is drawn: `snip` in its own colour, `snip scope=layer` in a shade of it, dashed, another marker.
 
     The choice depends on nothing but the label: a pruner added to a sweep never repaints the others.
     """
     name, _, settings = label.partition(" ")
-    number = crc32(label.encode())  # not hash(), which differs from process to process
-    base = KNOWN.get(name) or Look(OTHERS[crc32(name.encode()) % len(OTHERS)], MARKERS[number % len(MARKERS)])
-    return Look(base.color, base.marker, VARIANTS[number % len(VARIANTS)]) if settings else base
+    base = KNOWN.get(name) or Look(_of(OTHERS, name), _of(MARKERS, name))
+    if not settings:
+        return base
+    return Look(_shade(base.color, _of(SHADES, "shade " + settings)), _of(MARKERS, settings), _of(DASHES, settings))
+
+
+def _of(choices: Sequence[T], text: str) -> T:
+    number = int.from_bytes(blake2b(text.encode(), digest_size=4).digest())  # hash() differs between processes
+    return choices[number % len(choices)]
+
+
+def _shade(color: str, step: float) -> str:
+    end = 255 if step > 0 else 0
+    parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (end - part) * abs(step)):02x}" for part in parts)
