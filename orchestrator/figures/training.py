@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.colors import GREY, look
+from orchestrator.colors import Dash, look
 from orchestrator.details import History
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
 from orchestrator.lines import Facet, facets, pruned, pruners, rows_at
@@ -66,7 +66,7 @@ def _figure(
     return Drawing(f"training-{slug(facet.title)}", caption, figure)
 
 
-def _line(axis: Axes, curve: Curve, name: str, color: str, dash: str, band: bool = False) -> Line2D:
+def _line(axis: Axes, curve: Curve, name: str, color: str, dash: Dash, band: bool = False) -> Line2D:
     low, middle, high = zip(*curve.values(), strict=True)
     # A line per epoch and no markers: at 160 epochs they would be a carpet.
     (line,) = axis.plot(list(curve), middle, color=color, linestyle=dash, linewidth=1.1, label=name)
