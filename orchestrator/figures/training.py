@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.colors import Dash, look
+from orchestrator.colors import GREY, Dash, look
 from orchestrator.details import History
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
 from orchestrator.lines import Facet, facets, pruned, pruners, rows_at
