@@ -74,8 +74,8 @@ def server(tmp_path):
     found.kill()
 
 
-def start(folder: Path, server: Server) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "orchestrator.sweep", *SWEEP, "--set", f"epochs={EPOCHS}"]
+def start(folder: Path, server: Server, of_epochs: int = EPOCHS) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator.sweep", *SWEEP, "--set", f"epochs={of_epochs}"]
     return subprocess.Popen(
         [*command, "--tracking-uri", server.uri], cwd=folder, text=True, stdout=-1, stderr=subprocess.STDOUT
     )
@@ -86,7 +86,7 @@ def epochs(folder: Path) -> int:
     return sum("train/loss" in event.get("metrics", {}) for record in records for event, _ in read(record))
 
 
-def complete(server: Server) -> dict[str, float]:
+def complete(server: Server, of_epochs: int = EPOCHS) -> dict[str, float]:
     """The final accuracies by fingerprint, after making sure that every epoch has one point of each metric."""
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("digits").experiment_id
@@ -96,7 +96,7 @@ def complete(server: Server) -> dict[str, float]:
     for run in runs:
         for key in ("train/loss", "test/top1", "time/epoch_seconds"):
             steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, key))
-            assert steps == dict.fromkeys(range(1, EPOCHS + 1), 1), key
+            assert steps == dict.fromkeys(range(1, of_epochs + 1), 1), key
     return {run.data.tags["fingerprint"]: run.data.metrics["final/top1"] for run in runs}
 
 
@@ -131,7 +131,8 @@ def test_away_to_the_end_it_is_sent_by_the_same_command_without_training(tmp_pat
 
 
 def test_a_run_that_a_killed_driver_left_running_is_adopted(tmp_path, server):
-    sweep = start(tmp_path, server)
+    long = 5 * EPOCHS  # a trial does not end between two looks
+    sweep = start(tmp_path, server, long)
     client = MlflowClient(server.uri)
 
     def begun() -> list[str]:
@@ -144,8 +145,8 @@ def test_a_run_that_a_killed_driver_left_running_is_adopted(tmp_path, server):
     sweep.wait()
     (left,) = begun()
     assert client.get_run(left).info.status == "RUNNING"
-    sweep = start(tmp_path, server)
+    sweep = start(tmp_path, server, long)
     out, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 0, out
-    assert len(complete(server)) == 2
+    assert len(complete(server, long)) == 2
     assert client.get_run(left).info.status == "FINISHED"
