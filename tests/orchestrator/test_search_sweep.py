@@ -59,7 +59,9 @@ def runs(folder: Path):
     return client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
 
 
-@pytest.mark.parametrize("executor", [["--local"], []], ids=["here", "ray"])
+@pytest.mark.parametrize(
+    "executor", [pytest.param(["--local"], id="here"), pytest.param([], id="ray", marks=pytest.mark.cluster)]
+)
 def test_a_killed_search_goes_on_and_asks_for_nothing_twice(tmp_path, executor):
     driver = start(tmp_path, *executor)
     deadline = time.monotonic() + 200

@@ -91,6 +91,7 @@ def test_ray_computes_what_the_plain_executor_computes(tmp_path, undisturbed):
     assert not (tmp_path / "results/.tune").exists()
 
 
+@pytest.mark.cluster  # as the other kills
 def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
@@ -140,6 +141,7 @@ def test_ctrl_c_twice_ends_now(tmp_path):
     until(lambda: not rays & {(pid, name) for pid, _, name in processes()})  # Ray's agents take a minute longer
 
 
+@pytest.mark.cluster
 def test_a_trial_whose_process_is_killed_is_started_again(tmp_path, undisturbed):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
