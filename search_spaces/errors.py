@@ -10,6 +10,10 @@ from itertools import takewhile
 class SpaceError(ValueError):
     """A question that cannot be asked: one sentence with the key, the value and what is allowed."""
 
+    def __init__(self, sentence: str) -> None:
+        """What cannot be printed, as the line breaks of a key or a value that is quoted, is written as in Python."""
+        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in sentence))
+
 
 def choose(key: str, value: str, allowed: Collection[str]) -> str:
     """Return `value` if it is one of `allowed`.
