@@ -33,7 +33,7 @@ from trainables.compacted import smaller
 from trainables.datasets import Dataset, load
 from trainables.datasets.memory import InMemory
 from trainables.masked import Masked
-from trainables.training import make_optimizer
+from trainables.optimizer import make_optimizer
 
 BATCH = 128
 STEPS = {1: (1.57, 1.0), 10: (1.75, 1.88), 100: (2.9, 4.5), 1000: (5.0, 16.6)}  # what a prototype reached

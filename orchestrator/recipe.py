@@ -18,6 +18,7 @@ ONLY_WITH = {
 }
 UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
           "pretrain_epochs": "0", "compression": "1",
+          "warmup_epochs": "0", "label_smoothing": "0", "accumulate": "1", "ema": "0", "precision": "float32",
           "ablation": "none", "dense_classifier": "False", "measure": "training"}  # what need not be said  # fmt: skip
 PLACES = ("dataset", "architecture", "compression", "kappa", "mask", "seed", "pruner")  # the axes themselves
 TOTAL = "epochs in all"

@@ -12,7 +12,8 @@ from search_spaces.trial import TRAINING, Trial
 
 # How networks are trained: of no account where none is, and `epochs` is then 0.
 OPTIMIZER = ("optimizer", "lr", "momentum", "nesterov", "weight_decay", "lr_schedule", "lr_drops", "lr_factor")
-RECIPE = ("epochs", "batch_size", *OPTIMIZER, *PHASES)
+REFINEMENTS = ("warmup_epochs", "label_smoothing", "accumulate", "ema", "precision")
+RECIPE = ("epochs", "batch_size", *OPTIMIZER, *REFINEMENTS, *PHASES)
 
 
 def compresses(trial: Trial, catalog: Catalog) -> bool:

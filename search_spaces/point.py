@@ -94,6 +94,16 @@ def _require_recipe(fields: dict[str, Any]) -> None:
         fields.pop("nesterov", None)
     elif fields.get("nesterov") and fields.get("momentum") == 0:
         raise SpaceError("nesterov: needs momentum above 0")
+    epochs, warmup, batch, parts = (
+        fields.get(key, Trial.model_fields[key].default)
+        for key in ("epochs", "warmup_epochs", "batch_size", "accumulate")
+    )
+    if 0 < epochs <= warmup:
+        raise SpaceError(f"warmup_epochs: {warmup} is not allowed; it must be below epochs: {epochs}")
+    if 1 < parts > batch // 2:
+        raise SpaceError(
+            f"accumulate: {parts} is not allowed; batch_size: {batch} has at most {batch // 2} parts of two images"
+        )
 
 
 def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog) -> None:

@@ -73,6 +73,11 @@ class Trial(BaseModel):
     lr_schedule: Literal["constant", "step", "cosine"] = "constant"
     lr_drops: tuple[Count, ...] = ()
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0  # in which the learning rate rises to `lr`, step by step
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    accumulate: Count = 1  # micro-batches of a step: the gradient of the batch in less memory
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average that is tested; 0: the weights are
+    precision: Literal["float32", "bfloat16"] = "float32"  # of forward and backward passes; weights are float32
 
     @property
     def network(self) -> Network:

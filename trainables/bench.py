@@ -35,7 +35,7 @@ class Bench:
     data: datasets.Dataset
     device: torch.device
     save_seconds: float
-    stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training
+    stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training, and within long ones
     weights: Path | None = None  # the folder of pretrained weights
     compact: bool = True  # whether a smaller network may be trained in place of a masked one
 
@@ -88,9 +88,10 @@ class Bench:
             on.model,
             masks if instead is None else instead.masks,
             trial,
-            batches=lambda epoch: self.data.train_batches(
-                trial.seed, epoch, trial.batch_size, self.device, blind=on._blind
+            batches=lambda epoch, skip: self.data.train_batches(
+                trial.seed, epoch, trial.batch_size, self.device, skip=skip, blind=on._blind
             ),
+            steps_per_epoch=self._steps_per_epoch,
             evaluate=on.test,
             validate=on.validate,
             report=report,
@@ -125,7 +126,11 @@ class Bench:
 
     def dynamics(self) -> Dynamics | None:
         """How the trial's masks change while it trains; None if they do not."""
-        return dynamics(self.trial, steps_per_epoch(len(self.data.rows), self.trial.batch_size))
+        return dynamics(self.trial, self._steps_per_epoch)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.data.rows), self.trial.batch_size)
 
     def find(
         self,

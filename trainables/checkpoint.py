@@ -1,7 +1,8 @@
 """Checkpoints: generations of one file, of which the newest that can be read counts.
 
-A checkpoint holds weights, optimizer, schedule, progress and masks, and no random states: all that is random in a
-trial is drawn from its seed by name and epoch (trainables/randomness.py), so the epoch is the random state.
+A checkpoint holds weights, optimizer, schedule, progress and masks. Between epochs it needs no random states: all that
+is random in a trial is drawn from its seed by name and epoch (trainables/randomness.py), so the epoch is the random
+state. Within an epoch it holds where dropout is in its stream.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ class Smaller(nn.Module):
         return state | {
             "model": self._part(state["model"]),
             "optimizer": _by_parameter(small, [name for name, _ in self.named_parameters()], state["optimizer"]),
+            **({"average": self._part(state["average"])} if "average" in state else {}),
         }
 
     def widen(self, state: State) -> State:
@@ -68,14 +69,16 @@ class Smaller(nn.Module):
         return state | {
             "model": self._fill(state["model"], self._whole[0].state_dict()),
             "optimizer": _by_parameter(whole, list(self._away), state["optimizer"]),
+            **({"average": self._fill(state["average"], self._whole[0].state_dict())} if "average" in state else {}),
         }
 
     def pushed(self, state: State) -> bool:
-        """Does the optimizer of the whole network's checkpoint move a number of the rest that is zero?
+        """Does the whole network's checkpoint move a number of the rest that is zero, by momentum or in its average?
 
         Such a zero is not to be relied on. After a rewind there may be one; as training leaves it there is none.
         """
         moments = [self._left(values) for values in _by_key(state["optimizer"], list(self._away)).values()]
+        moments += [self._left(state["average"])] if "average" in state else []
         return any(bool(values[self.rest == 0].any()) for values in moments if values.dim())
 
     def finish(self) -> None:

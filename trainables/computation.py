@@ -24,6 +24,7 @@ from trainables.measures import MEASURES
 from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import CHECKPOINT, Place
+from trainables.precision import used
 from trainables.recording import Recorder
 
 
@@ -104,6 +105,8 @@ def compute(attempt: Attempt) -> None:
     if trial.levels:
         outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
     outbox.metrics({"time/train_seconds": progress.train_seconds})
+    if progress.images:
+        outbox.metrics({"time/images_per_second": progress.images / progress.image_seconds})
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
     _finish(attempt, seconds())
 
@@ -136,6 +139,8 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
         workers=place.threads,
     )
     outbox.tags({"data_path": data.spec.path})
+    if trial.precision != "float32":
+        outbox.tags({"precision": used(trial, device)})
 
     def stop() -> bool:
         return bool(attempt.judged.given_up) or attempt.stop()

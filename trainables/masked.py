@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -26,19 +28,20 @@ class Masked:
         self._hold = masking(model, masks)
         self._hold()
 
-    def after_step(self) -> None:
-        """To be called after each optimizer step, before its gradients are gone."""
+    def after_step(self) -> Mapping[str, Tensor]:
+        """To be called after each optimizer step, before its gradients are gone; returns the masks if they changed."""
         self.steps += 1
         self._hold()
         if self._dynamics is None:
-            return
+            return {}
         masks = self._dynamics.update(self.steps, self._masks, self._model)
         if masks is None:
-            return
+            return {}
         self._forget({name: mask & ~self._masks[name] for name, mask in masks.items()})
         self._masks.update(masks)
         self._hold = masking(self._model, masks)
         self._hold()
+        return masks
 
     def _forget(self, grown: dict[str, Tensor]) -> None:
         """Momentum of grown weights is zero: what it holds was gathered while they could not move."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 
 import torch
+from torch import Tensor
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -42,3 +43,17 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
         if devices:
             torch.cuda.manual_seed(value)
         yield
+
+
+def random_states() -> dict[str, Tensor]:
+    """Where torch's global generators are, in the middle of what `seeded` has begun."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})  # type: ignore[no-untyped-call]
+
+
+def restore(states: Mapping[str, Tensor]) -> None:
+    """Put torch's global generators where `random_states` found them; of an empty one nothing is changed."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"].cpu())
+    if "cuda" in states and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.set_rng_state(states["cuda"].cpu())

@@ -82,6 +82,12 @@ def test_other_varied_fields_stand_in_the_cell():
         ({"lr_schedule": "step"}, "lr_schedule: step needs drops"),
         ({"lr_schedule": {"name": "step", "drops": []}}, "lr_schedule: step needs drops"),
         ({"nesterov": True, "momentum": 0}, "nesterov: needs momentum above 0"),
+        ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: 5 is not allowed; it must be below epochs: 5"),
+        ({"batch_size": 16, "accumulate": 9}, "accumulate: 9 is not allowed; batch_size: 16 has at most 8 parts"),
+        ({"accumulate": 0}, "accumulate: 0 is not allowed; it must be greater than or equal to 1"),
+        ({"ema": 1}, "ema: 1 is not allowed; it must be less than 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing: -0.1 is not allowed; it must be greater than or equal to 0"),
+        ({"precision": "float16"}, "precision: 'float16' is not allowed; it must be 'float32' or 'bfloat16'"),
     ],
 )
 def test_names_and_options_that_do_not_exist(fields, message):

@@ -29,6 +29,11 @@ def test_defaults_do_not_enter_the_fingerprint():
     assert Trial(**SNIP).fingerprint == Trial(**SNIP, epochs=160, momentum=0.9, seed=0).fingerprint
 
 
+def test_fields_that_came_later_default_to_what_trials_did_before():
+    later = {"warmup_epochs": 0, "label_smoothing": 0, "accumulate": 1, "ema": 0, "precision": "float32"}
+    assert Trial(**SNIP, **later).fingerprint == "eee70aa9de941f82"
+
+
 def test_every_field_that_differs_changes_it():
     changes = {"compression": 20, "seed": 1, "epochs": 10, "lr": 0.2, "scope": "layer", "options": {"a": 1}}
     prints = {Trial(**(SNIP | {key: value})).fingerprint for key, value in changes.items()}

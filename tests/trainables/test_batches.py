@@ -93,6 +93,15 @@ def test_an_epoch_can_be_replayed_whatever_happened_in_between():
         assert not torch.equal(epoch_of(data, **other)[1], y)
 
 
+def test_batches_that_were_seen_can_be_passed_over():
+    whole = list(tiny().train_batches(0, 3, 5))
+    rest = list(tiny().train_batches(0, 3, 5, skip=1))
+    assert len(rest) == len(whole) - 1 > 0
+    assert all(
+        torch.equal(a, b) for one, other in zip(whole[1:], rest, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     ("size", "batch_size", "sizes"),
     [(12, 5, [5, 5, 2]), (11, 5, [5, 6]), (10, 5, [5, 5]), (3, 5, [3]), (1, 5, [1]), (6, 5, [6]), (3, 1, [1] * 3)],

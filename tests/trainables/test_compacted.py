@@ -23,7 +23,7 @@ SGD = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "lr": 0.05}
 ADAM = {"optimizer": "adam", "weight_decay": 1e-3, "lr": 0.002}
 
 
-def batches(epoch):
+def batches(epoch, skip=0):
     draw = torch.Generator().manual_seed(epoch)
     return [
         (torch.randn(12, *SHAPE, generator=draw).double(), torch.randint(10, (12,), generator=draw)) for _ in range(3)
@@ -36,6 +36,7 @@ def go(model, masks, record, state=None, saves=None, reports=None, until=None):
         masks,
         record,
         batches=batches,
+        steps_per_epoch=3,
         evaluate=lambda: evaluate(model, batches(99)),
         report=lambda metrics, epoch: None if reports is None else reports.append(metrics),
         state=state,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import Trial
-from trainables import checkpoint
+from trainables import checkpoint, training
 from trainables.outbox import read
 from trainables.place import Place
 from trainables.run import run
@@ -32,8 +32,9 @@ def numbers(place, trial):
     return {key: value for key, value in points if not key[0].startswith("time/") and key[0] != "model/latency_ms"}
 
 
-def dies(trial, place, saves):
-    """Run the trial, and die as soon as so many checkpoints are saved."""
+def dies(trial, place, saves, within=False):
+    """Run the trial, and die as soon as so many checkpoints are saved: after epochs, or after each batch of them."""
+    training.LONG = 0 if within else training.LONG
     save, left = checkpoint.save, iter(range(saves - 1, -1, -1))
 
     def last(path, state):
@@ -45,25 +46,33 @@ def dies(trial, place, saves):
     run(trial, place)
 
 
+CUT = Trial(**BASE, pruner="snip", granularity="filter", epochs=3, ema=0.99, accumulate=2, warmup_epochs=1)
+WITHIN = True
+
+
 @pytest.mark.parametrize(
-    ("trial", "saves"),
+    ("trial", "saves", "within"),
     [
-        pytest.param(AFTER, 1, id="in the pre-training"),
-        pytest.param(AFTER, 3, id="in the fine-tuning"),
-        pytest.param(IMP, 2, id="in the dense training"),
-        pytest.param(IMP, 4, id="before the first level"),
-        pytest.param(IMP, 5, id="on the way to the rewinding point"),
-        pytest.param(IMP, 7, id="in the first level"),
-        pytest.param(IMP, 8, id="in the last level"),
-        pytest.param(SET, 2, id="set"),
-        pytest.param(RIGL, 2, id="rigl"),
-        pytest.param(GRADUAL, 2, id="gradual, after one epoch of pre-training"),
+        pytest.param(AFTER, 1, False, id="in the pre-training"),
+        pytest.param(AFTER, 3, False, id="in the fine-tuning"),
+        pytest.param(IMP, 2, False, id="in the dense training"),
+        pytest.param(IMP, 4, False, id="before the first level"),
+        pytest.param(IMP, 5, False, id="on the way to the rewinding point"),
+        pytest.param(IMP, 7, False, id="in the first level"),
+        pytest.param(IMP, 8, False, id="in the last level"),
+        pytest.param(SET, 2, False, id="set"),
+        pytest.param(RIGL, 2, False, id="rigl"),
+        pytest.param(GRADUAL, 2, False, id="gradual, after one epoch of pre-training"),
+        pytest.param(IMP, 5, WITHIN, id="within the dense training"),
+        pytest.param(SET.model_copy(update={"ema": 0.9}), 16, WITHIN, id="set, within an epoch, averaged"),
+        pytest.param(RIGL, 16, WITHIN, id="rigl, within an epoch"),
+        pytest.param(CUT, 16, WITHIN, id="compacted, within an epoch"),
     ],
 )
-def test_the_same_bits(trial, saves, cache, tmp_path):
+def test_the_same_bits(trial, saves, within, cache, tmp_path):
     undisturbed, killed = (Place(tmp_path / name, cache, save_seconds=0) for name in ("undisturbed", "killed"))
     assert run(trial, undisturbed).error == ""
-    child = multiprocessing.get_context("fork").Process(target=dies, args=(trial, killed, saves))
+    child = multiprocessing.get_context("fork").Process(target=dies, args=(trial, killed, saves, within))
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL

@@ -8,7 +8,8 @@ from image_files import write_folder
 from PIL import Image
 from torchvision import transforms
 
-from trainables.datasets import DatasetError, load
+from trainables.datasets import DatasetError, load, stream
+from trainables.datasets.images import opened
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,15 @@ def test_an_epoch_is_the_same_whatever_the_number_of_workers(root, tmp_path):
         assert torch.equal(again, x)
         assert torch.equal(classes, y)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batches_that_were_seen_are_not_read_again(root, tmp_path, monkeypatch):
+    data, read = loaded(root, tmp_path), []
+    whole = list(data.train_batches(0, 1, 5))
+    monkeypatch.setattr(stream, "opened", lambda path: read.append(path) or opened(path))
+    rest = list(data.train_batches(0, 1, 5, skip=1))
+    assert len(read) == sum(len(y) for _, y in rest) == 7
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(whole[1:], rest, strict=True))
 
 
 def test_every_epoch_alters_every_image_anew(root, tmp_path):

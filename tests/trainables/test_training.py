@@ -7,14 +7,18 @@ import torch
 from torch import nn
 
 from search_spaces import Trial
-from trainables.training import TrainingError, make_optimizer, make_scheduler, train
+from trainables import training
+from trainables.optimizer import LearningRate, make_optimizer
+from trainables.stepping import micro_batches
+from trainables.training import StoppedError, TrainingError, train
 
 CPU = torch.device("cpu")
 
 
-def batches(epoch):
+def batches(epoch, skip=0):
     draw = torch.Generator().manual_seed(epoch)
-    return [(torch.randn(8, 5, generator=draw), torch.randint(3, (8,), generator=draw)) for _ in range(4)]
+    made = [(torch.randn(8, 5, generator=draw), torch.randint(3, (8,), generator=draw)) for _ in range(4)]
+    return made[skip:]
 
 
 def net():
@@ -26,17 +30,18 @@ def trial(**fields):
     return Trial(dataset="digits", architecture="mlp", **({"epochs": 4, "lr": 0.1} | fields))
 
 
-def go(model, record, masks=None, state=None, saves=None, reports=None):
+def go(model, record, masks=None, state=None, saves=None, reports=None, batches=batches, **more):
     return train(
         model,
         masks or {},
         record,
         batches=batches,
-        evaluate=lambda: {"loss": 1.0, "top1": 0.5, "top5": 1.0},
+        steps_per_epoch=4,
         report=lambda metrics, epoch: None if reports is None else reports.append((epoch, metrics)),
         state=state,
         save=lambda state: None if saves is None else saves.append(copy(state)),
         save_seconds=0,
+        **{"evaluate": lambda: {"loss": 1.0, "top1": 0.5, "top5": 1.0}} | more,
     )
 
 
@@ -76,6 +81,114 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(optimizer, stop):
     assert all(metrics["train/loss"] == losses[epoch] for epoch, metrics in again)
 
 
+def same(one, other):
+    parts = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in parts)
+
+
+FULL = {"lr_schedule": "cosine", "warmup_epochs": 2, "accumulate": 3, "ema": 0.9, "label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize("fields", [{}, {"optimizer": "adam"}, FULL], ids=["sgd", "adam", "all refinements"])
+@pytest.mark.parametrize("save", [0, 6, 14])  # after the first batch of all, of the second epoch, and the last but one
+def test_going_on_in_the_middle_of_an_epoch_gives_the_same_bits(monkeypatch, fields, save):
+    record, mask = trial(**fields), torch.rand(16, 5, generator=torch.Generator().manual_seed(0)) > 0.5
+    whole, saves, reports = net(), [], []
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "LONG", 0)
+        go(whole, record, {"0.weight": mask}, saves=saves, reports=reports)
+    assert [state.get("begun", {}).get("batches", 0) for state in saves] == [1, 2, 3, 0] * 3 + [1, 2, 3]
+    resumed, again = net(), []
+    torch.manual_seed(5)
+    go(resumed, record, {"0.weight": mask}, state=saves[save], reports=again)
+    assert same(whole, resumed)
+    assert (resumed[0].weight[~mask] == 0).all()
+    losses = {epoch: (metrics["train/loss"], metrics["train/top1"]) for epoch, metrics in reports}
+    assert {epoch: (metrics["train/loss"], metrics["train/top1"]) for epoch, metrics in again} == {
+        epoch: found for epoch, found in losses.items() if epoch > save // 4
+    }
+
+
+def test_a_long_epoch_can_be_stopped_and_a_short_one_is_not_asked(monkeypatch):
+    asked = []
+    go(net(), trial(), stop=lambda: bool(asked.append(1)))
+    assert len(asked) == 3
+    monkeypatch.setattr(training, "LONG", 0)
+    stopped, whole, saves, answers = net(), net(), [], iter([False, True])
+    with pytest.raises(StoppedError):
+        go(stopped, trial(), saves=saves, stop=lambda: next(answers))
+    assert (saves[-1]["progress"]["epoch"], saves[-1]["begun"]["batches"]) == (0, 2)
+    go(stopped, trial(), state=saves[-1])
+    go(whole, trial())
+    assert same(stopped, whole)
+
+
+def plain():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3)).double()
+
+
+def doubles(epoch, skip=0):
+    return [(x.double(), y) for x, y in batches(epoch, skip)]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_micro_batches_make_the_step_of_the_whole_batch(parts):
+    whole, divided, reports = plain(), plain(), ([], [])
+    go(whole, trial(label_smoothing=0.1), batches=doubles, reports=reports[0])
+    go(divided, trial(label_smoothing=0.1, accumulate=parts), batches=doubles, reports=reports[1])
+    for one, other in zip(whole.parameters(), divided.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-10)
+        assert not torch.equal(one, other)  # they were computed in parts
+    for (_, one), (_, other) in zip(*reports, strict=True):
+        assert one["train/loss"] == pytest.approx(other["train/loss"], abs=1e-10)
+        assert one["train/top1"] == other["train/top1"]
+
+
+def test_no_micro_batch_is_a_single_image():
+    assert [len(y) for _, y in micro_batches(torch.zeros(5, 1), torch.zeros(5), 4)] == [3, 2]
+    assert [len(y) for _, y in micro_batches(torch.zeros(1, 1), torch.zeros(1), 4)] == [1]
+
+
+def test_smoothed_labels_are_mixed_with_even_ones():
+    model, reports = plain(), []
+    ((x, y),) = batch = doubles(1)[:1]
+    likely = torch.log_softmax(model(x), 1)
+    wanted = -(0.8 * likely.gather(1, y[:, None])[:, 0] + 0.2 * likely.mean(1)).mean()
+    go(model, trial(epochs=1, label_smoothing=0.2), batches=lambda epoch, skip: batch, reports=reports)
+    assert reports[0][1]["train/loss"] == pytest.approx(wanted.item(), abs=1e-12)
+
+
+def test_averages_follow_the_weights_and_are_what_is_tested(monkeypatch):
+    monkeypatch.setattr(training, "LONG", 0)
+    model, saves, tested = net(), [], []
+    first, mask = model[4].weight.detach().clone(), torch.rand(16, 5) > 0.5
+
+    def evaluate():
+        tested.append(model[4].weight.detach().clone())
+        return {"loss": 1.0, "top1": 0.5, "top5": 1.0}
+
+    go(model, trial(epochs=2, ema=0.75), {"0.weight": mask}, saves=saves, evaluate=evaluate)
+    mean = first
+    for state in saves[:4]:
+        mean = 0.75 * mean + 0.25 * state["model"]["4.weight"]
+        assert torch.allclose(state["average"]["4.weight"], mean)
+        assert (state["average"]["0.weight"][~mask] == 0).all()
+    assert torch.equal(tested[0], saves[3]["average"]["4.weight"])
+    assert not torch.equal(tested[0], saves[3]["model"]["4.weight"])
+    assert torch.equal(tested[1], model[4].weight)
+
+
+def test_bfloat16_trains_float32_weights_to_about_the_same():
+    model, reports, exact = net(), [], []
+    go(model, trial(precision="bfloat16"), reports=reports)
+    go(net(), trial(), reports=exact)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    losses, wanted = ([metrics["train/loss"] for _, metrics in found] for found in (reports, exact))
+    assert losses != wanted
+    assert losses == pytest.approx(wanted, rel=0.02)
+
+
 def test_the_process_random_state_plays_no_part_and_is_left_alone():
     first, second = net(), net()
     torch.manual_seed(1)
@@ -100,16 +213,47 @@ def test_a_loss_that_is_not_finite_stops_the_trial():
         go(net(), trial(lr=1e20, optimizer="sgd"))
 
 
+def rates(record, steps=2, resumed_after=None):
+    """The learning rate of each step, going on from a checkpoint in between if asked."""
+    model, seen = net(), []
+
+    def start():
+        optimizer = make_optimizer(model, record)
+        return optimizer, LearningRate(optimizer, record, steps)
+
+    optimizer, rate = start()
+    for epoch in range(1, record.epochs + 1):
+        for done in range(steps):
+            if (epoch, done) == resumed_after:
+                old, state = optimizer.state_dict(), rate.state_dict()
+                optimizer, rate = start()
+                optimizer.load_state_dict(old)
+                rate.load_state_dict(state)
+            rate.before_step(epoch, done)
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+        rate.after_epoch(epoch)
+    return seen
+
+
+STEP = {"lr_schedule": "step", "lr_drops": [2, 3], "lr_factor": 0.1}
+
+
 def test_step_and_cosine_schedules():
-    model = net()
-    step = trial(lr_schedule="step", lr_drops=[2, 3], lr_factor=0.1, epochs=4)
-    optimizer = make_optimizer(model, step)
-    scheduler = make_scheduler(optimizer, step)
-    seen = []
-    for _ in range(4):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    assert seen == pytest.approx([0.1, 0.1, 0.01, 0.001])
-    cosine = make_scheduler(make_optimizer(model, trial(lr_schedule="cosine")), trial(lr_schedule="cosine"))
-    assert cosine.T_max == 4
+    assert rates(trial(**STEP), steps=1) == pytest.approx([0.1, 0.1, 0.01, 0.001])
+    assert rates(trial(lr_schedule="cosine"), steps=1) == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-5)
+
+
+def test_a_warm_up_is_linear_and_leaves_the_schedule_what_it_was():
+    assert rates(trial(**STEP, warmup_epochs=2)) == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert rates(trial(lr_schedule="cosine", warmup_epochs=2)) == pytest.approx(
+        [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.05, 0.05]
+    )
+    assert rates(trial(warmup_epochs=1)) == pytest.approx([0.05, *[0.1] * 7])
+
+
+@pytest.mark.parametrize("fields", [STEP, {"lr_schedule": "cosine"}, {}], ids=["step", "cosine", "constant"])
+@pytest.mark.parametrize("after", [(1, 1), (3, 0), (3, 1)])
+def test_a_learning_rate_goes_on_where_it_was(fields, after):
+    record = trial(**fields, warmup_epochs=2)
+    assert rates(record, resumed_after=after) == rates(record)

@@ -48,14 +48,15 @@ class Dataset(ABC):
         return self.spec.num_classes
 
     def train_batches(
-        self, seed: int, epoch: int, batch_size: int, device: Device = "cpu", *, blind: bool = False
+        self, seed: int, epoch: int, batch_size: int, device: Device = "cpu", *, skip: int = 0, blind: bool = False
     ) -> Iterator[Batch]:
         """One epoch over the training images, shuffled and augmented; `blind` has images without a pixel.
 
-        A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored.
+        A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored. The first
+        `skip` batches are passed over, and not even read: what is drawn for an image depends on no other.
         """
         order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
-        batches = [order[start:end] for start, end in spans(len(order), batch_size)]
+        batches = [order[start:end] for start, end in spans(len(order), batch_size)][skip:]
         images = self._blanks(batches, device) if blind else self.augmented(batches, seed, epoch, device)
         return self._batches(images, batches, self.train_y, device)
 

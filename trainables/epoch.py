@@ -1,0 +1,72 @@
+"""How far training is in an epoch: what a checkpoint in the middle of one must hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.randomness import random_states, restore
+
+
+class TrainingError(RuntimeError):
+    """Training went where no number means anything: a loss that is not finite."""
+
+
+class Epoch:
+    """The batches of an epoch so far: how many, and what they summed up to."""
+
+    def __init__(self, number: int, state: Mapping[str, Any]) -> None:
+        """Epoch `number`, from its beginning, or from the `state` that it had before."""
+        self.number = number
+        self.batches: int = state.get("batches", 0)
+        self.images: int = state.get("images", 0)
+        self._totals: Tensor | int = torch.tensor(state["totals"], dtype=torch.float64) if state else 0
+        self._random: Mapping[str, Tensor] = state.get("random", {})
+        before: float = state.get("seconds", 0.0)
+        self._started = time.perf_counter() - before
+
+    @property
+    def seconds(self) -> float:
+        """Since it began, without the time in which nobody worked on it."""
+        return time.perf_counter() - self._started
+
+    def enter(self) -> None:
+        """Let dropout draw from where it was."""
+        restore(self._random)
+
+    def add(self, found: Tensor, images: int) -> None:
+        """A batch more. Its sums stay on the device: asking for a number each batch would make a GPU wait."""
+        if isinstance(self._totals, Tensor):
+            self._totals = self._totals.to(found.device)
+        self._totals = self._totals + found
+        self.batches += 1
+        self.images += images
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands after at least one batch."""
+        assert isinstance(self._totals, Tensor)
+        return {
+            "batches": self.batches,
+            "images": self.images,
+            "totals": self._totals.tolist(),
+            "random": random_states(),
+            "seconds": self.seconds,
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """Mean loss and accuracy over its batches.
+
+        Raises:
+            ValueError: if there were none.
+            TrainingError: if the loss is not finite.
+        """
+        if not isinstance(self._totals, Tensor):
+            raise ValueError("train: there are no batches")
+        loss_sum, top1 = self._totals.tolist()
+        if not torch.isfinite(self._totals).all():
+            raise TrainingError(f"the training loss is {loss_sum / self.images} in epoch {self.number}")
+        return {"train/loss": loss_sum / self.images, "train/top1": top1 / self.images}
