@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 
 import torch
 
@@ -18,6 +19,8 @@ from trainables.datasets import lookup
 Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
 PIXELS = 128 * 32 * 32  # of the images that are tried out at once
 SLACK = 1.3  # an epoch is more than its steps: data and evaluation
+TEST = 1 / 3  # of what training costs: a test has no backward pass, which is twice the forward one
+Shape = tuple[str, str]  # architecture, size of the images: what an image's time depends on most
 
 
 def kind(trial: Trial) -> Kind:
@@ -25,18 +28,34 @@ def kind(trial: Trial) -> Kind:
     return trial.dataset, Network(trial.architecture, trial.network.options).label, trial.batch_size
 
 
-def trial_seconds(trials: Sequence[Trial], measured: Mapping[Kind, Sequence[float]]) -> dict[str, float]:
+def shape(trial: Trial) -> Shape:
+    """The trials whose images take about as long each, whatever set they are of: a small folder tells of ImageNet."""
+    return kind(trial)[1], "x".join(map(str, lookup(trial.dataset).input_shape))
+
+
+def trial_seconds(
+    trials: Sequence[Trial],
+    measured: Mapping[Kind, Sequence[float]],
+    speeds: Mapping[Shape, Sequence[float]] = MappingProxyType({}),
+) -> dict[str, float]:
     """Seconds of training per trial, by fingerprint: an expectation, not a promise.
 
-    `measured` holds seconds per epoch of finished trials. Kinds without any are tried out on one CPU thread.
+    `measured` holds seconds per epoch of finished trials, `speeds` the images per second of those of which no such
+    epoch is known. Kinds without either are tried out on one CPU thread.
     """
-    return {t.fingerprint: t.epochs_to_train * _epoch_seconds(t, measured.get(kind(t), ())) for t in trials}
+    return {
+        t.fingerprint: t.epochs_to_train * _epoch_seconds(t, measured.get(kind(t), ()), speeds.get(shape(t), ()))
+        for t in trials
+    }
 
 
-def _epoch_seconds(trial: Trial, measured: Sequence[float]) -> float:
+def _epoch_seconds(trial: Trial, measured: Sequence[float], speeds: Sequence[float]) -> float:
     if measured:
         return statistics.median(measured)
-    steps = lookup(trial.dataset).train_size / trial.batch_size
+    spec = lookup(trial.dataset)
+    if speeds:
+        return (spec.train_size + TEST * spec.test_size) / statistics.median(speeds)
+    steps = spec.train_size / trial.batch_size
     return SLACK * steps * _step_seconds(trial.dataset, trial.network, trial.batch_size)
 
 

@@ -84,7 +84,7 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
         amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
     console.print(amount, highlight=False)
     if in_full:
-        source = "epochs of earlier trials" if cost.measured else "one training step of each kind, on one CPU thread"
+        source = "the speed of earlier trials" if cost.measured else "one training step of each kind, on one CPU thread"
         console.print(f"  from {source}", style="dim", highlight=False)
         console.print(_on_more(cost))
 

@@ -14,7 +14,8 @@ from orchestrator.cost import Kind
 from orchestrator.details import Details, read_json
 from orchestrator.inputs import log_dataset
 from orchestrator.origin import commit, user
-from search_spaces import EarlyStopping, Network, Trial
+from orchestrator.speeds import label_of
+from search_spaces import EarlyStopping, Trial
 from trainables.tracking import delivers_to
 
 if TYPE_CHECKING:
@@ -80,10 +81,7 @@ class Ledger:
         measured: dict[Kind, list[float]] = {}
         for run in self.runs.values():
             if "time/epoch_seconds" in run.metrics and on_gpu != (" CPU, " in run.machine):
-                options = {key: value for key, value in run.params.items() if key.startswith("architecture_options.")}
-                shape = tuple(sorted((key.partition(".")[2], value) for key, value in options.items()))
-                network = Network(run.params["architecture"], shape).label
-                kind = run.params["dataset"], network, int(run.params["batch_size"])
+                kind = run.params["dataset"], label_of(run.params), int(run.params["batch_size"])
                 measured.setdefault(kind, []).append(run.metrics["time/epoch_seconds"])
         return measured
 

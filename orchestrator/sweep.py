@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cost import kind, trial_seconds
+from orchestrator.cost import Shape, kind, shape, trial_seconds
 from orchestrator.environment import prepare_ray
 from orchestrator.estimate import estimate
 from orchestrator.estimate import show as show_cost
@@ -31,10 +31,11 @@ from orchestrator.resources import (
     this_machine,
     usual_share,
 )
-from orchestrator.results import public
+from orchestrator.results import connect, public, sqlite_file
+from orchestrator.speeds import images_per_second
 from orchestrator.stopping import length
-from orchestrator.store import existing, require_answer, require_name
-from search_spaces import SpaceError, load
+from orchestrator.store import existing, one_line, require_answer, require_name
+from search_spaces import SpaceError, Trial, load
 from trainables.storage import Bucket, is_object_store
 
 
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
     storage = "where trials keep checkpoints and results: a path, s3://… or gs://… (default: in the output folder)"
     p.add_argument("--storage", metavar="URI", default="", help=storage)
-    cadence = "how often a trial saves where it stands, between epochs (default: 60s)"
+    cadence = "how often a trial saves where it stands, also within long epochs (default: 60s)"
     p.add_argument("--checkpoint-every", metavar="TIME", default="60s", help=cadence)
     p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
     p.add_argument(
@@ -112,10 +113,12 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     _show(planned, over, console)
     nodes, resources = _room(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
     measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
-    seconds = trial_seconds(todo, measured)
+    speeds = _speeds([t for t in todo if kind(t) not in measured], tracking_uri, bool(resources.gpus))
+    seconds = trial_seconds(todo, measured, speeds)
     if todo:
         console.print(f"each trial gets {resources}", highlight=False)
-        seen = sum(kind(trial) in measured for trial in {trial.fingerprint: trial for trial in todo}.values())
+        each = {trial.fingerprint: trial for trial in todo}.values()
+        seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
         show_cost(
             estimate(planned, seconds, seen, nodes, resources, args.local), console, args.dry_run, args.address is None
         )
@@ -179,6 +182,14 @@ def _room(
         with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage):
             pass
     return [node for node in nodes if concurrency(resources, node)] or to_come, resources
+
+
+def _speeds(trials: Sequence[Trial], tracking_uri: str, on_gpu: bool) -> dict[Shape, list[float]]:
+    file = sqlite_file(tracking_uri)
+    if not trials or (file is not None and not file.exists()):
+        return {}
+    with one_line(tracking_uri):
+        return images_per_second(connect(tracking_uri), trials, on_gpu)
 
 
 def _show(planned: Plan, over: bool, console: Console) -> None:

@@ -138,7 +138,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
         digest=trial.data_digest,
         workers=place.threads,
     )
-    outbox.tags({"data_path": data.spec.path})
+    outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})
     if trial.precision != "float32":
         outbox.tags({"precision": used(trial, device)})
 

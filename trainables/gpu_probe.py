@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from search_spaces import Trial
-from trainables.bench import bench
+from trainables.bench import Bench, bench
 from trainables.datasets import lookup
 from trainables.datasets.memory import InMemory
 from trainables.gpu_share import CONTEXT_BYTES
@@ -18,30 +18,31 @@ TEST_IMAGES = 500  # no test batch is larger
 def peak_bytes(trials: Iterable[Trial], device: torch.device) -> int:
     """The most that one of `trials` takes of `device` (CUDA): training, testing and scoring, and the CUDA context.
 
-    The trials share network, data and batch size, so one of them trains; each pruner scores once. What torch has
-    reserved counts, not what it used: the allocator gives nothing back while others wait.
+    The trials share network, data and batch size, so one of each way of training trains; each pruner scores once. What
+    torch has reserved counts, not what it used: the allocator gives nothing back while others wait.
 
     Raises:
         RuntimeError: if there is no CUDA. Too little memory is no error: then it takes the whole GPU.
     """
     torch.cuda.init()  # type: ignore[no-untyped-call]
     torch.cuda.reset_peak_memory_stats(device)
-    pruners = {(trial.pruner, str(trial.options)): trial for trial in trials}
+    some = list(trials)
+    pruners = {(trial.pruner, str(trial.options)): trial for trial in some}
+    ways = {(trial.accumulate, trial.precision, trial.ema > 0): trial for trial in some}
     try:
-        for number, trial in enumerate(pruners.values()):
-            _try_out(trial, device, train=number == 0)
+        for trial in ways.values():
+            _bench(trial, device).train({}, state=None, save=lambda state: None)
+        for trial in pruners.values():
+            if trial.pruner != "dense" and not trial.mask:
+                _bench(trial, device).find(trial.compression)
     except torch.OutOfMemoryError:
         return torch.cuda.get_device_properties(device).total_memory
     return torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES
 
 
-def _try_out(trial: Trial, device: torch.device, train: bool) -> None:
+def _bench(trial: Trial, device: torch.device) -> Bench:
     short = trial.model_copy(update={"epochs": 1, "iterations": 1, "pretrain_epochs": 0, "levels": 0, "pretrained": ""})
-    on = bench(short, made_up(short), device, save_seconds=60)
-    if train:
-        on.train({}, state=None, save=lambda state: None)
-    if trial.pruner != "dense" and not trial.mask:
-        on.find(trial.compression)
+    return bench(short, made_up(short), device, save_seconds=60)
 
 
 def made_up(trial: Trial) -> InMemory:

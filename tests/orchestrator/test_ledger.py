@@ -9,9 +9,10 @@ import pytest
 from orchestrator.origin import commit
 from orchestrator.plan import plan
 from orchestrator.records import Records
+from orchestrator.speeds import METRIC, images_per_second
 from orchestrator.store import create, existing
 from orchestrator.watch import Watch
-from search_spaces import load
+from search_spaces import Trial, load
 from trainables.outbox import Outbox
 
 
@@ -127,3 +128,25 @@ def test_outside_of_a_checkout_the_commit_is_told(tmp_path, monkeypatch):
     assert commit(tmp_path) == "unknown"
     monkeypatch.setenv("GIT_COMMIT", "0123456789ab-dirty")
     assert commit(tmp_path) == "0123456789ab-dirty"
+
+
+def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledger):
+    def ran(architecture, size, speed, machine, status="FINISHED"):
+        run = ledger.client.create_run(ledger.experiment_id, tags={"input_shape": size, "machine": machine})
+        ledger.client.log_param(run.info.run_id, "architecture", architecture)
+        ledger.client.log_metric(run.info.run_id, METRIC, speed)
+        ledger.client.set_terminated(run.info.run_id, status)
+        return run.info.run_id
+
+    gpu, cpu = "NVIDIA H200", "AVX512 CPU, x86_64, threads=1"
+    ran("resnet50", "3x224x224", 1000, gpu)
+    ran("resnet50", "3x224x224", 5, cpu)
+    ran("resnet50", "3x32x32", 9000, gpu)
+    ran("resnet50", "3x224x224", 7000, gpu, "FAILED")
+    ledger.client.log_param(ran("resnet50", "3x224x224", 3000, gpu), "architecture_options.width", "16")
+    ran("resnet18", "3x224x224", 4000, gpu)
+    trial = Trial(dataset="imagenet", architecture="resnet50")
+    other = Trial(dataset="imagenet", architecture="resnet34")
+    assert images_per_second(ledger.client, [trial, other], on_gpu=True) == {("resnet50", "3x224x224"): [1000]}
+    assert images_per_second(ledger.client, [trial], on_gpu=False) == {("resnet50", "3x224x224"): [5]}
+    assert images_per_second(ledger.client, [], on_gpu=True) == {}

@@ -77,6 +77,14 @@ def test_measured_epochs_are_believed():
     assert trial_seconds([trial], measured) == {trial.fingerprint: 20.0}
 
 
+def test_images_per_second_of_a_small_folder_tell_what_imagenet_costs():
+    trial = Trial(dataset="imagenet", architecture="resnet50", epochs=90)
+    speeds = {("resnet50", "3x224x224"): [100.0, 1000.0, 2000.0]}
+    found = trial_seconds([trial], {}, speeds)[trial.fingerprint]
+    assert found == pytest.approx(90 * (1_281_167 + 50_000 / 3) / 1000)
+    assert trial_seconds([trial], {("imagenet", "resnet50", 128): [3.0]}, speeds) == {trial.fingerprint: 270.0}
+
+
 def test_without_measurements_a_step_is_tried():
     trial = Trial(dataset="digits", architecture="mlp", epochs=10)
     assert 0 < trial_seconds([trial], {})[trial.fingerprint] < 60
