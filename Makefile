@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: sweep test test-cluster lint bench install clean
+.PHONY: sweep test test-cluster lint docs bench install clean
 .DEFAULT_GOAL := sweep
 
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
@@ -19,6 +19,9 @@ lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed  ## the pages of docs/ as HTML, into docs/_build; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
 
 bench: .venv/installed  ## what is measured; each prints a ratio
 	$(BIN)/python -m benchmarks.trial --rounds 3 --images 320
@@ -36,8 +39,8 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	touch $@
 
 clean:
-	rm -rf .venv results .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv results docs/_build .pytest_cache .mypy_cache .ruff_cache *.egg-info

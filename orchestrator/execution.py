@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator import browser, environment, given_masks
+from orchestrator.called import beside
 from orchestrator.ledger import Ledger, Status
 from orchestrator.networks import provide_weights
 from orchestrator.plan import Plan
@@ -237,6 +238,6 @@ def _last_words(
             console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
     server = public(job.tracking_uri).rstrip("/")
     if not server.startswith("http"):
-        console.print(f"MLflow  mlflow ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]
+        console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"
     console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]

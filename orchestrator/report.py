@@ -1,4 +1,7 @@
-"""The report: MLflow in; one page, its figures and its tables out. Also `python -m orchestrator.report`."""
+"""The report: MLflow in; one page, its figures and its tables out.
+
+prune-report EXPERIMENT [EXPERIMENT ...], or python -m orchestrator.report
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import browser, environment
+from orchestrator.called import called
 from orchestrator.curves import log_curves
 from orchestrator.figures import draw
 from orchestrator.measured import trained
@@ -100,7 +104,7 @@ def _log_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="python -m orchestrator.report", description=(__doc__ or "").splitlines()[0])
+    p = argparse.ArgumentParser(prog=called("orchestrator.report"), description=(__doc__ or "").splitlines()[0])
     several = "the space, or the experiment if it was named; several are compared"
     p.add_argument("experiment", nargs="+", help=several)
     only = 'only these cells: "pruner in (snip, synflow) and compression <= 20"'

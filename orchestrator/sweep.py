@@ -1,6 +1,6 @@
 """One command from a space to its report. Run it again after anything: it does what is not done yet.
 
-python -m orchestrator.sweep [SPACE] [--set field=value ...]
+prune-sweep [SPACE] [--set field=value ...], or python -m orchestrator.sweep
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.called import called
 from orchestrator.cost import Shape, kind, shape, trial_seconds
 from orchestrator.environment import prepare_ray
 from orchestrator.estimate import estimate
@@ -41,7 +42,7 @@ from trainables.storage import Bucket, is_object_store
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="python -m orchestrator.sweep", description=(__doc__ or "").split("\n")[0])
+    p = argparse.ArgumentParser(prog=called("orchestrator.sweep"), description=(__doc__ or "").split("\n")[0])
     p.add_argument("space", nargs="?", default="digits", help="a preset's name or a YAML file (default: digits)")
     override = "override a field of the space; VALUE in YAML, for example compression=[1,10,100]"
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides", help=override)

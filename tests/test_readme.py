@@ -1,4 +1,4 @@
-"""README names what exists and leaves out nothing that a user may type."""
+"""README and docs name what exists, leave out nothing that a user may type, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator import report, sweep
 from orchestrator.catalog import catalog
-from search_spaces import presets
+from search_spaces import load, presets
 from search_spaces.space import KEYS
 from trainables.architectures import ARCHITECTURES
 from trainables.datasets import DATASETS, OWN
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+PAPERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in (*PAPERS, *sorted((ROOT / "docs").glob("*.md")))}
 COMMANDS = {"sweep": sweep.parser(), "report": report.parser()}
 OPTIONS = {
     option
@@ -23,28 +26,40 @@ OPTIONS = {
     for option in action.option_strings
     if option.startswith("--")
 }
+BLOCKS = [
+    pytest.param(block, id=f"{name}-{number}")
+    for name, text in PAGES.items()
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+]
 
 
 def test_every_option_in_the_readme_exists():
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGES["README.md"]))
     assert used <= OPTIONS, used - OPTIONS
 
 
 @pytest.mark.parametrize("option", sorted(OPTIONS - {"--help", "--log"}))
-def test_every_option_is_in_the_readme(option):
-    assert option in README
+def test_every_option_is_explained(option):
+    assert f"`{option}" in PAGES["commands.md"]
 
 
-@pytest.mark.parametrize("name", [*presets(), *catalog().pruners, *ARCHITECTURES, *catalog().scopes, *DATASETS, *OWN])
-def test_every_name_a_space_may_use_is_in_the_readme(name):
-    assert f"`{name}`" in README or f"name: {name}" in README
+@pytest.mark.parametrize("name", [*presets(), *catalog().pruners, *ARCHITECTURES, *DATASETS, *OWN])
+def test_every_name_a_space_may_use_is_listed(name):
+    assert f"`{name}`" in PAGES["names.md"]
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key not in ("name", "description")])
-def test_every_field_of_a_space_is_in_the_readme(key):
-    assert f"`{key}`" in README or f"`{key}:`" in README
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in ("name", "description")] + [*catalog().scopes])
+def test_every_field_of_a_space_is_explained(key):
+    assert f"`{key}`" in PAGES["spaces.md"] or f"`{key}:`" in PAGES["spaces.md"]
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
-def test_every_link_leads_somewhere(path):
-    assert (Path(__file__).parent.parent / path).exists()
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_space_that_is_shown_is_one(block):
+    load({"dataset": "digits", "architecture": "mlp"} | yaml.safe_load(block))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    folder = ROOT if (ROOT / name).exists() else ROOT / "docs"
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[name]):
+        assert (folder / path).exists(), path

@@ -13,8 +13,8 @@ from search_spaces import SpaceError, Trial, expand, load
 from trainables.place import Place
 from trainables.run import run
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-EXAMPLE = re.search(r"```python\n# my_file.py\n(.*?)```", README, re.DOTALL).group(1)
+PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
+EXAMPLE = re.search(r"```python\n# my_file.py\n(.*?)```", PAGE, re.DOTALL).group(1)
 BASE = {"dataset": "digits", "architecture": "mlp", "compression": [1, 4], "epochs": 1}
 
 
@@ -29,7 +29,7 @@ def own(file, name="by_size_of_filter"):
     return expand(load(BASE | {"pruner": f"{file}:{name}"}), catalog())
 
 
-def test_the_readmes_example_runs(file, tmp_path, monkeypatch):
+def test_the_example_of_the_docs_runs(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     grid = ["--set", "architecture=mlp", "--set", "epochs=1", "--set", "compression=[1, 4]"]
     assert main(["digits", "--local", *grid, "--set", 'pruner=[snip, "my_file.py:by_size_of_filter"]']) == 0

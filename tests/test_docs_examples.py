@@ -1,0 +1,97 @@
+"""The code in README and docs works as it stands there; of docs/extend.md each file, and one line of a registry."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from orchestrator import figures, findings
+from orchestrator.sweep import main
+from pruners import PRUNERS
+from trainables import architectures, datasets, measures
+
+ROOT = Path(__file__).parent.parent
+EXTEND, MLFLOW = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("extend.md", "mlflow.md"))
+BLOCKS = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", EXTEND, re.DOTALL))
+
+
+def python(page: str) -> str:
+    """The code of a page, in one piece."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL))
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Puts a block into a file of its own, and imports it under the name that it would have in the house."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(path: str) -> ModuleType:
+        assert not (ROOT / path).exists(), "the page must show a file that is not there yet"
+        file = tmp_path / Path(path).name
+        file.write_text(BLOCKS[path])
+        spec = importlib.util.spec_from_file_location(path.removesuffix(".py").replace("/", "."), file)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return write
+
+
+def test_a_pruner_an_architecture_a_dataset_and_a_figure(written, monkeypatch, capsys):
+    monkeypatch.setitem(PRUNERS, "filter-size", written("pruners/filter_size.py").FILTER_SIZE)
+    network = written("trainables/architectures/separable.py").SEPARABLE
+    monkeypatch.setitem(architectures.ARCHITECTURES, "separable", network)
+    monkeypatch.setitem(datasets.DATASETS, "stripes", written("trainables/datasets/stripes.py").STRIPES)
+    monkeypatch.setitem(figures.FIGURES, "training-time", written("orchestrator/figures/training_time.py").draw)
+    asked = {"dataset": "stripes", "architecture": "separable", "pruner": "filter-size", "epochs": 3, "lr": 0.01}
+    overrides = [word for key, value in asked.items() for word in ("--set", f"{key}={value}")]
+    assert main(["digits", "--local", *overrides, "--set", "compression=[1, 4]"]) == 0
+    table = Path("results/report/tables/accuracy.csv").read_text().splitlines()[1].split(",")
+    assert table[:3] == ["stripes", "separable", "filter-size"]
+    assert float(table[3]) > 0.9  # the dense network: the images are what they are said to be
+    assert Path("results/report/figures/training-time.svg").exists()
+    found = {}
+    exec(python("docs/mlflow.md"), found)
+    assert "separable" in capsys.readouterr().out
+    metrics = {name for run in found["client"].search_runs([found["experiment"]]) for name in run.data.metrics}
+    told = set(re.findall(r"`([a-z]+/[a-z0-9_]+)`", MLFLOW))
+    assert {name for name in metrics if not name.startswith("curve/")} == told - {"validation/loss", "validation/top1"}
+
+
+def test_the_facts_of_the_dataset_are_its_own(written):
+    spec = written("trainables/datasets/stripes.py").STRIPES
+    train_x, train_y, test_x, _ = spec.read(None, Path())
+    assert train_x.shape == (spec.train_size, *spec.input_shape)
+    assert len(test_x) == spec.test_size
+    assert (train_y == 0).sum() == spec.smallest_class
+    pixels = train_x / 255
+    assert pixels.mean() == pytest.approx(spec.mean[0], abs=0.01)
+    assert pixels.std() == pytest.approx(spec.std[0], abs=0.01)
+
+
+def test_a_measure(written, monkeypatch):
+    name = "concentration"
+    monkeypatch.setitem(measures.MEASURES, name, written(f"trainables/measures/{name}.py").CONCENTRATION)
+    monkeypatch.setitem(findings.FINDINGS, name, written(f"orchestrator/findings/{name}.py").CONCENTRATION)
+    monkeypatch.setitem(figures.MEASURED, name, written(f"orchestrator/figures/{name}.py").draw)
+    asked = ["--set", f"measure={name}", "--set", "architecture=mlp", "--set", "pruner=[random, synflow]"]
+    assert main(["digits", "--local", *asked]) == 0
+    page = Path("results/report/report.html").read_text()
+    said = re.search(r"The highest tenth .*: (0\.\d+) by random, (0\.\d+) by synflow", page)
+    assert 0.1 < float(said[1]) < float(said[2]) < 1
+    assert Path(f"results/report/figures/{name}.svg").exists()
+
+
+def test_the_code_for_notebooks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(python("docs/notebook.md"), names)
+    assert "2578 of 25776 weights" in capsys.readouterr().out
+    assert names["small"][0].out_channels < 16
+    exec(python("README.md"), {"model": names["model"], "x": names["x"], "y": names["y"]})
