@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import re
 import sys
@@ -43,18 +44,23 @@ def written(tmp_path, monkeypatch):
     return write
 
 
-def test_a_pruner_an_architecture_a_dataset_and_a_figure(written, monkeypatch, capsys):
+def test_two_pruners_an_architecture_a_dataset_and_a_figure(written, monkeypatch, capsys):
+    Path("my_file.py").write_text(BLOCKS["my_file.py"])
     monkeypatch.setitem(PRUNERS, "filter-size", written("pruners/filter_size.py").FILTER_SIZE)
     network = written("trainables/architectures/separable.py").SEPARABLE
     monkeypatch.setitem(architectures.ARCHITECTURES, "separable", network)
     monkeypatch.setitem(datasets.DATASETS, "stripes", written("trainables/datasets/stripes.py").STRIPES)
     monkeypatch.setitem(figures.FIGURES, "training-time", written("orchestrator/figures/training_time.py").draw)
-    asked = {"dataset": "stripes", "architecture": "separable", "pruner": "filter-size", "epochs": 3, "lr": 0.01}
+    pruners = '[filter-size, "my_file.py:by_size_of_filter"]'
+    asked = {"dataset": "stripes", "architecture": "separable", "pruner": pruners, "epochs": 3, "lr": 0.01}
     overrides = [word for key, value in asked.items() for word in ("--set", f"{key}={value}")]
     assert main(["digits", "--local", *overrides, "--set", "compression=[1, 4]"]) == 0
-    table = Path("results/report/tables/accuracy.csv").read_text().splitlines()[1].split(",")
-    assert table[:3] == ["stripes", "separable", "filter-size"]
-    assert float(table[3]) > 0.9  # the dense network: the images are what they are said to be
+    with Path("results/report/tables/accuracy.csv").open() as file:
+        _, house, own = csv.reader(file)
+    assert house[:3] == ["stripes", "separable", "filter-size"]
+    assert own[:3] == ["stripes", "separable", "my_file.py:by_size_of_filter"]
+    assert house[3:] == own[3:], "one score, in two places"
+    assert float(house[3]) > 0.9  # the dense network: the images are what they are said to be
     assert Path("results/report/figures/training-time.svg").exists()
     found = {}
     exec(python("docs/mlflow.md"), found)

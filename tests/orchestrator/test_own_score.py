@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.catalog import catalog
-from orchestrator.sweep import main
 from search_spaces import SpaceError, Trial, expand, load
 from trainables.place import Place
 from trainables.run import run
@@ -27,13 +26,6 @@ def file(tmp_path):
 
 def own(file, name="by_size_of_filter"):
     return expand(load(BASE | {"pruner": f"{file}:{name}"}), catalog())
-
-
-def test_the_example_of_the_docs_runs(file, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    grid = ["--set", "architecture=mlp", "--set", "epochs=1", "--set", "compression=[1, 4]"]
-    assert main(["digits", "--local", *grid, "--set", 'pruner=[snip, "my_file.py:by_size_of_filter"]']) == 0
-    assert "my_file.py:by_size_of_filter" in Path("results/report/tables/accuracy.csv").read_text()
 
 
 def test_the_trial_needs_the_file_no_more(file, tmp_path):
