@@ -1,22 +1,31 @@
-"""The plain executor: trials one after the other in this process, without Ray. For tests and for debugging."""
+"""The plain executor: trials in this process, without Ray. For tests and for debugging."""
 
 from __future__ import annotations
 
 from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
+from search_spaces import Trial
+from trainables.packed import together
 from trainables.place import Place
-from trainables.run import run
+from trainables.run import Outcome, run
 
 
-def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
-    """Run the trials of `source`; False if it was stopped."""
-    while not stop() and (trial := source.next(1)) is not None:
-        watch.started(trial.fingerprint)
-        outcome = run(trial, place, stop)
+def run_here(source: Source, place: Place, watch: Watch, stop: Stop, pack: int = 1) -> bool:
+    """Run the trials of `source`, `pack` at a time; False if it was stopped."""
+
+    def take() -> Trial | None:
+        trial = None if stop() else source.next(pack)
+        if trial is not None:
+            watch.started(trial.fingerprint)
+        return trial
+
+    def ended(trial: Trial, outcome: Outcome) -> None:
         if outcome.end in ("elsewhere", "superseded"):
             watch.notice(f"{trial.name}: {outcome.error}")
         watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None)
         if outcome.end != "interrupted":  # else it is not over: the same command takes it up again
             source.ended(trial.fingerprint)
+
+    together(pack, take, lambda trial: run(trial, place, stop), ended)
     return not stop()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pruners import turns
 from pruners.pruner import Batch
 from pruners.weights import prunable
 
@@ -34,7 +35,12 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
     devices = {weight.device for weight in model.parameters()}
     gpus = sorted(device.index for device in devices if device.type == "cuda")
     kind = next(iter(devices)).type
-    with torch.random.fork_rng(gpus), torch.enable_grad(), torch.autocast(kind, enabled=False):
+    with (
+        turns.one_at_a_time(),
+        torch.random.fork_rng(gpus),
+        torch.enable_grad(),
+        torch.autocast(kind, enabled=False),
+    ):
         # Not torch.manual_seed: it would reseed devices that are not restored, even ones not yet started.
         torch.default_generator.manual_seed(noise)
         for gpu in gpus:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +105,13 @@ class Bench:
             instead.finish()
         return progress
 
-    @cached_property
+    @property
     def _foldable(self) -> list[Pair]:
-        return foldable(self._network)
+        known = vars(self)  # and no cached_property: before Python 3.12 threads wait for each other in it
+        if "foldable" not in known:
+            known["foldable"] = foldable(self._network)
+        pairs: list[Pair] = known["foldable"]
+        return pairs
 
     @property
     def _network(self) -> nn.Module:

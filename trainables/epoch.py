@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.randomness import random_states, restore
+from trainables.randomness import Drawn
 
 
 class TrainingError(RuntimeError):
@@ -34,9 +34,10 @@ class Epoch:
         """Since it began, without the time in which nobody worked on it."""
         return time.perf_counter() - self._started
 
-    def enter(self) -> None:
-        """Let dropout draw from where it was."""
-        restore(self._random)
+    def drawn(self, seed: int, *names: str | int) -> Drawn:
+        """What the steps of this epoch draw, from where they were."""
+        self._drawn = Drawn(seed, *names, states=self._random)
+        return self._drawn
 
     def add(self, found: Tensor, images: int) -> None:
         """A batch more. Its sums stay on the device: asking for a number each batch would make a GPU wait."""
@@ -53,7 +54,7 @@ class Epoch:
             "batches": self.batches,
             "images": self.images,
             "totals": self._totals.tolist(),
-            "random": random_states(),
+            "random": self._drawn.states,
             "seconds": self.seconds,
         }
 

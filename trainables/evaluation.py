@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruners import turns
+
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -20,6 +22,7 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict
     totals: Tensor | int = 0
     count = 0
     for x, y in batches:
+        turns.give_way()
         logits = model(x)
         loss = F.cross_entropy(logits, y, reduction="sum")
         best = logits.topk(min(5, logits.shape[1])).indices

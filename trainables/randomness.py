@@ -10,6 +10,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from pruners import turns
+
 
 def derive(seed: int, *names: str | int) -> int:
     """The seed of one named use of randomness: an integer in [0, 2**63), the same on every machine, for ever.
@@ -32,28 +34,52 @@ def generator(seed: int, *names: str | int) -> torch.Generator:
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
     """Inside, torch's global generators are seeded; afterwards they are as if nothing had been drawn.
 
-    For code that takes no generator: module initialisation, dropout. Covers the CPU, and the current
-    CUDA device if CUDA is in use.
+    For code that takes no generator: module initialisation. Covers the CPU, and the current CUDA device if CUDA is
+    in use. Other threads that draw wait.
     """
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices):
-        value = derive(seed, *names)
-        # Not torch.manual_seed: before CUDA starts it leaves a call behind that would seed CUDA later.
-        torch.default_generator.manual_seed(value)
-        if devices:
-            torch.cuda.manual_seed(value)
+    with Drawn(seed, *names).piece():
         yield
 
 
-def random_states() -> dict[str, Tensor]:
-    """Where torch's global generators are, in the middle of what `seeded` has begun."""
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})  # type: ignore[no-untyped-call]
+class Drawn:
+    """What one named use draws from torch's global generators, piece by piece, with others drawing in between.
+
+    For dropout: a training step is a piece. The pieces together are what one `seeded` block would have drawn.
+    """
+
+    def __init__(self, seed: int, *names: str | int, states: Mapping[str, Tensor] | None = None) -> None:
+        """From its beginning, or from where its `states` were, by kind of device."""
+        self._seed = derive(seed, *names)
+        self.states = dict(states or {})
+        self.draws = True  # until a piece has drawn nothing
+
+    @contextmanager
+    def piece(self) -> Iterator[None]:
+        """Inside, the generators go on from where the last piece left them. Costs nothing once `draws` is False."""
+        if not self.draws:
+            yield
+            return
+        with turns.one_at_a_time():
+            generators = _generators()
+            others = {kind: each.get_state() for kind, each in generators.items()}
+            try:
+                for kind, each in generators.items():
+                    if kind in self.states:
+                        each.set_state(self.states[kind].cpu())
+                    else:  # and not torch.manual_seed: before CUDA starts it leaves a call that would seed CUDA later
+                        each.manual_seed(self._seed)
+                before = {kind: each.get_state() for kind, each in generators.items()}
+                yield
+                self.states = {kind: each.get_state() for kind, each in generators.items()}
+                self.draws = any(not torch.equal(before[kind], state) for kind, state in self.states.items())
+            finally:
+                for kind, each in generators.items():
+                    each.set_state(others[kind])
 
 
-def restore(states: Mapping[str, Tensor]) -> None:
-    """Put torch's global generators where `random_states` found them; of an empty one nothing is changed."""
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"].cpu())
-    if "cuda" in states and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.set_rng_state(states["cuda"].cpu())
+def _generators() -> dict[str, torch.Generator]:
+    """The CPU's, and the current CUDA device's if CUDA is in use."""
+    found = {"cpu": torch.default_generator}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found["cuda"] = torch.cuda.default_generators[torch.cuda.current_device()]
+    return found

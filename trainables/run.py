@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from pruners import turns
 from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
@@ -69,7 +70,7 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
     try:
-        with FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS):
+        with _writer(folder):
             return _run(trial, place, folder, stop, Judged(trial, judge))
     except (Timeout, ElsewhereError):
         return Outcome("elsewhere", "another process computes it")
@@ -79,6 +80,18 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
         return Outcome("failed", str(error))
     except OSError as error:  # not even the record could be had
         return Outcome("failed", _line(error))
+
+
+@contextmanager
+def _writer(folder: Path) -> Iterator[None]:
+    """Inside, nobody else computes the trial of that folder."""
+    lock = FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS)
+    with turns.away():
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> Outcome:

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pruners import turns
 from search_spaces import Trial
 from trainables.dynamics import Dynamics
 from trainables.epoch import Epoch, TrainingError
-from trainables.randomness import seeded
 from trainables.standing import Progress, Standing
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -79,13 +79,14 @@ def train(
         epoch = standing.next_epoch()
         drawn, asked = trial.pretrain_epochs + epoch.number, time.monotonic()
         model.train()
-        with seeded(trial.seed, "dropout", drawn):
-            epoch.enter()
-            for x, y in batches(drawn, epoch.batches):
-                if time.monotonic() - asked >= LONG and epoch.batches:
-                    leave_off(epoch)
-                    asked = time.monotonic()
-                rate.before_step(epoch.number, epoch.batches)
+        dropout = epoch.drawn(trial.seed, "dropout", drawn)
+        for x, y in batches(drawn, epoch.batches):
+            turns.give_way()
+            if time.monotonic() - asked >= LONG and epoch.batches:
+                leave_off(epoch)
+                asked = time.monotonic()
+            rate.before_step(epoch.number, epoch.batches)
+            with dropout.piece():
                 epoch.add(step(x, y), len(y))
         metrics = epoch.metrics()
         progress.images += epoch.images

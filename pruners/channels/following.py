@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx, nn
 
+from pruners import turns
 from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
 from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
 
@@ -22,7 +23,8 @@ def follow(model: nn.Module) -> Channels:
     root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        graph = fx.Tracer().trace(root)
+        with turns.alone():  # while torch.fx traces, the calls of all modules of the process go through it
+            graph = fx.Tracer().trace(root)
     except Exception as error:  # tracing runs the model's own code, which may raise anything
         raise UnfollowableError(f"torch.fx cannot trace the model: {' '.join(str(error).split())}") from error
     finally:
