@@ -37,6 +37,7 @@ from orchestrator.speeds import images_per_second
 from orchestrator.stopping import length
 from orchestrator.store import existing, one_line, require_answer, require_name
 from search_spaces import SpaceError, Trial, load
+from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store
 
 
@@ -118,6 +119,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     seconds = trial_seconds(todo, measured, speeds)
     if todo:
         console.print(f"each trial gets {resources}", highlight=False)
+        if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
+            console.print(on_cpu(), style="yellow", markup=False, highlight=False, soft_wrap=True)
         each = {trial.fingerprint: trial for trial in todo}.values()
         seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
         show_cost(

@@ -26,3 +26,10 @@ def autocast(trial: Trial, device: torch.device) -> Callable[[], AbstractContext
     if used(trial, device) == "bfloat16":
         return partial(torch.autocast, device.type, torch.bfloat16)
     return nullcontext
+
+
+def on_cpu() -> str:
+    """What is to be said before bfloat16 is trained in without a GPU."""
+    known = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # newer than the oldest torch allowed
+    here = "has them" if any("bf16" in name and there for name, there in known.items()) else "has none that torch knows"
+    return f"precision: bfloat16 is slower than float32 on CPUs without instructions for it; this machine {here}"

@@ -97,6 +97,7 @@ CASES = [
     ("conv", "snip", 200, SGD),
     ("mlp", "synflow", 50, ADAM),
     ("densenet", "synflow", 20, SGD),
+    ("resnet20", "snip", 30, SGD | {"ema": 0.9, "accumulate": 2, "label_smoothing": 0.1, "warmup_epochs": 1}),
 ]
 
 
