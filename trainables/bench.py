@@ -20,6 +20,7 @@ from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
 from trainables.folding import Pair, foldable, folded
 from trainables.randomness import derive
+from trainables.team import ALONE, Team
 from trainables.training import Progress, train
 
 SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
@@ -37,6 +38,7 @@ class Bench:
     stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training, and within long ones
     weights: Path | None = None  # the folder of pretrained weights
     compact: bool = True  # whether a smaller network may be trained in place of a masked one
+    team: Team = ALONE  # the workers that train it together; scoring, and tests between trainings, are the first one's
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""
@@ -49,15 +51,17 @@ class Bench:
         shape, classes, seed = self.data.input_shape, self.data.num_classes, derive(self.trial.seed, "reinitialize")
         self.model.load_state_dict(build(self.trial.network.fresh, shape, classes, seed).state_dict())
 
-    def test(self) -> dict[str, float]:
-        """Loss and accuracies on the test set."""
-        return evaluate(self._fixed(), self.data.test_batches(self.device, blind=self._blind))
+    def test(self, team: Team = ALONE) -> dict[str, float]:
+        """Loss and accuracies on the test set; by a `team` if all of its workers test now."""
+        batches = self.data.test_batches(self.device, blind=self._blind, part=team.part)
+        return evaluate(self._fixed(), batches, team)
 
-    def validate(self) -> dict[str, float]:
-        """Loss and accuracy on the held-out training images; nothing if none are held out."""
+    def validate(self, team: Team = ALONE) -> dict[str, float]:
+        """Loss and accuracy on the held-out training images, likewise; nothing if none are held out."""
         if not len(self.data.held_out):
             return {}
-        found = evaluate(self._fixed(), self.data.validation_batches(self.device, blind=self._blind))
+        batches = self.data.validation_batches(self.device, blind=self._blind, part=team.part)
+        found = evaluate(self._fixed(), batches, team)
         return {key: found[key] for key in ("loss", "top1")}
 
     def train(
@@ -76,7 +80,17 @@ class Bench:
         Where its masks have left a smaller network that trains alike, that is trained in its place; what is saved
         is the whole one all the same. `tell` hears whether it was, or why not.
         """
-        trial, instead = self.trial, None
+        trial, team, instead = self.trial, self.team, None
+        team.order(
+            lambda: {
+                "trial": trial.model_dump_json(),
+                "model": self.model.state_dict(),
+                "masks": masks,
+                "state": state,
+                "until": until,
+                "changing": dynamics is not None,
+            }
+        )
         if masks and self.compact and not dynamics:
             if state:
                 self.model.load_state_dict(state["model"])
@@ -88,11 +102,18 @@ class Bench:
             masks if instead is None else instead.masks,
             trial,
             batches=lambda epoch, skip: self.data.train_batches(
-                trial.seed, epoch, trial.batch_size, self.device, skip=skip, blind=on._blind
+                trial.seed,
+                epoch,
+                trial.batch_size,
+                self.device,
+                skip=skip,
+                blind=on._blind,
+                part=team.part,
+                micro=trial.accumulate,
             ),
             steps_per_epoch=self._steps_per_epoch,
-            evaluate=on.test,
-            validate=on.validate,
+            evaluate=lambda: on.test(team),
+            validate=lambda: on.validate(team),
             report=report,
             state=instead.narrow(state) if instead and state else state,
             save=lambda state: save(instead.widen(state) if instead else state),
@@ -100,6 +121,7 @@ class Bench:
             until=until,
             dynamics=dynamics,
             stop=self.stop,
+            team=team,
         )
         if instead:
             instead.finish()
@@ -178,11 +200,12 @@ def bench(
     save_seconds: float,
     stop: Callable[[], bool] = lambda: False,
     weights: Path | None = None,
+    team: Team = ALONE,
 ) -> Bench:
     """The bench of `trial`, its model as it is before any training; `weights` is the folder of pretrained ones."""
     model = build(trial.network, data.input_shape, data.num_classes, trial.seed, weights)
     model = laid_out(model, data.input_shape).to(device)
-    return Bench(trial, model, data, device, save_seconds, stop, weights)
+    return Bench(trial, model, data, device, save_seconds, stop, weights, team=team)
 
 
 def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:

@@ -145,7 +145,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     def stop() -> bool:
         return bool(attempt.judged.given_up) or attempt.stop()
 
-    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained)
+    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained, place.team)
     return recorder, on
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.randomness import Drawn
+from trainables.team import ALONE, Team
 
 
 class TrainingError(RuntimeError):
@@ -17,14 +18,18 @@ class TrainingError(RuntimeError):
 
 
 class Epoch:
-    """The batches of an epoch so far: how many, and what they summed up to."""
+    """The batches of an epoch so far: how many, and what they summed up to.
 
-    def __init__(self, number: int, state: Mapping[str, Any]) -> None:
+    Each worker of a team counts its own images; what they counted together is the first one's.
+    """
+
+    def __init__(self, number: int, state: Mapping[str, Any], team: Team = ALONE) -> None:
         """Epoch `number`, from its beginning, or from the `state` that it had before."""
-        self.number = number
+        self.number, self._team = number, team
         self.batches: int = state.get("batches", 0)
-        self.images: int = state.get("images", 0)
-        self._totals: Tensor | int = torch.tensor(state["totals"], dtype=torch.float64) if state else 0
+        self.images: int = 0 if team.rank else state.get("images", 0)
+        totals = [0.0, 0.0] if team.rank else state.get("totals", [])
+        self._totals: Tensor | int = torch.tensor(totals, dtype=torch.float64) if state else 0
         self._random: Mapping[str, Tensor] = state.get("random", {})
         before: float = state.get("seconds", 0.0)
         self._started = time.perf_counter() - before
@@ -47,8 +52,18 @@ class Epoch:
         self.batches += 1
         self.images += images
 
+    def pool(self, over: bool) -> None:
+        """Give what all workers counted to the first, the others beginning anew; to all of them if the epoch is `over`.
+
+        All do that at once.
+        """
+        if self._team.size > 1 and isinstance(self._totals, Tensor):
+            sums = self._team.sum(torch.cat([self._totals, self._totals.new_tensor([self.images])]))
+            sums *= over or self._team.rank == 0
+            self._totals, self.images = sums[:2], int(sums[2])
+
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands after at least one batch."""
+        """Where it stands after at least one batch, `pool`ed."""
         assert isinstance(self._totals, Tensor)
         return {
             "batches": self.batches,

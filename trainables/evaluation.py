@@ -9,14 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruners import turns
+from trainables.team import ALONE, Team
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: Team = ALONE) -> dict[str, float]:
     """Mean cross-entropy, top-1 and top-5 accuracy (fractions) over all examples of `batches`.
 
     `batches` yields inputs (N, C, H, W) and class numbers (N,). The model is left in eval mode.
-    With fewer than five classes top-5 means any class.
+    With fewer than five classes top-5 means any class. Of a `team` each worker has batches of its own, and gets what
+    all have found together.
     """
     model.eval()
     totals: Tensor | int = 0
@@ -32,5 +34,5 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict
         count += len(y)
     if not isinstance(totals, Tensor):
         raise ValueError("evaluate: there are no batches")
-    loss_sum, top1, top5 = totals.tolist()
+    loss_sum, top1, top5, count = team.sum(torch.cat([totals, totals.new_tensor([count])])).tolist()
     return {"loss": loss_sum / count, "top1": top1 / count, "top5": top5 / count}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainables.team import ALONE, Team
+
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -21,6 +23,8 @@ class Place:
     grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
     save_seconds: float = 60.0
     mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
+    workers: int = 1  # that train a trial together, each with the threads and the GPU that are said here
+    team: Team = ALONE  # those workers, once they are there
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
     @property

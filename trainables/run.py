@@ -1,6 +1,6 @@
 """One trial from start to end, in one plain process: data -> model -> scores -> masks -> training -> record.
 
-python -m trainables.run TRIAL.json FOLDER      # debug or profile a trial without Ray and without MLflow
+python -m trainables.run TRIAL.json FOLDER [WORKERS]    # debug or profile a trial without Ray and without MLflow
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, mu
 from trainables.place import Place
 from trainables.pretraining import stored, trained_weights
 from trainables.storage import Bucket
+from trainables.team import LostError
+from trainables.team.spawning import with_workers
 from trainables.training import StoppedError
 
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
@@ -122,9 +124,10 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
         outbox.tags({"stopped": judged.given_up})
         outbox.end("stopped")
         return Outcome("stopped", epoch=judged.epoch)
-    except (SupersededError, ElsewhereError):
+    except (SupersededError, ElsewhereError, LostError):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
+    except Exception as seen:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
+        error = place.team.blame(seen)
         line = _line(error)
         if place.grow and isinstance(error, torch.OutOfMemoryError):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
@@ -172,12 +175,14 @@ def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
 
 def main() -> int:
     """Run the trial of a trial.json in a folder and print its record."""
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4) or not all(map(str.isdigit, sys.argv[3:])):
         print(__doc__, file=sys.stderr)  # noqa: T201
         return 2
     source, folder = map(Path, sys.argv[1:3])
+    workers = max([1, *map(int, sys.argv[3:])])
     trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
-    outcome = run(trial, Place(storage=folder, cache=folder / "data"))
+    with with_workers(Place(storage=folder, cache=folder / "data", workers=workers)) as place:
+        outcome = run(trial, place)
     for event, _ in read(folder / trial.fingerprint):
         print(json.dumps(event))  # noqa: T201
     return 0 if outcome.end == "finished" else 1

@@ -15,6 +15,8 @@ from trainables.epoch import Epoch
 from trainables.masked import Masked
 from trainables.optimizer import LearningRate, make_optimizer
 from trainables.stepping import Stepper
+from trainables.team import ALONE, Team
+from trainables.team.stepping import SharedStepper
 
 
 @dataclass
@@ -41,8 +43,10 @@ class Standing:
         steps_per_epoch: int,
         dynamics: Dynamics | None,
         state: dict[str, Any] | None,
+        team: Team = ALONE,
     ) -> None:
         """`model` and `masks` are changed in place; `state` is what `state_dict` gave."""
+        self._team = team
         self._model, self._masks, self._dynamics = model, masks, dynamics
         self._optimizer = make_optimizer(model, trial)
         self.rate = LearningRate(self._optimizer, trial, steps_per_epoch)
@@ -57,12 +61,13 @@ class Standing:
         self._begun: dict[str, Any] = saved.get("begun", {})
         self._masked = Masked(model, self._optimizer, masks, dynamics, self.progress.steps)
         self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
-        self.step = Stepper(model, self._optimizer, self._masked, trial, self._average)
+        parts = model, self._optimizer, self._masked, trial, self._average
+        self.step = Stepper(*parts) if team.size == 1 else SharedStepper(team, *parts)
 
     def next_epoch(self) -> Epoch:
         """The epoch after the last finished one, or what is left of it."""
         begun, self._begun = self._begun, {}
-        return Epoch(self.progress.epoch + 1, begun)
+        return Epoch(self.progress.epoch + 1, begun, self._team)
 
     def state_dict(self, epoch: Epoch | None = None) -> dict[str, Any]:
         """Plain values and tensors, some of them those in use; `epoch` is the one in the middle of which this is."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_spaces import Trial
 from trainables.averaging import Average
+from trainables.datasets.batches import micro_batches
 from trainables.masked import Masked
 from trainables.precision import autocast
 
@@ -43,7 +42,8 @@ class Stepper:
         by itself.
         """
         found: Tensor | int = 0
-        for images, classes in micro_batches(x, y, self._trial.accumulate):
+        count = self._trial.accumulate
+        for images, classes in zip(micro_batches(x, count), micro_batches(y, count), strict=True):
             with self._autocast():
                 logits = self._model(images)
             if logits.dtype == torch.bfloat16:
@@ -63,9 +63,3 @@ class Stepper:
         if self._average is not None:
             self._average.after_step()
             self._average.hold(changed)
-
-
-def micro_batches(x: Tensor, y: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch in `count` parts of about the same size, fewer if some would be single images: those have no variance."""
-    count = min(count, max(1, len(y) // 2))
-    yield from zip(x.tensor_split(count), y.tensor_split(count), strict=True)

@@ -13,6 +13,7 @@ from search_spaces import Trial
 from trainables.dynamics import Dynamics
 from trainables.epoch import Epoch, TrainingError
 from trainables.standing import Progress, Standing
+from trainables.team import ALONE, Team
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 LONG = 5.0  # seconds: an epoch that lasts longer may be stopped, and saved, in its middle
@@ -38,6 +39,7 @@ def train(
     until: int | None = None,
     dynamics: Dynamics | None = None,
     stop: Callable[[], bool] = lambda: False,
+    team: Team = ALONE,
 ) -> Progress:
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
@@ -51,25 +53,28 @@ def train(
     fine-tuning would see the data in the very order in which pre-training began.
     Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
     cannot bring them back. `dynamics` may change `masks`, in place; they are part of what is saved then.
+    Of a `team` each worker calls this, with its own part of the batches; `report`, `save` and `stop` are the first's.
     Where the trial averages its weights, the averages are tested, and are what the model ends with.
 
     Raises:
         TrainingError: if an epoch's loss is not finite.
         StoppedError: once `stop` says so; where training stands is saved.
     """
-    standing = Standing(model, masks, trial, steps_per_epoch, dynamics, state)
+    standing = Standing(model, masks, trial, steps_per_epoch, dynamics, state, team)
     progress, rate, step = standing.progress, standing.rate, standing.step
     saved = time.monotonic()
 
     def keep(epoch: Epoch | None = None) -> None:
         nonlocal saved
+        if epoch:
+            epoch.pool(over=False)
         save(standing.state_dict(epoch))
         saved = time.monotonic()
 
     def leave_off(epoch: Epoch | None = None) -> None:
         """Save if it is time, and stop if that is asked for: after an epoch, or in the middle of `epoch`."""
-        stopped = stop()
-        if stopped or time.monotonic() - saved >= save_seconds:
+        stopped = team.agreed(stop())
+        if team.agreed(stopped or time.monotonic() - saved >= save_seconds):
             keep(epoch)
         if stopped:
             raise StoppedError
@@ -82,12 +87,13 @@ def train(
         dropout = epoch.drawn(trial.seed, "dropout", drawn)
         for x, y in batches(drawn, epoch.batches):
             turns.give_way()
-            if time.monotonic() - asked >= LONG and epoch.batches:
+            if epoch.batches and team.agreed(time.monotonic() - asked >= LONG):
                 leave_off(epoch)
                 asked = time.monotonic()
             rate.before_step(epoch.number, epoch.batches)
             with dropout.piece():
                 epoch.add(step(x, y), len(y))
+        epoch.pool(over=True)
         metrics = epoch.metrics()
         progress.images += epoch.images
         progress.image_seconds += epoch.seconds

@@ -8,8 +8,8 @@ from torch import nn
 
 from search_spaces import Trial
 from trainables import training
+from trainables.datasets.batches import micro_batches
 from trainables.optimizer import LearningRate, make_optimizer
-from trainables.stepping import micro_batches
 from trainables.training import StoppedError, TrainingError, train
 
 CPU = torch.device("cpu")
@@ -146,8 +146,8 @@ def test_micro_batches_make_the_step_of_the_whole_batch(parts):
 
 
 def test_no_micro_batch_is_a_single_image():
-    assert [len(y) for _, y in micro_batches(torch.zeros(5, 1), torch.zeros(5), 4)] == [3, 2]
-    assert [len(y) for _, y in micro_batches(torch.zeros(1, 1), torch.zeros(1), 4)] == [1]
+    assert [len(part) for part in micro_batches(torch.zeros(5), 4)] == [3, 2]
+    assert [len(part) for part in micro_batches(torch.zeros(1), 4)] == [1]
 
 
 def test_smoothed_labels_are_mixed_with_even_ones():

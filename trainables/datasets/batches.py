@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+Part = tuple[int, int]  # which part of each batch, and of how many
+WHOLE: Part = (0, 1)
 Batch = tuple[Tensor, Tensor]  # images float32 [B, C, H, W], normalised; classes int64 [B]
 
 
@@ -26,6 +28,17 @@ def spans(n: int, batch_size: int) -> Iterator[tuple[int, int]]:
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """How many batches n training images make."""
     return sum(1 for _ in spans(n, batch_size))
+
+
+def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
+    """A batch in `count` parts of about the same size, fewer if some would be single images: those have no variance."""
+    return batch.tensor_split(min(count, max(1, len(batch) // 2)))
+
+
+def part_of(batch: Tensor, part: Part, count: int = 1) -> tuple[Tensor, ...]:
+    """One worker's part of each of the `count` micro-batches: as equal as they can be, and one may be empty."""
+    number, of = part
+    return tuple(micro.tensor_split(of)[number] for micro in micro_batches(batch, count))
 
 
 def balanced(classes: Tensor, per_class: int) -> Tensor:

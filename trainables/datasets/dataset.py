@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainables.datasets.batches import Batch, balanced, normalise, spans
+from trainables.datasets.batches import WHOLE, Batch, Part, balanced, normalise, part_of, spans
 from trainables.datasets.spec import DatasetError, DatasetSpec
 from trainables.randomness import generator
 
-Part = Literal["train", "test"]
+Half = Literal["train", "test"]
 Device = torch.device | str
 SCORING_BATCH = 256
 
@@ -30,8 +30,8 @@ class Dataset(ABC):
     held_out: Tensor  # int64: those that are not, to choose by
 
     @abstractmethod
-    def plain(self, part: Part, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
-        """Images uint8 [B, C, H, W] on `device`: for each batch of rows of `part` the images as they are."""
+    def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
+        """Images uint8 [B, C, H, W] on `device`: for each batch of rows of `half` the images as they are."""
 
     @abstractmethod
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
@@ -48,27 +48,41 @@ class Dataset(ABC):
         return self.spec.num_classes
 
     def train_batches(
-        self, seed: int, epoch: int, batch_size: int, device: Device = "cpu", *, skip: int = 0, blind: bool = False
+        self,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        device: Device = "cpu",
+        *,
+        skip: int = 0,
+        blind: bool = False,
+        part: Part = WHOLE,
+        micro: int = 1,
     ) -> Iterator[Batch]:
         """One epoch over the training images, shuffled and augmented; `blind` has images without a pixel.
 
         A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored. The first
         `skip` batches are passed over, and not even read: what is drawn for an image depends on no other.
+        Of several workers each gets its `part` of every batch, which is made of those of its `micro` micro-batches.
         """
         order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
         batches = [order[start:end] for start, end in spans(len(order), batch_size)][skip:]
+        if part != WHOLE:
+            batches = [torch.cat(part_of(rows, part, micro)) for rows in batches]
         images = self._blanks(batches, device) if blind else self.augmented(batches, seed, epoch, device)
         return self._batches(images, batches, self.train_y, device)
 
-    def test_batches(self, device: Device = "cpu", *, blind: bool = False) -> Iterator[Batch]:
-        """The whole test set in its order, never augmented; `blind` as for training."""
-        batches = torch.split(torch.arange(len(self.test_y)), self._at_once(device))
+    def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
+        """The test set in its order, never augmented; `blind` as for training, and `part` of all its images."""
+        (rows,) = part_of(torch.arange(len(self.test_y)), part)
+        batches = torch.split(rows, self._at_once(device))
         images = self._blanks(batches, device) if blind else self.plain("test", batches, device)
         return self._batches(images, batches, self.test_y, device)
 
-    def validation_batches(self, device: Device = "cpu", *, blind: bool = False) -> Iterator[Batch]:
-        """The held-out training images, never augmented; nothing if none are held out."""
-        batches = torch.split(self.held_out, self._at_once(device)) if len(self.held_out) else ()
+    def validation_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
+        """The held-out training images, never augmented; nothing if none are held out. `part` as for testing."""
+        (rows,) = part_of(self.held_out, part)
+        batches = torch.split(rows, self._at_once(device)) if len(self.held_out) else ()
         images = self._blanks(batches, device) if blind else self.plain("train", batches, device)
         return self._batches(images, batches, self.train_y, device)
 

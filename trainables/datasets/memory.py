@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.datasets.dataset import Dataset, Device, Part
+from trainables.datasets.dataset import Dataset, Device, Half
 from trainables.randomness import generator
 
 
@@ -20,9 +20,9 @@ class InMemory(Dataset):
     train_x: Tensor  # uint8 [N, C, H, W]
     test_x: Tensor
 
-    def plain(self, part: Part, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
+    def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
         """See `Dataset.plain`."""
-        images = self.train_x if part == "train" else self.test_x
+        images = self.train_x if half == "train" else self.test_x
         for rows in batches:
             yield images.index_select(0, rows).to(device)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Readable
 
-from trainables.datasets.dataset import Dataset, Device, Part
+from trainables.datasets.dataset import Dataset, Device, Half
 from trainables.datasets.images import MODES, opened
 from trainables.datasets.spec import DatasetError, Files
 from trainables.randomness import seeded
@@ -32,9 +32,9 @@ class Streamed(Dataset):
     files: Files
     workers: int = 0
 
-    def plain(self, part: Part, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
+    def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
         """See `Dataset.plain`."""
-        paths = self.files.train if part == "train" else self.files.test
+        paths = self.files.train if half == "train" else self.files.test
         return self._read(paths, [(rows.tolist(), None) for rows in batches], device)
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
@@ -66,6 +66,8 @@ class _Reader(Readable[Tensor | DatasetError]):
 
     def __getitem__(self, wanted: Wanted) -> Tensor | DatasetError:
         rows, drawn = wanted
+        if not rows:  # a worker's part of a small batch
+            return torch.empty(0, *self.shape, dtype=torch.uint8)
         try:
             return torch.stack([self._image(row, drawn) for row in rows])
         except DatasetError as error:  # raised in a worker it would arrive wrapped in the worker's traceback

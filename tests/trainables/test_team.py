@@ -1,0 +1,119 @@
+"""Several workers on one trial: the numbers of one worker, and none of them left over or missed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces import Trial
+from trainables import checkpoint
+from trainables.architectures import build
+from trainables.datasets.batches import part_of
+from trainables.evaluation import evaluate
+from trainables.outbox import ended, read
+from trainables.place import CHECKPOINT
+from trainables.run import run
+from trainables.team import ALONE, LostError
+from trainables.team.joining import LOOPBACK, leading, take_part
+from trainables.team.spawning import Spawned, _work, with_workers
+from trainables.training import train
+
+SNIP = Trial(
+    dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=3, lr=0.05, batch_size=64
+)
+SHAPES = {"resnet20": (3, 16, 16), "mlp": (1, 8, 8), "with-dropout": (1, 8, 8)}
+
+
+def network(architecture):
+    if architecture != "with-dropout":
+        return build(architecture, SHAPES[architecture], 10, seed=0)
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10))
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), head)
+
+
+def curve(architecture, accumulate, team):
+    """Losses in float64 of training on 18 images in batches of 8: parts are uneven, and of the last 2 one is empty."""
+    model = network(architecture).double()
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(18, *SHAPES[architecture], generator=draw, dtype=torch.float64)
+    y = torch.randint(10, (18,), generator=draw)
+    parts = [torch.cat(part_of(rows, team.part, accumulate)) for rows in torch.split(torch.arange(18), 8)]
+    batches = [(x[rows], y[rows]) for rows in parts]
+    losses = []
+    train(
+        model,
+        {},
+        Trial(dataset="digits", architecture="mlp", epochs=3, lr=0.05, accumulate=accumulate, label_smoothing=0.1),
+        batches=lambda epoch, skip: batches[skip:],
+        steps_per_epoch=3,
+        evaluate=lambda: evaluate(model, batches, team),
+        report=lambda metrics, epoch: losses.extend([metrics["train/loss"], metrics["test/loss"]]),
+        state=None,
+        save=lambda state: None,
+        team=team,
+    )
+    return losses
+
+
+def curves(place, team):
+    """Of networks with batch norm, with dropout and gradients added up, and with neither."""
+    return [curve(*asked, team) for asked in (("resnet20", 1), ("with-dropout", 2), ("mlp", 1))]
+
+
+def test_loss_curves_are_those_of_one_worker(place):
+    def launch(seat):
+        process = multiprocessing.get_context("spawn").Process(target=take_part, args=(place, seat, curves))
+        process.start()
+        return Spawned(process)
+
+    with leading(replace(place, workers=3), LOOPBACK, launch) as led:
+        together = curves(led, led.team)
+    for found, expected in zip(together, curves(place, ALONE), strict=True):
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+def numbers(place):
+    """Every metric but the times, by key and step."""
+    return {
+        (key, event["step"]): value
+        for event, _ in read(place.storage / SNIP.fingerprint)
+        for key, value in event.get("metrics", {}).items()
+        if not key.startswith("time/") and key not in ("model/latency_ms", "model/peak_mb")
+    }
+
+
+def test_a_worker_that_is_killed_costs_the_time_since_the_last_checkpoint(place):
+    alone = replace(place, storage=place.storage / "alone")
+    assert run(SNIP, alone).end == "finished"
+    place = replace(place, workers=2, save_seconds=0)
+    with with_workers(place) as led, pytest.raises(LostError, match="1 of 2 workers died"):
+        (helper,) = led.team.others
+        run(SNIP, led, judge=lambda metrics, epoch: (epoch == 2 and os.kill(helper.process.pid, signal.SIGKILL)) or "")
+    folder = place.storage / SNIP.fingerprint
+    assert ended(folder) is None
+    assert checkpoint.load(folder / CHECKPOINT, torch.device("cpu"))["progress"]["epoch"] == 1
+    with with_workers(place) as led:
+        assert run(SNIP, led).end == "finished"
+    assert numbers(place) == pytest.approx(numbers(alone), rel=1e-3)
+    masks = [(at.storage / SNIP.fingerprint / "masks.safetensors").read_bytes() for at in (alone, place)]
+    assert masks[0] == masks[1]
+
+
+def test_what_goes_wrong_with_another_worker_is_the_trials_error(place):
+    def launch(seat):
+        process = multiprocessing.get_context("spawn").Process(target=_work, args=(replace(place, threads=0), seat))
+        process.start()
+        return Spawned(process)
+
+    with leading(replace(place, workers=2), LOOPBACK, launch) as led:
+        outcome = run(SNIP, led)
+    assert outcome.end == "failed"
+    assert outcome.error.startswith("WorkerError: worker 1: RuntimeError")
+    assert ended(place.storage / SNIP.fingerprint) == "failed"

@@ -1,0 +1,9 @@
+"""Trials that several workers train together, each on its part of every batch: the numbers are those of one worker.
+
+The first worker is the trial: it prunes, keeps the record and the checkpoints, and decides when to stop. The others
+train and test with it when it says so (`following`), know nothing else, and go when it goes.
+"""
+
+from trainables.team.team import ALONE, LostError, Team, WorkerError
+
+__all__ = ["ALONE", "LostError", "Team", "WorkerError"]

@@ -1,0 +1,60 @@
+"""What a worker other than the first does: train and test as it is told, from what it is given."""
+
+from __future__ import annotations
+
+import torch
+
+from search_spaces import Trial
+from trainables import datasets
+from trainables.bench import Bench, bench
+from trainables.place import Place
+from trainables.team.team import Team
+from trainables.training import StoppedError, TrainingError
+
+
+def follow(place: Place, team: Team) -> None:
+    """Take part until the first worker needs no others, or is gone. Writes nothing but the decoded dataset.
+
+    Whatever goes wrong here the first is told, and then raised.
+    """
+    try:
+        _follow(place, team)
+    except Exception as error:
+        team.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        raise
+
+
+def _follow(place: Place, team: Team) -> None:
+    torch.set_num_threads(place.threads)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    device = torch.device(place.device)
+    on: Bench | None = None
+    for order in team.orders(device):
+        # The weights come with every order: no file of pretrained ones is needed here.
+        trial = Trial.model_validate_json(order["trial"]).model_copy(update={"pretrained": ""})
+        if on is None or on.trial != trial:
+            on = _bench(trial, place, device, team)
+        on.model.load_state_dict(order["model"])
+        try:
+            on.train(
+                order["masks"],
+                state=order["state"],
+                save=lambda state: None,
+                until=order["until"],
+                dynamics=on.dynamics() if order["changing"] else None,
+            )
+        except (StoppedError, TrainingError):  # as all workers, at the same place
+            continue
+
+
+def _bench(trial: Trial, place: Place, device: torch.device, team: Team) -> Bench:
+    data = datasets.load(
+        trial.dataset,
+        place.data_root,
+        place.cache,
+        validation=trial.validation,
+        digest=trial.data_digest,
+        workers=place.threads,
+    )
+    return bench(trial, data, device, place.save_seconds, team=team)

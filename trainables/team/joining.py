@@ -1,0 +1,139 @@
+"""How the workers of a trial find each other, and how none is left over."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from trainables.place import Place
+from trainables.team.following import follow
+from trainables.team.team import LostError, Other, Team
+
+LOOPBACK = "127.0.0.1"
+STEP = timedelta(hours=1)  # from one exchange to the next; between epochs the first may save to a store far away
+START_SECONDS = 600.0  # until a worker is there: it imports torch, and its code may have to come first
+STUCK_SECONDS = 60.0  # after a worker's end, until the first, waiting for it in vain, ends as well
+SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A worker's place in a team, and where the first one listens."""
+
+    rank: int
+    size: int
+    host: str
+    port: int
+
+
+@contextmanager
+def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterator[Place]:
+    """Inside, `place` has a team of `place.workers`, of which this process is the first; `launch` starts the others.
+
+    They find this process at `host`, an address of this machine.
+
+    Raises:
+        LostError: if a worker does not come.
+    """
+    listening = socket.create_server((host, 0))  # torch's own would listen on all interfaces
+    port = listening.getsockname()[1]
+    store = TCPStore(
+        host, port, place.workers, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach()
+    )
+    over = threading.Event()
+    others: list[Other] = []
+    try:
+        for rank in range(1, place.workers):
+            others.append(launch(Seat(rank, place.workers, host, port)))
+        team = Team(0, place.workers, store, tuple(others))
+        _await(team)
+        if host != LOOPBACK or torch.device(place.device).type == "cuda":
+            threading.Thread(target=_watch, args=(others, over), daemon=True).start()
+        with _joined(team, host, torch.device(place.device)):
+            yield replace(place, team=team)
+    finally:
+        over.set()
+        for other in others:
+            other.kill()
+
+
+def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = follow) -> None:
+    """Be the worker of that seat, to the end of its `work`."""
+    with socket.create_connection((seat.host, seat.port), timeout=60) as connection:
+        own = connection.getsockname()[0]
+    store = TCPStore(seat.host, seat.port, seat.size, is_master=False)
+    team = Team(seat.rank, seat.size, store)
+    store.set(_here(seat.rank), "yes")
+    with _joined(team, own, torch.device(place.device)):
+        work(place, team)
+
+
+def _await(team: Team) -> None:
+    """Wait for the others, as long as all of them live."""
+    assert team.store is not None
+    deadline = START_SECONDS / 0.2
+    for rank, other in enumerate(team.others, 1):
+        while not team.store.check([_here(rank)]):
+            deadline -= 1
+            if other.ended(0.2) or deadline < 0:
+                raise LostError(f"worker {rank} of {team.size} did not start")
+
+
+@contextmanager
+def _joined(team: Team, address: str, device: torch.device) -> Iterator[None]:
+    """Inside, torch's process group connects the team, over the network interface of that address."""
+    assert team.store is not None
+    before = os.environ.get("GLOO_SOCKET_IFNAME")
+    if before is None and (name := _interface(address)):  # else gloo takes what the machine's name stands for
+        os.environ["GLOO_SOCKET_IFNAME"] = name
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            store=PrefixStore("group", team.store),
+            rank=team.rank,
+            world_size=team.size,
+            timeout=STEP,
+        )
+    finally:
+        if before is None:
+            os.environ.pop("GLOO_SOCKET_IFNAME", None)
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # others may have gone
+            dist.destroy_process_group()
+
+
+def _watch(others: list[Other], over: threading.Event) -> None:
+    """End this process if it waits for a worker that is gone: from a lost machine, and to NCCL, no word comes."""
+    while not over.wait(1.0):
+        if any(other.ended(0) for other in others) and not over.wait(STUCK_SECONDS):
+            os._exit(1)
+
+
+def _interface(address: str) -> str | None:
+    """The name of this machine's network interface of that address; None if it cannot be told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):
+                answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()))
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    return None
+
+
+def _here(rank: int) -> str:
+    return f"here/{rank}"
