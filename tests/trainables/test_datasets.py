@@ -16,9 +16,6 @@ from trainables.datasets.cifar10_jpeg75 import read_batch, read_packed
 from trainables.datasets.sources import copy_checked, reachable
 from trainables.datasets.spec import Arrays, DatasetSpec
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real image sets of ../shared/data are not here")
-
 NOWHERE = "http://127.0.0.1:9/data.gz"  # the discard port: refuses at once
 
 
@@ -56,15 +53,6 @@ def register(monkeypatch):
 
 
 # ---- the registry
-
-
-@pytest.mark.parametrize(("key", "spec"), DATASETS.items())
-def test_specs_are_consistent(key, spec):
-    assert spec.name == key
-    assert len(spec.mean) == len(spec.std) == spec.input_shape[0]
-    assert 0 < spec.padding < spec.input_shape[1] or spec.augment == "none" or spec.path == "stream"
-    assert 0 < spec.smallest_class <= spec.train_size // spec.num_classes
-    assert spec.stand_in is None or DATASETS[spec.stand_in].train_size == spec.train_size
 
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path):
@@ -286,24 +274,3 @@ def test_batch_files_may_hold_arrays_and_nothing_else(tmp_path, monkeypatch, pro
     with pytest.raises(DatasetError, match=r"data_batch_1 is corrupt: .*is not part of an array"):
         read_batch(path)
     assert not (tmp_path / "attacked").exists()
-
-
-@needs_shared
-def test_real_mnist_from_packed_files(tmp_path):
-    assert resolve("mnist", SHARED, tmp_path, download=False) == "mnist"
-    data = load("mnist", SHARED, tmp_path)
-    scaled = data.train_x.double() / 255
-    assert scaled.mean().item() == pytest.approx(data.spec.mean[0], abs=1e-4)
-    assert scaled.std().item() == pytest.approx(data.spec.std[0], abs=1e-4)
-
-
-@needs_shared
-@pytest.mark.filterwarnings("error")  # the warning of a decoder that gives other pixels
-def test_real_stand_in_is_balanced_and_matches_the_reference_pixels(tmp_path):
-    assert resolve("cifar10", SHARED, tmp_path, download=False) == "cifar10-jpeg75"
-    data = load("cifar10-jpeg75", SHARED, tmp_path)
-    assert data.spec.name == "cifar10-jpeg75"
-    assert torch.bincount(data.train_y).tolist() == [5000] * 10
-    assert torch.bincount(data.test_y).tolist() == [1000] * 10
-    some = data.train_x[::10].float() / 255
-    assert some.mean((0, 2, 3)).tolist() == pytest.approx(data.spec.mean, abs=5e-3)
