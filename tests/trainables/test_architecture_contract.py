@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -12,11 +13,15 @@ from pruners.channels import follow
 from search_spaces import Network
 from trainables.architectures import ARCHITECTURES, build
 
-# One of each file and form: the others are the same code at another depth.
-EACH = (
-    *("mlp", "conv", "resnet20", "vgg11", "vgg11-bn", "vgg11-bn-tiny"),
-    *("resnet18", "resnet18-cifar", "resnet50-cifar", "wide-resnet18-cifar", "mobilenet-v2-cifar"),
-)
+
+def form(name):
+    """What it has in common with those of its family that differ in depth alone."""
+    make = ARCHITECTURES[name].make
+    return getattr(make, "func", make), re.sub(r"\d+", "", name)
+
+
+# The first of each form, so that what is registered is tested; and a bottleneck, which comes with depth.
+EACH = (*{form(name): name for name in reversed(ARCHITECTURES)}.values(), "resnet50-cifar")
 
 
 def shape_of(name):
