@@ -10,6 +10,7 @@ import yaml
 
 from orchestrator import report, sweep
 from orchestrator.catalog import catalog
+from pruners import PRUNERS
 from search_spaces import load, presets
 from search_spaces.space import KEYS
 from trainables.architectures import ARCHITECTURES
@@ -51,6 +52,10 @@ def test_every_name_a_space_may_use_is_listed(name):
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in ("name", "description")] + [*catalog().scopes])
 def test_every_field_of_a_space_is_explained(key):
     assert f"`{key}`" in PAGES["spaces.md"] or f"`{key}:`" in PAGES["spaces.md"]
+
+
+def test_the_readme_counts_the_pruners():
+    assert f"**{len(PRUNERS)} pruners**" in PAGES["README.md"]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
