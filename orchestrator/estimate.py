@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -19,12 +19,16 @@ NODES = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Estimate:
-    """The trials to do and where they could run. `measured` says how many of the lengths were seen, not tried out."""
+    """The trials to do and where they could run.
+
+    `measured` says how many of the lengths were seen, on `machines`, and not tried out here.
+    """
 
     stages: tuple[Trial, ...]  # run before the others
     trials: tuple[Trial, ...]
     seconds: Mapping[str, float]  # of training, by fingerprint
     measured: int
+    machines: Collection[str]
     nodes: Sequence[Mapping[str, float]]  # the resources of each node that is there
     resources: Resources
     alone: bool  # one trial after the other, in this process
@@ -48,13 +52,19 @@ class Estimate:
     @property
     def known_on_gpu(self) -> bool:
         """Whether the lengths mean anything where the trials run: those tried out were, on one CPU thread."""
-        return not self.resources.gpus or self.measured == len(self.stages) + len(self.trials)
+        return not self.resources.gpus or self.all_measured
+
+    @property
+    def all_measured(self) -> bool:
+        """Whether none of the lengths was tried out."""
+        return self.measured == len(self.stages) + len(self.trials)
 
 
 def estimate(
     plan: Plan,
     seconds: Mapping[str, float],
     measured: int,
+    machines: Collection[str],
     nodes: Sequence[Mapping[str, float]],
     resources: Resources,
     alone: bool,
@@ -63,7 +73,7 @@ def estimate(
     stages = {stage.fingerprint: stage for stage in plan.pretraining}
     trials = tuple(trial for trial in plan.todo if trial.fingerprint not in stages)
     trials += tuple(islice(cycle(plan.examples), plan.to_choose))  # what a search will choose is something like these
-    return Estimate(tuple(stages.values()), trials, seconds, measured, nodes, resources, alone)
+    return Estimate(tuple(stages.values()), trials, seconds, measured, machines, nodes, resources, alone)
 
 
 def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> None:
@@ -84,8 +94,10 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
         amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
     console.print(amount, highlight=False)
     if in_full:
-        source = "the speed of earlier trials" if cost.measured else "one training step of each kind, on one CPU thread"
-        console.print(f"  from {source}", style="dim", highlight=False)
+        seen = f"the speed of earlier trials on {', '.join(sorted(cost.machines))}" if cost.measured else ""
+        tried = "one training step of each kind, on one CPU thread"
+        sources = filter(None, (seen, "" if cost.all_measured else tried))
+        console.print(f"  from {', and '.join(sources)}", style="dim", highlight=False, soft_wrap=True)
         console.print(_on_more(cost))
 
 

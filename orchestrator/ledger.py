@@ -76,14 +76,16 @@ class Ledger:
         given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
         return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
 
-    def epoch_seconds(self, on_gpu: bool = False) -> dict[Kind, list[float]]:
-        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs."""
+    def epoch_seconds(self, on_gpu: bool = False) -> tuple[dict[Kind, list[float]], set[str]]:
+        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs; and on which machines."""
         measured: dict[Kind, list[float]] = {}
+        machines: set[str] = set()
         for run in self.runs.values():
             if "time/epoch_seconds" in run.metrics and on_gpu != (" CPU, " in run.machine):
                 kind = run.params["dataset"], label_of(run.params), int(run.params["batch_size"])
                 measured.setdefault(kind, []).append(run.metrics["time/epoch_seconds"])
-        return measured
+                machines.add(run.machine)
+        return measured, machines
 
     def settled(self, plan: Plan) -> bool:
         """Whether a sweep of this very plan came to its end, and all that its search chose still is done."""

@@ -15,11 +15,17 @@ METRIC = "time/images_per_second"
 ENOUGH = 50  # runs of each shape, the newest: a store may hold thousands
 
 
-def images_per_second(client: MlflowClient, trials: Iterable[Trial], on_gpu: bool) -> dict[Shape, list[float]]:
-    """What finished trials reached, on GPUs or on CPUs, of the networks of `trials` on images of their size."""
+def images_per_second(
+    client: MlflowClient, trials: Iterable[Trial], on_gpu: bool
+) -> tuple[dict[Shape, list[float]], set[str]]:
+    """What finished trials reached, on GPUs or on CPUs, of the networks of `trials` on images of their size.
+
+    And on which machines.
+    """
     wanted = {shape(trial): trial for trial in trials}
     experiments = [found.experiment_id for found in client.search_experiments()] if wanted else []
     speeds: dict[Shape, list[float]] = {}
+    machines: set[str] = set()
     for (label, size), trial in wanted.items():
         name = trial.architecture.replace("'", "")
         query = (
@@ -27,11 +33,12 @@ def images_per_second(client: MlflowClient, trials: Iterable[Trial], on_gpu: boo
             "and attributes.status = 'FINISHED'"
         )
         runs = client.search_runs(experiments, query, max_results=ENOUGH, order_by=["attributes.start_time DESC"])
-        alike = [run for run in runs if label_of(run.data.params) == label]
-        found = [run.data.metrics[METRIC] for run in alike if on_gpu != (" CPU, " in run.data.tags.get("machine", ""))]
-        if found:
-            speeds[label, size] = found
-    return speeds
+        for run in runs:
+            machine = run.data.tags.get("machine", "")
+            if label_of(run.data.params) == label and on_gpu != (" CPU, " in machine):
+                speeds.setdefault((label, size), []).append(run.data.metrics[METRIC])
+                machines.add(machine)
+    return speeds, machines
 
 
 def label_of(params: Any) -> str:

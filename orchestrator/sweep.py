@@ -114,8 +114,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     todo = (*planned.started, *(() if over else planned.examples))
     _show(planned, over, console)
     nodes, resources = _room(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
-    measured = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else {}
-    speeds = _speeds([t for t in todo if kind(t) not in measured], tracking_uri, bool(resources.gpus))
+    measured, machines = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else ({}, set())
+    speeds, others = _speeds([t for t in todo if kind(t) not in measured], tracking_uri, bool(resources.gpus))
     seconds = trial_seconds(todo, measured, speeds)
     if todo:
         console.print(f"each trial gets {resources}", highlight=False)
@@ -124,7 +124,10 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         each = {trial.fingerprint: trial for trial in todo}.values()
         seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
         show_cost(
-            estimate(planned, seconds, seen, nodes, resources, args.local), console, args.dry_run, args.address is None
+            estimate(planned, seconds, seen, machines | others, nodes, resources, args.local),
+            console,
+            args.dry_run,
+            args.address is None,
         )
     if args.dry_run:
         return DONE
@@ -188,10 +191,10 @@ def _room(
     return [node for node in nodes if concurrency(resources, node)] or to_come, resources
 
 
-def _speeds(trials: Sequence[Trial], tracking_uri: str, on_gpu: bool) -> dict[Shape, list[float]]:
+def _speeds(trials: Sequence[Trial], tracking_uri: str, on_gpu: bool) -> tuple[dict[Shape, list[float]], set[str]]:
     file = sqlite_file(tracking_uri)
     if not trials or (file is not None and not file.exists()):
-        return {}
+        return {}, set()
     with one_line(tracking_uri):
         return images_per_second(connect(tracking_uri), trials, on_gpu)
 

@@ -17,7 +17,7 @@ NODE = {"CPU": 4.0, "GPU": 1.0}
 
 def cost(resources=Resources(1), nodes=(NODE,), stages=0, measured=8, alone=False):  # noqa: B008
     seconds = {trial.fingerprint: 3600.0 for trial in TRIALS}
-    return Estimate(TRIALS[:stages], TRIALS[stages:], seconds, measured, nodes, resources, alone)
+    return Estimate(TRIALS[:stages], TRIALS[stages:], seconds, measured, {"NVIDIA H200"}, nodes, resources, alone)
 
 
 def text(found, in_full=True, here=True):
@@ -61,6 +61,18 @@ def test_on_more_nodes_until_they_no_longer_help():
 def test_what_was_tried_out_on_a_cpu_says_nothing_about_gpus():
     assert "by how much is known after the first trials" in text(cost(Resources(1, 0.5), measured=0))
     assert "GPU-hours" not in text(cost(Resources(1, 0.5), measured=0))
+
+
+@pytest.mark.parametrize(
+    ("measured", "source"),
+    [
+        (8, "  from the speed of earlier trials on NVIDIA H200\n"),
+        (0, "  from one training step of each kind, on one CPU thread\n"),
+        (3, "earlier trials on NVIDIA H200, and one training step of each kind, on one CPU thread\n"),
+    ],
+)
+def test_it_says_what_it_knows_that_from(measured, source):
+    assert source in text(cost(measured=measured))
 
 
 def test_a_cluster_nobody_asked_yet():

@@ -147,6 +147,6 @@ def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledg
     ran("resnet18", "3x224x224", 4000, gpu)
     trial = Trial(dataset="imagenet", architecture="resnet50")
     other = Trial(dataset="imagenet", architecture="resnet34")
-    assert images_per_second(ledger.client, [trial, other], on_gpu=True) == {("resnet50", "3x224x224"): [1000]}
-    assert images_per_second(ledger.client, [trial], on_gpu=False) == {("resnet50", "3x224x224"): [5]}
-    assert images_per_second(ledger.client, [], on_gpu=True) == {}
+    assert images_per_second(ledger.client, [trial, other], on_gpu=True) == ({("resnet50", "3x224x224"): [1000]}, {gpu})
+    assert images_per_second(ledger.client, [trial], on_gpu=False) == ({("resnet50", "3x224x224"): [5]}, {cpu})
+    assert images_per_second(ledger.client, [], on_gpu=True) == ({}, set())
