@@ -19,6 +19,7 @@ from trainables.datasets.batches import Batch, steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
 from trainables.folding import Pair, foldable, folded
+from trainables.norms import quick_norms
 from trainables.randomness import derive
 from trainables.team import ALONE, Team
 from trainables.training import Progress, train

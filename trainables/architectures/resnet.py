@@ -29,9 +29,10 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(project, nn.BatchNorm2d(after))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
-        return F.relu(y + self.shortcut(x))
+        y += self.shortcut(x)
+        return F.relu(y, inplace=True)
 
 
 def resnet(depth: int, input_shape: Shape, num_classes: int, width: int = 16) -> nn.Module:
@@ -52,7 +53,7 @@ def resnet(depth: int, input_shape: Shape, num_classes: int, width: int = 16) ->
         OrderedDict(
             conv=nn.Conv2d(input_shape[0], width, kernel_size=3, padding=1, bias=False),
             bn=nn.BatchNorm2d(width),
-            relu=nn.ReLU(),
+            relu=nn.ReLU(inplace=True),
             blocks=nn.Sequential(*layers),
             pool=nn.AdaptiveAvgPool2d(1),
             flatten=nn.Flatten(),

@@ -45,7 +45,7 @@ def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int)
     features.append(nn.MaxPool2d(2))
     hidden: list[nn.Module] = []
     for before in (WIDTHS[-1] * 4, 1024):
-        hidden += [nn.Linear(before, 1024), nn.ReLU(), nn.Dropout()]
+        hidden += [nn.Linear(before, 1024), nn.ReLU(inplace=True), nn.Dropout()]
     model = nn.Sequential(
         OrderedDict(
             features=features,
@@ -66,7 +66,7 @@ def _features(depth: int, batch_norm: bool, channels: int) -> nn.Sequential:
             layers.append(nn.MaxPool2d(2))
         for _ in range(convolutions):
             norm = [nn.BatchNorm2d(width)] if batch_norm else []
-            layers += [nn.Conv2d(before, width, kernel_size=3, padding=1), *norm, nn.ReLU()]
+            layers += [nn.Conv2d(before, width, kernel_size=3, padding=1), *norm, nn.ReLU(inplace=True)]
             before = width
     return nn.Sequential(*layers)
 
