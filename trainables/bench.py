@@ -98,32 +98,33 @@ class Bench:
             instead, how = smaller(self.model, masks, self.data.input_shape, state)
             tell(how)
         on = self if instead is None else replace(self, model=instead)
-        progress = train(
-            on.model,
-            masks if instead is None else instead.masks,
-            trial,
-            batches=lambda epoch, skip: self.data.train_batches(
-                trial.seed,
-                epoch,
-                trial.batch_size,
-                self.device,
-                skip=skip,
-                blind=on._blind,
-                part=team.part,
-                micro=trial.accumulate,
-            ),
-            steps_per_epoch=self._steps_per_epoch,
-            evaluate=lambda: on.test(team),
-            validate=lambda: on.validate(team),
-            report=report,
-            state=instead.narrow(state) if instead and state else state,
-            save=lambda state: save(instead.widen(state) if instead else state),
-            save_seconds=self.save_seconds,
-            until=until,
-            dynamics=dynamics,
-            stop=self.stop,
-            team=team,
-        )
+        with quick_norms(on.model):
+            progress = train(
+                on.model,
+                masks if instead is None else instead.masks,
+                trial,
+                batches=lambda epoch, skip: self.data.train_batches(
+                    trial.seed,
+                    epoch,
+                    trial.batch_size,
+                    self.device,
+                    skip=skip,
+                    blind=on._blind,
+                    part=team.part,
+                    micro=trial.accumulate,
+                ),
+                steps_per_epoch=self._steps_per_epoch,
+                evaluate=lambda: on.test(team),
+                validate=lambda: on.validate(team),
+                report=report,
+                state=instead.narrow(state) if instead and state else state,
+                save=lambda state: save(instead.widen(state) if instead else state),
+                save_seconds=self.save_seconds,
+                until=until,
+                dynamics=dynamics,
+                stop=self.stop,
+                team=team,
+            )
         if instead:
             instead.finish()
         return progress
