@@ -59,12 +59,12 @@ def measure(n: int, folder: Path) -> None:
     environment.prepare_ray(None)  # before anything imports Ray
     from orchestrator import driver
     from orchestrator.driver import tuning
+    from orchestrator.opening import create
     from orchestrator.plan import plan
     from orchestrator.records import Records
     from orchestrator.resources import Resources
     from orchestrator.sources import Listed
     from orchestrator.stopping import Stop
-    from orchestrator.store import create
     from orchestrator.watch import Watch
     from search_spaces import load
     from trainables.place import Place

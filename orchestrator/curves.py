@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from orchestrator.apart import apart
 from orchestrator.colors import look
 from orchestrator.lines import Facet, facets, line, metric, pruners
-from orchestrator.results import Results, mlflow_errors
+from orchestrator.results import Results
+from orchestrator.store import mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

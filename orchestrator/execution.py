@@ -15,15 +15,15 @@ from orchestrator import browser, environment, given_masks
 from orchestrator.called import beside
 from orchestrator.ledger import Ledger, Status
 from orchestrator.networks import provide_weights
+from orchestrator.opening import create
 from orchestrator.plan import Plan
 from orchestrator.records import Fetched, Records
 from orchestrator.resources import Resources
-from orchestrator.results import ReportError, public
 from orchestrator.running import Run
 from orchestrator.search_state import answered, settled, take_up
 from orchestrator.sole import Sole, sole_in_folder
 from orchestrator.stopping import Stop, on_signals
-from orchestrator.store import create, one_line
+from orchestrator.store import ReportError, one_line, public
 from orchestrator.view import link, save_overview
 from orchestrator.watch import how_it_ended
 from search_spaces import Trial

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from orchestrator.details import read_bytes
 from orchestrator.networks import outline
-from orchestrator.results import connect, public
-from orchestrator.store import require_answer
+from orchestrator.store import connect, public, require_answer
 from pruners import prunable
 from search_spaces import Network, SpaceError, Trial, amount
 from search_spaces.trial import ORIGIN

@@ -77,7 +77,8 @@ def write(tracking_uri: str, experiment: str, run_id: str, folder: Path) -> None
     """
     from orchestrator.notes import write_notes
     from orchestrator.report import compose
-    from orchestrator.results import connect, mlflow_errors, read
+    from orchestrator.results import read
+    from orchestrator.store import connect, mlflow_errors
     from trainables.atomic import write_atomically
 
     client = connect(tracking_uri)

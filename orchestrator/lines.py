@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, stdev
 
-from orchestrator.results import Results, Row
+from orchestrator.results import Results
+from orchestrator.row import Row
 
 Measure = Callable[[Row], float | None]
 

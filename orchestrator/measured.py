@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.lines import Facet, facet_of
-from orchestrator.results import Results, Row
+from orchestrator.results import Results
+from orchestrator.row import Row
 from search_spaces import TRAINING, Trial
 
 NOT_PANELS = ("measure", "schedule", "iterations")  # settings that stand within a panel of a measure, and make none

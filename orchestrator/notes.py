@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.results import Results, counts, mlflow_errors
+from orchestrator.results import Results
+from orchestrator.row import counts
+from orchestrator.store import mlflow_errors
 from orchestrator.told import care, panels, short
 from orchestrator.view import link
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from search_spaces import Cell
 
 if TYPE_CHECKING:
-    from orchestrator.results import Row
+    from orchestrator.row import Row
 
 
 def placed(rows: Sequence[Row]) -> tuple[Row, ...]:

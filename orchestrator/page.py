@@ -19,9 +19,11 @@ from orchestrator.grids import grids
 from orchestrator.markup import latex, note
 from orchestrator.measured import trained
 from orchestrator.recipe import by_pruner, common
-from orchestrator.results import Results, counts, public
+from orchestrator.results import Results
+from orchestrator.row import counts
 from orchestrator.search_tables import best_settings, compared, fronts
 from orchestrator.search_words import search_words
+from orchestrator.store import public
 from search_spaces import Cell, amount
 
 # Tags that are said elsewhere on the page or that only machines read.

@@ -19,7 +19,8 @@ from orchestrator.figures import draw
 from orchestrator.measured import trained
 from orchestrator.notes import write_notes
 from orchestrator.page import page
-from orchestrator.results import ReportError, Results, connect, mlflow_errors, read
+from orchestrator.results import Results, read
+from orchestrator.store import ReportError, connect, mlflow_errors
 from orchestrator.tables import tables
 from orchestrator.view import save_views
 from orchestrator.where import where

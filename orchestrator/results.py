@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import re
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.details import Details, read_json
 from orchestrator.outcomes import placed
+from orchestrator.row import STATUS, Row
+from orchestrator.store import ReportError, connect, mlflow_errors
 from orchestrator.union import unite
 from search_spaces import Cell, Trial
-from trainables import tracking
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
-Status = Literal["finished", "running", "failed", "interrupted", "stopped", "not run"]
-STATUS: dict[str, Status] = {
-    "FINISHED": "finished",
-    "RUNNING": "running",
-    "SCHEDULED": "running",
-    "KILLED": "interrupted",  # Ctrl-C, or a driver that died: the same command takes it up again
-}
 PAGE = 250  # runs in one answer: a busy server needs seconds for a thousand, and whoever asks gives up after ten
-
-
-class ReportError(ValueError):
-    """A report that cannot be made: one sentence with what is missing and what there is."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A cell and what came of it. Only a finished one has metrics that count."""
-
-    cell: Cell
-    status: Status = "not run"
-    run_id: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""  # why it failed, or by what it was given up
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether input and output were left without a path of weights."""
-        return self.status == "finished" and self.tags.get("collapsed") == "true"
 
 
 @dataclass(frozen=True)
@@ -99,12 +67,6 @@ class Results:
     def holes(self) -> tuple[Row, ...]:
         """The cells without a result."""
         return tuple(row for row in self.rows if row.status != "finished")
-
-
-def counts(rows: Sequence[Row]) -> Counter[str]:
-    """How many rows have which status: those with a result first, those that nobody began last."""
-    found = Counter(row.status for row in rows)
-    return Counter({status: found[status] for status in get_args(Status) if found[status]})
 
 
 def read(store: MlflowClient | str, *experiments: str) -> Results:
@@ -163,49 +125,6 @@ def require_finished(name: str, rows: Sequence[Row]) -> None:
     if not any(row.status == "finished" for row in rows):
         counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
         raise ReportError(f"experiment '{name}': no trial has finished yet (cells: {counts or 'none'})")
-
-
-def connect(tracking_uri: str) -> MlflowClient:
-    """A client for a store that exists; opening one that does not would create it.
-
-    Raises:
-        ReportError: if the URI names no MLflow store.
-    """
-    path = sqlite_file(tracking_uri)
-    if path is not None:
-        if not path.is_file():
-            raise ReportError(f"tracking URI {tracking_uri}: there is no file '{path}'")
-        try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-                database.execute("SELECT 1 FROM experiments LIMIT 1")
-        except sqlite3.Error:
-            raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
-    elif "://" not in tracking_uri:
-        raise ReportError(f"tracking URI '{tracking_uri}': write sqlite:///path/to/mlflow.db or http://host:port")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    with mlflow_errors():
-        return tracking.connect(tracking_uri)
-
-
-def sqlite_file(tracking_uri: str) -> Path | None:
-    """The file behind a SQLite URI, None for any other."""
-    return Path(tracking_uri.partition("///")[2].partition("?")[0]) if tracking_uri.startswith("sqlite:") else None
-
-
-def public(text: str) -> str:
-    """The text without the passwords of URIs in it: pages, tags and terminals are shown around."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
-
-
-@contextmanager
-def mlflow_errors() -> Iterator[None]:
-    """Whatever MLflow raises, as one line."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise ReportError(f"MLflow: {str(error).splitlines()[0]}") from error
 
 
 def _experiment(client: MlflowClient, name: str) -> Experiment:

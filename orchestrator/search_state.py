@@ -8,9 +8,9 @@ from typing import Any
 
 from orchestrator.ledger import Ledger
 from orchestrator.records import Records
-from orchestrator.results import public
 from orchestrator.searching import Searching
 from orchestrator.seeking import Result, Seeker
+from orchestrator.store import public
 from orchestrator.watch import how_it_ended
 from search_spaces import SpaceError
 from trainables.outbox import read

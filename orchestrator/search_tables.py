@@ -6,7 +6,8 @@ from statistics import fmean, stdev
 
 from orchestrator.lines import facet_of, metric
 from orchestrator.pairs import pairs
-from orchestrator.results import Results, Row
+from orchestrator.results import Results
+from orchestrator.row import Row
 from orchestrator.tuned import tuned
 
 Table = list[list[str]]

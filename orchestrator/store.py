@@ -1,23 +1,26 @@
-"""Opening an MLflow store, and refusing in one line what is none."""
+"""An MLflow store by its address: reached, or refused in one line."""
 
 from __future__ import annotations
 
 import logging
+import re
+import sqlite3
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.ledger import Ledger
-from orchestrator.results import connect, public, sqlite_file
 from search_spaces import SpaceError
 from trainables import tracking
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+
+
+class ReportError(ValueError):
+    """A report that cannot be made: one sentence with what is missing and what there is."""
 
 
 def require_answer(tracking_uri: str) -> None:
@@ -52,44 +55,6 @@ def require_name(experiment: str) -> None:
         raise SpaceError(f"experiment: {experiment[:60]!r} is not a name; it must be 1 to 200 printable characters")
 
 
-def existing(tracking_uri: str, experiment: str) -> Ledger | None:
-    """The ledger of an experiment, or None if the store or the experiment is not there. Creates nothing.
-
-    Raises:
-        SpaceError: if the store cannot be read, or the experiment was deleted, which blocks its name.
-    """
-    file = sqlite_file(tracking_uri)
-    if file is not None and not file.exists():
-        return None
-    with one_line(tracking_uri):
-        client = connect(tracking_uri)
-        found = _experiment(client, experiment)
-        return None if found is None else Ledger(client, experiment, found.experiment_id)
-
-
-def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger:
-    """The ledger of an experiment, made if it is not there; `artifacts`: where a local store keeps files.
-
-    Raises:
-        SpaceError: as `existing` does.
-    """
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # each step of making a store is no news to users
-    location = artifacts.resolve().as_uri() if artifacts else None
-    with one_line(tracking_uri):
-        client = tracking.connect(tracking_uri)
-        found = _experiment(client, experiment)
-        if found is None:
-            made = client.create_experiment(experiment, artifact_location=location)
-            return Ledger(client, experiment, str(made))
-    if location is not None and found.artifact_location != location:
-        raise SpaceError(
-            f"experiment '{experiment}' keeps its files in {found.artifact_location}, not in {location}: "
-            "the output folder was moved or copied; move it back, or give another --output"
-        )
-    with one_line(tracking_uri):
-        return Ledger(client, experiment, found.experiment_id)
-
-
 @contextmanager
 def one_line(tracking_uri: str) -> Iterator[None]:
     """Whatever a store raises while it is opened: MLflow's own errors, its database driver's, a missing driver."""
@@ -102,11 +67,44 @@ def one_line(tracking_uri: str) -> Iterator[None]:
         raise SpaceError(f"tracking store: {public(tracking_uri)}: {reason[:300]}") from None
 
 
-def _experiment(client: MlflowClient, name: str) -> Experiment | None:
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage != "active":
-        raise SpaceError(
-            f"experiment: '{name}' was deleted in MLflow, which blocks its name; "
-            "restore it there or give another with --experiment"
-        )
-    return found
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client for a store that exists; opening one that does not would create it.
+
+    Raises:
+        ReportError: if the URI names no MLflow store.
+    """
+    path = sqlite_file(tracking_uri)
+    if path is not None:
+        if not path.is_file():
+            raise ReportError(f"tracking URI {tracking_uri}: there is no file '{path}'")
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+                database.execute("SELECT 1 FROM experiments LIMIT 1")
+        except sqlite3.Error:
+            raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
+    elif "://" not in tracking_uri:
+        raise ReportError(f"tracking URI '{tracking_uri}': write sqlite:///path/to/mlflow.db or http://host:port")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with mlflow_errors():
+        return tracking.connect(tracking_uri)
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The file behind a SQLite URI, None for any other."""
+    return Path(tracking_uri.partition("///")[2].partition("?")[0]) if tracking_uri.startswith("sqlite:") else None
+
+
+def public(text: str) -> str:
+    """The text without the passwords of URIs in it: pages, tags and terminals are shown around."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
+
+
+@contextmanager
+def mlflow_errors() -> Iterator[None]:
+    """Whatever MLflow raises, as one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise ReportError(f"MLflow: {str(error).splitlines()[0]}") from error

@@ -22,6 +22,7 @@ from orchestrator.estimate import estimate
 from orchestrator.estimate import show as show_cost
 from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
 from orchestrator.listing import show
+from orchestrator.opening import existing
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import (
     FRACTION,
@@ -32,10 +33,9 @@ from orchestrator.resources import (
     this_machine,
     usual_share,
 )
-from orchestrator.results import connect, public, sqlite_file
 from orchestrator.speeds import images_per_second
 from orchestrator.stopping import length
-from orchestrator.store import existing, one_line, require_answer, require_name
+from orchestrator.store import connect, one_line, public, require_answer, require_name, sqlite_file
 from search_spaces import SpaceError, Trial, load
 from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store

@@ -9,7 +9,8 @@ from typing import Any
 
 from orchestrator.lines import facet_of
 from orchestrator.objectives import Objective, Values, undominated
-from orchestrator.results import Results, Row
+from orchestrator.results import Results
+from orchestrator.row import Row
 from search_spaces import Cell, amount
 
 

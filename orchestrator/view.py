@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import charts
 from orchestrator.apart import apart
 from orchestrator.lines import Facet, facet_of
-from orchestrator.results import Results, mlflow_errors
+from orchestrator.results import Results
+from orchestrator.store import mlflow_errors
 from search_spaces import amount
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.lines import facet_of
-from orchestrator.results import ReportError, Results, Row, require_finished
+from orchestrator.results import Results, require_finished
+from orchestrator.row import Row
+from orchestrator.store import ReportError
 from search_spaces import Trial
 
 Test = Callable[[Mapping[str, Any]], bool]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from orchestrator.figures.against_compression import draw_cost
 from orchestrator.figures.drawing import Drawing
 from orchestrator.lines import ratio
-from orchestrator.results import Results, Row
+from orchestrator.results import Results
+from orchestrator.row import Row
 
 KEPT = ratio("model/params_kept", "model/params")
 

@@ -12,7 +12,8 @@ from orchestrator.answer import _beats, care
 from orchestrator.certainty import Difference, difference, points, t95
 from orchestrator.headline import headline
 from orchestrator.lines import Point, metric
-from orchestrator.results import Row, read
+from orchestrator.results import read
+from orchestrator.row import Row
 from search_spaces import Cell
 
 TOP1 = metric("final/top1")

@@ -14,7 +14,8 @@ from benchmarks.report import served
 from orchestrator import details
 from orchestrator.details import Details
 from orchestrator.lines import facets, pruners
-from orchestrator.results import Results, connect, read
+from orchestrator.results import Results, read
+from orchestrator.store import connect
 
 
 @pytest.fixture(scope="module")

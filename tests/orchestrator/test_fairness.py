@@ -9,8 +9,8 @@ from invented_sweep import EPOCHS
 
 from orchestrator.catalog import catalog
 from orchestrator.driver.fairness import Fairness
+from orchestrator.opening import existing
 from orchestrator.rivals import Rivals
-from orchestrator.store import existing
 from search_spaces import EarlyStopping, Trial, expand, load
 from search_spaces.search import read_early_stopping
 from trainables.outbox import Outbox

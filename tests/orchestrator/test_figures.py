@@ -19,7 +19,8 @@ from orchestrator.figures.against_compression import _labels
 from orchestrator.figures.against_cost import front
 from orchestrator.figures.drawing import power_ticks
 from orchestrator.lines import Facet
-from orchestrator.results import Results, Row, read
+from orchestrator.results import Results, read
+from orchestrator.row import Row
 
 
 @pytest.fixture(scope="module")

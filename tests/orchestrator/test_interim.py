@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from orchestrator import interim
 from orchestrator.interim import Interim, write
 from orchestrator.notes import NOTE
-from orchestrator.results import ReportError
+from orchestrator.store import ReportError
 
 
 def test_the_page_and_the_answer_are_on_the_run_that_was_named(

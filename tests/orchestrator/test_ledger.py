@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
+from orchestrator.opening import create, existing
 from orchestrator.origin import commit
 from orchestrator.plan import plan
 from orchestrator.records import Records
 from orchestrator.speeds import METRIC, images_per_second
-from orchestrator.store import create, existing
 from orchestrator.watch import Watch
 from search_spaces import Trial, load
 from trainables.outbox import Outbox

@@ -17,7 +17,8 @@ from orchestrator.browser import SCREENS
 from orchestrator.figures import draw
 from orchestrator.lines import Facet
 from orchestrator.report import main, write_report
-from orchestrator.results import Row, read
+from orchestrator.results import read
+from orchestrator.row import Row
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 from invented_sweep import Store, build, log_plan
 
 from orchestrator.lines import Facet, dense, facets, line, metric, pruners
-from orchestrator.results import ReportError, Results, Sweep, connect, read
+from orchestrator.results import Results, Sweep, read
+from orchestrator.store import ReportError, connect
 
 
 @pytest.fixture(scope="module")

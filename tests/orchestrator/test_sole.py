@@ -8,10 +8,10 @@ import pytest
 from filelock import FileLock
 
 from orchestrator import sole
+from orchestrator.opening import create, existing
 from orchestrator.plan import plan
 from orchestrator.sole import TAG, Sole
 from orchestrator.stopping import Stop
-from orchestrator.store import create, existing
 from orchestrator.sweep import main
 from search_spaces import SpaceError, load
 from trainables import run

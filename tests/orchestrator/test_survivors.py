@@ -18,7 +18,8 @@ from orchestrator.grids import grids
 from orchestrator.headline import headline
 from orchestrator.lines import Point, facets, flattering, line, metric
 from orchestrator.pairs import pairs
-from orchestrator.results import Results, Row, read
+from orchestrator.results import Results, read
+from orchestrator.row import Row
 from orchestrator.tables import tables
 
 PLACE = ("vgg16-bn", "snip", 2.0)  # of two seeds, the second is given up

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from orchestrator.opening import create
 from orchestrator.records import Records
-from orchestrator.store import create
 from orchestrator.watch import Watch
 from search_spaces import Trial
 from trainables.outbox import Outbox

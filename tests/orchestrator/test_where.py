@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from invented_sweep import Store
 
-from orchestrator.results import ReportError, Results, read
+from orchestrator.results import Results, read
+from orchestrator.store import ReportError
 from orchestrator.where import where
 from search_spaces import Cell
 
