@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
@@ -23,9 +25,12 @@ def run_here(source: Source, place: Place, watch: Watch, stop: Stop, pack: int =
     def ended(trial: Trial, outcome: Outcome) -> None:
         if outcome.end in ("elsewhere", "superseded"):
             watch.notice(f"{trial.name}: {outcome.error}")
+        if outcome.end == "broken":
+            stop.request(f"{trial.name}: {outcome.error}.")
         watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None)
-        if outcome.end != "interrupted":  # else it is not over: the same command takes it up again
+        if outcome.end not in ("interrupted", "broken"):  # else it is not over: the same command takes it up again
             source.ended(trial.fingerprint)
 
-    together(pack, take, lambda trial: run(trial, place, stop), ended)
+    here = replace(place, shared=pack > 1)
+    together(pack, take, lambda trial: run(trial, here, stop), ended)
     return not stop()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from orchestrator.resources import packed_share
 
 MARGIN = 0.15  # of a trial's peak: fragmentation, larger batches of scores, cuDNN choosing other kernels
 
@@ -29,4 +30,4 @@ def packed(measured: Measured, cpus_per_trial: float) -> int:
 
 def share(measured: Measured, cpus_per_trial: float) -> float:
     """The part of a GPU that each gets: rounded down to the four decimals that Ray takes, so that all fit."""
-    return max(1, math.floor(10_000 / packed(measured, cpus_per_trial))) / 10_000
+    return packed_share(packed(measured, cpus_per_trial))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from search_spaces import SpaceError
 
+AS_MANY = 64  # trials in one process, where a GPU's memory and the CPUs allow more: they share one Python
 FRACTION = "a fraction of at most four decimals up to 1, or a whole number"
 
 
@@ -22,14 +23,22 @@ class Resources:
     gpus: float = 0
     max_concurrent: int | None = None
     auto: bool = False  # each kind of trial gets the share of a GPU that it was measured to need; at most `gpus`
+    pack: int = 1  # trials in one process, at most
 
     def __str__(self) -> str:
         cpus = f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"
         if self.auto:
-            return f"{cpus} and as much of a GPU as it needs"
-        if not self.gpus:
-            return f"{cpus} and no GPU"
-        return f"{cpus} and {self.gpus:g} {'of a GPU' if self.gpus < 1 else 'GPU' + 's' * (self.gpus != 1)}"
+            gpus = "as much of a GPU as it needs"
+        elif not self.gpus:
+            gpus = "no GPU"
+        else:
+            gpus = f"{self.gpus:g} {'of a GPU' if self.gpus < 1 else 'GPU' + 's' * (self.gpus != 1)}"
+        return f"{cpus} and {gpus}{f', up to {self.pack} in one process' if self.pack > 1 else ''}"
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes with trials there may be at once (None: as many as fit)."""
+        return self.max_concurrent and max(1, self.max_concurrent // self.pack)
 
 
 def require_legal(resources: Resources) -> None:
@@ -46,6 +55,22 @@ def require_legal(resources: Resources) -> None:
         raise SpaceError(f"--gpus-per-trial: {gpus:g} is not allowed; it must be {FRACTION}")
     if resources.max_concurrent is not None and resources.max_concurrent < 1:
         raise SpaceError(f"--max-concurrent: {resources.max_concurrent} is not allowed; it must be at least 1")
+    _require_legal_pack(resources)
+
+
+def _require_legal_pack(resources: Resources) -> None:
+    pack, gpus, most = resources.pack, resources.gpus, resources.max_concurrent
+    if pack < 1:
+        raise SpaceError(f"--pack: {pack} is not allowed; it must be auto or a whole number from 1")
+    if pack > 1 and gpus > 1:
+        raise SpaceError(f"--pack: trials in one process share one GPU; it must be 1 with --gpus-per-trial {gpus:g}")
+    if pack * gpus > 1 and pack > 1 and not resources.auto:
+        raise SpaceError(
+            f"--pack: {pack} trials with {gpus:g} of a GPU each do not fit on one; "
+            f"leave --gpus-per-trial out, or give at most {packed_share(pack):g}"
+        )
+    if most is not None and pack > 1 and most < pack and not resources.auto:
+        raise SpaceError(f"--pack: {pack} in one process are more than --max-concurrent {most}")
 
 
 def this_machine() -> dict[str, float]:
@@ -59,6 +84,12 @@ def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources
     Raises:
         SpaceError: naming the resource, what was asked and the most that a node has.
     """
+    most = max((node.get("CPU", 0) for node in nodes), default=0)
+    if not resources.auto and resources.cpus <= most < resources.cpus * resources.pack:
+        raise SpaceError(
+            f"--pack: {resources.pack} trials with {resources.cpus:g} CPUs each asked for in one process, "
+            f"but no node has more than {most:g} CPUs"
+        )
     gpus = "auto" if resources.auto else f"{resources.gpus:g}"
     for flag, kind, asked, text in (
         ("--cpus-per-trial", "CPU", resources.cpus, f"{resources.cpus:g}"),
@@ -69,9 +100,22 @@ def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources
             raise SpaceError(f"{flag}: {text} asked for, but no node has more than {most:g} {kind}s")
 
 
-def usual_share(nodes: Iterable[Mapping[str, float]]) -> float:
+def usual_share(nodes: Iterable[Mapping[str, float]], pack: int = 1) -> float:
     """Of a GPU for each trial, if nobody says otherwise: networks of CIFAR's size leave most of one idle."""
-    return 0.25 if any(node.get("GPU", 0) for node in nodes) else 0
+    usual = packed_share(pack) if pack > 1 else 0.25
+    return usual if any(node.get("GPU", 0) for node in nodes) else 0
+
+
+def packed_share(pack: int) -> float:
+    """Of a GPU for each of so many: rounded down to the four decimals that Ray takes, so that all fit."""
+    return max(1, 10_000 // pack) / 10_000
+
+
+def spread(resources: Resources, trials: int, nodes: Iterable[Mapping[str, float]]) -> Resources:
+    """With no more trials in one process than leave some for every GPU."""
+    gpus = sum(node.get("GPU", 0) for node in nodes)
+    most = min(trials, resources.max_concurrent or trials)
+    return replace(resources, pack=max(1, min(resources.pack, math.ceil(most / gpus)))) if gpus else resources
 
 
 def concurrency(resources: Resources, node: Mapping[str, float]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +25,13 @@ from orchestrator.listing import show
 from orchestrator.opening import existing
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import (
+    AS_MANY,
     FRACTION,
     Resources,
     concurrency,
     require_legal,
     require_somewhere,
+    spread,
     this_machine,
     usual_share,
 )
@@ -64,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
         help="a running Ray cluster: auto or HOST:PORT, all of its nodes sharing --output (default: start Ray here)",
     )
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
+    pack = "train up to K trials at once in one process; auto: as many as fit on a GPU, 1 on CPUs (default: 1)"
+    p.add_argument("--pack", metavar="K|auto", help=pack)
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N")
     packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
     p.add_argument("--gpus-per-trial", metavar="N", help=packing)
@@ -114,6 +118,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     todo = (*planned.started, *(() if over else planned.examples))
     _show(planned, over, console)
     nodes, resources = _room(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
+    if args.pack == "auto":
+        resources = spread(resources, len(todo) + planned.to_choose, nodes)
     measured, machines = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else ({}, set())
     speeds, others = _speeds([t for t in todo if kind(t) not in measured], tracking_uri, bool(resources.gpus))
     seconds = trial_seconds(todo, measured, speeds)
@@ -153,17 +159,37 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
 def _resources(args: argparse.Namespace) -> Resources:
     here = this_machine()
     auto = args.gpus_per_trial == "auto"
-    if auto:
-        gpus = 1.0
-    elif args.gpus_per_trial is None:
-        gpus = usual_share([] if args.address else [here])  # of a cluster nothing is known yet
-    else:
-        gpus = _number("--gpus-per-trial", args.gpus_per_trial)
-    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local)
+    gpus = 1.0 if auto else _number("--gpus-per-trial", args.gpus_per_trial or "0")
+    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, _pack(args.pack))
     require_legal(resources)
-    if args.address is None:
+    if args.address is None:  # else nothing is known yet
+        resources = _usual(args, resources, [here])
         require_somewhere([here], resources)
     return resources
+
+
+def _usual(args: argparse.Namespace, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
+    """What a trial gets where nobody says otherwise, on such `nodes`."""
+    if args.pack == "auto":
+        if not any(node.get("GPU", 0) for node in nodes) or args.gpus_per_trial == "0":
+            return resources  # on CPUs it does not pay
+        if args.local:
+            raise SpaceError("--pack: auto finds out on Ray how many fit; give a number with --local")
+        if args.gpus_per_trial not in (None, "auto"):
+            return replace(resources, pack=max(1, int(1 / resources.gpus)))
+        return replace(resources, gpus=1.0, auto=True, pack=AS_MANY)
+    if args.gpus_per_trial is None:
+        return replace(resources, gpus=usual_share(nodes, resources.pack))
+    return resources
+
+
+def _pack(text: str | None) -> int:
+    if text is None or text == "auto":
+        return 1
+    try:
+        return int(text)
+    except ValueError:
+        raise SpaceError(f"--pack: '{text}' is not allowed; it must be auto or a whole number from 1") from None
 
 
 def _number(flag: str, text: str) -> float:
@@ -183,8 +209,7 @@ def _room(
     from orchestrator.driver import connected, survey
 
     nodes, to_come = survey(args.address)
-    if args.gpus_per_trial is None:
-        resources = replace(resources, gpus=usual_share([*nodes, *to_come]))
+    resources = _usual(args, resources, [*nodes, *to_come])
     if args.dry_run:  # what would be refused is refused now
         with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage):
             pass

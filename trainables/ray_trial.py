@@ -1,21 +1,27 @@
-"""A trial as a Ray Tune function trainable. The only file of this folder that knows Ray."""
+"""A trial as a Ray Tune function trainable, or several in one. The only file of this folder that knows Ray."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray import tune
 
+from pruners import turns
 from search_spaces import Trial
+from trainables.packed import together
 from trainables.place import Place
-from trainables.run import run
+from trainables.run import Outcome, run
 from trainables.versions import unlike, versions
 
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter
+Point = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,35 +34,58 @@ class Compared:
 
 
 def ray_trial(
-    config: dict[str, Any],
+    points: Sequence[Point],
     place: Place,
     stop: Callable[[], bool],
     drivers_versions: Mapping[str, str],
     compared: Compared | None = None,
+    next_after: Callable[[str], Sequence[Point]] = lambda fingerprint: (),
 ) -> None:
-    """Run `config["point"]["trial"]` (a Trial as JSON) and report how it ended; if it is `compared`, each epoch too.
+    """Run `points` at once and report how each ended; if they are `compared`, each epoch too.
 
+    A point has the "fingerprint" of a trial, the "trial" as JSON, which share of a GPU it has ("gpus"), and whether it
+    can get more ("grow"). `next_after` says who takes the place of one that has ended beside others.
     A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what
     fails again in the same way. What Tune sees as a failure is a process or a node that died.
-    `config["point"]` also says which share of a GPU the trial has, and whether it can get more.
     On a node with other versions than the driver's nothing is computed: the end is "misplaced".
     """
     why = unlike(versions(), drivers_versions)  # nodes may join at any time, so whoever is there at first is not all
     if why is not None:
         node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        tune.report({"end": "misplaced", "error": f"Node {node} {why}."})
+        for point in points:
+            _report({"fingerprint": point["fingerprint"], "end": "misplaced", "error": f"Node {node} {why}."})
         return
-    point = config["point"]
-    place = replace(place, gpus=point["gpus"], grow=point["grow"])
+    waiting, lanes = deque(points), len(points)
+    place = replace(place, gpus=sum(point["gpus"] for point in points), shared=lanes > 1)
 
-    def judge(metrics: Mapping[str, float], epoch: int) -> str:
-        assert compared is not None
-        tune.report({"epoch": epoch, compared.metric: metrics[compared.metric]})  # returns once Tune has judged it
-        return compared.rule if compared.given_up(point["fingerprint"]) else ""
+    def do(point: Point) -> Outcome:
+        def judge(metrics: Mapping[str, float], epoch: int) -> str:
+            assert compared is not None
+            reached = {"epoch": epoch, compared.metric: metrics[compared.metric]}
+            _report({"fingerprint": point["fingerprint"]} | reached)  # returns once Tune has judged it
+            return compared.rule if compared.given_up(point["fingerprint"]) else ""
 
-    trial = Trial.model_validate_json(point["trial"])
-    outcome = run(trial, place, _now_and_then(stop), judge if compared else None)
-    tune.report({"end": outcome.end, "error": outcome.error, "epoch": outcome.epoch})
+        trial = Trial.model_validate_json(point["trial"])
+        return run(trial, replace(place, grow=point["grow"]), _now_and_then(stop), judge if compared else None)
+
+    def ended(point: Point, outcome: Outcome) -> None:
+        if outcome.end == "broken":
+            os._exit(1)  # no trial can go on in this process: each is tried again in one of its own
+        fingerprint = point["fingerprint"]
+        _report({"fingerprint": fingerprint, "end": outcome.end, "error": outcome.error, "epoch": outcome.epoch})
+        if lanes > 1:
+            waiting.extend(next_after(fingerprint))
+
+    together(lanes, lambda: waiting.popleft() if waiting else None, do, ended)
+
+
+_REPORTING = threading.Lock()
+
+
+def _report(result: dict[str, Any]) -> None:
+    """Tell Tune, and wait until it has heard: one thread at a time."""
+    with turns.away(), _REPORTING:
+        tune.report(result)
 
 
 def _now_and_then(stop: Callable[[], bool]) -> Callable[[], bool]:

@@ -47,11 +47,12 @@ class Outcome:
     """How a trial ended, and the error in one line if it failed.
 
     "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
+    Nor is "broken": this process can use its GPU no more, and any of the trials in it may have caused that.
     Nor are "elsewhere" (another process computes it) and "superseded" (another one has taken it over, in a store).
     So does one that was "stopped", as not worth more epochs: but nobody needs to.
     """
 
-    end: End | Literal["interrupted", "memory", "elsewhere", "superseded"]
+    end: End | Literal["interrupted", "memory", "broken", "elsewhere", "superseded"]
     error: str = ""
     epoch: int = 0  # after which it was stopped
 
@@ -132,6 +133,8 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
         if place.grow and isinstance(error, torch.OutOfMemoryError):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
             return Outcome("memory", line)
+        if place.shared and isinstance(error, torch.AcceleratorError):
+            return Outcome("broken", line)
         with suppress(OSError):  # a disk may be too full even for that; who runs the trial is told in any case
             outbox.tags({"error": line[:500]})
             (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")

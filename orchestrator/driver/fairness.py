@@ -117,13 +117,9 @@ class FairScheduler(FIFOScheduler):
     def __reduce__(self) -> tuple[type[FairScheduler], tuple[()]]:
         return FairScheduler, ()
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial will run, or run again."""
-        self._fairness.enter(Trial.model_validate_json(trial.config["point"]["trial"]))
-
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A trial reported an epoch, and waits for this answer."""
-        fingerprint, metric = trial.config["point"]["fingerprint"], self._fairness.rivals.stopping.metric
+        fingerprint, metric = result.get("fingerprint", ""), self._fairness.rivals.stopping.metric
         if metric in result and self._fairness.falls_behind(fingerprint, result["epoch"], result[metric]):
             self._flag.give_up(fingerprint)
         return TrialScheduler.CONTINUE

@@ -1,8 +1,10 @@
-"""Flags that the driver raises and trials anywhere in the cluster see: all of them, or one, stop after their epoch."""
+"""What the driver tells trials anywhere in the cluster: all of them, or one, stop after their epoch; who comes next."""
 
 from __future__ import annotations
 
+import json
 import secrets
+from typing import Any
 
 from ray.experimental import internal_kv
 
@@ -18,14 +20,14 @@ class Flag:
         """Not raised yet. `stop` is whose order it passes on."""
         self._stop = stop
         self._raised = False
-        self._given_up: set[str] = set()
+        self._put: set[str] = set()
         self.key = secrets.token_hex(8)
 
     def __enter__(self) -> Flag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for key in (*([self.key] if self._raised else []), *self._given_up):
+        for key in (*([self.key] if self._raised else []), *self._put):
             internal_kv._internal_kv_del(key, namespace=NAMESPACE)
 
     def raise_if_asked(self) -> bool:
@@ -37,9 +39,15 @@ class Flag:
 
     def give_up(self, fingerprint: str) -> None:
         """Tell one trial that it is not worth more epochs."""
-        key = of_one(self.key, fingerprint)
-        self._given_up.add(key)
-        internal_kv._internal_kv_put(key, b"1", namespace=NAMESPACE)
+        self._tell(of_one(self.key, fingerprint), b"1")
+
+    def hand_on(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
+        """Give the process in which a trial has ended others to run."""
+        self._tell(_after(self.key, fingerprint), json.dumps(points).encode())
+
+    def _tell(self, key: str, value: bytes) -> None:
+        self._put.add(key)
+        internal_kv._internal_kv_put(key, value, namespace=NAMESPACE)
 
 
 def of_one(key: str, fingerprint: str) -> str:
@@ -50,3 +58,13 @@ def of_one(key: str, fingerprint: str) -> str:
 def is_up(key: str) -> bool:
     """Whether the driver raised its flag. About a millisecond."""
     return bool(internal_kv._internal_kv_exists(key, namespace=NAMESPACE))
+
+
+def handed_on(key: str, fingerprint: str) -> list[dict[str, Any]]:
+    """What the driver gave to run after a trial; nothing if it gave nothing."""
+    value = internal_kv._internal_kv_get(_after(key, fingerprint), namespace=NAMESPACE)
+    return list(json.loads(value)) if value else []
+
+
+def _after(key: str, fingerprint: str) -> str:
+    return f"{key}/{fingerprint}/after"

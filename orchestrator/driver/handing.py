@@ -1,19 +1,10 @@
-"""Trials handed to Tune as it has room for them."""
+"""Trials given to a driver as it has room for them."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from ray.tune.search import Searcher
-
-from orchestrator.driver.attempts import Attempts
-from orchestrator.driver.nodes import alive
-from orchestrator.resources import Resources, concurrency
 from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from search_spaces import Trial
-
-SLOTS_TO_COME = 8  # how many trials run at once where all nodes are still to come
 
 
 class Handing:
@@ -60,45 +51,11 @@ class Handing:
         """A trial waits for another process: it is given again where there is nothing else to give."""
         self._later.append(self._given[fingerprint])
 
+    def out(self, fingerprint: str) -> bool:
+        """Whether a trial was given and is not over."""
+        return fingerprint in self._given
+
     @property
     def over(self) -> bool:
         """Whether nothing more will be given: what still runs might have to be given again."""
         return self._stop() or (not self._given and self._source.over)
-
-
-class Asking(Searcher):
-    """Asks for Tune. Tune pickles its searchers: all that this one knows stays out of that."""
-
-    def __init__(self, *known: Any) -> None:
-        super().__init__()
-        self._handing: Handing
-        self._attempts: Attempts
-        self._resources: Resources
-        if known:
-            self._handing, self._attempts, self._resources = known
-
-    def __reduce__(self) -> tuple[type[Asking], tuple[()]]:
-        return Asking, ()
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next trial as Tune's config; None if there is none now."""
-        trial = self._handing.next(self._slots())
-        if trial is None:
-            return Searcher.FINISHED if self._handing.over else None
-        point = {"fingerprint": trial.fingerprint, "trial": trial.model_dump_json()}
-        return {"point": point | self._attempts.share(trial.fingerprint)}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The callback tells that, and knows more."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """There is nothing that would be restored."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nor is it."""
-
-    def _slots(self) -> int:
-        """How many trials run at once on the nodes that are there."""
-        here = sum(concurrency(self._resources, {"CPU": 0, "GPU": 0} | node) for node in alive().values())
-        most = self._resources.max_concurrent
-        return min(here or SLOTS_TO_COME, most or here or SLOTS_TO_COME)

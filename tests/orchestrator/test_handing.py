@@ -12,6 +12,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor
 from orchestrator.driver.handing import Handing
+from orchestrator.driver.packs import Packs
 from orchestrator.driver.telling import TellWatch
 from orchestrator.resources import Resources
 from orchestrator.sources import Listed
@@ -21,22 +22,37 @@ from search_spaces import Trial
 TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3)]
 
 
+class Orders:
+    """The driver's flag, with nothing behind it."""
+
+    def __init__(self):
+        self.handed = {}
+        self.hand_on = self.handed.__setitem__
+
+    def raise_if_asked(self):
+        return False
+
+
 @pytest.fixture
 def driver():
     watch, stop = Listener(), Stop()
     handing = Handing(Listed(TRIALS), stop)
     assert handing.begin()
-    return handing, watch, TellWatch(watch, handing, stop, None, Attempts(0, {}), Resources())
+    attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25, pack=2)
+    packs = Packs(handing, attempts, resources)
+    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources, packs)
 
 
 def end(driver, trial, how):
     """Tune says that a trial has returned."""
     _, watch, tell = driver
     watch.started(trial.fingerprint)
-    point = {"fingerprint": trial.fingerprint}
-    result = {"end": how, "error": "another process computes it", "epoch": 0}
+    result = {"fingerprint": trial.fingerprint, "end": how, "error": "another process computes it", "epoch": 0}
     known = SimpleNamespace(metric_analysis={"epoch": {"max": 0}}, metric_n_steps={})
-    tell.on_trial_complete(1, [], SimpleNamespace(config={"point": point}, last_result=result, run_metadata=known))
+    process = SimpleNamespace(trial_id="p", config={"point": {"gpus": 0.25}}, run_metadata=known)
+    tell._aboard["p"] = {trial.fingerprint: 0.25}
+    tell.on_trial_result(1, [], process, result)
+    tell.on_trial_complete(1, [], process)
     assert not known.metric_analysis  # there may be 10,000 trials
 
 
@@ -78,3 +94,74 @@ def test_one_that_was_taken_over_is_left_and_has_not_failed(driver):
     assert watch.errors == {taken.fingerprint: None}
     assert len(watch.notices) == 1
     assert [handing.next(1) for _ in range(3)] == [*TRIALS[1:], None]
+
+
+@pytest.fixture
+def packs(monkeypatch):
+    """Processes for three trials, with what `Tune` calls them by."""
+    monkeypatch.setattr("orchestrator.driver.packs.alive", lambda: {"node": {"CPU": 4, "GPU": 1}})
+    monkeypatch.setattr("orchestrator.driver.attempts.answers", lambda node: node != "gone")
+    monkeypatch.setattr("orchestrator.driver.telling._where", lambda process: process.node)
+    trials = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(6)]
+    watch, stop, orders = Listener(), Stop(), Orders()
+    handing = Handing(Listed(trials), stop)
+    handing.begin()
+    attempts, resources = Attempts(0.3, {trials[4].fingerprint: 0.5}), Resources(1, 0.3, pack=3)
+    packs = Packs(handing, attempts, resources)
+    tell = TellWatch(watch, handing, stop, orders, attempts, resources, packs)
+    processes = []
+
+    def start(node="n"):
+        first, *others = packs.new()
+        known = SimpleNamespace(metric_analysis={}, metric_n_steps={})
+        process = SimpleNamespace(
+            trial_id=f"p{len(processes)}", config={"point": first, "beside": others}, node=node, run_metadata=known,
+            max_failures=-1, error_file=None,
+        )  # fmt: skip
+        processes.append(process)
+        tell.on_trial_start(1, [], process)
+        return process, [trials.index(trial) for trial in trials if trial.fingerprint in tell._aboard[process.trial_id]]
+
+    def over(process, number, how="finished"):
+        result = {"fingerprint": trials[number].fingerprint, "end": how, "error": "it", "epoch": 0}
+        tell.on_trial_result(1, [], process, result)
+        return [point["fingerprint"] for point in orders.handed.get(trials[number].fingerprint, ())]
+
+    return SimpleNamespace(trials=trials, tell=tell, watch=watch, start=start, over=over, handing=handing)
+
+
+def test_a_process_is_filled_again_as_its_trials_end(packs):
+    process, aboard = packs.start()
+    assert aboard == [0, 1, 2]
+    assert process.max_failures == 0
+    assert packs.over(process, 1) == [packs.trials[3].fingerprint]
+    assert packs.over(process, 0, "failed") == []  # the next needs half of a GPU, and 0.3 are free
+    assert packs.over(process, 2) == [packs.trials[number].fingerprint for number in (4,)]
+    assert packs.watch.errors == {packs.trials[n].fingerprint: "it" if n == 0 else None for n in range(3)}
+    _, aboard = packs.start()
+    assert aboard == [5]
+
+
+def test_those_of_a_process_that_died_are_tried_each_by_itself(packs):
+    process, _ = packs.start()
+    packs.over(process, 0)
+    packs.tell.on_trial_error(1, [], process)  # with 1, 2 and 3 in it
+    assert [packs.start()[1] for _ in range(3)] == [[1], [2], [3]]
+    assert set(packs.watch.errors) == {packs.trials[0].fingerprint}
+
+
+def test_a_lost_node_is_no_reason_to_try_them_alone(packs):
+    process, aboard = packs.start("gone")
+    packs.tell.on_trial_error(1, [], process)
+    assert packs.start()[1] == aboard
+
+
+def test_one_that_ran_out_of_memory_beside_others_gets_a_gpu_for_itself(packs):
+    process, _ = packs.start()
+    assert packs.over(process, 0, "memory") == [packs.trials[3].fingerprint]
+    for number in (1, 2, 3, 4, 5):
+        packs.over(process, number)
+    again, aboard = packs.start()
+    assert aboard == [0]
+    assert again.config["point"]["gpus"] == 1
+    assert "out of memory with 0.3 of a GPU; it is tried again with 1" in packs.watch.notices[0]

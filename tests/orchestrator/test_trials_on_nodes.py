@@ -159,6 +159,17 @@ def test_a_process_that_dies_every_time_is_not_started_for_ever(cluster, sweep, 
     assert len((tmp_path / "log").read_text()) == telling.ATTEMPTS
 
 
+def test_those_in_one_process_with_a_trial_that_dies_every_time_finish(cluster, sweep, own, tmp_path):
+    cluster.add_node(num_cpus=3)
+    deadly, plain = own("deadly"), [long(seed, epochs=1) for seed in range(4)]
+    undisturbed, told = sweep([deadly, *plain], Resources(1, pack=3))
+    assert undisturbed
+    assert told.errors == {deadly.fingerprint: telling.DIED} | {trial.fingerprint: None for trial in plain}
+    assert len((tmp_path / "log").read_text()) == telling.ATTEMPTS
+    for trial in plain:
+        assert epochs(tmp_path / "checkpoints" / trial.fingerprint) == [1]
+
+
 def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
     cluster.add_node(
         num_cpus=1, env_vars={"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}

@@ -29,7 +29,9 @@ def steps(model, shape, quick):
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize("shape", [(12, 7, 8, 8), (5, 2, 6, 6), (8, 16, 4, 4), (3, 3, 1, 1), (4, 1, 4, 4), (2, 40, 8, 8)])
+@pytest.mark.parametrize(
+    "shape", [(12, 7, 8, 8), (5, 2, 6, 6), (8, 16, 4, 4), (3, 3, 1, 1), (4, 1, 4, 4), (2, 40, 8, 8)]
+)
 def test_the_same_numbers_as_torch(shape, momentum):
     norm = nn.BatchNorm2d(shape[1], momentum=momentum).double()
     nn.init.uniform_(norm.weight, -1, 2)
