@@ -38,7 +38,7 @@ def _forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     if k == 1 or not norm.training or x.dtype != norm.weight.dtype:
         return nn.BatchNorm2d.forward(norm, x)
     result: Tensor
-    result, mean, variance = _Norm.apply(x, norm.weight, norm.bias, norm.eps, k)  # type: ignore[no-untyped-call]
+    result, mean, variance = _Norm.apply(x, norm.weight, norm.bias, norm.eps, k)
     if norm.track_running_stats:
         assert norm.num_batches_tracked is not None and norm.running_mean is not None and norm.running_var is not None
         norm.num_batches_tracked.add_(1)
@@ -84,7 +84,7 @@ class _Norm(torch.autograd.Function):
         return result, mean, variance
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale = ctx.saved_tensors
         k, (n, c, h, w) = ctx.k, x.shape
