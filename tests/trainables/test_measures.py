@@ -132,3 +132,13 @@ def test_equal_totals_are_a_slope_of_one():
     assert inverse([10, 100, 1000], [0.1, 0.01, 0.001])["conservation/slope"] == pytest.approx(1)
     assert inverse([10, 100, 1000], [0.1, 0.0, 0.001])["conservation/correlation"] == pytest.approx(1)
     assert inverse([10, 10], [0.1, 0.2]) == {}
+
+
+def test_weights_are_seen_to_move_where_channels_died(place):
+    trial = Trial(
+        dataset="digits", architecture="conv", pruner="magnitude", compression=20, levels=1, epochs=2, lr=0.05,
+        measure="imp-conservation",
+    )  # fmt: skip
+    _, rows = outcome(trial, place)
+    seen = [[row[4] for row in rows if row[:2] == [1, epoch]] for epoch in (0, 1, 2)]
+    assert all(a != b != c for a, b, c in zip(*seen, strict=True))

@@ -63,7 +63,7 @@ WITHIN = True
         pytest.param(SET, 2, False, id="set"),
         pytest.param(RIGL, 2, False, id="rigl"),
         pytest.param(GRADUAL, 2, False, id="gradual, after one epoch of pre-training"),
-        pytest.param(IMP, 5, WITHIN, id="within the dense training"),
+        pytest.param(IMP.model_copy(update={"ema": 0.9}), 5, WITHIN, id="within the dense training, averaged"),
         pytest.param(SET.model_copy(update={"ema": 0.9}), 16, WITHIN, id="set, within an epoch, averaged"),
         pytest.param(RIGL, 16, WITHIN, id="rigl, within an epoch"),
         pytest.param(CUT, 16, WITHIN, id="compacted, within an epoch"),

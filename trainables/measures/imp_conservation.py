@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -51,7 +52,8 @@ def _train(
     def keep(state: dict[str, Any]) -> None:
         save(state | {"level": level, "masks": masks, "rows": rows})
 
-    on.train(masks, state=state, save=keep, report=report)
+    # Not compacted: what is measured after each epoch are the weights of the whole network.
+    replace(on, compact=False).train(masks, state=state, save=keep, report=report)
 
 
 def _rows(on: Bench, masks: Mapping[str, Tensor], level: int, epoch: int) -> list[Row]:
