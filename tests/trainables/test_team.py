@@ -79,14 +79,24 @@ def test_loss_curves_are_those_of_one_worker(place):
         assert found == pytest.approx(expected, rel=1e-9)
 
 
-def numbers(place):
+def numbers(place, trial=SNIP):
     """Every metric but the times, by key and step."""
     return {
         (key, event["step"]): value
-        for event, _ in read(place.storage / SNIP.fingerprint)
+        for event, _ in read(place.storage / trial.fingerprint)
         for key, value in event.get("metrics", {}).items()
         if not key.startswith("time/") and key not in ("model/latency_ms", "model/peak_mb")
     }
+
+
+def test_batch_norms_see_the_whole_batch_however_a_trial_alone_computes_them(place):
+    trial = Trial(dataset="synthetic-32", validation=0.9, architecture="resnet20", epochs=1, lr=0.01, batch_size=50)
+    alone = replace(place, storage=place.storage / "alone")
+    assert run(trial, alone).end == "finished"
+    with with_workers(replace(place, workers=2)) as led:
+        assert run(trial, led).end == "finished"
+    losses = [numbers(at, trial)["train/loss", 1] for at in (alone, place)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # of half a batch each: 7e-4
 
 
 def test_a_worker_that_is_killed_costs_the_time_since_the_last_checkpoint(place):
