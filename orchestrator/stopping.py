@@ -12,7 +12,7 @@ from types import FrameType
 
 from search_spaces import SpaceError
 
-GRACE_SECONDS = 60.0  # for the end of an epoch; longer epochs have a checkpoint no older than the last one
+GRACE_SECONDS = 60.0  # for the end of an epoch, or a moment within a long one, and the checkpoint
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 

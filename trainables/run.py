@@ -64,8 +64,9 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
 
     All results are in the outbox of `place.storage / trial.fingerprint`. An exception of the trial is recorded
     there with its traceback and returned as a failed outcome; it is never raised. `stop` is asked before the
-    trial and after each of its epochs: once it says so, the trial saves where it stands. `judge` decides after each
-    epoch whether the trial is worth more of them; one that is not saves likewise, and records by which rule.
+    trial, after each of its epochs and within long ones: once it says so, the trial saves where it stands. `judge`
+    decides after each epoch whether the trial is worth more of them; one that is not saves likewise, and records by
+    which rule.
     """
     if stop():
         return Outcome("interrupted")

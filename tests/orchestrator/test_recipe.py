@@ -21,6 +21,9 @@ def test_what_does_nothing_is_not_said() -> None:
     assert adam["optimizer"] == "adam" and adam["weight_decay"] == "0.0001"
     assert dict(common([trial(lr_schedule="step")]))["lr_factor"] == "0.1"
     assert dict(common([trial(weight_decay=0)]))["weight_decay"] == "0"
+    refined = {"warmup_epochs": 5, "label_smoothing": 0.1, "accumulate": 4, "ema": 0.999, "precision": "bfloat16"}
+    assert not refined.keys() & dict(common([trial()])).keys()
+    assert {key: str(value) for key, value in refined.items()}.items() <= dict(common([trial(**refined)])).items()
 
 
 def test_the_dense_trials_do_not_hide_what_the_pruned_have_in_common() -> None:
