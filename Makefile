@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: sweep test test-cluster lint docs bench install clean
+.PHONY: sweep test test-cluster lint docs coverage mutants bench install clean
 .DEFAULT_GOAL := sweep
 
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
@@ -22,6 +22,13 @@ lint: .venv/installed  ## style and types
 
 docs: .venv/installed  ## the pages of docs/ as HTML, into docs/_build; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
+coverage: .venv/installed  ## what the tests run through, but for what they start in other processes
+	$(BIN)/python -m pytest --cov=orchestrator --cov=trainables --cov=pruners --cov=search_spaces \
+	    --cov-report=term-missing:skip-covered
+
+mutants: .venv/installed  ## whether each small change of the pruning core fails a test; half an hour
+	$(BIN)/python -m benchmarks.mutants
 
 bench: .venv/installed  ## what is measured; each prints a ratio
 	$(BIN)/python -m benchmarks.trial --rounds 3 --images 320
