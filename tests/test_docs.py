@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 build = pytest.importorskip("sphinx.cmd.build", reason="the extra docs is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of Sphinx, for its extensions
 
 
 @pytest.fixture(scope="module")
