@@ -40,7 +40,7 @@ class Estimate:
 
     def at_once(self, nodes: Sequence[Mapping[str, float]]) -> int:
         """How many trials run at once on `nodes`."""
-        slots = 1 if self.alone else sum(concurrency(self.resources, node) for node in nodes)
+        slots = 1 if self.alone else concurrency(self.resources, *nodes)
         return max(1, min(slots, self.resources.max_concurrent or slots))
 
     def wall(self, nodes: Sequence[Mapping[str, float]]) -> float:

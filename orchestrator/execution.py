@@ -75,6 +75,7 @@ class Job:
             data_root=self.data_root.resolve() if self.data_root else None,
             device="cuda" if self.resources.gpus else "cpu",
             threads=max(1, int(self.resources.cpus)),
+            workers=self.resources.workers,
             weights_mb=WEIGHTS_MB / max(1, len(self.plan.trials) + self.plan.to_choose),
         )
 

@@ -10,7 +10,8 @@ from orchestrator.watch import Watch
 from search_spaces import Trial
 from trainables.packed import together
 from trainables.place import Place
-from trainables.run import Outcome, run
+from trainables.run import Outcome
+from trainables.team.spawning import run_together
 
 
 def run_here(source: Source, place: Place, watch: Watch, stop: Stop, pack: int = 1) -> bool:
@@ -32,5 +33,5 @@ def run_here(source: Source, place: Place, watch: Watch, stop: Stop, pack: int =
             source.ended(trial.fingerprint)
 
     here = replace(place, shared=pack > 1)
-    together(pack, take, lambda trial: run(trial, here, stop), ended)
+    together(pack, take, lambda trial: run_together(trial, here, stop), ended)
     return not stop()

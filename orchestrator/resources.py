@@ -17,16 +17,19 @@ FRACTION = "a fraction of at most four decimals up to 1, or a whole number"
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial gets, and how many may run at once (None: as many as fit)."""
+    """What each worker of a trial gets, and how many trials may run at once (None: as many as fit)."""
 
     cpus: float = 1
     gpus: float = 0
     max_concurrent: int | None = None
     auto: bool = False  # each kind of trial gets the share of a GPU that it was measured to need; at most `gpus`
     pack: int = 1  # trials in one process, at most
+    workers: int = 1  # that train a trial together, on one node or several
 
     def __str__(self) -> str:
         cpus = f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"
+        if self.workers > 1:
+            cpus = f"{self.workers} workers, each with {cpus}"
         if self.auto:
             gpus = "as much of a GPU as it needs"
         elif not self.gpus:
@@ -39,6 +42,21 @@ class Resources:
     def processes(self) -> int | None:
         """How many processes with trials there may be at once (None: as many as fit)."""
         return self.max_concurrent and max(1, self.max_concurrent // self.pack)
+
+
+def each_worker(gpus: float, workers: int | None) -> tuple[float, int]:
+    """GPUs of each worker, and how many there are, where a trial is to have `gpus`: each gets one, or none does.
+
+    Raises:
+        SpaceError: if that cannot be.
+    """
+    if workers is None:
+        return (1, int(gpus)) if gpus > 1 and gpus == int(gpus) else (gpus, 1)
+    if workers < 1:
+        raise SpaceError(f"--workers-per-trial: {workers} is not allowed; it must be at least 1")
+    if workers > 1 and gpus not in (0, workers):
+        raise SpaceError(f"--workers-per-trial: {workers} cannot share {gpus:g} GPUs; each has one of its own, or none")
+    return (1, workers) if workers > 1 and gpus else (gpus, workers)
 
 
 def require_legal(resources: Resources) -> None:
@@ -78,11 +96,13 @@ def this_machine() -> dict[str, float]:
     return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
 
 
-def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources) -> None:
-    """Refuse to wait without end for what no node can ever give.
+def require_somewhere(
+    nodes: Sequence[Mapping[str, float]], resources: Resources, to_come: Sequence[Mapping[str, float]] = ()
+) -> None:
+    """Refuse to wait without end for what no node can ever give, or not all together; of those `to_come` may be many.
 
     Raises:
-        SpaceError: naming the resource, what was asked and the most that a node has.
+        SpaceError: naming the resource, what was asked and the most that there is.
     """
     most = max((node.get("CPU", 0) for node in nodes), default=0)
     if not resources.auto and resources.cpus <= most < resources.cpus * resources.pack:
@@ -95,9 +115,15 @@ def require_somewhere(nodes: Sequence[Mapping[str, float]], resources: Resources
         ("--cpus-per-trial", "CPU", resources.cpus, f"{resources.cpus:g}"),
         ("--gpus-per-trial", "GPU", resources.gpus, gpus),
     ):
-        most = max((node.get(kind, 0) for node in nodes), default=0)
+        most = max((node.get(kind, 0) for node in (*nodes, *to_come)), default=0)
         if asked > most:
             raise SpaceError(f"{flag}: {text} asked for, but no node has more than {most:g} {kind}s")
+    fit = sum(room(resources, node) for node in nodes)
+    if 1 < resources.workers > fit and not any(room(resources, node) for node in to_come):
+        alone = Resources(resources.cpus, resources.gpus)
+        raise SpaceError(
+            f"--workers-per-trial: {resources.workers} asked for, but there is room for {fit} with {alone} each"
+        )
 
 
 def usual_share(nodes: Iterable[Mapping[str, float]], pack: int = 1) -> float:
@@ -118,11 +144,15 @@ def spread(resources: Resources, trials: int, nodes: Iterable[Mapping[str, float
     return replace(resources, pack=max(1, min(resources.pack, math.ceil(most / gpus)))) if gpus else resources
 
 
-def concurrency(resources: Resources, node: Mapping[str, float]) -> int:
-    """How many trials run on `node` at once."""
+def room(resources: Resources, node: Mapping[str, float]) -> int:
+    """How many workers of trials fit on `node`."""
     fit = [node.get("CPU", 0) / resources.cpus]
     if resources.gpus:
         fit.append(node.get("GPU", 0) / resources.gpus)
-    if resources.max_concurrent:
-        fit.append(resources.max_concurrent)
     return int(min(fit))
+
+
+def concurrency(resources: Resources, *nodes: Mapping[str, float]) -> int:
+    """How many trials run on `nodes` at once; the workers of one may be on several."""
+    fit = sum(room(resources, node) for node in nodes) // resources.workers
+    return min(fit, resources.max_concurrent or fit)

@@ -6,6 +6,7 @@ prune-sweep [SPACE] [--set field=value ...], or python -m orchestrator.sweep
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,10 @@ from orchestrator.resources import (
     AS_MANY,
     FRACTION,
     Resources,
-    concurrency,
+    each_worker,
     require_legal,
     require_somewhere,
+    room,
     spread,
     this_machine,
     usual_share,
@@ -68,9 +70,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
     pack = "train up to K trials at once in one process; auto: as many as fit on a GPU, 1 on CPUs (default: 1)"
     p.add_argument("--pack", metavar="K|auto", help=pack)
-    p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N")
+    p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help="or per worker of one (default: 1)")
     packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
+    packing += "; a whole number above 1 is as many workers with a GPU each"
     p.add_argument("--gpus-per-trial", metavar="N", help=packing)
+    workers = "processes that train each trial together, on parts of its batches: same numbers, sooner (default: 1)"
+    p.add_argument("--workers-per-trial", type=int, metavar="N", help=workers)
     budget = "stop after so long (2h30m, 1d, 90 s as 90); the same command goes on later"
     p.add_argument("--time-budget", metavar="TIME", help=budget)
     p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
@@ -101,8 +106,12 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     if is_object_store(storage):
         Bucket(storage)  # refuses what can be seen without writing
     budget = length(args.time_budget) if args.time_budget is not None else None
-    resources = _resources(args)
     space = load(args.space, args.overrides)
+    if args.gpus_per_trial is None and space.gpus_per_trial is not None:
+        args.gpus_per_trial = str(space.gpus_per_trial)
+    if args.workers_per_trial is None:
+        args.workers_per_trial = space.workers_per_trial
+    resources = _resources(args)
     if space.early_stopping and args.local:
         raise SpaceError(
             "early_stopping: --local runs one trial after the other, with nothing to compare it to; "
@@ -160,7 +169,13 @@ def _resources(args: argparse.Namespace) -> Resources:
     here = this_machine()
     auto = args.gpus_per_trial == "auto"
     gpus = 1.0 if auto else _number("--gpus-per-trial", args.gpus_per_trial or "0")
-    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, _pack(args.pack))
+    gpus, workers = each_worker(gpus, args.workers_per_trial)
+    if workers > 1 and (auto or args.pack is not None):
+        what = "--gpus-per-trial: auto" if auto else f"--pack: {args.pack}"
+        raise SpaceError(f"{what} is for trials of one worker, and {workers} are asked for")
+    resources = Resources(
+        args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, _pack(args.pack), workers
+    )
     require_legal(resources)
     if args.address is None:  # else nothing is known yet
         resources = _usual(args, resources, [here])
@@ -179,7 +194,8 @@ def _usual(args: argparse.Namespace, resources: Resources, nodes: Sequence[Mappi
             return replace(resources, pack=max(1, int(1 / resources.gpus)))
         return replace(resources, gpus=1.0, auto=True, pack=AS_MANY)
     if args.gpus_per_trial is None:
-        return replace(resources, gpus=usual_share(nodes, resources.pack))
+        share = usual_share(nodes, resources.pack)
+        return replace(resources, gpus=share if resources.workers == 1 else math.ceil(share))
     return resources
 
 
@@ -213,7 +229,7 @@ def _room(
     if args.dry_run:  # what would be refused is refused now
         with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage):
             pass
-    return [node for node in nodes if concurrency(resources, node)] or to_come, resources
+    return [node for node in nodes if room(resources, node)] or to_come, resources
 
 
 def _speeds(trials: Sequence[Trial], tracking_uri: str, on_gpu: bool) -> tuple[dict[Shape, list[float]], set[str]]:

@@ -22,7 +22,8 @@ FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
 AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
 MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # what a space with `mask` has nothing to say of
-ABOUT = ("name", "description", "search", "early_stopping")  # say nothing of a single trial
+ROOM = ("workers_per_trial", "gpus_per_trial")  # change how fast a trial is, not what it finds
+ABOUT = ("name", "description", "search", "early_stopping", *ROOM)  # say nothing of a single trial
 KEYS = (*ABOUT, *FIELDS, *DENSITIES)
 GRIDDED = ("dataset", "architecture", "pruner", "measure", "lr_schedule", "seed", "mask", *AMOUNTS)  # never ranges
 
@@ -37,6 +38,8 @@ class Space:
     description: str = ""
     search: Search | None = None
     early_stopping: EarlyStopping | None = None
+    workers_per_trial: int | None = None  # None: not for the space to say
+    gpus_per_trial: int | None = None
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -91,7 +94,14 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         description=str(raw.get("description", "")),
         search=read_search(raw["search"]) if "search" in raw else None,
         early_stopping=read_early_stopping(raw["early_stopping"]) if "early_stopping" in raw else None,
+        **{key: _count(key, raw[key]) for key in ROOM if key in raw},
     )
+
+
+def _count(key: str, value: Any) -> int:
+    if type(value) is not int or value < (key == "workers_per_trial"):
+        raise SpaceError(f"{key}: {value!r} is not allowed; it must be a whole number")
+    return value
 
 
 def _require_one_way(raw: Mapping[str, Any]) -> None:

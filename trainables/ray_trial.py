@@ -1,4 +1,4 @@
-"""A trial as a Ray Tune function trainable, or several in one. The only file of this folder that knows Ray."""
+"""A trial as a Ray Tune function trainable, or several in one. With `ray_workers` all here that knows Ray."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pruners import turns
 from search_spaces import Trial
 from trainables.packed import together
 from trainables.place import Place
+from trainables.ray_workers import with_workers
 from trainables.run import Outcome, run
 from trainables.versions import unlike, versions
 
@@ -66,7 +67,8 @@ def ray_trial(
             return compared.rule if compared.given_up(point["fingerprint"]) else ""
 
         trial = Trial.model_validate_json(point["trial"])
-        return run(trial, replace(place, grow=point["grow"]), _now_and_then(stop), judge if compared else None)
+        with with_workers(replace(place, grow=point["grow"])) as led:
+            return run(trial, led, _now_and_then(stop), judge if compared else None)
 
     def ended(point: Point, outcome: Outcome) -> None:
         if outcome.end == "broken":

@@ -32,7 +32,6 @@ from trainables.place import Place
 from trainables.pretraining import stored, trained_weights
 from trainables.storage import Bucket
 from trainables.team import LostError
-from trainables.team.spawning import with_workers
 from trainables.training import StoppedError
 
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
@@ -185,8 +184,9 @@ def main() -> int:
     source, folder = map(Path, sys.argv[1:3])
     workers = max([1, *map(int, sys.argv[3:])])
     trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
-    with with_workers(Place(storage=folder, cache=folder / "data", workers=workers)) as place:
-        outcome = run(trial, place)
+    from trainables.team.spawning import run_together
+
+    outcome = run_together(trial, Place(storage=folder, cache=folder / "data", workers=workers))
     for event, _ in read(folder / trial.fingerprint):
         print(json.dumps(event))  # noqa: T201
     return 0 if outcome.end == "finished" else 1

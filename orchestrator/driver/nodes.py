@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -54,7 +54,7 @@ def to_come() -> list[dict[str, float]]:
 def lacking(resources: Resources, gpus: float) -> str | None:
     """Why no node that is there or may come can run a trial with `gpus`, or None if one can."""
     try:
-        require_somewhere([*alive().values(), *to_come()], Resources(resources.cpus, gpus))
+        require_somewhere(list(alive().values()), replace(resources, gpus=gpus), to_come())
     except SpaceError as error:
         return str(error)
     return None

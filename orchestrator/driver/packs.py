@@ -67,7 +67,7 @@ class Packs:
 
     def _slots(self) -> int:
         """How many trials run at once on the nodes that are there."""
-        here = sum(concurrency(self._resources, {"CPU": 0, "GPU": 0} | node) for node in alive().values())
+        here = concurrency(self._resources, *({"CPU": 0, "GPU": 0} | node for node in alive().values()))
         most = self._resources.max_concurrent
         return min(here or SLOTS_TO_COME, most or here or SLOTS_TO_COME)
 

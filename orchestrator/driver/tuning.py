@@ -94,7 +94,8 @@ def _fit(
         ray_trial(points(config), place, lambda: is_up(key), ours, compared, lambda ended: handed_on(key, ended))
 
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([{"CPU": len(points(config)) * resources.cpus, "GPU": gpus(config)}])
+        each = {"CPU": len(points(config)) * resources.cpus, "GPU": gpus(config)}
+        return tune.PlacementGroupFactory([each] * resources.workers)
 
     tune.Tuner(
         tune.with_resources(trainable, asked),

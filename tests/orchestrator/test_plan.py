@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.cost import trial_seconds, wall_seconds, words
 from orchestrator.plan import plan
-from orchestrator.resources import Resources, concurrency, require_legal, require_somewhere
+from orchestrator.resources import Resources, concurrency, each_worker, require_legal, require_somewhere
 from search_spaces import Cell, SpaceError, Trial, load
 
 
@@ -125,6 +125,28 @@ def test_resources_no_node_can_give():
     require_somewhere(nodes, Resources(cpus=4, gpus=0.25))
     with pytest.raises(SpaceError, match="--gpus-per-trial: 2 asked for, but no node has more than 1 GPUs"):
         require_somewhere(nodes, Resources(gpus=2))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "each"),
+    [(0.25, None, (0.25, 1)), (4, None, (1, 4)), (4, 4, (1, 4)), (0, 2, (0, 2)), (1.5, None, (1.5, 1))],
+)
+def test_gpus_of_a_trial_are_one_for_each_worker(gpus, workers, each):
+    assert each_worker(gpus, workers) == each
+
+
+@pytest.mark.parametrize(("gpus", "workers", "says"), [(4, 2, "cannot share 4 GPUs"), (0, 0, "must be at least 1")])
+def test_workers_that_cannot_be_are_refused(gpus, workers, says):
+    with pytest.raises(SpaceError, match=f"--workers-per-trial.*{says}"):
+        each_worker(gpus, workers)
+
+
+def test_workers_of_a_trial_may_be_on_several_nodes():
+    two, nodes = Resources(cpus=1, workers=2), [{"CPU": 1.0}, {"CPU": 3.0}]
+    assert concurrency(two, *nodes) == 2
+    require_somewhere(nodes[:1], two, to_come=nodes[1:])
+    with pytest.raises(SpaceError, match="--workers-per-trial: 2 asked for, but there is room for 1 with 1 CPU"):
+        require_somewhere(nodes[:1], two)
 
 
 def test_concurrency_is_the_scarcest():

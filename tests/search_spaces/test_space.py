@@ -88,3 +88,15 @@ def test_what_cannot_be_is_refused_in_one_sentence(change, message):
 def test_a_space_must_say_what_it_is_about():
     with pytest.raises(SpaceError, match="pruner: missing"):
         load({"dataset": "digits", "architecture": "mlp"})
+
+
+def test_how_many_work_on_a_trial_is_no_part_of_it():
+    asked = load(SMALL | {"workers_per_trial": 2, "gpus_per_trial": 2})
+    assert (asked.workers_per_trial, asked.gpus_per_trial) == (2, 2)
+    assert asked.axes == load(SMALL).axes
+
+
+@pytest.mark.parametrize("value", [0, 1.5, True, "two"])
+def test_half_a_worker_is_refused(value):
+    with pytest.raises(SpaceError, match=r"workers_per_trial: .* must be a whole number"):
+        load(SMALL | {"workers_per_trial": value})

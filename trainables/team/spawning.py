@@ -1,17 +1,22 @@
-"""A trial's other workers as processes of this machine, for who runs trials without Ray."""
+"""Trials with several workers on this machine, without Ray: the others are processes of their own."""
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 
+from search_spaces import Trial
 from trainables.place import Place
+from trainables.run import Outcome, run
 from trainables.team.joining import LOOPBACK, Seat, leading, take_part
+from trainables.team.team import LostError
+
+ATTEMPTS = 4  # of one trial whose workers die
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,17 @@ class Spawned:
         """See `Other.kill`."""
         self.process.kill()
         self.process.join()
+
+
+def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """`trainables.run.run` with the workers that `place` asks for; if one dies, again from the last checkpoint."""
+    for _ in range(ATTEMPTS):
+        try:
+            with with_workers(place) as led:
+                return run(trial, led, stop)
+        except LostError as error:
+            lost = str(error)
+    return Outcome("failed", f"{lost}, {ATTEMPTS} times")
 
 
 @contextmanager
