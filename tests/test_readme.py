@@ -54,6 +54,11 @@ def test_every_field_of_a_space_is_explained(key):
     assert f"`{key}`" in PAGES["spaces.md"] or f"`{key}:`" in PAGES["spaces.md"]
 
 
+@pytest.mark.parametrize("target", re.findall(r"^(\S+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+def test_every_target_of_make_is_explained(target):
+    assert f"`make {target}`" in PAGES["commands.md"]
+
+
 def test_the_readme_counts_the_pruners():
     assert f"**{len(PRUNERS)} pruners**" in PAGES["README.md"]
 
