@@ -76,6 +76,7 @@ class Bench:
         until: int | None = None,
         dynamics: Dynamics | None = None,
         tell: Callable[[str], object] = lambda how: None,
+        stepped: Callable[[str], object] = lambda how: None,
     ) -> Progress:
         """Train the model in place; see `trainables.training.train`.
 
@@ -125,6 +126,7 @@ class Bench:
                 dynamics=dynamics,
                 stop=self.stop,
                 team=team,
+                stepped=stepped,
             )
         if instead:
             instead.finish()

@@ -96,6 +96,7 @@ def compute(attempt: Attempt) -> None:
         report=report,
         dynamics=dynamics,
         tell=lambda how: outbox.tags({"trained": how[:500]}),
+        stepped=lambda how: outbox.tags({"stepped": how[:500]}),
     )
     if dynamics:
         recorder.pruned(on.model, masks, {}, data.input_shape)

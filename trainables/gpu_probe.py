@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 
 from search_spaces import Trial
 from trainables.bench import Bench, bench
+from trainables.captured import WARM
 from trainables.datasets import lookup
 from trainables.datasets.memory import InMemory
 from trainables.gpu_share import CONTEXT_BYTES
@@ -37,7 +39,7 @@ def peak_bytes(trials: Iterable[Trial], device: torch.device) -> int:
                 _bench(trial, device).find(trial.compression)
     except torch.OutOfMemoryError:
         return torch.cuda.get_device_properties(device).total_memory
-    return torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES
+    return torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES + max(map(_images_bytes, some))
 
 
 def _bench(trial: Trial, device: torch.device) -> Bench:
@@ -45,10 +47,16 @@ def _bench(trial: Trial, device: torch.device) -> Bench:
     return bench(short, made_up(short), device, save_seconds=60)
 
 
-def made_up(trial: Trial) -> InMemory:
-    """A black image for each that a batch, or the scoring, of `trial` needs; they all lie in the same place."""
+def _images_bytes(trial: Trial) -> int:
+    """Of the dataset, which a process has on its GPU once, if it is one that lies in memory."""
     spec = lookup(trial.dataset)
-    n = max(trial.batch_size, trial.samples_per_class * spec.num_classes)
+    return (spec.train_size + spec.test_size) * math.prod(spec.input_shape) if spec.path == "memory" else 0
+
+
+def made_up(trial: Trial) -> InMemory:
+    """A black image for each that a captured step, or the scoring, of `trial` needs; all lie in the same place."""
+    spec = lookup(trial.dataset)
+    n = max((WARM + 1) * trial.batch_size, trial.samples_per_class * spec.num_classes)
     classes = torch.arange(n) % spec.num_classes
     image = torch.zeros(1, *spec.input_shape, dtype=torch.uint8)
     return InMemory(

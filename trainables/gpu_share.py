@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 CONTEXT_BYTES = 600 * 2**20  # of a process on a GPU, outside of what torch allocates: CUDA context, cuBLAS, cuDNN
@@ -23,3 +25,10 @@ def keep_to(share: float, device: torch.device) -> None:
     torch.cuda.empty_cache()  # of the trial that this process ran before
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(allowed(share, total), device)
+
+
+def own_stream(device: str) -> AbstractContextManager[object]:
+    """Inside, the GPU has a queue of its own for this thread: trials do not wait for each other there."""
+    if torch.device(device).type != "cuda":
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]

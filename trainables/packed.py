@@ -10,8 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-import torch
-
 from pruners import turns
 
 T = TypeVar("T")
@@ -40,7 +38,5 @@ def together(lanes: int, take: Callable[[], T | None], do: Callable[[T], R], end
 
 
 def _beside_others(do: Callable[[T], R], item: T) -> R:
-    """What a thread does: on a GPU in a queue of its own, so that trials do not wait for each other there."""
-    stream = torch.cuda.Stream() if torch.cuda.is_available() else None  # type: ignore[no-untyped-call]
-    with turns.at_work(), torch.cuda.stream(stream):
+    with turns.at_work():
         return do(item)

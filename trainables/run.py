@@ -26,6 +26,7 @@ from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
 from trainables.giving_up import Judge, Judged
+from trainables.gpu_share import own_stream
 from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.place import Place
@@ -118,7 +119,8 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
             outbox.tags({"stopped": ""})  # no longer
         bring(trial.network, place)
         weights = partial(_weights, place=place, stop=stop)
-        compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
+        with own_stream(place.device):
+            compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
     except StoppedError:
         if not judged.given_up:
             return Outcome("interrupted")

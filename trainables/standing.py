@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces import Trial
 from trainables.averaging import Average
+from trainables.captured import Captured
 from trainables.dynamics import Dynamics
 from trainables.epoch import Epoch
 from trainables.masked import Masked
@@ -44,6 +46,7 @@ class Standing:
         dynamics: Dynamics | None,
         state: dict[str, Any] | None,
         team: Team = ALONE,
+        stepped: Callable[[str], object] = lambda how: None,
     ) -> None:
         """`model` and `masks` are changed in place; `state` is what `state_dict` gave."""
         self._team = team
@@ -62,7 +65,11 @@ class Standing:
         self._masked = Masked(model, self._optimizer, masks, dynamics, self.progress.steps)
         self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
         parts = model, self._optimizer, self._masked, trial, self._average
-        self.step = Stepper(*parts) if team.size == 1 else SharedStepper(team, *parts)
+        self.step: Callable[[Tensor, Tensor], Tensor] = (
+            SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
+        )
+        if isinstance(self.step, Stepper) and not dynamics and next(model.parameters()).is_cuda:
+            self.step = Captured(self.step, self._optimizer, self._masked, stepped)
 
     def next_epoch(self) -> Epoch:
         """The epoch after the last finished one, or what is left of it."""

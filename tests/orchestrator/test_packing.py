@@ -43,7 +43,7 @@ def test_more_cpus_for_each_mean_fewer_at_once():
 def test_made_up_images_are_enough_for_a_trial(pruner):
     trial = Trial(dataset="cifar10", architecture="conv", pruner=pruner, batch_size=64, samples_per_class=3)
     data = made_up(trial)
-    assert sum(len(y) for _, y in data.train_batches(0, 1, 64)) == 64
+    assert sum(len(y) for _, y in data.train_batches(0, 1, 64)) == 4 * 64
     assert len(data.scoring_batches(0, 3)[0][1]) == 30
     assert data.train_x.untyped_storage().nbytes() < 4000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -49,7 +50,11 @@ def balanced(classes: Tensor, per_class: int) -> Tensor:
 
 def normalise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(x / 255 - mean) / std per channel of uint8 [B, C, H, W], bit for bit torchvision's ToTensor and Normalize."""
-    means = torch.tensor(mean, device=x.device).view(-1, 1, 1)
-    stds = torch.tensor(std, device=x.device).view(-1, 1, 1)
+    largest, means, stds = _constants(tuple(mean), tuple(std), x.device)
+    return x.float().div_(largest).sub_(means).div_(stds)
+
+
+@cache  # to bring them to a GPU each time would wait for all that it has yet to do
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, ...]:
     # A tensor of 255, because CUDA divides by a plain number by multiplying with its rounded inverse.
-    return x.float().div_(torch.full_like(means, 255)).sub_(means).div_(stds)
+    return tuple(torch.tensor(row).view(-1, 1, 1).to(device) for row in ([255.0] * len(mean), mean, std))

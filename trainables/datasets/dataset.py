@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainables.datasets.batches import WHOLE, Batch, Part, balanced, normalise, part_of, spans
+from trainables.datasets.resident import at_once
 from trainables.datasets.spec import DatasetError, DatasetSpec
 from trainables.randomness import generator
 
@@ -120,5 +121,5 @@ class Dataset(ABC):
     def _batches(
         self, images: Iterator[Tensor], batches: Sequence[Tensor], classes: Tensor, device: Device
     ) -> Iterator[Batch]:
-        for x, rows in zip(images, batches, strict=True):
-            yield normalise(x, self.spec.mean, self.spec.std), classes[rows].to(device)
+        for x, y in zip(images, at_once([classes[rows] for rows in batches], device), strict=True):
+            yield normalise(x, self.spec.mean, self.spec.std), y

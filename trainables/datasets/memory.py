@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.datasets.dataset import Dataset, Device, Half
+from trainables.datasets.resident import at_once, resident
 from trainables.randomness import generator
 
 
@@ -22,8 +23,8 @@ class InMemory(Dataset):
 
     def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
         """See `Dataset.plain`."""
-        images = self.train_x if half == "train" else self.test_x
-        for rows in batches:
+        images = self._images(half, device)
+        for rows in at_once(batches, images.device):
             yield images.index_select(0, rows).to(device)
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
@@ -36,9 +37,14 @@ class InMemory(Dataset):
         mirrored = torch.randint(2, (n,), generator=generator(seed, "flip", epoch))
         if self.spec.augment == "crop":
             mirrored.zero_()
-        draws = torch.stack([*corners, mirrored])
-        for rows, x in zip(batches, self.plain("train", batches, device), strict=True):
-            yield crop(x, border, *draws[:, rows].to(device))
+        draws = torch.stack([*corners, mirrored], 1)
+        each_batch = at_once([draws[rows] for rows in batches], device)
+        for each, x in zip(each_batch, self.plain("train", batches, device), strict=True):
+            yield crop(x, border, *each.unbind(1))
+
+    def _images(self, half: Half, device: Device) -> Tensor:
+        images = self.train_x if half == "train" else self.test_x
+        return resident(images, (self.spec.name, self.spec.digest, half, images.shape), device)
 
 
 def crop(x: Tensor, border: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
