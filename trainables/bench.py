@@ -15,6 +15,7 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
+from trainables.biases import still_biases
 from trainables.compacted import Smaller, smaller
 from trainables.datasets.batches import Batch, steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
@@ -100,7 +101,8 @@ class Bench:
             instead, how = smaller(self.model, masks, self.data.input_shape, state)
             tell(how)
         on = self if instead is None else replace(self, model=instead)
-        with quick_norms(on.model) if team.size == 1 else nullcontext():  # a team has norms of its own
+        norms = quick_norms(on.model) if team.size == 1 else nullcontext()  # a team has norms of its own
+        with norms, still_biases(on._network, on._foldable):
             progress = train(
                 on.model,
                 masks if instead is None else instead.masks,

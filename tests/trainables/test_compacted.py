@@ -14,8 +14,10 @@ from search_spaces import Trial
 from search_spaces.network import Network
 from trainables.architectures import build
 from trainables.architectures.initialisation import kaiming_normal
+from trainables.biases import still_biases
 from trainables.compacted import Smaller, smaller
 from trainables.evaluation import evaluate
+from trainables.folding import foldable
 from trainables.training import train
 
 SHAPE = (3, 16, 16)
@@ -31,19 +33,21 @@ def batches(epoch, skip=0):
 
 
 def go(model, masks, record, state=None, saves=None, reports=None, until=None):
-    train(
-        model,
-        masks,
-        record,
-        batches=batches,
-        steps_per_epoch=3,
-        evaluate=lambda: evaluate(model, batches(99)),
-        report=lambda metrics, epoch: None if reports is None else reports.append(metrics),
-        state=state,
-        save=lambda state: None if saves is None else saves.append(copy.deepcopy(state)),
-        save_seconds=0,
-        until=until,
-    )
+    network = model.net if isinstance(model, Smaller) else model
+    with still_biases(network, foldable(network)):
+        train(
+            model,
+            masks,
+            record,
+            batches=batches,
+            steps_per_epoch=3,
+            evaluate=lambda: evaluate(model, batches(99)),
+            report=lambda metrics, epoch: None if reports is None else reports.append(metrics),
+            state=state,
+            save=lambda state: None if saves is None else saves.append(copy.deepcopy(state)),
+            save_seconds=0,
+            until=until,
+        )
 
 
 def trial(**fields):
@@ -94,6 +98,7 @@ CASES = [
     ("resnet20", "magnitude", 100, SGD),
     ("chain", "synflow", 30, SGD),
     ("chain-bn", "snip", 30, SGD),
+    ("chain-bn", "synflow", 30, ADAM),
     ("conv", "snip", 200, SGD),
     ("mlp", "synflow", 50, ADAM),
     ("densenet", "synflow", 20, SGD),
