@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from pruners.channels import Layer, Norm
+from pruners.channels import Layer
 from trainables.folding import Pair
 
 
@@ -17,12 +17,13 @@ from trainables.folding import Pair
 def still_biases(model: nn.Module, pairs: list[Pair]) -> Iterator[None]:
     """While this lasts, biases of layers have gradients of exactly zero where a batch norm in train mode follows.
 
-    `pairs` name layers and the norms that alone read them (`trainables.folding.foldable`). The norm takes the mean away, and the bias with it, so that
-    its gradient is zero; but computed it is rounding noise. Adam makes whole steps of that, and in a channel that
-    is otherwise constant the norm makes a signal of it: then a network trained masked and the same one compacted part.
+    `pairs` name layers and the norms that alone read them (`trainables.folding.foldable`). The norm takes the mean
+    away, and the bias with it, so that its gradient is zero; but computed it is rounding noise. Adam makes whole steps
+    of that, and in a channel that is otherwise constant the norm makes a signal of it: then a network trained masked
+    and the same one compacted part.
     """
     found = [(model.get_submodule(layer), model.get_submodule(norm)) for layer, norm in pairs]
-    held = [(layer, norm) for layer, norm in found if isinstance(layer, Layer) and layer.bias is not None]
+    held = [pair for pair in found if isinstance(pair[0], Layer) and pair[0].bias is not None]
     for layer, norm in held:
         cast(Any, layer).forward = partial(_forward, layer, norm)
     try:
@@ -32,11 +33,12 @@ def still_biases(model: nn.Module, pairs: list[Pair]) -> Iterator[None]:
             del layer.forward
 
 
-def _forward(layer: Layer, norm: Norm, x: Tensor) -> Tensor:
+def _forward(layer: Layer, norm: nn.Module, x: Tensor) -> Tensor:
     if not norm.training:
         return type(layer).forward(cast(Any, layer), x)
     assert layer.bias is not None
     bias = layer.bias.detach() + layer.bias[:0].sum()  # the optimizer is to find a gradient: one of zeros
     if isinstance(layer, nn.Linear):
         return nn.functional.linear(x, layer.weight, bias)
-    return cast(Any, layer)._conv_forward(x, layer.weight, bias)
+    result: Tensor = cast(Any, layer)._conv_forward(x, layer.weight, bias)
+    return result
