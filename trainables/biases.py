@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,9 +23,11 @@ def still_biases(model: nn.Module, pairs: list[Pair]) -> Iterator[None]:
     and the same one compacted part.
     """
     found = [(model.get_submodule(layer), model.get_submodule(norm)) for layer, norm in pairs]
-    held = [pair for pair in found if isinstance(pair[0], Layer) and pair[0].bias is not None]
+    held: list[tuple[Any, nn.Module]] = [
+        pair for pair in found if isinstance(pair[0], Layer) and pair[0].bias is not None
+    ]
     for layer, norm in held:
-        cast(Any, layer).forward = partial(_forward, layer, norm)
+        layer.forward = partial(_forward, layer, norm)
     try:
         yield
     finally:
@@ -33,12 +35,11 @@ def still_biases(model: nn.Module, pairs: list[Pair]) -> Iterator[None]:
             del layer.forward
 
 
-def _forward(layer: Layer, norm: nn.Module, x: Tensor) -> Tensor:
-    if not norm.training:
-        return type(layer).forward(cast(Any, layer), x)
-    assert layer.bias is not None
-    bias = layer.bias.detach() + layer.bias[:0].sum()  # the optimizer is to find a gradient: one of zeros
+def _forward(layer: Any, norm: nn.Module, x: Tensor) -> Tensor:
+    bias = layer.bias
+    if norm.training:
+        bias = bias.detach() + bias[:0].sum()  # the optimizer is to find a gradient: one of zeros
     if isinstance(layer, nn.Linear):
         return nn.functional.linear(x, layer.weight, bias)
-    result: Tensor = cast(Any, layer)._conv_forward(x, layer.weight, bias)
+    result: Tensor = layer._conv_forward(x, layer.weight, bias)
     return result
