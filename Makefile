@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: sweep test test-cluster lint docs coverage mutants bench install clean
+.PHONY: sweep test test-cluster lint docs coverage mutants bench bench-answers install clean
 .DEFAULT_GOAL := sweep
 
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
@@ -30,14 +30,12 @@ coverage: .venv/installed  ## what the tests run through, but for what they star
 mutants: .venv/installed  ## whether each small change of the pruning core fails a test; half an hour
 	$(BIN)/python -m benchmarks.mutants
 
-bench: .venv/installed  ## what is measured; each prints a ratio
-	$(BIN)/python -m benchmarks.trial --rounds 3 --images 320
-	$(BIN)/python -m benchmarks.grid --rounds 1
+bench: .venv/installed  ## how fast it is: a table of ratios, in less than twenty minutes on two cores
+	$(BIN)/python -m benchmarks
+
+bench-answers: .venv/installed  ## how good its answers are: searches, early stopping, any pruner on any network, reports
 	$(BIN)/python -m benchmarks.combinations
-	$(BIN)/python -m benchmarks.compaction
-	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.fairness
-	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.search
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.rows import cost, row
 from trainables.datasets import DATASETS, Dataset, load
 
 ROOT = Path(__file__).parents[1]
@@ -90,10 +91,8 @@ def rates(cache: Path, runs: int) -> None:
         for record, value in zip(measured.values(), (ours, *theirs), strict=True):
             record.append(value)
         ratios.append(ours / max(theirs))
-    for name, values in measured.items():
-        print(f"{name}: {statistics.median(values):,.0f} images/s ({min(values):,.0f} to {max(values):,.0f})")
-    spread = f"{min(ratios):.1f} to {max(ratios):.1f}, n={len(ratios)}, {torch.get_num_threads()} thread(s)"
-    print(f"in memory / better of torchvision's = {statistics.median(ratios):.1f} ({spread})")
+    middles = {name: f"{statistics.median(values):,.0f}" for name, values in measured.items()}
+    print(row(f"data, images/s ({', '.join(f'{name}: {rate}' for name, rate in middles.items())})", ratios, 20.7, 20))
 
 
 def private_mb() -> float:
@@ -155,11 +154,9 @@ def main() -> None:
         write_cache(Path(folder))
         rates(Path(folder), args.runs)
         found = memory(Path(folder))
-    more = [values["most"] - values["before"] for values in found]
-    shown = ", ".join(f"{value:.0f}" for value in more)
-    print(
-        f"images of {IMAGES * 3 * 32 * 32 / MB:.0f} MiB add to the private memory of each of {len(more)}: {shown} MiB"
-    )
+    images = IMAGES * 3 * 32 * 32 / MB
+    more = [(values["most"] - values["before"]) / images for values in found]
+    print(cost(f"data, private memory of a process / the images ({images:.0f} MiB)", more))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python -m benchmarks.scale [--trials 100 1000 10000]
 
 Trials are made up: each waits a little and records what a short trial would, so only the orchestration is measured.
-Every size runs in a process of its own, from an empty folder to the last run FINISHED in MLflow.
+Every size runs in a process of its own, from an empty folder to the last run FINISHED in MLflow. The ratio is what a
+trial takes at the largest size, planning included, over what it takes at the smallest; each size is told too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from benchmarks.rows import cost
 
 SECONDS = 0.02  # of a trial; a real one takes a second at least, so this is harder than the real thing
 SLOTS = 4
@@ -51,7 +54,7 @@ def made_up(config: dict[str, Any], place: Any, *_: Any) -> None:
 
 
 def measure(n: int, folder: Path) -> None:
-    """Run `n` made-up trials and print a line."""
+    """Run `n` made-up trials; print a line on that to stderr, and the seconds that each took to stdout."""
     from mlflow import MlflowClient
 
     from orchestrator import environment
@@ -103,8 +106,9 @@ def measure(n: int, folder: Path) -> None:
     print(
         f"{n:6d} trials: planned in {planning:5.1f} s, dispatched {1000 * dispatched / n:5.0f} ms each, delivered "
         f"{1000 * delivered / n:5.0f} ms each ({delivered:.0f} s), driver {memory:.2f} GiB, MLflow {dict(counts)}",
-        flush=True,
+        file=sys.stderr,
     )
+    print((planning + delivered) / n)
 
 
 def _cores() -> int:
@@ -123,8 +127,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measure(args.one, Path(folder))
         return
+    seconds = []
     for n in args.trials:
-        subprocess.run([sys.executable, "-m", "benchmarks.scale", "--one", str(n)], check=True)
+        command = [sys.executable, "-m", "benchmarks.scale", "--one", str(n)]
+        # What Ray says on the way comes before.
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        seconds.append(float(told.split()[-1]))
+    each = ", ".join(f"{n}: {1000 * took:.0f}" for n, took in zip(args.trials, seconds, strict=True))
+    print(
+        cost(f"scale, ms a trial at the largest / at the smallest sweep ({each})", [seconds[-1] / seconds[0]], held=1.1)
+    )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks import textbook
 from benchmarks.data import write_cache
+from benchmarks.rows import row
 from pruners import prune
 from search_spaces import Trial
 from trainables.allocation import keep_freed_memory
@@ -64,10 +65,7 @@ def take_turns(theirs: Callable[[], object], ours: Callable[[], object], rounds:
 
 def told(name: str, ratios: list[float], predicted: float | None = None, held: float | None = None) -> None:
     """Print a row of the table."""
-    middle = statistics.median(ratios)
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n={len(ratios)}"
-    verdict = "" if held is None else f"{held:g} ({'held' if middle >= held else 'missed'})"
-    print(f"| {name} | {middle:.2f} | {spread} | {predicted or ''} | {verdict} |", flush=True)
+    print(row(name, ratios, predicted, held), flush=True)
 
 
 def few(data: Dataset, images: int) -> InMemory:
@@ -181,7 +179,6 @@ def main() -> None:
     parser.add_argument("--compressions", nargs="+", default=[1.0, 10.0, 100.0, 1000.0], type=float)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print("| textbook / ours, CPU seconds | ratio | spread | predicted | to hold |\n" + "| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as folder:
         write_cache(Path(folder))
         whole = load("cifar10", None, Path(folder))

@@ -1,0 +1,36 @@
+"""The rows of the table that `make bench` prints: a ratio, its spread, what was predicted, what is to be held."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+HEADER = "| what | ratio | spread | predicted | to hold | |\n" + "| --- " * 6 + "|"
+BOUND = "its convolutions are dense; at 150 to 220 GFLOP/s they are as fast here as the processor"
+WHY = {  # what explains a miss, where that is known, by how the row's name begins
+    "resnet20, whole epochs": f"three quarters of a step are convolutions: {BOUND}",
+    "vgg16-bn, step at SynFlow 100x": f"half of it is one convolution, 64 to 56 channels on 32x32: {BOUND}",
+    "grid, figure-6": "random and magnitude keep nearly all channels up to 100x, and cost what a dense network does",
+    "grid, cos598d": "up to 20x random and magnitude keep all channels: 12 of 30 cells cost what a dense network does",
+    "orchestration overhead": "the start of Ray and of two workers and the report, some 15 s, weigh on few trials",
+}
+
+
+def row(name: str, ratios: Sequence[float], predicted: float | None = None, held: float | None = None) -> str:
+    """A row for a ratio that is better the larger it is (`held` is at least), with what explains a miss."""
+    return _row(name, ratios, predicted, held, held is None or statistics.median(ratios) >= held, "at least")
+
+
+def cost(name: str, ratios: Sequence[float], predicted: float | None = None, held: float | None = None) -> str:
+    """A row for a ratio that is better the smaller it is (`held` is at most)."""
+    return _row(name, ratios, predicted, held, held is None or statistics.median(ratios) <= held, "at most")
+
+
+def _row(
+    name: str, ratios: Sequence[float], predicted: float | None, held: float | None, good: bool, bound: str
+) -> str:
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n={len(ratios)}"
+    asked = "" if held is None else f"{bound} {held:g}: {'held' if good else 'missed'}"
+    why = "" if good else next((line for start, line in WHY.items() if name.startswith(start)), "not explained")
+    foreseen = "" if predicted is None else f"{predicted:g}"
+    return f"| {name} | {statistics.median(ratios):.2f} | {spread} | {foreseen} | {asked} | {why} |"
