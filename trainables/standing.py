@@ -65,11 +65,11 @@ class Standing:
         self._masked = Masked(model, self._optimizer, masks, dynamics, self.progress.steps)
         self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
         parts = model, self._optimizer, self._masked, trial, self._average
-        self.step: Callable[[Tensor, Tensor], Tensor] = (
-            SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
-        )
-        if isinstance(self.step, Stepper) and not dynamics and next(model.parameters()).is_cuda:
-            self.step = Captured(self.step, self._optimizer, self._masked, stepped)
+        step = SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
+        # Workers speak with each other in their steps, on the host too: no graph can hold that.
+        alone = team.size == 1 and not dynamics and next(model.parameters()).is_cuda
+        self.step: Callable[[Tensor, Tensor], Tensor]
+        self.step = Captured(step, self._optimizer, self._masked, stepped) if alone else step
 
     def next_epoch(self) -> Epoch:
         """The epoch after the last finished one, or what is left of it."""
