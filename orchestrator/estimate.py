@@ -78,7 +78,8 @@ def estimate(
 
 def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> None:
     """One line; `in_full` also how long on more nodes of the kind at hand. Not `here`: the nodes are a cluster's."""
-    gpus = cost.resources.gpus
+    each, workers = cost.resources, cost.resources.workers
+    gpus = each.gpus * workers
     amount = f"about {words(cost.total)} of training"
     if not cost.known_on_gpu:
         amount += " on one CPU thread; GPUs are faster, by how much is known after the first trials"
@@ -87,7 +88,7 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
     if gpus:
         amount += f", {_hours(cost.total * gpus)} GPU-hours"
     elif in_full:
-        amount += f", {_hours(cost.total * cost.resources.cpus)} CPU-hours"
+        amount += f", {_hours(cost.total * each.cpus * workers)} CPU-hours"
     if cost.nodes:
         count = len(cost.nodes)
         there = "this machine" if here else f"{count} node{'s' * (count > 1)} of the cluster"

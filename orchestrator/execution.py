@@ -52,6 +52,7 @@ class Job:
     storage: str = ""  # where trials keep their things: a path or an object store; default: in the output folder
     save_seconds: float = 60.0  # between two checkpoints of a trial
     show: bool = False  # the report in the browser, at the end
+    alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see `Place.alone`
     budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
 
     @property
@@ -76,6 +77,7 @@ class Job:
             device="cuda" if self.resources.gpus else "cpu",
             threads=max(1, int(self.resources.cpus)),
             workers=self.resources.workers,
+            alone=self.alone,
             weights_mb=WEIGHTS_MB / max(1, len(self.plan.trials) + self.plan.to_choose),
         )
 

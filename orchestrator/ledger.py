@@ -14,7 +14,7 @@ from orchestrator.cost import Kind
 from orchestrator.details import Details, read_json
 from orchestrator.inputs import log_dataset
 from orchestrator.origin import commit, user
-from orchestrator.speeds import label_of
+from orchestrator.speeds import label_of, workers_of
 from search_spaces import EarlyStopping, Trial
 from trainables.tracking import delivers_to
 
@@ -37,6 +37,7 @@ class Run:
     metrics: Mapping[str, float] = field(default_factory=dict)
     machine: str = ""  # what it ran on
     stopped: str = ""  # when and by which rule it was given up
+    workers: int = 1  # that trained it together
 
 
 class Ledger:
@@ -77,13 +78,16 @@ class Ledger:
         return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
 
     def epoch_seconds(self, on_gpu: bool = False) -> tuple[dict[Kind, list[float]], set[str]]:
-        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs; and on which machines."""
+        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs, and on which machines.
+
+        Of those of several workers, what all of them took together.
+        """
         measured: dict[Kind, list[float]] = {}
         machines: set[str] = set()
         for run in self.runs.values():
             if "time/epoch_seconds" in run.metrics and on_gpu != (" CPU, " in run.machine):
                 kind = run.params["dataset"], label_of(run.params), int(run.params["batch_size"])
-                measured.setdefault(kind, []).append(run.metrics["time/epoch_seconds"])
+                measured.setdefault(kind, []).append(run.workers * run.metrics["time/epoch_seconds"])
                 machines.add(run.machine)
         return measured, machines
 
@@ -228,4 +232,5 @@ def _as_run(run: Any) -> Run:
         run.data.metrics,
         run.data.tags.get("machine", ""),
         run.data.tags.get("stopped", ""),
+        workers_of(run.data.tags),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cost import Shape, shape
@@ -18,27 +18,48 @@ ENOUGH = 50  # runs of each shape, the newest: a store may hold thousands
 def images_per_second(
     client: MlflowClient, trials: Iterable[Trial], on_gpu: bool
 ) -> tuple[dict[Shape, list[float]], set[str]]:
-    """What finished trials reached, on GPUs or on CPUs, of the networks of `trials` on images of their size.
+    """What each worker of finished trials reached, on GPUs or on CPUs, of the networks of `trials` on such images.
 
     And on which machines.
     """
-    wanted = {shape(trial): trial for trial in trials}
-    experiments = [found.experiment_id for found in client.search_experiments()] if wanted else []
     speeds: dict[Shape, list[float]] = {}
     machines: set[str] = set()
-    for (label, size), trial in wanted.items():
-        name = trial.architecture.replace("'", "")
-        query = (
-            f"params.architecture = '{name}' and tags.input_shape = '{size}' and metrics.`{METRIC}` > 0 "
-            "and attributes.status = 'FINISHED'"
-        )
-        runs = client.search_runs(experiments, query, max_results=ENOUGH, order_by=["attributes.start_time DESC"])
-        for run in runs:
+    for key, trial in {shape(trial): trial for trial in trials}.items():
+        for run in _runs(client, trial):
             machine = run.data.tags.get("machine", "")
-            if label_of(run.data.params) == label and on_gpu != (" CPU, " in machine):
-                speeds.setdefault((label, size), []).append(run.data.metrics[METRIC])
+            if on_gpu != (" CPU, " in machine):
+                speeds.setdefault(key, []).append(run.data.metrics[METRIC] / workers_of(run.data.tags))
                 machines.add(machine)
     return speeds, machines
+
+
+def of_one_worker(client: MlflowClient, trials: Iterable[Trial]) -> dict[str, dict[str, float]]:
+    """Images per second of one worker in trials like these: by fingerprint and machine, where it is known."""
+    known: dict[str, dict[str, float]] = {}
+    for trial in trials:
+        asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
+        for run in _runs(client, trial):
+            if workers_of(run.data.tags) == 1 and asked.items() <= run.data.params.items():
+                machine = run.data.tags.get("machine", "")
+                known.setdefault(trial.fingerprint, {}).setdefault(machine, run.data.metrics[METRIC])  # the newest
+    return known
+
+
+def _runs(client: MlflowClient, trial: Trial) -> list[Any]:
+    """Finished runs of any experiment with the network of `trial`, on images of its size; the newest first."""
+    (label, size), name = shape(trial), trial.architecture.replace("'", "")
+    query = (
+        f"params.architecture = '{name}' and tags.input_shape = '{size}' and metrics.`{METRIC}` > 0 "
+        "and attributes.status = 'FINISHED'"
+    )
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    runs = client.search_runs(experiments, query, max_results=ENOUGH, order_by=["attributes.start_time DESC"])
+    return [run for run in runs if label_of(run.data.params) == label]
+
+
+def workers_of(tags: Mapping[str, str]) -> int:
+    """How many workers trained the trial of a run with these tags."""
+    return int(tags.get("workers", "1"))
 
 
 def label_of(params: Any) -> str:

@@ -37,7 +37,7 @@ from orchestrator.resources import (
     this_machine,
     usual_share,
 )
-from orchestrator.speeds import images_per_second
+from orchestrator.speeds import images_per_second, of_one_worker
 from orchestrator.stopping import length
 from orchestrator.store import connect, one_line, public, require_answer, require_name, sqlite_file
 from search_spaces import SpaceError, Trial, load
@@ -131,7 +131,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         resources = spread(resources, len(todo) + planned.to_choose, nodes)
     measured, machines = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else ({}, set())
     speeds, others = _speeds([t for t in todo if kind(t) not in measured], tracking_uri, bool(resources.gpus))
-    seconds = trial_seconds(todo, measured, speeds)
+    # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
+    seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
     if todo:
         console.print(f"each trial gets {resources}", highlight=False)
         if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
@@ -161,6 +162,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         budget=budget,
         storage=storage,
         save_seconds=save_seconds,
+        alone=_alone(todo, tracking_uri) if resources.workers > 1 else {},
     )
     return execute(job, console)
 
@@ -230,6 +232,14 @@ def _room(
         with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage):
             pass
     return [node for node in nodes if room(resources, node)] or to_come, resources
+
+
+def _alone(trials: Sequence[Trial], tracking_uri: str) -> dict[str, dict[str, float]]:
+    file = sqlite_file(tracking_uri)
+    if file is not None and not file.exists():
+        return {}
+    with one_line(tracking_uri):
+        return of_one_worker(connect(tracking_uri), trials)
 
 
 def _speeds(trials: Sequence[Trial], tracking_uri: str, on_gpu: bool) -> tuple[dict[Shape, list[float]], set[str]]:

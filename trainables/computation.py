@@ -25,7 +25,8 @@ from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import CHECKPOINT, Place
 from trainables.precision import used
-from trainables.recording import Recorder
+from trainables.recording import Recorder, machine
+from trainables.training import Progress
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,19 @@ def compute(attempt: Attempt) -> None:
     if trial.levels:
         outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
     outbox.metrics({"time/train_seconds": progress.train_seconds})
-    if progress.images:
-        outbox.metrics({"time/images_per_second": progress.images / progress.image_seconds})
+    outbox.metrics(_speed(place, trial, on.device, progress))
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
     _finish(attempt, seconds())
+
+
+def _speed(place: Place, trial: Trial, device: torch.device, progress: Progress) -> dict[str, float]:
+    """Of training; and how much of it more workers bring, where the speed of one is known."""
+    if not progress.images:
+        return {}
+    speed = progress.images / progress.image_seconds
+    alone = place.alone.get(trial.fingerprint, {}).get(machine(device))
+    efficiency = {"time/scaling_efficiency": speed / (place.workers * alone)} if alone else {}
+    return {"time/images_per_second": speed} | efficiency
 
 
 def _finish(attempt: Attempt, seconds: float) -> None:
@@ -131,6 +141,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     keep_to(place.gpus, device)
     recorder = Recorder(trial, attempt.folder, outbox)
     recorder.trial(device)
+    outbox.tags({"workers": str(place.workers)})
     data = datasets.load(
         trial.dataset,
         place.data_root,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainables.team import ALONE, Team
@@ -26,6 +27,8 @@ class Place:
     mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
     workers: int = 1  # that train a trial together, each with the threads and the GPU that are said here
     team: Team = ALONE  # those workers, once they are there
+    # Images per second of one worker, by fingerprint and machine, where trials like it were run before.
+    alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
     @property

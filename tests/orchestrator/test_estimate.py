@@ -77,3 +77,8 @@ def test_it_says_what_it_knows_that_from(measured, source):
 
 def test_a_cluster_nobody_asked_yet():
     assert text(cost(nodes=()), in_full=False).strip() == "about 8.0 h of training"
+
+
+def test_workers_of_one_trial_each_cost_a_gpu():
+    said = text(cost(Resources(1, 1, workers=2), nodes=[{"CPU": 4, "GPU": 2}]))
+    assert "16 GPU-hours; 8.0 h on this machine with 1 at once" in said

@@ -51,16 +51,15 @@ def planned(pruned, mask, **fields):
 def test_masks_made_once_are_trained_many_times_and_give_the_numbers_of_one_go(pruned, capsys, monkeypatch):
     output, runs = pruned
     many = output / "many.yaml"
-    many.write_text(f"mask: mlflow:{runs[4.0]}\nseed: [0, 1, 2]\nlr: [0.1, 0.02]\nepochs: 1\n")
+    many.write_text(f"mask: mlflow:{runs[4.0]}\nseed: [0, 1, 2, 3]\nlr: [0.1, 0.02]\nepochs: 1\n")
     monkeypatch.setattr("pruners.snip.score", None)  # whoever scores fails
     assert sweep(output, many) == 0
-    assert "once for 6 trials: mask snip 4x of mlp on digits, seed 1" in " ".join(capsys.readouterr().out.split())
+    assert "once for 8 trials: mask snip 4x of mlp on digits, seed 1" in " ".join(capsys.readouterr().out.split())
     monkeypatch.undo()
     found = rows(output, "many")
     assert {(row.cell.pruner, row.cell.compression, row.status) for row in found} == {("snip", 4.0, "finished")}
-    assert {(row.cell.seed, row.cell.settings["lr"]) for row in found} == {
-        (s, r) for s in (0, 1, 2) for r in (0.1, 0.02)
-    }
+    trials = {(row.cell.seed, row.cell.settings["lr"]) for row in found}
+    assert trials == {(seed, rate) for seed in range(4) for rate in (0.1, 0.02)}
     assert all("time/prune_seconds" not in row.metrics for row in found)
 
     one = output / "one.yaml"
@@ -73,7 +72,7 @@ def test_masks_made_once_are_trained_many_times_and_give_the_numbers_of_one_go(p
 
     before = {row.run_id for row in found}
     assert sweep(output, many) == 0
-    assert "6 done before, 0 to do" in capsys.readouterr().out
+    assert "8 done before, 0 to do" in capsys.readouterr().out
     assert {row.run_id for row in rows(output, "many")} == before
     together = ["many", "one", "--tracking-uri", f"sqlite:///{output / 'mlflow.db'}", "--no-log"]
     assert report([*together, "--output", str(output / "together")]) == 0

@@ -10,7 +10,7 @@ from orchestrator.opening import create, existing
 from orchestrator.origin import commit
 from orchestrator.plan import plan
 from orchestrator.records import Records
-from orchestrator.speeds import METRIC, images_per_second
+from orchestrator.speeds import METRIC, images_per_second, of_one_worker
 from orchestrator.watch import Watch
 from search_spaces import Trial, load
 from trainables.outbox import Outbox
@@ -150,3 +150,17 @@ def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledg
     assert images_per_second(ledger.client, [trial, other], on_gpu=True) == ({("resnet50", "3x224x224"): [1000]}, {gpu})
     assert images_per_second(ledger.client, [trial], on_gpu=False) == ({("resnet50", "3x224x224"): [5]}, {cpu})
     assert images_per_second(ledger.client, [], on_gpu=True) == ({}, set())
+
+
+def test_speeds_are_those_of_a_worker_and_efficiency_is_against_one_alone(ledger):
+    trial, gpu = Trial(dataset="imagenet", architecture="resnet50", batch_size=256), "NVIDIA H200"
+    for workers, speed, batch in ((1, 1000, 256), (1, 900, 128), (4, 3200, 256)):
+        tags = {"input_shape": "3x224x224", "machine": gpu, "workers": str(workers)}
+        run = ledger.client.create_run(ledger.experiment_id, tags=tags)
+        for key, value in {"architecture": "resnet50", "batch_size": batch, "precision": "float32"}.items():
+            ledger.client.log_param(run.info.run_id, key, value)
+        ledger.client.log_metric(run.info.run_id, METRIC, speed)
+        ledger.client.set_terminated(run.info.run_id)
+    speeds, _ = images_per_second(ledger.client, [trial], on_gpu=True)
+    assert sorted(speeds["resnet50", "3x224x224"]) == [800, 900, 1000]
+    assert of_one_worker(ledger.client, [trial]) == {trial.fingerprint: {gpu: 1000}}
