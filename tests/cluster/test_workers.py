@@ -14,6 +14,15 @@ from PIL import Image
 
 pytestmark = pytest.mark.cluster
 EPOCHS = 6
+NETWORK = """
+from torch import nn
+
+def tiny(input_shape, num_classes):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 8, 16, stride=16), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes),
+    )
+"""
 
 
 @pytest.fixture
@@ -52,10 +61,12 @@ def workers() -> list[int]:
 
 
 def test_a_worker_is_killed_and_the_trial_goes_on(tmp_path: Path, images: Path, nodes: Nodes, server: Server) -> None:
-    space = tmp_path / "two.yaml"
+    space, network = tmp_path / "two.yaml", tmp_path / "net.py"
+    network.write_text(NETWORK)
     space.write_text(
-        f"dataset: 'folder:{images}'\narchitecture: mlp\npruner: snip\ncompression: 4\nsamples_per_class: 4\n"
-        f"batch_size: 8\nlr: 0.001\nepochs: {EPOCHS}\nworkers_per_trial: 2\n"
+        f"dataset: 'folder:{images}'\narchitecture: {network}:tiny\n"
+        f"pruner: snip\ncompression: 4\nsamples_per_class: 4\n"
+        f"batch_size: 8\nlr: 0.05\nepochs: {EPOCHS}\nworkers_per_trial: 2\n"
     )
     cluster = ("--address", nodes.address, "--tracking-uri", server.uri, "--checkpoint-every", "0.01s")
     sweep = Sweep(tmp_path, (str(space), *cluster), EPOCHS)

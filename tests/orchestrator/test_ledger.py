@@ -153,14 +153,14 @@ def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledg
 
 
 def test_speeds_are_those_of_a_worker_and_efficiency_is_against_one_alone(ledger):
-    trial, gpu = Trial(dataset="imagenet", architecture="resnet50", batch_size=256), "NVIDIA H200"
+    trial, gpu = Trial(dataset="imagenet", architecture="vgg16-bn", batch_size=256), "NVIDIA H200"
     for workers, speed, batch in ((1, 1000, 256), (1, 900, 128), (4, 3200, 256)):
         tags = {"input_shape": "3x224x224", "machine": gpu, "workers": str(workers)}
         run = ledger.client.create_run(ledger.experiment_id, tags=tags)
-        for key, value in {"architecture": "resnet50", "batch_size": batch, "precision": "float32"}.items():
+        for key, value in {"architecture": "vgg16-bn", "batch_size": batch, "precision": "float32"}.items():
             ledger.client.log_param(run.info.run_id, key, value)
         ledger.client.log_metric(run.info.run_id, METRIC, speed)
         ledger.client.set_terminated(run.info.run_id)
     speeds, _ = images_per_second(ledger.client, [trial], on_gpu=True)
-    assert sorted(speeds["resnet50", "3x224x224"]) == [800, 900, 1000]
+    assert sorted(speeds["vgg16-bn", "3x224x224"]) == [800, 900, 1000]
     assert of_one_worker(ledger.client, [trial]) == {trial.fingerprint: {gpu: 1000}}

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -82,11 +83,10 @@ def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = 
 def _await(team: Team) -> None:
     """Wait for the others, as long as all of them live."""
     assert team.store is not None
-    deadline = START_SECONDS / 0.2
+    deadline = time.monotonic() + START_SECONDS
     for rank, other in enumerate(team.others, 1):
         while not team.store.check([_here(rank)]):
-            deadline -= 1
-            if other.ended(0.2) or deadline < 0:
+            if other.ended(0.2) or time.monotonic() > deadline:
                 raise LostError(f"worker {rank} of {team.size} did not start")
 
 
