@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from benchmarks.rows import HEADER
 
 PARTS = {
-    "trial": ["--rounds", "3", "--images", "320"],
+    "trial": ["--rounds", "3"],
     "data": ["--runs", "3"],
     "grid": ["--rounds", "1"],
     "overhead": ["--runs", "1"],

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 from rich.console import Console
 
@@ -78,6 +79,7 @@ class Job:
             threads=max(1, int(self.resources.cpus)),
             workers=self.resources.workers,
             alone=self.alone,
+            shared_scores=frozenset() if self.mirror else self.plan.shared_scores,
             weights_mb=WEIGHTS_MB / max(1, len(self.plan.trials) + self.plan.to_choose),
         )
 
@@ -132,6 +134,8 @@ def execute(job: Job, console: Console) -> int:
             page = _report(job, parent, console)
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             unasked = seeker.unasked if seeker else 0
+            if not missing and not unasked:
+                rmtree(job.place.scores, ignore_errors=True)  # nobody needs them any more
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
             _close(book, parent, status, console)

@@ -25,11 +25,13 @@ from trainables.dynamics import dynamics
 
 @dataclass(frozen=True)
 class Stage:
-    """Something computed once that several cells or trials use."""
+    """Something that several cells or trials use, computed once for all of them, or a few times."""
 
-    kind: str  # "data": a decoded dataset; "mask": masks that are given; "dense": the trial at 1x; "pretrain": weights
+    # "data": a decoded dataset; "mask": masks that are given; "dense": the trial at 1x; "pretrain": weights; "scores"
+    kind: str
     name: str
     serves: int  # cells (dense) or trials (the others) that would otherwise each compute it
+    times: int = 1  # that it is computed: for each network and seed
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Plan:
         """The dense trainings whose weights the trials to do start from. They need not be trials of the plan."""
         stages = [stage(trial) for trial in self.todo]
         return tuple({dense.fingerprint: dense for dense in stages if dense is not None}.values())
+
+    @property
+    def shared_scores(self) -> frozenset[str]:
+        """The scores, as `Trial.scoring` calls them, that several trials to do select by."""
+        return frozenset(name for name, trials in _scorings(self.todo).items() if len(trials) > 1)
 
     @property
     def started(self) -> tuple[Trial, ...]:
@@ -196,4 +203,17 @@ def _stages(cells: Collection[Cell], trials: Collection[Trial], masks: Mapping[s
     for dense in {start.fingerprint: start for start in starts}.values():
         serves = sum(start.fingerprint == dense.fingerprint for start in starts)
         stages.append(Stage("pretrain", f"{dense.name}, {dense.epochs} epochs", serves))
+    several = [users for users in _scorings(trials).values() if len(users) > 1]
+    for pruner in dict.fromkeys(users[0].pruner for users in several):
+        counts = [len(users) for users in several if users[0].pruner == pruner]
+        stages.append(Stage("scores", pruner, sum(counts), len(counts)))
     return tuple(stages)
+
+
+def _scorings(trials: Collection[Trial]) -> dict[str, list[Trial]]:
+    """The trials by the scores they select by, where those look at data: others cost less than to keep them."""
+    found: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.scoring and pruner_of(trial).needs_data:
+            found.setdefault(trial.scoring, []).append(trial)
+    return found

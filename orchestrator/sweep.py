@@ -267,7 +267,8 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
         console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
     for stage in planned.stages:
         users = "cells" if stage.kind == "dense" else "trials"
-        console.print(f"  once for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
+        often = "once" if stage.times == 1 else f"{stage.times} times"
+        console.print(f"  {often} for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -22,6 +22,7 @@ from pruners.weights import prunable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Scoring = Callable[[], dict[str, Tensor]]  # parameter name -> scores
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def find(
     granularity: str = "weight",
     ablation: str = "none",
     alive: Mapping[str, Tensor] | None = None,
+    share: Callable[[Scoring], dict[str, Tensor]] | None = None,
 ) -> Pruning:
     """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
 
@@ -62,6 +64,8 @@ def find(
     lowest first, a best one left in every layer; the compression is then what comes of it.
     `alive` holds the masks of an earlier pruning: what it dropped stays dropped, and the schedule falls from
     the density that it left to the one asked for, which is still a fraction of all weights.
+    `share` is called in place of a scoring that no compression enters, with the scoring, and returns what that
+    returns: it may have it from elsewhere.
     The model and the global random state are left as they were: the work is done on a copy.
     Raises PruningError for a request that cannot be met or scores that are not finite, naming what and where.
     """
@@ -90,7 +94,10 @@ def find(
         else:
             extra = {}
             apply_masks(working, masks)
-        scores = chosen.score(working, data, mode=settings.mode, generator=generator, **extra, **settings.options)
+        score = partial(
+            chosen.score, working, data, mode=settings.mode, generator=generator, **extra, **settings.options
+        )
+        scores = share(score) if share and settings.iterations == 1 and not alive else score()
         merits = inverted(scores) if ablation == "invert" else scores
         masks = choose(merits, density, alive if chosen.revives else masks, settings.scope)
     if ablation == "shuffle":

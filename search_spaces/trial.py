@@ -111,6 +111,15 @@ class Trial(BaseModel):
         return self._hash("seed")
 
     @property
+    def scoring(self) -> str:
+        """The fingerprint of all but how much is pruned: trials that share it select by the same scores.
+
+        "" if there are none, or if they depend on what was pruned before.
+        """
+        once = self.pruner != "dense" and not self.mask and self.measure == TRAINING
+        return self._hash("compression", "kappa") if once and self.iterations == 1 and not self.levels else ""
+
+    @property
     def name(self) -> str:
         """How people call it: `conv digits snip 10x s0`."""
         what = amount(self) if self.measure == TRAINING else self.measure

@@ -170,10 +170,11 @@ class Bench:
         alive: Mapping[str, Tensor] | None = None,
         ablation: str = "none",
         at_once: bool = False,
+        share: Callable[[Callable[[], dict[str, Tensor]]], dict[str, Tensor]] | None = None,
     ) -> Pruning:
         """Masks as the trial wants them at `compression`, or its kappa, within `alive`, for the weights as they are.
 
-        With `at_once` in a single step, whatever the trial's schedule.
+        With `at_once` in a single step, whatever the trial's schedule. `share` is what `pruners.find` says.
         """
         trial, pruner = self.trial, pruner_of(self.trial)
         return find(
@@ -191,6 +192,7 @@ class Bench:
             options=trial.options,
             ablation=ablation,
             alive=alive or None,
+            share=share,
         )
 
     def _scoring_batches(self, pruner: Pruner) -> list[Batch]:

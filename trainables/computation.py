@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trainables.outbox import Outbox
 from trainables.place import CHECKPOINT, Place
 from trainables.precision import used
 from trainables.recording import Recorder, machine
+from trainables.scores import shared
 from trainables.training import Progress
 
 
@@ -85,7 +87,7 @@ def compute(attempt: Attempt) -> None:
         if trial.mask:
             found = Pruning(given_masks.load(trial.mask, place, device), {})
         else:
-            found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(on, dynamics)
+            found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(attempt, on, dynamics)
             outbox.metrics({"time/prune_seconds": seconds() - before})
         masks = found.masks
         if not dynamics:
@@ -161,11 +163,13 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     return recorder, on
 
 
-def _prune(on: Bench, dynamics: Dynamics | None) -> Pruning:
+def _prune(attempt: Attempt, on: Bench, dynamics: Dynamics | None) -> Pruning:
     """The masks with which training begins, for the weights as they are; none for the dense trial."""
     if on.trial.pruner == "dense":
         return Pruning({}, {})
-    return on.find(dynamics.compression if dynamics else on.trial.compression, ablation=on.trial.ablation)
+    compression = dynamics.compression if dynamics else on.trial.compression
+    share = partial(shared, on.trial, attempt.place, on.model)
+    return on.find(compression, ablation=on.trial.ablation, share=share)
 
 
 def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:

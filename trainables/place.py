@@ -29,6 +29,7 @@ class Place:
     team: Team = ALONE  # those workers, once they are there
     # Images per second of one worker, by fingerprint and machine, where trials like it were run before.
     alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    shared_scores: frozenset[str] = frozenset()  # that several trials need, as `Trial.scoring` calls them
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
     @property
@@ -40,3 +41,8 @@ class Place:
     def masks(self) -> Path:
         """The folder of masks that are given, and not computed."""
         return self.storage / "masks"
+
+    @property
+    def scores(self) -> Path:
+        """The folder of scores that several trials select by."""
+        return self.storage / "scores"

@@ -21,7 +21,12 @@ def test_cells_trials_and_what_they_share(tmp_path):
         ("data", "digits", 52),
         ("dense", "mlp digits dense s0", 5),
         ("dense", "conv digits dense s0", 5),
+        ("scores", "snip", 10),
+        ("scores", "grasp", 10),
     ]
+    assert [stage.times for stage in made.stages] == [1, 1, 1, 2, 2]
+    assert len(made.shared_scores) == 4
+    assert not plan(digits("compression=[1, 2]"), cache=tmp_path).shared_scores  # each serves one compression
 
 
 def test_finished_trials_are_not_to_do(tmp_path):

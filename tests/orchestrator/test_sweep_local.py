@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.sweep import main
-from trainables import bench
+from trainables import bench, computation
 
 TINY = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=2"]
 GRID = ["--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
@@ -55,6 +55,19 @@ def test_only_what_is_added_is_run(monkeypatch, capsys):
     assert main([*TINY, "--set", "pruner=[random, snip]", "--set", "compression=[1, 4, 8]"]) == 0
     assert "3 done before, 2 to do" in capsys.readouterr().out
     assert len(trial_runs()[1]) == 5
+
+
+def test_scores_are_computed_once_for_all_compressions_and_not_kept(monkeypatch, capsys):
+    scored, once = [], computation.shared
+    monkeypatch.setattr(
+        computation,
+        "shared",
+        lambda trial, place, model, compute: once(trial, place, model, lambda: scored.append(trial) or compute()),
+    )
+    assert main([*TINY, "--set", "epochs=0", "--set", "pruner=snip", "--set", "compression=[2, 4]"]) == 0
+    assert "once for 2 trials: scores snip" in capsys.readouterr().out
+    assert len(scored) == 1
+    assert not Path("results/checkpoints/scores").exists()
 
 
 def test_a_failed_trial_is_a_hole_and_the_sweep_goes_on(capsys):

@@ -1,0 +1,41 @@
+"""Scores that no compression enters: computed once for all the trials of a sweep that select by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pruners import prunable
+from search_spaces import Trial
+from trainables.atomic import write_atomically
+from trainables.checkpoint import read_or_set_aside
+from trainables.place import Place
+
+Scores = dict[str, Tensor]
+
+
+def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], Scores]) -> Scores:
+    """The scores of `trial` for its `model`: those in the storage, else those of `compute`, which are then kept there.
+
+    The same to the bit. Of trials that come at once one computes and the others wait for it, no longer than they would
+    compute themselves. Kept are only those that other trials of the sweep need too (`place.shared_scores`).
+    """
+    if trial.scoring not in place.shared_scores:
+        return compute()
+    file = place.scores / f"{trial.scoring}.safetensors"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        known = read_or_set_aside(file, lambda: load_file(file))
+        if known is None:
+            scores = compute()
+            plain = {name: score.cpu().contiguous() for name, score in scores.items()}
+            with suppress(OSError):  # a full disk: others compute them too
+                write_atomically(file, lambda path: save_file(plain, path))
+            return scores
+    # As they lie in memory when computed, so that sums over them are the same to the bit too.
+    return {name: torch.empty_like(weight).copy_(known[name]) for name, weight in prunable(model).items()}
