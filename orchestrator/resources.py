@@ -104,7 +104,7 @@ def require_somewhere(
     Raises:
         SpaceError: naming the resource, what was asked and the most that there is.
     """
-    most = max((node.get("CPU", 0) for node in nodes), default=0)
+    most = max((node.get("CPU", 0) for node in (*nodes, *to_come)), default=0)
     if not resources.auto and resources.cpus <= most < resources.cpus * resources.pack:
         raise SpaceError(
             f"--pack: {resources.pack} trials with {resources.cpus:g} CPUs each asked for in one process, "

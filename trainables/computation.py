@@ -150,7 +150,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
         place.cache,
         validation=trial.validation,
         digest=trial.data_digest,
-        workers=place.threads,
+        workers=0 if place.shared else place.threads,  # which a process with other trials' threads must not fork
     )
     outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})
     if trial.precision != "float32":
