@@ -110,7 +110,7 @@ def require_somewhere(
             f"--pack: {resources.pack} trials with {resources.cpus:g} CPUs each asked for in one process, "
             f"but no node has more than {most:g} CPUs"
         )
-    gpus = "auto" if resources.auto else f"{resources.gpus:g}"
+    gpus = "auto" if resources.auto else f"{resources.workers * resources.gpus:g}"
     for flag, kind, asked, text in (
         ("--cpus-per-trial", "CPU", resources.cpus, f"{resources.cpus:g}"),
         ("--gpus-per-trial", "GPU", resources.gpus, gpus),

@@ -171,10 +171,12 @@ def _resources(args: argparse.Namespace) -> Resources:
     here = this_machine()
     auto = args.gpus_per_trial == "auto"
     gpus = 1.0 if auto else _number("--gpus-per-trial", args.gpus_per_trial or "0")
+    several = f"is for trials of one worker, and {args.workers_per_trial or f'{gpus:g}'} are asked for"
+    if auto and (args.workers_per_trial or 1) > 1:
+        raise SpaceError(f"--gpus-per-trial: auto {several}")
     gpus, workers = each_worker(gpus, args.workers_per_trial)
-    if workers > 1 and (auto or args.pack is not None):
-        what = "--gpus-per-trial: auto" if auto else f"--pack: {args.pack}"
-        raise SpaceError(f"{what} is for trials of one worker, and {workers} are asked for")
+    if workers > 1 and args.pack is not None:
+        raise SpaceError(f"--pack: {args.pack} {several}")
     resources = Resources(
         args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, _pack(args.pack), workers
     )

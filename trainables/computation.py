@@ -14,18 +14,17 @@ from torch import Tensor
 
 from pruners import Pruning
 from search_spaces import TRAINING, Trial, stage
-from trainables import checkpoint, datasets, given_masks
-from trainables.allocation import keep_freed_memory
+from trainables import checkpoint, given_masks
 from trainables.bench import Bench, bench
 from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
-from trainables.gpu_share import keep_to
 from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.measures import MEASURES
 from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import CHECKPOINT, Place
 from trainables.precision import used
+from trainables.ready import device_of, images_of
 from trainables.recording import Recorder, machine
 from trainables.scores import shared
 from trainables.training import Progress
@@ -135,23 +134,11 @@ def _finish(attempt: Attempt, seconds: float) -> None:
 def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     """The trial's model and data on its device, and the record of both begun."""
     trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
-    torch.set_num_threads(place.threads)
-    keep_freed_memory()
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    device = torch.device(place.device)
-    keep_to(place.gpus, device)
+    device = device_of(place)
     recorder = Recorder(trial, attempt.folder, outbox)
     recorder.trial(device)
     outbox.tags({"workers": str(place.workers)})
-    data = datasets.load(
-        trial.dataset,
-        place.data_root,
-        place.cache,
-        validation=trial.validation,
-        digest=trial.data_digest,
-        workers=0 if place.shared else place.threads,  # which a process with other trials' threads must not fork
-    )
+    data = images_of(trial, place)
     outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})
     if trial.precision != "float32":
         outbox.tags({"precision": used(trial, device)})

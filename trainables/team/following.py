@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from search_spaces import Trial
-from trainables import datasets
 from trainables.bench import Bench, bench
 from trainables.place import Place
+from trainables.ready import device_of, images_of
 from trainables.team.team import Team
 from trainables.training import StoppedError, TrainingError
 
@@ -25,16 +23,13 @@ def follow(place: Place, team: Team) -> None:
 
 
 def _follow(place: Place, team: Team) -> None:
-    torch.set_num_threads(place.threads)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    device = torch.device(place.device)
+    device = device_of(place)
     on: Bench | None = None
     for order in team.orders(device):
         # The weights come with every order: no file of pretrained ones is needed here.
         trial = Trial.model_validate_json(order["trial"]).model_copy(update={"pretrained": ""})
         if on is None or on.trial != trial:
-            on = _bench(trial, place, device, team)
+            on = bench(trial, images_of(trial, place), device, place.save_seconds, team=team)
         on.model.load_state_dict(order["model"])
         try:
             on.train(
@@ -46,15 +41,3 @@ def _follow(place: Place, team: Team) -> None:
             )
         except (StoppedError, TrainingError):  # as all workers, at the same place
             continue
-
-
-def _bench(trial: Trial, place: Place, device: torch.device, team: Team) -> Bench:
-    data = datasets.load(
-        trial.dataset,
-        place.data_root,
-        place.cache,
-        validation=trial.validation,
-        digest=trial.data_digest,
-        workers=place.threads,
-    )
-    return bench(trial, data, device, place.save_seconds, team=team)

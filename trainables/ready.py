@@ -1,0 +1,34 @@
+"""A process made ready for a trial: the same for all workers of one."""
+
+from __future__ import annotations
+
+import torch
+
+from search_spaces import Trial
+from trainables import datasets
+from trainables.allocation import keep_freed_memory
+from trainables.gpu_share import keep_to
+from trainables.place import Place
+
+
+def device_of(place: Place) -> torch.device:
+    """The device to compute on, with settings of torch under which the same trial gives the same numbers."""
+    torch.set_num_threads(place.threads)
+    keep_freed_memory()
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    device = torch.device(place.device)
+    keep_to(place.gpus, device)
+    return device
+
+
+def images_of(trial: Trial, place: Place) -> datasets.Dataset:
+    """What the trial is trained and tested on. Raises as `datasets.load` does."""
+    return datasets.load(
+        trial.dataset,
+        place.data_root,
+        place.cache,
+        validation=trial.validation,
+        digest=trial.data_digest,
+        workers=0 if place.shared else place.threads,  # which a process with other trials' threads must not fork
+    )
