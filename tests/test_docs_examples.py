@@ -44,6 +44,7 @@ def written(tmp_path, monkeypatch):
     return write
 
 
+@pytest.mark.slow
 def test_two_pruners_an_architecture_a_dataset_and_a_figure(written, monkeypatch, capsys):
     Path("my_file.py").write_text(BLOCKS["my_file.py"])
     monkeypatch.setitem(PRUNERS, "filter-size", written("pruners/filter_size.py").FILTER_SIZE)
@@ -81,6 +82,7 @@ def test_the_facts_of_the_dataset_are_its_own(written):
     assert pixels.std() == pytest.approx(spec.std[0], abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_measure(written, monkeypatch):
     name = "concentration"
     monkeypatch.setitem(measures.MEASURES, name, written(f"trainables/measures/{name}.py").CONCENTRATION)
