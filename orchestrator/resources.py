@@ -80,8 +80,6 @@ def _require_legal_pack(resources: Resources) -> None:
     pack, gpus, most = resources.pack, resources.gpus, resources.max_concurrent
     if pack < 1:
         raise SpaceError(f"--pack: {pack} is not allowed; it must be auto or a whole number from 1")
-    if pack > 1 and gpus > 1:
-        raise SpaceError(f"--pack: trials in one process share one GPU; it must be 1 with --gpus-per-trial {gpus:g}")
     if pack * gpus > 1 and pack > 1 and not resources.auto:
         raise SpaceError(
             f"--pack: {pack} trials with {gpus:g} of a GPU each do not fit on one; "

@@ -22,7 +22,7 @@ from trainables.place import Place
     [
         (["--pack", "0"], "--pack: 0 is not allowed; it must be auto or a whole number from 1"),
         (["--pack", "many"], "--pack: 'many' is not allowed; it must be auto or a whole number from 1"),
-        (["--pack", "2", "--gpus-per-trial", "2"], "--pack: trials in one process share one GPU; it must be 1"),
+        (["--pack", "2", "--gpus-per-trial", "2"], "--pack: 2 is for trials of one worker, and 2 are asked for"),
         (["--pack", "4", "--gpus-per-trial", "0.5"], "leave --gpus-per-trial out, or give at most 0.25"),
         (["--pack", "4", "--max-concurrent", "2"], "--pack: 4 in one process are more than --max-concurrent 2"),
         (["--pack", "2", "--cpus-per-trial", f"{os.cpu_count()}"], "asked for in one process, but no node has more"),
