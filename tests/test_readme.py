@@ -73,3 +73,8 @@ def test_links_lead_somewhere(name):
     folder = ROOT if (ROOT / name).exists() else ROOT / "docs"
     for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[name]):
         assert (folder / path).exists(), path
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", PAGES["house.md"]))))
+def test_the_house_is_as_it_is_described(path):
+    assert (ROOT / path).exists()
