@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=16, metavar="K")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--images", type=int, default=50_000 if gpu else 384, metavar="N")
+    parser.add_argument("--images", type=int, default=50_000 if gpu else 256, metavar="N")
     parser.add_argument("--epochs", type=int, default=4 if gpu else 2, metavar="N")
     args = parser.parse_args()
     if gpu:

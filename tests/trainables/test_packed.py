@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -149,3 +150,14 @@ def test_lanes_are_filled_as_they_come_free():
     together(3, lambda: left.pop(0) if left else None, do, lambda item, found: over.append((item, found)))
     assert sorted(over) == [(n, n) for n in range(7)]
     assert max(most) <= 3
+
+
+def test_a_gpu_that_broke_is_nobodys_failure_unless_the_trial_was_alone_on_it(place):
+    code = (
+        "import torch\ndef broken(*_, **__): raise torch.AcceleratorError('CUDA error: device-side assert triggered')"
+    )
+    trial = digits(pruner="own.py:broken", compression=4, code=code)
+    assert run(trial, replace(place, shared=True)).end == "broken"
+    assert ended(place.storage / trial.fingerprint) is None
+    assert run(trial, place).end == "failed"
+    assert ended(place.storage / trial.fingerprint) == "failed"
