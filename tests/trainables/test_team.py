@@ -13,17 +13,19 @@ from search_spaces import Trial
 from trainables import checkpoint
 from trainables.architectures import build
 from trainables.bench import bench
+from trainables.computation import _speed
 from trainables.datasets import DATASETS
 from trainables.datasets.batches import part_of
 from trainables.datasets.memory import InMemory
 from trainables.evaluation import evaluate
 from trainables.outbox import ended, read
 from trainables.place import CHECKPOINT
+from trainables.recording import machine
 from trainables.run import run
 from trainables.team import ALONE
 from trainables.team.joining import LOOPBACK, leading, take_part
 from trainables.team.spawning import Spawned, _work, run_together
-from trainables.training import train
+from trainables.training import Progress, train
 
 SNIP = Trial(
     dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=3, lr=0.05, batch_size=64
@@ -141,3 +143,11 @@ def test_what_goes_wrong_with_another_worker_is_the_trials_error(place):
     assert outcome.end == "failed"
     assert outcome.error.startswith("WorkerError: worker 1: RuntimeError")
     assert ended(place.storage / SNIP.fingerprint) == "failed"
+
+
+def test_efficiency_is_the_speed_over_as_many_times_that_of_one_worker(place):
+    progress = Progress(images=600, image_seconds=2.0)
+    cpu = torch.device("cpu")
+    known = replace(place, workers=2, alone={SNIP.fingerprint: {machine(cpu): 200.0}})
+    assert _speed(known, SNIP, cpu, progress) == {"time/images_per_second": 300, "time/scaling_efficiency": 0.75}
+    assert _speed(place, SNIP, cpu, progress) == {"time/images_per_second": 300}
