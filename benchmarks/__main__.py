@@ -24,7 +24,7 @@ PARTS = {
     "data": ["--runs", "3"],
     "grid": ["--rounds", "1"],
     "overhead": ["--runs", "1"],
-    "scale": ["--trials", "100", "500"],
+    "scale": ["--trials", "100", "300"],
     "compaction": ["--networks", "resnet20", "vgg16-bn", "--pruners", "synflow", "--granularities", "weight"],
     "packing": [],
 }

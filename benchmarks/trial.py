@@ -42,7 +42,7 @@ STEPS = {1: (1.57, 1.0), 10: (1.75, 1.88), 100: (2.9, 4.5), 1000: (5.0, 16.6)}  
 HELD = {"resnet20": {100: 2.7, 1000: 4.8}, "vgg16-bn": {100: 4.2, 1000: 15.0}}
 NETWORKS = ("resnet20", "vgg16-bn")
 ITERATIONS = 100  # of SynFlow, as published: with 20, VGG-16-bn has half as much again left at 100x
-IMAGES = {"resnet20": 1280, "vgg16-bn": 256}  # of an epoch, for the same reason; a fifth is tested
+IMAGES = {"resnet20": 640, "vgg16-bn": 256}  # of an epoch, for the same reason; a fifth is tested
 TESTS = {"resnet20": 1024, "vgg16-bn": 256}  # images to evaluate: so many that what is done once does not count
 
 
