@@ -1,10 +1,12 @@
-"""The code in README and docs works as it stands there; of docs/extend.md each file, and one line of a registry."""
+"""The code in README and docs works as it stands there; of docs/extend.md each file, and its lines in a registry."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,7 @@ from trainables import architectures, datasets, measures
 ROOT = Path(__file__).parent.parent
 EXTEND, MLFLOW = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("extend.md", "mlflow.md"))
 BLOCKS = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", EXTEND, re.DOTALL))
+LINES = re.findall(r"```diff\n# (\S+\.py)\n(.*?)```", EXTEND, re.DOTALL)
 
 
 def python(page: str) -> str:
@@ -80,6 +83,44 @@ def test_the_facts_of_the_dataset_are_its_own(written):
     pixels = train_x / 255
     assert pixels.mean() == pytest.approx(spec.mean[0], abs=0.01)
     assert pixels.std() == pytest.approx(spec.std[0], abs=0.01)
+
+
+def extended(house: Path) -> None:
+    """A copy of the house in which all that the page says was done by hand."""
+    for room in ("orchestrator", "trainables", "pruners", "search_spaces", "tests"):
+        shutil.copytree(ROOT / room, house / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", house)
+    for path, code in BLOCKS.items():
+        (house / path).write_text(code)
+    for path, hunks in LINES:
+        text = (house / path).read_text()
+        for hunk in hunks.split(" …\n"):
+            lines = hunk.splitlines(keepends=True)
+            before = "".join(line[1:] for line in lines if line[0] == " ")
+            assert text.count(before) == 1, f"{path} has these lines once: {before}"
+            text = text.replace(before, "".join(line[1:] for line in lines))
+        (house / path).write_text(text)
+
+
+@pytest.mark.slow
+def test_what_was_added_by_hand_is_found_and_held_to_its_contract(tmp_path):
+    extended(tmp_path)
+    kinds = ("pruners/test_pruner", "trainables/test_architecture", "trainables/test_dataset")
+    words = [*(f"tests/{kind}_contract.py" for kind in kinds), "-k", "filter-size or separable or stripes"]
+    held = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert held.returncode == 0, held.stdout
+    assert re.search(r"[3-9]\d passed", held.stdout)
+    registries = {
+        "trainables.measures.MEASURES": "concentration",
+        "orchestrator.findings.FINDINGS": "concentration",
+        "orchestrator.figures.MEASURED": "concentration",
+        "orchestrator.figures.FIGURES": "training-time",
+    }
+    asked = "import orchestrator.figures, orchestrator.findings, trainables.measures\n"
+    asked += "\n".join(f"print({registry}[{name!r}])" for registry, name in registries.items())
+    subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, check=True)
 
 
 @pytest.mark.slow
