@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,14 @@ ONCE = (
 )
 
 
-def made_up(config: dict[str, Any], place: Any, *_: Any) -> None:
-    """Stands for `trainables.ray_trial.ray_trial`."""
+def made_up(points: Sequence[Mapping[str, Any]], place: Any, *_: Any) -> None:
+    """Stands for `trainables.ray_trial.ray_trial`, of one point."""
     from ray import tune  # not before its environment is prepared
 
     from trainables.outbox import Outbox
 
-    folder = place.storage / config["point"]["fingerprint"]
+    fingerprint = points[0]["fingerprint"]
+    folder = place.storage / fingerprint
     folder.mkdir(parents=True)
     time.sleep(SECONDS)
     outbox = Outbox(folder)
@@ -50,7 +52,7 @@ def made_up(config: dict[str, Any], place: Any, *_: Any) -> None:
     outbox.metrics(dict.fromkeys(ONCE, 0.5))
     outbox.end("finished")
     outbox.close()
-    tune.report({"end": "finished", "error": ""})
+    tune.report({"fingerprint": fingerprint, "end": "finished", "error": "", "epoch": 0})
 
 
 def measure(n: int, folder: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import prunable
+from pruners import prunable, turns
 from search_spaces import Trial
 from trainables.atomic import write_atomically
 from trainables.checkpoint import read_or_set_aside
@@ -29,7 +29,9 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
         return compute()
     file = place.scores / f"{trial.scoring}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with ExitStack() as stack:
+        with turns.away():  # who computes them may be a thread of this process, and wait for this one
+            stack.enter_context(FileLock(file.with_suffix(".lock")))
         known = read_or_set_aside(file, lambda: load_file(file))
         if known is None:
             scores = compute()
