@@ -94,3 +94,8 @@ def words(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def several(count: int, what: str) -> str:
+    """`1 cell`, `3 cells`."""
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -15,6 +15,7 @@ from orchestrator.resources import Resources, concurrency
 from search_spaces import Trial
 
 NODES = (1, 2, 4, 8)
+EACH = 1.0  # seconds of a trial that are no training: scores, profiles, figures, its record; so many for a small one
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Estimate:
     def wall(self, nodes: Sequence[Mapping[str, float]]) -> float:
         """Seconds from the first trial to the last on `nodes`: stages first, then the longest."""
         slots = self.at_once(nodes)
-        parts = [[self.seconds[trial.fingerprint] for trial in part] for part in (self.stages, self.trials)]
+        parts = [[self.seconds[trial.fingerprint] + EACH for trial in part] for part in (self.stages, self.trials)]
         return sum(wall_seconds(sorted(part, reverse=True), slots) for part in parts)
 
     @property

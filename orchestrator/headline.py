@@ -28,20 +28,19 @@ def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
     """How often each pruner is in front."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
-    where = (
-        "the one comparison" if total == 1 else f"{total} comparisons (each network and dataset at each compression)"
-    )
-    if not clear:
-        return f"In {where} no difference between the pruners is shown."
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
     alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
+    shared = "; who cannot be told from the best shares the front" if alone.total() < counts.total() else ""
+    where = f"{total} comparisons (each network and dataset at each compression{shared})"
+    where = f"the one comparison{shared and f' ({shared[2:]})'}" if total == 1 else where
+    if not clear:
+        return f"In {where} no difference between the pruners is shown."
     order = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
     first, *more = (f"in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in order[:3])
     said = ", ".join([f"{order[0]} is in front {first}", *map("{} {}".format, order[1:], more)])
     less = ", others less often" if order[3:] else ""
-    shared = "; those that cannot be told from the best share the front" if alone.total() < counts.total() else ""
     rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
-    return f"Of {where}, {said}{less}{shared}{rest}."
+    return f"Of {where}, {said}{less}{rest}."
 
 
 def _alone(alone: int, count: int) -> str:

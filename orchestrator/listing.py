@@ -22,6 +22,11 @@ def show(console: Console) -> None:
     width = max(len(name) for room in rooms.values() for name in room)
     for title, room in rooms.items():
         console.print(title, style="bold")
+        if not console.is_terminal:  # a line each, whole, for grep
+            for name, summary in room.items():
+                console.print(f"{name:<{width}} {summary}", markup=False, highlight=False, soft_wrap=True)
+            console.print()
+            continue
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(min_width=width, no_wrap=True, style="cyan")
         table.add_column()

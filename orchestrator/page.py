@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -28,11 +29,15 @@ from search_spaces import Cell, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
 INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner", "stage", "paths", "compaction")
+FOLDER = Path("results/report")  # where a page goes unless somebody says otherwise
+MANY_VALUES = 4  # of a tag: of more only what stands before their colon is told
 MANY = 300  # rows of a table that a page shows; all of them are in its CSV
 
 
-def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_uri: str) -> str:
-    """The page's HTML, with the figures given as SVG."""
+def page(
+    results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_uri: str, folder: Path | None = None
+) -> str:
+    """The page's HTML, with the figures given as SVG; `folder` is where it goes."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("orchestrator").joinpath("report.html.j2").read_text("utf-8"))
     known = trained(results)
@@ -57,7 +62,7 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         note=note([grid for _, found in shown for grid in found]),
         published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # the recipes are said above
         recipes=_recipes(known),
-        trials=_compact(tables.trials(results)),
+        trials=_compact(tables.trials(results), ids=True),  # a mask is given to other trials by its run's id
         many=MANY,
         amount=amount,
         color=lambda pruner: look(pruner).color,
@@ -66,14 +71,15 @@ def page(results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_ur
         masks=dict.fromkeys(given for sweep in results.sweeps for given in sweep.plan.get("masks", ())),
         versions=_versions(results),
         planless=sum(not sweep.plan for sweep in results.sweeps),
-        commands=[public(command) for command in _commands(results, tracking_uri)],
+        commands=[public(command) for command in _commands(results, tracking_uri, folder or FOLDER)],
     )
 
 
-def _commands(results: Results, tracking_uri: str) -> list[str]:
+def _commands(results: Results, tracking_uri: str, folder: Path) -> list[str]:
     """What makes the results, and what makes this page of them."""
     report = ["python", "-m", "orchestrator.report", *results.experiment.split(" + "), "--tracking-uri", tracking_uri]
     report += ["--where", results.selection] if results.selection else []
+    report += ["--output", str(folder)] if folder != FOLDER else []
     sweeps = dict.fromkeys(sweep.tags["command"] for sweep in results.sweeps[::-1] if "command" in sweep.tags)
     return [*(f"python -m orchestrator.sweep {arguments}" for arguments in sweeps), shlex.join(report)]
 
@@ -125,12 +131,12 @@ def _of_search(drawing: Drawing) -> bool:
     return drawing.name.startswith("search-")
 
 
-def _compact(table: tables.Table) -> tables.Table:
-    """With four digits and without ids: the CSV has them whole."""
+def _compact(table: tables.Table, ids: bool = False) -> tables.Table:
+    """With four digits and, but for `ids`, without ids: the CSV has them whole."""
     if not table:
         return []
     heads = table[0]
-    kept = [i for i, head in enumerate(heads) if head not in ("run_id", "error")]
+    kept = [i for i, head in enumerate(heads) if head != "error" and (ids or head != "run_id")]
     return [[heads[i] for i in kept], *([_four(row[i]) for i in kept] for row in table[1 : MANY + 1])]
 
 
@@ -168,7 +174,18 @@ def _versions(results: Results) -> list[tuple[str, str]]:
         for key, value in row.tags.items():
             if key not in INTERNAL and not key.startswith("mlflow."):
                 found.setdefault(key, Counter())[value] += 1
+    found = {key: _in_short(values) for key, values in found.items()}
     return [
         (key, next(iter(values)) if len(values) == 1 else ", ".join(f"{v} ({n} runs)" for v, n in values.most_common()))
         for key, values in sorted(found.items())
     ]
+
+
+def _in_short(values: Counter[str]) -> Counter[str]:
+    """Where there are many, as of how much a compacted network has left, only what stands before their colon."""
+    if len(values) <= MANY_VALUES:
+        return values
+    short: Counter[str] = Counter()
+    for value, count in values.items():
+        short[value.partition(": ")[0]] += count
+    return short

@@ -18,7 +18,7 @@ from orchestrator.curves import log_curves
 from orchestrator.figures import draw
 from orchestrator.measured import trained
 from orchestrator.notes import write_notes
-from orchestrator.page import page
+from orchestrator.page import FOLDER, page
 from orchestrator.results import Results, read
 from orchestrator.store import ReportError, connect, mlflow_errors
 from orchestrator.tables import tables
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
+WRITTEN = ".written"  # in the report's folder: the names of its files
 KINDS = ("svg", "png", "pdf")  # for the page, for notes, for papers
 
 
@@ -57,8 +58,12 @@ def write_report(
     results = read(client, *names)
     if selection:
         results = where(results, selection)
-    files = compose(results, tracking_uri)
+    files = compose(results, tracking_uri, folder=folder)
     try:
+        for name in _earlier(folder).difference(files):  # else a figure of another question lies among these
+            (folder / name).unlink(missing_ok=True)
+        (folder / WRITTEN).parent.mkdir(parents=True, exist_ok=True)
+        (folder / WRITTEN).write_text("\n".join(files), encoding="utf-8")
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
@@ -69,8 +74,22 @@ def write_report(
     return folder / "report.html"
 
 
-def compose(results: Results, tracking_uri: str, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
-    """The files by name: the page, the tables, and the figures in `kinds`, of which the page needs "svg"."""
+def _earlier(folder: Path) -> set[str]:
+    """The files of the report that was there before, as it put them down itself; nobody else's."""
+    try:
+        names = (folder / WRITTEN).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {name for name in names if name.startswith(("figures/", "tables/")) and ".." not in name}
+
+
+def compose(
+    results: Results, tracking_uri: str, kinds: Sequence[str] = KINDS, folder: Path | None = None
+) -> dict[str, bytes]:
+    """The files by name: the page, the tables, and the figures in `kinds`, of which the page needs "svg".
+
+    `folder` is where they go, if not to the usual place: the page says how to make it again.
+    """
     files: dict[str, bytes] = {}
     figures = []
     for drawing in draw(results):
@@ -78,7 +97,7 @@ def compose(results: Results, tracking_uri: str, kinds: Sequence[str] = KINDS) -
         figures.append((drawing, pictures["svg"]))
         files |= {f"figures/{drawing.name}.{kind}": picture for kind, picture in pictures.items()}
     files |= {f"tables/{name}": text.encode() for name, text in tables(results).items()}
-    files["report.html"] = page(results, figures, tracking_uri).encode()
+    files["report.html"] = page(results, figures, tracking_uri, folder).encode()
     return files
 
 
@@ -112,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--where", default="", metavar="EXPRESSION", help=only)
     p.add_argument("--open", action="store_true", help="show the page in the browser")
     p.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
-    p.add_argument("--output", type=Path, default=Path("results/report"), help="default: %(default)s")
+    p.add_argument("--output", type=Path, default=FOLDER, help="default: %(default)s")
     log = "log the report of one whole experiment to MLflow as well (default: yes)"
     p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
     return p

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.called import called
-from orchestrator.cost import Shape, kind, shape, trial_seconds
+from orchestrator.cost import Shape, kind, several, shape, trial_seconds
 from orchestrator.environment import prepare_ray
 from orchestrator.estimate import estimate
 from orchestrator.estimate import show as show_cost
@@ -261,16 +261,17 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
     if planned.cells or not planned.search:  # of cells that are searched the search tells
         shared = len(planned.cells) - len(planned.trials)
         console.print(
-            f"{len(planned.cells)} cells, {len(planned.trials)} unique trials ({shared} cells share a trial), "
+            f"{several(len(planned.cells), 'cell')}, {several(len(planned.trials), 'unique trial')} "
+            f"({several(shared, 'cell')} share{'s' * (shared == 1)} a trial), "
             f"{len(planned.done)} done before, {len(planned.todo)} to do",
             highlight=False,
         )
     if planned.search:
         console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
     for stage in planned.stages:
-        users = "cells" if stage.kind == "dense" else "trials"
+        users = several(stage.serves, "cell" if stage.kind == "dense" else "trial")
         often = "once" if stage.times == 1 else f"{stage.times} times"
-        console.print(f"  {often} for {stage.serves} {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
+        console.print(f"  {often} for {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
 
 
 if __name__ == "__main__":

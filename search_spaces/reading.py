@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from search_spaces.errors import SpaceError, choose
-from search_spaces.space import AMOUNTS, KEYS, MASKED, Space, validate
+from search_spaces.space import ABOUT, AMOUNTS, KEYS, MASKED, Space, validate
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Space:
@@ -33,6 +34,9 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         if key == "mask":
             raw = {k: v for k, v in raw.items() if k not in MASKED}
         raw[key] = _parse(text, f"--set {override}")
+    changed = [key for key in dict.fromkeys(override.partition("=")[0] for override in overrides) if key not in ABOUT]
+    if changed and raw.get("description"):  # it tells of the space as it was written
+        raw["description"] = f"{raw['description']} (changed: {', '.join(changed)})"
     return validate(raw, default_name)
 
 
@@ -56,7 +60,9 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         try:
             text, name = path.read_text(encoding="utf-8"), path.stem
         except FileNotFoundError:
-            raise SpaceError(f"space: there is no file '{source}'") from None
+            near = get_close_matches(path.name, (file.name for file in path.parent.glob("*.y*ml")), n=1)
+            hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""
+            raise SpaceError(f"space: there is no file '{source}'{hint}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise SpaceError(f"space: '{source}' cannot be read: {error}") from None
     else:

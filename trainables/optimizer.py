@@ -13,7 +13,9 @@ from search_spaces import Trial
 def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
     """The trial's optimizer over all parameters; weight decay on all of them, as in the published programs."""
     if trial.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=trial.lr, weight_decay=trial.weight_decay, fused=True)
+        on_gpu = next(model.parameters()).is_cuda  # where its steps may be captured in a graph
+        decay = trial.weight_decay
+        return torch.optim.Adam(model.parameters(), lr=trial.lr, weight_decay=decay, fused=True, capturable=on_gpu)
     return torch.optim.SGD(
         model.parameters(),
         lr=trial.lr,

@@ -71,7 +71,8 @@ def test_the_answer_is_three_sentences(store: Store) -> None:
     results = read(store.uri, "decided")
     leads, largest, collapsed = headline(results)
     assert leads.startswith(
-        "Of 2 comparisons (each network and dataset at each compression), synflow is in front in 2 (alone in 1)"
+        "Of 2 comparisons (each network and dataset at each compression; who cannot be told from the best shares the "
+        "front), synflow is in front in 2 (alone in 1)"
     )
     assert "over" in largest and "95 % interval" in largest
     assert collapsed.endswith("with random from 10x; never with snip and synflow.")

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.estimate import Estimate, show
+from orchestrator.estimate import EACH, Estimate, show
 from orchestrator.resources import Resources
 from search_spaces import Trial
 
@@ -41,8 +41,9 @@ def test_how_many_at_once(resources, nodes, at_once):
 
 
 def test_stages_come_first():
-    assert cost().wall([NODE]) == 2 * 3600
-    assert cost(stages=1).wall([NODE]) == (1 + 2) * 3600
+    each = 3600 + EACH
+    assert cost().wall([NODE]) == 2 * each
+    assert cost(stages=1).wall([NODE]) == (1 + 2) * each
 
 
 def test_hours_of_cpu_and_of_gpu():

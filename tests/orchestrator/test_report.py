@@ -26,6 +26,9 @@ def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(store.uri, "small", tmp_path_factory.mktemp("report"))
 
 
+EACH = ("density", "layer-macs", "training", "scores", "histograms")  # figures of each panel
+
+
 @pytest.fixture
 def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the figures are not the point: drawing them all is most of a report's time."""
@@ -33,10 +36,9 @@ def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_folder_is_complete(page: Path) -> None:
-    files = {str(path.relative_to(page.parent)) for path in page.parent.rglob("*.*")}
+    files = {str(path.relative_to(page.parent)) for path in page.parent.rglob("[!.]*.*")}
     names = ["accuracy", "collapse", "tradeoff", "tradeoff-latency", "macs", "params", "latency", "costs"]
-    kinds = ("density", "layer-macs", "training", "scores", "histograms")
-    names += [f"{kind}-{a}-cifar10" for kind in kinds for a in ("vgg16-bn", "resnet20")]
+    names += [f"{kind}-{a}-cifar10" for kind in EACH for a in ("vgg16-bn", "resnet20")]
     figures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
     shown = ("accuracy", "latency", "macs", "params", "published")
     tables = {f"tables/{name}.{kind}" for name in shown for kind in ("csv", "md", "tex")}
@@ -121,6 +123,20 @@ def test_the_command(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture
     output = tmp_path / "out"
     assert main(["small", "--tracking-uri", store.uri, "--output", str(output), "--no-log"]) == 0
     assert capsys.readouterr().out.strip() == str(output / "report.html")
+
+
+def test_a_report_takes_away_what_the_last_one_there_left_and_nothing_else(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = iter([2, 1])
+    monkeypatch.setattr("orchestrator.report.draw", lambda results: islice(draw(results), next(many)))
+    write_report(store.uri, "small", tmp_path, log=False)
+    assert (tmp_path / "figures" / "collapse.pdf").exists()
+    (tmp_path / "figures" / "mine.png").touch()
+    page = write_report(store.uri, "small", tmp_path, log=False)
+    left = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert left == {"accuracy.svg", "accuracy.png", "accuracy.pdf", "mine.png"}
+    assert f"--output {tmp_path}" in page.read_text("utf-8")
 
 
 @pytest.mark.usefixtures("one_figure")

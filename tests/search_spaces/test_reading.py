@@ -32,6 +32,7 @@ def test_overrides_are_yaml_and_replace():
     assert space.axes["pruner"] == ({"name": "snip"},)
     assert space.axes["compression"] == (1.0, 100.0)
     assert space.axes["lr"] == (0.001,)
+    assert space.description == f"{load('digits').description} (changed: pruner, compression, lr)"
 
 
 def test_an_override_may_write_the_compression_otherwise():
@@ -57,6 +58,12 @@ def test_files_that_are_no_spaces(tmp_path, text, message):
         load(file)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_file_is_found_beside_it(tmp_path):
+    (tmp_path / "my-question.yaml").touch()
+    with pytest.raises(SpaceError, match=r"there is no file '.*questoin\.yaml'; did you mean '.*my-question\.yaml'\?"):
+        load(tmp_path / "my-questoin.yaml")
 
 
 @pytest.mark.parametrize(
