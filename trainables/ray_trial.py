@@ -17,7 +17,7 @@ from pruners import turns
 from search_spaces import Trial
 from trainables.packed import together
 from trainables.place import Place
-from trainables.ray_workers import with_workers
+from trainables.ray_workers import nodes, with_workers
 from trainables.run import Outcome, run
 from trainables.versions import unlike, versions
 
@@ -67,6 +67,8 @@ def ray_trial(
             return compared.rule if compared.given_up(point["fingerprint"]) else ""
 
         trial = Trial.model_validate_json(point["trial"])
+        if place.workers > 1:
+            _report({"fingerprint": point["fingerprint"], "nodes": ",".join(nodes())})
         with with_workers(replace(place, grow=point["grow"])) as led:
             return run(trial, led, _now_and_then(stop), judge if compared else None)
 

@@ -27,8 +27,7 @@ def with_workers(place: Place) -> Iterator[Place]:
         return
     group = get_current_placement_group()
     assert group is not None  # Tune puts every trial into one
-    nodes = set(placement_group_table(group)["bundles_to_node_id"].values())
-    here = nodes == {ray.get_runtime_context().get_node_id()}
+    here = set(nodes()) == {ray.get_runtime_context().get_node_id()}
 
     def launch(seat: Seat) -> Acting:
         part = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=seat.rank)
@@ -40,6 +39,11 @@ def with_workers(place: Place) -> Iterator[Place]:
 
     with leading(place, LOOPBACK if here else _address(), launch) as led:
         yield led
+
+
+def nodes() -> list[str]:
+    """The nodes of this process's placement group, by their ids."""
+    return sorted(set(placement_group_table(get_current_placement_group())["bundles_to_node_id"].values()))
 
 
 def _address() -> str:

@@ -40,13 +40,13 @@ class Attempts:
         return before, self._gpus[fingerprint]
 
     def died(self, fingerprint: str, node: str) -> int:
-        """Count the death of a trial's process on `node`; how many count so far.
+        """Count the death of a trial's process on `node`, or of its workers on several, with commas; how many count.
 
         Those on nodes that are gone do not, whatever killed them: on spot instances a trial may lose many nodes. A
         node may go some seconds after its processes, so all are looked at anew each time.
         """
         nodes = self._died_on[fingerprint]
         nodes.append(node)
-        there = {node: not node or answers(node) for node in set(nodes)}
+        there = {node: not node or all(map(answers, node.split(","))) for node in set(nodes)}
         self._alone |= {fingerprint} if there[node] else set()
         return sum(there[node] for node in nodes)

@@ -97,8 +97,10 @@ class TellWatch(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """An epoch, or the end of a trial: then others may join those that its process still runs."""
+        """Where a trial is, an epoch, or its end: then others may join those that its process still runs."""
         fingerprint = result.get("fingerprint", "")
+        if "nodes" in result:  # of several workers
+            self._nodes[fingerprint] = result["nodes"]
         if "end" not in result or not self._handing.out(fingerprint):
             return
         aboard, lanes = self._aboard[trial.trial_id], len(points(trial.config))
