@@ -10,7 +10,7 @@ import yaml
 
 from orchestrator import report, sweep
 from orchestrator.catalog import catalog
-from pruners import PRUNERS
+from pruners import PRUNERS, Pruner
 from search_spaces import load, presets
 from search_spaces.space import KEYS
 from trainables.architectures import ARCHITECTURES
@@ -47,6 +47,17 @@ def test_every_option_is_explained(option):
 @pytest.mark.parametrize("name", [*presets(), *catalog().pruners, *ARCHITECTURES, *DATASETS, *OWN])
 def test_every_name_a_space_may_use_is_listed(name):
     assert f"`{name}`" in PAGES["names.md"]
+
+
+@pytest.mark.parametrize(("name", "pruner"), PRUNERS.items())
+def test_the_settings_of_every_pruner_are_listed_with_their_defaults(name, pruner):
+    usual = Pruner(score=pruner.score, summary="", paper="")
+    fields = ("scope", "iterations", "mode", "levels")
+    unusual = {field: getattr(pruner, field) for field in fields if getattr(pruner, field) != getattr(usual, field)}
+    row = next(line for line in PAGES["names.md"].splitlines() if re.match(rf"\|[^|]*`{name}`", line))
+    told = re.findall(r"`(\w+: \S+)`", row)
+    assert yaml.safe_load("\n".join(told) or "{}") == unusual | pruner.options
+    assert all(f"`{option}`" in PAGES["names.md"] for option in pruner.options)
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in ("name", "description")] + [*catalog().scopes])
