@@ -25,7 +25,7 @@ from trainables.outbox import FILE, DamagedRecordError, stopped
 from trainables.storage import refused
 
 if TYPE_CHECKING:
-    from orchestrator.execution import Job
+    from orchestrator.job import Job
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cost import Shape, shape
+from orchestrator.store import connect, one_line, sqlite_file
 from search_spaces import Network, Trial
 
 if TYPE_CHECKING:
@@ -16,37 +18,56 @@ ENOUGH = 50  # runs of each shape, the newest: a store may hold thousands
 
 
 def images_per_second(
-    client: MlflowClient, trials: Iterable[Trial], on_gpu: bool
+    tracking_uri: str, trials: Iterable[Trial], on_gpu: bool
 ) -> tuple[dict[Shape, list[float]], set[str]]:
     """What each worker of finished trials reached, on GPUs or on CPUs, of the networks of `trials` on such images.
 
     And on which machines.
+
+    Raises:
+        SpaceError: if the store cannot be read.
     """
     speeds: dict[Shape, list[float]] = {}
     machines: set[str] = set()
-    for key, trial in {shape(trial): trial for trial in trials}.items():
-        for run in _runs(client, trial):
-            machine = run.data.tags.get("machine", "")
-            if on_gpu != (" CPU, " in machine):
-                speeds.setdefault(key, []).append(run.data.metrics[METRIC] / workers_of(run.data.tags))
-                machines.add(machine)
+    with _store(tracking_uri) as client:
+        for key, trial in {shape(trial): trial for trial in trials}.items():
+            for run in _runs(client, trial):
+                machine = run.data.tags.get("machine", "")
+                if on_gpu != (" CPU, " in machine):
+                    speeds.setdefault(key, []).append(run.data.metrics[METRIC] / workers_of(run.data.tags))
+                    machines.add(machine)
     return speeds, machines
 
 
-def of_one_worker(client: MlflowClient, trials: Iterable[Trial]) -> dict[str, dict[str, float]]:
-    """Images per second of one worker in trials like these: by fingerprint and machine, where it is known."""
+def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[str, float]]:
+    """Images per second of one worker in trials like these: by fingerprint and machine, where it is known.
+
+    Raises:
+        SpaceError: if the store cannot be read.
+    """
     known: dict[str, dict[str, float]] = {}
-    for trial in trials:
-        asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
-        for run in _runs(client, trial):
-            if workers_of(run.data.tags) == 1 and asked.items() <= run.data.params.items():
-                machine = run.data.tags.get("machine", "")
-                known.setdefault(trial.fingerprint, {}).setdefault(machine, run.data.metrics[METRIC])  # the newest
+    with _store(tracking_uri) as client:
+        for trial in trials:
+            asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
+            for run in _runs(client, trial):
+                if workers_of(run.data.tags) == 1 and asked.items() <= run.data.params.items():
+                    machine = run.data.tags.get("machine", "")
+                    known.setdefault(trial.fingerprint, {}).setdefault(machine, run.data.metrics[METRIC])  # the newest
     return known
 
 
-def _runs(client: MlflowClient, trial: Trial) -> list[Any]:
+@contextmanager
+def _store(tracking_uri: str) -> Iterator[MlflowClient | None]:
+    """The store, or None if nobody has written to it yet."""
+    file = sqlite_file(tracking_uri)
+    with one_line(tracking_uri):
+        yield None if file is not None and not file.exists() else connect(tracking_uri)
+
+
+def _runs(client: MlflowClient | None, trial: Trial) -> list[Any]:
     """Finished runs of any experiment with the network of `trial`, on images of its size; the newest first."""
+    if client is None:
+        return []
     (label, size), name = shape(trial), trial.architecture.replace("'", "")
     query = (
         f"params.architecture = '{name}' and tags.input_shape = '{size}' and metrics.`{METRIC}` > 0 "

@@ -6,41 +6,31 @@ prune-sweep [SPACE] [--set field=value ...], or python -m orchestrator.sweep
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.allotment import asked, room_for
 from orchestrator.called import called
-from orchestrator.cost import Shape, kind, several, shape, trial_seconds
-from orchestrator.environment import prepare_ray
+from orchestrator.cost import kind, several, shape, trial_seconds
 from orchestrator.estimate import estimate
 from orchestrator.estimate import show as show_cost
-from orchestrator.execution import DONE, INTERRUPTED, REFUSED, Job, execute
+from orchestrator.execution import DONE, INTERRUPTED, REFUSED, execute
+from orchestrator.job import Job
 from orchestrator.listing import show
 from orchestrator.opening import existing
 from orchestrator.plan import Plan, plan
 from orchestrator.resources import (
-    AS_MANY,
-    FRACTION,
-    Resources,
-    each_worker,
-    require_legal,
-    require_somewhere,
-    room,
     spread,
-    this_machine,
-    usual_share,
 )
 from orchestrator.speeds import images_per_second, of_one_worker
 from orchestrator.stopping import length
-from orchestrator.store import connect, one_line, public, require_answer, require_name, sqlite_file
-from search_spaces import SpaceError, Trial, load
+from orchestrator.store import public, require_answer, require_name
+from search_spaces import SpaceError, load
 from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store
 
@@ -111,7 +101,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         args.gpus_per_trial = str(space.gpus_per_trial)
     if args.workers_per_trial is None:
         args.workers_per_trial = space.workers_per_trial
-    resources = _resources(args)
+    resources = asked(args)
     if space.early_stopping and args.local:
         raise SpaceError(
             "early_stopping: --local runs one trial after the other, with nothing to compare it to; "
@@ -126,11 +116,11 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     over = bool(planned.search and known and not planned.todo and known.settled(planned))
     todo = (*planned.started, *(() if over else planned.examples))
     _show(planned, over, console)
-    nodes, resources = _room(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
+    nodes, resources = room_for(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
     if args.pack == "auto":
         resources = spread(resources, len(todo) + planned.to_choose, nodes)
     measured, machines = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else ({}, set())
-    speeds, others = _speeds([t for t in todo if kind(t) not in measured], tracking_uri, bool(resources.gpus))
+    speeds, others = images_per_second(tracking_uri, [t for t in todo if kind(t) not in measured], bool(resources.gpus))
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
     if todo:
@@ -162,94 +152,9 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         budget=budget,
         storage=storage,
         save_seconds=save_seconds,
-        alone=_alone(todo, tracking_uri) if resources.workers > 1 else {},
+        alone=of_one_worker(tracking_uri, todo) if resources.workers > 1 else {},
     )
     return execute(job, console)
-
-
-def _resources(args: argparse.Namespace) -> Resources:
-    here = this_machine()
-    auto = args.gpus_per_trial == "auto"
-    gpus = 1.0 if auto else _number("--gpus-per-trial", args.gpus_per_trial or "0")
-    several = f"is for trials of one worker, and {args.workers_per_trial or f'{gpus:g}'} are asked for"
-    if auto and (args.workers_per_trial or 1) > 1:
-        raise SpaceError(f"--gpus-per-trial: auto {several}")
-    gpus, workers = each_worker(gpus, args.workers_per_trial)
-    if workers > 1 and args.pack is not None:
-        raise SpaceError(f"--pack: {args.pack} {several}")
-    resources = Resources(
-        args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, _pack(args.pack), workers
-    )
-    require_legal(resources)
-    if args.address is None:  # else nothing is known yet
-        resources = _usual(args, resources, [here])
-        require_somewhere([here], resources)
-    return resources
-
-
-def _usual(args: argparse.Namespace, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
-    """What a trial gets where nobody says otherwise, on such `nodes`."""
-    if args.pack == "auto":
-        if not any(node.get("GPU", 0) for node in nodes) or args.gpus_per_trial == "0":
-            return resources  # on CPUs it does not pay
-        if args.local:
-            raise SpaceError("--pack: auto finds out on Ray how many fit; give a number with --local")
-        if args.gpus_per_trial not in (None, "auto"):
-            return replace(resources, pack=max(1, int(1 / resources.gpus)))
-        return replace(resources, gpus=1.0, auto=True, pack=AS_MANY)
-    if args.gpus_per_trial is None:
-        share = usual_share(nodes, resources.pack)
-        return replace(resources, gpus=share if resources.workers == 1 else math.ceil(share))
-    return resources
-
-
-def _pack(text: str | None) -> int:
-    if text is None or text == "auto":
-        return 1
-    try:
-        return int(text)
-    except ValueError:
-        raise SpaceError(f"--pack: '{text}' is not allowed; it must be auto or a whole number from 1") from None
-
-
-def _number(flag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise SpaceError(f"{flag}: '{text}' is not allowed; it must be auto, {FRACTION}") from None
-
-
-def _room(
-    args: argparse.Namespace, resources: Resources, tracking_uri: str
-) -> tuple[list[dict[str, float]], Resources]:
-    """What there is to run on, and what a trial gets of it."""
-    if args.address is None or args.local:
-        return [this_machine()], resources
-    prepare_ray(args.address)
-    from orchestrator.driver import connected, survey
-
-    nodes, to_come = survey(args.address)
-    resources = _usual(args, resources, [*nodes, *to_come])
-    if args.dry_run:  # what would be refused is refused now
-        with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage):
-            pass
-    return [node for node in nodes if room(resources, node)] or to_come, resources
-
-
-def _alone(trials: Sequence[Trial], tracking_uri: str) -> dict[str, dict[str, float]]:
-    file = sqlite_file(tracking_uri)
-    if file is not None and not file.exists():
-        return {}
-    with one_line(tracking_uri):
-        return of_one_worker(connect(tracking_uri), trials)
-
-
-def _speeds(trials: Sequence[Trial], tracking_uri: str, on_gpu: bool) -> tuple[dict[Shape, list[float]], set[str]]:
-    file = sqlite_file(tracking_uri)
-    if not trials or (file is not None and not file.exists()):
-        return {}, set()
-    with one_line(tracking_uri):
-        return images_per_second(connect(tracking_uri), trials, on_gpu)
 
 
 def _show(planned: Plan, over: bool, console: Console) -> None:

@@ -130,7 +130,7 @@ def test_outside_of_a_checkout_the_commit_is_told(tmp_path, monkeypatch):
     assert commit(tmp_path) == "0123456789ab-dirty"
 
 
-def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledger):
+def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledger, uri):
     def ran(architecture, size, speed, machine, status="FINISHED"):
         run = ledger.client.create_run(ledger.experiment_id, tags={"input_shape": size, "machine": machine})
         ledger.client.log_param(run.info.run_id, "architecture", architecture)
@@ -147,12 +147,12 @@ def test_any_experiment_tells_how_fast_a_network_trains_on_images_of_a_size(ledg
     ran("resnet18", "3x224x224", 4000, gpu)
     trial = Trial(dataset="imagenet", architecture="resnet50")
     other = Trial(dataset="imagenet", architecture="resnet34")
-    assert images_per_second(ledger.client, [trial, other], on_gpu=True) == ({("resnet50", "3x224x224"): [1000]}, {gpu})
-    assert images_per_second(ledger.client, [trial], on_gpu=False) == ({("resnet50", "3x224x224"): [5]}, {cpu})
-    assert images_per_second(ledger.client, [], on_gpu=True) == ({}, set())
+    assert images_per_second(uri, [trial, other], on_gpu=True) == ({("resnet50", "3x224x224"): [1000]}, {gpu})
+    assert images_per_second(uri, [trial], on_gpu=False) == ({("resnet50", "3x224x224"): [5]}, {cpu})
+    assert images_per_second(uri, [], on_gpu=True) == ({}, set())
 
 
-def test_speeds_are_those_of_a_worker_and_efficiency_is_against_one_alone(ledger):
+def test_speeds_are_those_of_a_worker_and_efficiency_is_against_one_alone(ledger, uri):
     trial, gpu = Trial(dataset="imagenet", architecture="vgg16-bn", batch_size=256), "NVIDIA H200"
     for workers, speed, batch in ((1, 1000, 256), (1, 900, 128), (4, 3200, 256)):
         tags = {"input_shape": "3x224x224", "machine": gpu, "workers": str(workers)}
@@ -161,6 +161,6 @@ def test_speeds_are_those_of_a_worker_and_efficiency_is_against_one_alone(ledger
             ledger.client.log_param(run.info.run_id, key, value)
         ledger.client.log_metric(run.info.run_id, METRIC, speed)
         ledger.client.set_terminated(run.info.run_id)
-    speeds, _ = images_per_second(ledger.client, [trial], on_gpu=True)
+    speeds, _ = images_per_second(uri, [trial], on_gpu=True)
     assert sorted(speeds["vgg16-bn", "3x224x224"]) == [800, 900, 1000]
-    assert of_one_worker(ledger.client, [trial]) == {trial.fingerprint: {gpu: 1000}}
+    assert of_one_worker(uri, [trial]) == {trial.fingerprint: {gpu: 1000}}
