@@ -44,6 +44,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
 	$(PYTHON) -m venv .venv
+	@echo 'pip installs into .venv: some minutes without a word, and about 7 GB where torch comes with CUDA'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	touch $@
 
