@@ -10,8 +10,7 @@ from orchestrator.watch import Watch
 from search_spaces import Trial
 from trainables.packed import together
 from trainables.place import Place
-from trainables.run import Outcome
-from trainables.team.spawning import run_together
+from trainables.run import Outcome, run_together
 
 
 def run_here(source: Source, place: Place, watch: Watch, stop: Stop, pack: int = 1) -> bool:

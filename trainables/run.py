@@ -33,8 +33,10 @@ from trainables.place import Place
 from trainables.pretraining import stored, trained_weights
 from trainables.storage import Bucket
 from trainables.team import LostError
+from trainables.team.spawning import with_workers
 from trainables.training import StoppedError
 
+ATTEMPTS = 4  # of one trial whose workers die, without Ray
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
 
 
@@ -178,6 +180,17 @@ def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
     return outcome.error
 
 
+def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """`run` with the workers that `place` asks for; if one dies, again from the last checkpoint."""
+    for _ in range(ATTEMPTS):
+        try:
+            with with_workers(place) as led:
+                return run(trial, led, stop)
+        except LostError as error:
+            lost = str(error)
+    return Outcome("failed", f"{lost}, {ATTEMPTS} times")
+
+
 def main() -> int:
     """Run the trial of a trial.json in a folder and print its record."""
     if len(sys.argv) not in (3, 4) or not all(map(str.isdigit, sys.argv[3:])):
@@ -186,8 +199,6 @@ def main() -> int:
     source, folder = map(Path, sys.argv[1:3])
     workers = max([1, *map(int, sys.argv[3:])])
     trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
-    from trainables.team.spawning import run_together
-
     outcome = run_together(trial, Place(storage=folder, cache=folder / "data", workers=workers))
     for event, _ in read(folder / trial.fingerprint):
         print(json.dumps(event))  # noqa: T201

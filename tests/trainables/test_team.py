@@ -21,10 +21,10 @@ from trainables.evaluation import evaluate
 from trainables.outbox import ended, read
 from trainables.place import CHECKPOINT
 from trainables.recording import machine
-from trainables.run import run
+from trainables.run import run, run_together
 from trainables.team import ALONE
 from trainables.team.joining import LOOPBACK, leading, take_part
-from trainables.team.spawning import Spawned, _work, run_together
+from trainables.team.spawning import Spawned, _work
 from trainables.training import Progress, train
 
 SNIP = Trial(

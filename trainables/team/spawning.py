@@ -5,18 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 
-from search_spaces import Trial
 from trainables.place import Place
-from trainables.run import Outcome, run
 from trainables.team.joining import LOOPBACK, Seat, leading, take_part
-from trainables.team.team import LostError
-
-ATTEMPTS = 4  # of one trial whose workers die
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,6 @@ class Spawned:
         """See `Other.kill`."""
         self.process.kill()
         self.process.join()
-
-
-def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> Outcome:
-    """`trainables.run.run` with the workers that `place` asks for; if one dies, again from the last checkpoint."""
-    for _ in range(ATTEMPTS):
-        try:
-            with with_workers(place) as led:
-                return run(trial, led, stop)
-        except LostError as error:
-            lost = str(error)
-    return Outcome("failed", f"{lost}, {ATTEMPTS} times")
 
 
 @contextmanager
