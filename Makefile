@@ -39,7 +39,7 @@ bench-answers: .venv/installed  ## how good its answers are: searches, early sto
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.search
 
-install: .venv/installed
+install: .venv/installed  ## everything into .venv, which the others do first
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed")'
