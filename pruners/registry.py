@@ -1,4 +1,4 @@
-"""Every pruner by name. A new one is a file with its score, a line here, and a test."""
+"""Every pruner by name. A new one is a file with its score, two lines here, and a test."""
 
 from pruners import custom
 from pruners.dynamic import GRADUAL, RIGL, SET

@@ -26,7 +26,7 @@ def save(model: nn.Module, input_shape: tuple[int, int, int], facts: Mapping[str
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise ValueError(f"{out}: {' and '.join(missing)} not installed; pip install 'pruning-sweeps[onnx]'")
+        raise ValueError(f"{out}: {' and '.join(missing)} not installed; pip install onnx onnxscript")
     example = torch.zeros(2, *input_shape)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # torch tells of its steps

@@ -1,4 +1,4 @@
-"""The figures of a report. A figure is one file with one function, and one line here."""
+"""The figures of a report. A figure is one file with one function, and two lines here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of what was measured instead of training. A new one is a file, and a line here."""
+"""What a report says of what was measured instead of training. A new one is a file, and two lines here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that are pruned: plain modules, built by name. To add one: its file, and a line below."""
+"""The networks that are pruned: plain modules, built by name. To add one: its file, and two lines below."""
 
 from __future__ import annotations
 

@@ -51,5 +51,5 @@ def _timm(name: str) -> Any:
         return import_module("timm")
     except ImportError:
         raise SpaceError(
-            f"architecture: '{name}' needs timm, which is not installed; pip install 'pruning-sweeps[timm]'"
+            f"architecture: '{name}' needs timm, which is not installed; pip install timm"
         ) from None

@@ -1,4 +1,4 @@
-"""The images that networks are trained on, by name. To add a dataset: its file, and a line below."""
+"""The images that networks are trained on, by name. To add a dataset: its file, and two lines below."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
     try:
         import datasets as library
     except ImportError:
-        raise DatasetError(f"dataset: '{called}' needs a package: pip install 'pruning-sweeps[hf]'") from None
+        raise DatasetError(f"dataset: '{called}' needs a package: pip install datasets") from None
     library.disable_progress_bars()
     try:
         if (local / "dataset_dict.json").is_file():

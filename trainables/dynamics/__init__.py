@@ -1,4 +1,4 @@
-"""Methods that prune during training. A new one is its file, a line here, and its entry among the pruners."""
+"""Methods that prune during training. A new one is its file, two lines here, and its entry among the pruners."""
 
 from __future__ import annotations
 
