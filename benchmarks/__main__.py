@@ -25,8 +25,8 @@ PARTS = {
     "grid": ["--rounds", "1"],
     "overhead": ["--runs", "1"],
     "scale": ["--trials", "100", "300"],
-    "compaction": ["--networks", "resnet20", "vgg16-bn", "--pruners", "synflow", "--granularities", "weight"],
     "packing": [],
+    "compaction": ["--networks", "resnet20", "vgg16-bn", "--pruners", "synflow", "--granularities", "weight"],
 }
 
 
@@ -44,8 +44,11 @@ def main() -> int:
     print(f"{os.cpu_count()} cores, load {load}; {versions}\n\n{HEADER}", flush=True)
     started, failed = time.perf_counter(), []
     for part in chosen:
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{part}", *PARTS[part]], check=False).returncode:
+        command = [sys.executable, "-m", f"benchmarks.{part}", *PARTS[part]]
+        ran = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+        if ran.returncode:
             failed.append(part)
+            print(ran.stderr, file=sys.stderr)  # what a part says beside its rows is news only then
     minutes = (time.perf_counter() - started) / 60
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"\n{minutes:.0f} min, load {load}{'; not measured: ' + ', '.join(failed) if failed else ''}")

@@ -105,7 +105,7 @@ def main() -> None:
     torch.set_num_threads(1)
     header = "network", "pruner", "compression", "M parameters", "M MACs", "ms"
     header += "difference in float32", "own rounding", "difference in float64"
-    print("| " + " | ".join(header) + " |\n" + "| --- " * len(header) + "|")
+    print("\n| " + " | ".join(header) + " |\n" + "| --- " * len(header) + "|")
     for name in args.networks:
         for pruner in args.pruners:
             for granularity in args.granularities:

@@ -9,7 +9,7 @@ HEADER = "| what | ratio | spread | predicted | to hold | |\n" + "| --- " * 6 + 
 BOUND = "at 150 to 220 GFLOP/s on one core, near what the processor can"
 WHY = {  # what explains a miss, where that is known, by how the row's name begins
     "resnet20, whole epochs": f"three quarters of a dense step are convolutions, {BOUND}",
-    "resnet20, step at SynFlow 100x": "convolutions of 2 to 22 channels fill a part of a register; the prototype compiled",
+    "resnet20, step at SynFlow 100x": "2 to 22 channels fill a vector register in part; the prototype was compiled",
     "vgg16-bn, step at SynFlow 100x": f"half of it is one convolution, of 64 to 56 channels on 32x32, {BOUND}",
     "grid, ": "up to 31.6x most pruners keep nearly all channels, and cost what a dense network does",
     "orchestration overhead": "what a sweep costs once (Ray, imports, the report) weighs on few trials",

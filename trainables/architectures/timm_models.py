@@ -50,6 +50,4 @@ def _timm(name: str) -> Any:
     try:
         return import_module("timm")
     except ImportError:
-        raise SpaceError(
-            f"architecture: '{name}' needs timm, which is not installed; pip install timm"
-        ) from None
+        raise SpaceError(f"architecture: '{name}' needs timm, which is not installed; pip install timm") from None
