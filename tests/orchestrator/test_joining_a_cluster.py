@@ -74,7 +74,7 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
 )
 def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("orchestrator.sweep.prepare_ray", lambda address: None)
+    monkeypatch.setattr("orchestrator.allotment.prepare_ray", lambda address: None)
     monkeypatch.setattr("orchestrator.driver.survey", lambda address: (here, to_come))
     monkeypatch.setattr("orchestrator.driver.connected", lambda *where: nullcontext())
     assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0
