@@ -68,7 +68,12 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
         ([{"CPU": 4}], [], [], "1 CPU and no GPU"),
         ([{"CPU": 4}, {"CPU": 8, "GPU": 2}], [], [], "1 CPU and 0.25 of a GPU"),
         ([{"CPU": 0}], [{"CPU": 8, "GPU": 1}], [], "1 CPU and 0.25 of a GPU"),
-        ([{"CPU": 4, "GPU": 2}], [], ["--gpus-per-trial", "2", "--cpus-per-trial", "2"], "2 CPUs and 2 GPUs"),
+        (
+            [{"CPU": 4, "GPU": 2}],
+            [],
+            ["--gpus-per-trial", "2", "--cpus-per-trial", "2"],
+            "2 workers, each with 2 CPUs and 1 GPU",
+        ),
         ([{"CPU": 4, "GPU": 1}], [], ["--gpus-per-trial", "0"], "1 CPU and no GPU"),
     ],
 )
