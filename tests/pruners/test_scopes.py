@@ -62,3 +62,9 @@ def test_composes_with_any_score(name, model, batches):
 def test_iterations_never_ask_for_more_than_is_alive(schedule, model, batches):
     masks = prune(model, "synflow", 300, batches, scope="erk", iterations=50, schedule=schedule)
     assert sum(int(mask.sum()) for mask in masks.values()) == 3
+
+
+def test_what_is_left_over_goes_to_the_largest_fractions():
+    shapes = {"a": (2, 3), "b": (4, 5), "c": (7, 9)}  # 11 in shares of 5, 9 and 16 of 30: 1.83, 3.3 and 5.87
+    room = {name: rows * columns for name, (rows, columns) in shapes.items()}
+    assert erk_counts(shapes, 11, room) == {"a": 2, "b": 3, "c": 6}
