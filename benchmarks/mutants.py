@@ -45,7 +45,7 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
     (
         "scopes",
         "count >= room[name]  ->  count > room[name]",
-    ): "a layer that is just filled has no fraction to round up",
+    ): "a layer just filled has no fraction to round up",
 }
 
 COMPARED = {
