@@ -16,7 +16,7 @@ from trainables.checkpoint import generations
 from trainables.outbox import ended, read
 from trainables.place import CHECKPOINT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster  # whole sweeps on Ray, four minutes of them
 EPOCHS = 9
 PRUNERS = ["random", "magnitude", "snip", "grasp", "synflow"]
 COMPRESSIONS = [2, 50]
