@@ -22,7 +22,7 @@ def look_again(monkeypatch):
 
 @pytest.mark.skipif(installed, reason="the package datasets is installed")
 def test_without_the_package_a_line_says_what_to_install(tmp_path):
-    with pytest.raises(DatasetError, match=r"'hf:mnist' needs a package: pip install 'pruning-sweeps\[hf\]'$"):
+    with pytest.raises(DatasetError, match=r"'hf:mnist' needs a package: pip install datasets$"):
         lookup("hf:mnist", tmp_path)
 
 

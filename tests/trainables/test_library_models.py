@@ -52,7 +52,7 @@ def test_images_that_a_network_cannot_see():
 
 def test_without_timm_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not installed
-    with pytest.raises(ValueError, match=r"'timm/resnet26' needs timm.*pip install 'pruning-sweeps\[timm\]'"):
+    with pytest.raises(ValueError, match=r"'timm/resnet26' needs timm.*pip install timm"):
         lookup("timm/resnet26")
 
 
