@@ -80,6 +80,12 @@ def ratio(part: str, whole: str) -> Measure:
     return measure
 
 
+def percent(part: str, whole: str) -> Measure:
+    """The same in percent; None where nothing is left, which a logarithmic axis cannot show."""
+    share = ratio(part, whole)
+    return lambda row: 100 * value if (value := share(row)) else None
+
+
 @dataclass(frozen=True)
 class Index:
     """The rows of one report, sorted once: two thousand are looked through some thousand times."""

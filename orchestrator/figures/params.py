@@ -6,17 +6,10 @@ from collections.abc import Iterator
 
 from orchestrator.figures.against_compression import draw_cost
 from orchestrator.figures.drawing import Drawing
-from orchestrator.lines import ratio
+from orchestrator.lines import percent
 from orchestrator.results import Results
-from orchestrator.row import Row
 
-KEPT = ratio("model/params_kept", "model/params")
-
-
-def percent_kept(row: Row) -> float | None:
-    """The share of the dense network's parameters that remains, in percent."""
-    value = KEPT(row)
-    return 100 * value if value else None
+PERCENT_KEPT = percent("model/params_kept", "model/params")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -24,4 +17,4 @@ def draw(results: Results) -> Iterator[Drawing]:
         "Parameters that remain after pruning: the weights that were kept, and the biases and normalisation that no "
         "pruner touches, which keep the line above the dotted one."
     )
-    yield from draw_cost(results, "params", percent_kept, "parameters kept (% of dense)", caption, share=True)
+    yield from draw_cost(results, "params", PERCENT_KEPT, "parameters kept (% of dense)", caption, share=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from orchestrator.figures.against_cost import draw_tradeoff
 from orchestrator.figures.drawing import Drawing
-from orchestrator.figures.macs import percent_kept
+from orchestrator.figures.macs import PERCENT_KEPT
 from orchestrator.results import Results
 
 
 def draw(results: Results) -> Iterator[Drawing]:
     caption = "Test accuracy after the last epoch against the multiply-accumulates that remain."
-    yield from draw_tradeoff(results, "tradeoff", percent_kept, "MACs kept (% of dense)", caption)
+    yield from draw_tradeoff(results, "tradeoff", PERCENT_KEPT, "MACs kept (% of dense)", caption)
