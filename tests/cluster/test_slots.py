@@ -56,7 +56,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
 
     # Made-up trials: real ones would want CUDA, and 24 processes with torch 12 GB. Nested, so that Ray sends the
     # function itself: of our code its processes import nothing.
-    def made_up(config, book, *_):
+    def made_up(points, book, *_):
         import time
 
         from ray import get_runtime_context, tune
@@ -65,7 +65,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
             with open(book) as file:  # noqa: PTH123
                 return [line.split()[0] for line in file]
 
-        name = config["point"]["fingerprint"]
+        name = points[0]["fingerprint"]
         node, (gpu,) = get_runtime_context().get_node_id(), get_runtime_context().get_accelerator_ids()["GPU"]
         with open(book, "a") as file:  # noqa: PTH123 - a short line in append mode: nobody else's comes between
             file.write(f"{name} {node} {gpu}\n")
@@ -76,8 +76,9 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
             if len(begun()) > there:
                 there, since = len(begun()), time.monotonic()
             elif time.monotonic() - since > PATIENCE:
-                return tune.report({"end": "failed", "error": f"a slot stays empty when {there} have begun"})
-        return tune.report({"end": "finished", "error": ""})
+                told = f"a slot stays empty when {there} have begun"
+                return tune.report({"fingerprint": name, "end": "failed", "error": told, "epoch": 0})
+        return tune.report({"fingerprint": name, "end": "finished", "error": "", "epoch": 0})
 
     monkeypatch.setattr(tuning, "ray_trial", made_up)
     monkeypatch.setattr(tuning, "is_up", lambda flag: False)
