@@ -139,17 +139,18 @@ class TellWatch(tune.Callback):
                 self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The process of a trial that has it for itself died; Tune starts it again."""
-        fingerprint = trial.config["point"]["fingerprint"]
-        self._running.discard(fingerprint)
-        if _low_memory(trial):
-            self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
-        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
-            trial.max_failures = trial.num_failures  # once more, not for ever
+        """The process of a trial that has it for itself, or one that had not begun, died; Tune starts it again."""
+        for fingerprint in (point["fingerprint"] for point in points(trial.config)):
+            self._running.discard(fingerprint)
+            if _low_memory(trial):
+                self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
+            if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
+                trial.max_failures = trial.num_failures  # once more, not for ever
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A process died, and Tune does not start it again."""
-        for fingerprint in self._aboard.pop(trial.trial_id, {}):
+        unbegun = [point["fingerprint"] for point in points(trial.config)]  # where it died as it came up, each time
+        for fingerprint in self._aboard.pop(trial.trial_id, unbegun):
             self._running.discard(fingerprint)
             if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
                 self._watch.ended(fingerprint, f"{LOW_MEMORY}, {ATTEMPTS} times" if _low_memory(trial) else DIED)

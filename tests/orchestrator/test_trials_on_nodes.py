@@ -170,7 +170,6 @@ def test_those_in_one_process_with_a_trial_that_dies_every_time_finish(cluster, 
         assert epochs(tmp_path / "checkpoints" / trial.fingerprint) == [1]
 
 
-@pytest.mark.skip(reason="did not end within two minutes since trials can be packed: to be looked into")
 def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
     cluster.add_node(
         num_cpus=1, env_vars={"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
@@ -180,6 +179,16 @@ def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
     assert undisturbed
     assert told.errors == {trial.fingerprint: f"{telling.LOW_MEMORY}, 4 times"}
     assert told.notices == [f"{trial.fingerprint}: {telling.LOW_MEMORY}; it is tried again"] * 3
+
+
+def test_trials_of_one_process_that_ray_kills_each_time_it_comes_up_end_too(cluster, sweep):
+    cluster.add_node(
+        num_cpus=2, env_vars={"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    )
+    trials = [long(seed, epochs=5000) for seed in range(2)]
+    undisturbed, told = sweep(trials, Resources(1, pack=2))
+    assert undisturbed
+    assert told.errors == {trial.fingerprint: f"{telling.LOW_MEMORY}, 4 times" for trial in trials}
 
 
 def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeypatch):
