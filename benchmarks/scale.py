@@ -37,7 +37,7 @@ ONCE = (
 
 
 def made_up(points: Sequence[Mapping[str, Any]], place: Any, *_: Any) -> None:
-    """Stands for `trainables.ray_trial.ray_trial`, of one point."""
+    """Stands for `trainables.on_ray.trial.ray_trial`, of one point."""
     from ray import tune  # not before its environment is prepared
 
     from trainables.outbox import Outbox

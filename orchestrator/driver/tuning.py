@@ -26,8 +26,8 @@ from orchestrator.rivals import Rivals
 from orchestrator.sources import Source
 from orchestrator.stopping import Stop
 from orchestrator.watch import Watch
+from trainables.on_ray.trial import Compared, ray_trial
 from trainables.place import Place
-from trainables.ray_trial import Compared, ray_trial
 from trainables.versions import versions
 
 RESTARTS = 3  # of a Tuner that failed, not a trial

@@ -1,4 +1,4 @@
-"""A trial as a Ray Tune function trainable, or several in one. With `ray_workers` all here that knows Ray."""
+"""A trial as a Ray Tune function trainable, or several in one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ray import tune
 
 from pruners import turns
 from search_spaces import Trial
+from trainables.on_ray.workers import nodes, with_workers
 from trainables.packed import together
 from trainables.place import Place
-from trainables.ray_workers import nodes, with_workers
 from trainables.run import Outcome, run
 from trainables.versions import unlike, versions
 
