@@ -1,4 +1,4 @@
-"""What the driver makes of a trial that it finds in other hands: it waits or leaves it, and tells no failure."""
+"""Trials of one process: who joins, who comes after one that has ended, and who is tried by itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from listener import Listener
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError
+from orders import Orders
 
 from orchestrator.driver.attempts import Attempts
-from orchestrator.driver.corrections import survive_the_memory_monitor
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.packs import Packs
 from orchestrator.driver.telling import TellWatch
@@ -18,82 +16,6 @@ from orchestrator.resources import Resources
 from orchestrator.sources import Listed
 from orchestrator.stopping import Stop
 from search_spaces import Trial
-
-TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3)]
-
-
-class Orders:
-    """The driver's flag, with nothing behind it."""
-
-    def __init__(self):
-        self.handed = {}
-        self.hand_on = self.handed.__setitem__
-
-    def raise_if_asked(self):
-        return False
-
-
-@pytest.fixture
-def driver():
-    watch, stop = Listener(), Stop()
-    handing = Handing(Listed(TRIALS), stop)
-    assert handing.begin()
-    attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25, pack=2)
-    packs = Packs(handing, attempts, resources)
-    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources, packs)
-
-
-def end(driver, trial, how):
-    """Tune says that a trial has returned."""
-    _, watch, tell = driver
-    watch.started(trial.fingerprint)
-    result = {"fingerprint": trial.fingerprint, "end": how, "error": "another process computes it", "epoch": 0}
-    known = SimpleNamespace(metric_analysis={"epoch": {"max": 0}}, metric_n_steps={})
-    process = SimpleNamespace(trial_id="p", config={"point": {"gpus": 0.25}}, run_metadata=known)
-    tell._aboard["p"] = {trial.fingerprint: 0.25}
-    tell.on_trial_result(1, [], process, result)
-    tell.on_trial_complete(1, [], process)
-    assert not known.metric_analysis  # there may be 10,000 trials
-
-
-def test_one_that_another_process_computes_comes_again_when_nothing_else_is_left(driver):
-    handing, watch, _ = driver
-    busy = handing.next(1)
-    end(driver, busy, "elsewhere")
-    others = [handing.next(1), handing.next(1)]
-    assert others == TRIALS[1:]
-    for _ in range(2):
-        assert handing.next(1) == busy
-        assert handing.next(1) is None
-        end(driver, busy, "elsewhere")
-    assert watch.notices == [f"{busy.fingerprint}: another process computes it"]  # once
-    for trial in (*others, handing.next(1)):
-        assert not handing.over
-        end(driver, trial, "finished")
-    assert handing.over
-    assert watch.errors == {trial.fingerprint: None for trial in TRIALS}
-
-
-def test_a_process_killed_by_rays_memory_monitor_is_one_that_died():
-    """Ray's own manager takes that for a defect of its own, and would end the whole Tuner."""
-    survive_the_memory_monitor()
-    told = []
-    actor = SimpleNamespace(actor_id=7, _on_error=None)
-    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: told.append(error))
-    manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
-    error = OutOfMemoryError("killed due to the node running low on memory")
-    RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=error)
-    assert isinstance(told[0], RayActorError)
-    assert "low on memory" in str(told[0])
-
-
-def test_one_that_was_taken_over_is_left_and_has_not_failed(driver):
-    handing, watch, _ = driver
-    taken = handing.next(1)
-    end(driver, taken, "superseded")
-    assert watch.errors == {taken.fingerprint: None}
-    assert len(watch.notices) == 1
-    assert [handing.next(1) for _ in range(3)] == [*TRIALS[1:], None]
 
 
 @pytest.fixture
@@ -111,7 +33,7 @@ def packs(monkeypatch):
     tell = TellWatch(watch, handing, stop, orders, attempts, resources, packs)
     processes = []
 
-    def start(node="n"):
+    def start(node="n", comes_up=True):
         first, *others = packs.new()
         known = SimpleNamespace(metric_analysis={}, metric_n_steps={})
         process = SimpleNamespace(
@@ -119,6 +41,8 @@ def packs(monkeypatch):
             max_failures=-1, error_file=None,
         )  # fmt: skip
         processes.append(process)
+        if not comes_up:
+            return process, []
         tell.on_trial_start(1, [], process)
         return process, [trials.index(trial) for trial in trials if trial.fingerprint in tell._aboard[process.trial_id]]
 
@@ -148,6 +72,12 @@ def test_those_of_a_process_that_died_are_tried_each_by_itself(packs):
     packs.tell.on_trial_error(1, [], process)  # with 1, 2 and 3 in it
     assert [packs.start()[1] for _ in range(3)] == [[1], [2], [3]]
     assert set(packs.watch.errors) == {packs.trials[0].fingerprint}
+
+
+def test_those_of_a_process_that_never_came_up_are_tried_each_by_itself(packs):
+    process, _ = packs.start(comes_up=False)
+    packs.tell.on_trial_error(1, [], process)
+    assert [packs.start()[1] for _ in range(3)] == [[0], [1], [2]]
 
 
 def test_a_lost_node_is_no_reason_to_try_them_alone(packs):

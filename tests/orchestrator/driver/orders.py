@@ -1,0 +1,14 @@
+"""Orders to trials that nobody follows."""
+
+from __future__ import annotations
+
+
+class Orders:
+    """The driver's flag, with nothing behind it."""
+
+    def __init__(self):
+        self.handed = {}
+        self.hand_on = self.handed.__setitem__
+
+    def raise_if_asked(self):
+        return False
