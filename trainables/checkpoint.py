@@ -78,7 +78,7 @@ def read_or_set_aside(path: Path, read: Callable[[], T]) -> T | None:
         return None
     try:
         return read()
-    except torch.OutOfMemoryError:  # a RuntimeError too, but none of the file
+    except (torch.OutOfMemoryError, torch.AcceleratorError):  # RuntimeErrors too, but none of the file
         raise
     except (RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError, BadZipFile):
         path.replace(path.with_name(f"{path.name}.damaged"))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from search_spaces import Network
 from trainables.architectures import lookup, pretrained
+from trainables.locks import held
 from trainables.place import Place
 from trainables.storage import Bucket, refused
 
@@ -35,7 +34,7 @@ def bring(network: Network, place: Place) -> None:
         return
     file = pretrained.file(network.pretrained, lookup(network.name, network.code).weights, place.pretrained)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.pretrained / ".lock"), suppress(FileNotFoundError):  # who needs them says so
+    with held(place.pretrained / ".lock"), suppress(FileNotFoundError):  # who needs them says so
         if not file.exists():
             Bucket(place.mirror).get(file, *_key(file, place))
 

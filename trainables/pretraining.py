@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors.torch import load_file
 from torch import Tensor
 
 from search_spaces import Trial
 from trainables.checkpoint import read_or_set_aside
+from trainables.locks import held
 from trainables.outbox import must_restart, read
 
 WEIGHTS = "weights.safetensors"
@@ -42,10 +42,10 @@ def trained_weights(
     """
     folder = storage / stage.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with held(folder / ".lock"):
         weights = _read(folder)
         if weights is None and bring is not None:
-            with FileLock(folder / ".writer.lock"):
+            with held(folder / ".writer.lock"):
                 bring(folder)
             weights = _read(folder)
         if weights is None:

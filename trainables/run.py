@@ -10,23 +10,23 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
-from pruners import turns
 from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
 from trainables.giving_up import Judge, Judged
 from trainables.gpu_share import own_stream
+from trainables.locks import held
 from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
 from trainables.place import Place
@@ -76,7 +76,7 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
     try:
-        with _writer(folder):
+        with held(folder / ".writer.lock", WRITER_SECONDS):  # else somebody else computes it
             return _run(trial, place, folder, stop, Judged(trial, judge))
     except (Timeout, ElsewhereError):
         return Outcome("elsewhere", "another process computes it")
@@ -86,18 +86,6 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
         return Outcome("failed", str(error))
     except OSError as error:  # not even the record could be had
         return Outcome("failed", _line(error))
-
-
-@contextmanager
-def _writer(folder: Path) -> Iterator[None]:
-    """Inside, nobody else computes the trial of that folder."""
-    lock = FileLock(folder / ".writer.lock", timeout=WRITER_SECONDS)
-    with turns.away():
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> Outcome:

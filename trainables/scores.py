@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import prunable, turns
+from pruners import prunable
 from search_spaces import Trial
 from trainables.atomic import write_atomically
 from trainables.checkpoint import read_or_set_aside
+from trainables.locks import held
 from trainables.place import Place
 
 Scores = dict[str, Tensor]
@@ -29,9 +29,7 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
         return compute()
     file = place.scores / f"{trial.scoring}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        with turns.away():  # who computes them may be a thread of this process, and wait for this one
-            stack.enter_context(FileLock(file.with_suffix(".lock")))
+    with held(file.with_suffix(".lock")):
         known = read_or_set_aside(file, lambda: load_file(file))
         if known is None:
             scores = compute()
@@ -40,4 +38,7 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
                 write_atomically(file, lambda path: save_file(plain, path))
             return scores
     # As they lie in memory when computed, so that sums over them are the same to the bit too.
-    return {name: torch.empty_like(weight).copy_(known[name]) for name, weight in prunable(model).items()}
+    return {
+        name: torch.empty_like(weight, dtype=known[name].dtype).copy_(known[name])
+        for name, weight in prunable(model).items()
+    }

@@ -83,13 +83,14 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path):
     assert checkpoint.load(tmp_path / "c.pt", CPU) == {"epoch": 2}
 
 
-def test_memory_that_is_short_is_no_damage(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_gpu_without_memory_or_that_broke_is_no_damage(tmp_path, monkeypatch, error):
     checkpoint.save(tmp_path / "c.pt", {"epoch": 1})
 
     def short(*args, **kwargs):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error("of CUDA")
 
     monkeypatch.setattr(torch, "load", short)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(error):
         checkpoint.load(tmp_path / "c.pt", CPU)
     assert (tmp_path / "c.1.pt").exists()

@@ -32,14 +32,16 @@ def test_what_they_depend_on():
     )
 
 
-@pytest.mark.parametrize("ablation", ["none", "invert"])
-def test_shared_is_recomputed(place, tmp_path, monkeypatch, ablation):
-    trials = [trial(compression=compression, ablation=ablation) for compression in (4, 20)]
+@pytest.mark.parametrize("fields", [{}, {"ablation": "invert"}, {"pruner": "lamp"}, {"pruner": "synflow"}])
+def test_shared_is_recomputed(place, tmp_path, monkeypatch, fields):
+    trials = [trial(compression=compression, iterations=1, **fields) for compression in (4, 20)]
     together = replace(place, storage=tmp_path / "together", shared_scores=frozenset({trials[0].scoring}))
-    scored = []
+    scored, kinds = [], set()
 
     def counted(trial, place, model, compute):
-        return shared(trial, place, model, lambda: scored.append(trial) or compute())
+        scores = shared(trial, place, model, lambda: scored.append(trial) or compute())
+        kinds.update(score.dtype for score in scores.values())
+        return scores
 
     monkeypatch.setattr(computation, "shared", counted)
     for one in trials:
@@ -48,6 +50,7 @@ def test_shared_is_recomputed(place, tmp_path, monkeypatch, ablation):
     for one in trials:
         assert run(one, replace(place, storage=tmp_path / "alone")).end == "finished"
     assert scored == [*trials[:1], *trials] and not (tmp_path / "alone" / "scores").exists()
+    assert len(kinds) == 1  # some are float64
     for one in trials:
         left, right = (tmp_path / name / one.fingerprint for name in ("together", "alone"))
         masks = load_file(left / "masks.safetensors")

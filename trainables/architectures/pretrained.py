@@ -16,7 +16,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -26,6 +25,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from search_spaces import SpaceError
 from search_spaces.errors import choose
 from trainables.architectures.ends import classifier, stem
+from trainables.locks import held
 
 HASH = "sha256:"
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -71,7 +71,7 @@ def provide(asked: str, weights: str, folder: Path, source: Path | None) -> None
         SpaceError: if the download fails or the file has changed since it was read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with held(folder / ".lock"):
         if not asked.startswith(HASH):
             _torchvision(asked, weights, folder)
         elif source is not None and not (target := folder / asked.removeprefix(HASH)).exists():
@@ -100,7 +100,7 @@ def state(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
     if asked.startswith(HASH):
         return read(folder / asked.removeprefix(HASH))
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with held(folder / ".lock"):
         return _torchvision(asked, weights, folder)
 
 

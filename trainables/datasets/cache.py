@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from trainables.datasets.sources import locate
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
+from trainables.locks import held
 
 
 def decoded(spec: DatasetSpec, cache: Path) -> Path | None:
@@ -41,7 +41,7 @@ def map_arrays(spec: DatasetSpec, data_root: Path | None, cache: Path) -> tuple[
 
 def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{_folder(spec)}.lock"):
+    with held(cache / f"{_folder(spec)}.lock"):
         folder = decoded(spec, cache)
         if folder is not None:  # while waiting for the lock another process has done it
             return folder
