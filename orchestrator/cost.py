@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from heapq import heapreplace
 from types import MappingProxyType
 
 import torch
@@ -83,8 +84,7 @@ def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
     """How long trials of these lengths take when `concurrency` run at once, each free slot taking the next."""
     slots = [0.0] * max(1, concurrency)
     for length in seconds:
-        first = min(range(len(slots)), key=slots.__getitem__)
-        slots[first] += length
+        heapreplace(slots, slots[0] + length)
     return max(slots)
 
 

@@ -12,7 +12,7 @@ from orchestrator.apart import apart
 from orchestrator.colors import look
 from orchestrator.lines import Facet, facets, line, metric, pruners
 from orchestrator.results import Results
-from orchestrator.store import mlflow_errors
+from orchestrator.store import mlflow_errors, runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +37,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
     """
     with mlflow_errors():
         old: dict[str, Run] = {}
-        for run in client.search_runs([results.experiment_id], "tags.kind = 'curve'", max_results=1000):
+        for run in list(runs(client, results.experiment_id, "tags.kind = 'curve'")):  # before any of them is deleted
             key = run.data.tags.get("curve", "")
             if key in old:
                 client.delete_run(run.info.run_id)

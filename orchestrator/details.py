@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,9 +56,11 @@ class Details:
 
 
 def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
-    """A JSON file below an artifact URI, or None if there is none."""
+    """A JSON file below an artifact URI, or None if there is none, or only a part: its writer was killed."""
     content = read_bytes(client, artifact_uri, path)
-    return None if content is None else json.loads(content)
+    with suppress(ValueError):
+        return None if content is None else json.loads(content)
+    return None
 
 
 def read_bytes(client: MlflowClient, artifact_uri: str, path: str) -> bytes | None:

@@ -158,9 +158,12 @@ def _report(job: Job, parent: str, console: Console) -> Path | None:
     try:
         with console.status("writing the report"):
             return write_report(job.tracking_uri, job.experiment, job.output / "report", run_id=parent)
-    except (ReportError, OSError) as error:
-        console.print(f"no report: {error}", style="yellow", markup=False, highlight=False)
-        return None
+    except ReportError as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run is to be closed as what it is
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    console.print(f"no report: {public(reason)}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return None
 
 
 def _last_words(

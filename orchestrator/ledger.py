@@ -14,7 +14,8 @@ from orchestrator.cost import Kind
 from orchestrator.details import Details, read_json
 from orchestrator.inputs import log_dataset
 from orchestrator.origin import commit, user
-from orchestrator.speeds import label_of, workers_of
+from orchestrator.speeds import label_of, on_a_gpu, workers_of
+from orchestrator.store import runs
 from search_spaces import EarlyStopping, Trial
 from trainables.tracking import delivers_to
 
@@ -85,7 +86,7 @@ class Ledger:
         measured: dict[Kind, list[float]] = {}
         machines: set[str] = set()
         for run in self.runs.values():
-            if "time/epoch_seconds" in run.metrics and on_gpu != (" CPU, " in run.machine):
+            if "time/epoch_seconds" in run.metrics and on_gpu == on_a_gpu(run.machine):
                 kind = run.params["dataset"], label_of(run.params), int(run.params["batch_size"])
                 measured.setdefault(kind, []).append(run.workers * run.metrics["time/epoch_seconds"])
                 machines.add(run.machine)
@@ -195,19 +196,7 @@ class Ledger:
         return str(run.info.run_id)
 
     def _search(self, query: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id],
-                query,
-                max_results=1000,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return runs(self.client, self.experiment_id, query)
 
 
 def _digest(plan: Plan) -> str:

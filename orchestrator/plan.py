@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache as memory
@@ -191,18 +192,19 @@ def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tup
 
 def _stages(cells: Collection[Cell], trials: Collection[Trial], masks: Mapping[str, GivenMasks]) -> tuple[Stage, ...]:
     stages = []
-    for name in dict.fromkeys(trial.dataset for trial in trials):
-        stages.append(Stage("data", name, sum(trial.dataset == name for trial in trials)))
+    for name, serves in Counter(trial.dataset for trial in trials).items():
+        stages.append(Stage("data", name, serves))
+    of_mask = Counter(trial.mask for trial in trials)
     for digest, given in masks.items():
-        stages.append(Stage("mask", given.words, sum(trial.mask == digest for trial in trials)))
+        stages.append(Stage("mask", given.words, of_mask[digest]))
+    of_trial = Counter(cell.fingerprint for cell in cells)
     for trial in trials:
-        serves = sum(cell.fingerprint == trial.fingerprint for cell in cells) if trial.pruner == "dense" else 0
-        if serves > 1:
+        if trial.pruner == "dense" and (serves := of_trial[trial.fingerprint]) > 1:
             stages.append(Stage("dense", trial.name, serves))
-    starts = [dense for trial in trials if (dense := stage(trial)) is not None]
-    for dense in {start.fingerprint: start for start in starts}.values():
-        serves = sum(start.fingerprint == dense.fingerprint for start in starts)
-        stages.append(Stage("pretrain", f"{dense.name}, {dense.epochs} epochs", serves))
+    starts = {trial.fingerprint: dense for trial in trials if (dense := stage(trial)) is not None}
+    of_start = Counter(dense.fingerprint for dense in starts.values())
+    for fingerprint, dense in {dense.fingerprint: dense for dense in starts.values()}.items():
+        stages.append(Stage("pretrain", f"{dense.name}, {dense.epochs} epochs", of_start[fingerprint]))
     several = [users for users in _scorings(trials).values() if len(users) > 1]
     for pruner in dict.fromkeys(users[0].pruner for users in several):
         counts = [len(users) for users in several if users[0].pruner == pruner]

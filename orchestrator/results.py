@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.details import Details, read_json
 from orchestrator.outcomes import placed
 from orchestrator.row import STATUS, Row
-from orchestrator.store import ReportError, connect, mlflow_errors
+from orchestrator.store import ReportError, connect, mlflow_errors, runs
 from orchestrator.union import unite
 from search_spaces import Cell, Trial
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
-
-PAGE = 250  # runs in one answer: a busy server needs seconds for a thousand, and whoever asks gives up after ten
 
 
 @dataclass(frozen=True)
@@ -80,17 +78,17 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     name = " + ".join(dict.fromkeys(experiments))
     with mlflow_errors():
         client = connect(store) if isinstance(store, str) else store
-        found = [_experiment(client, experiment) for experiment in dict.fromkeys(experiments)]
-        parents = [run for experiment in found for run in _runs(client, experiment, "sweep")]
+        found = [_experiment(client, experiment).experiment_id for experiment in dict.fromkeys(experiments)]
+        parents = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'sweep'")]
         parents.sort(key=lambda run: run.info.start_time or 0, reverse=True)
         sweeps = tuple(
             Sweep(run.info.run_id, run.data.tags, read_json(client, run.info.artifact_uri, "plan.json") or {})
             for run in parents
         )
-        runs = sorted((run for experiment in found for run in _runs(client, experiment, "trial")), key=_rank)
+        trial_runs = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'trial'")]
     if not any(sweep.plan for sweep in sweeps):
         raise ReportError(f"experiment '{name}': none of its {len(sweeps)} sweeps has a plan.json that can be read")
-    best = {run.data.tags.get("fingerprint"): run for run in runs}
+    best = {run.data.tags.get("fingerprint"): run for run in sorted(trial_runs, key=_rank)}
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
     chosen = _chosen(sweeps)
@@ -100,8 +98,8 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     tried = {(cell.study, cell.fingerprint): cell for cell in asked}
     tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried.values())
     require_finished(name, (*rows, *tried_rows))
-    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in runs})
-    return Results(name, found[0].experiment_id, sweeps, rows, trials, tried_rows, details)
+    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in trial_runs})
+    return Results(name, found[0], sweeps, rows, trials, tried_rows, details)
 
 
 def _chosen(sweeps: Sequence[Sweep]) -> dict[str, list[Cell]]:
@@ -135,19 +133,6 @@ def _experiment(client: MlflowClient, name: str) -> Experiment:
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     raise ReportError(f"experiment '{name}' does not exist{hint} There are: {', '.join(names) or 'none'}")
-
-
-def _runs(client: MlflowClient, experiment: Experiment, kind: str) -> Iterator[Run]:
-    """All runs of a kind, newest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id], f"tags.kind = '{kind}'", max_results=PAGE, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _rank(run: Run) -> tuple[bool, bool, int]:

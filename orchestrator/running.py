@@ -60,6 +60,7 @@ class Run:
             stages = [dense for dense in job.plan.pretraining if not self.records.trained(dense.fingerprint)]
             _forget_failed((*stages, *todo), self.records)
         known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
+        wanted = {trial.fingerprint for trial in todo} - {dense.fingerprint for dense in stages}
         unknown = self.seeker.to_come if self.seeker else 0
         interim = Interim(job.tracking_uri, job.experiment, self.parent, job.output / "report")
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
@@ -78,8 +79,9 @@ class Run:
                 expect(trial)
             watch.start()
             try:
-                left = [trial for trial in self._undelivered_first((*todo, *before), watch) if trial not in stages]
-                listed = Listed(trial for trial in left if trial in todo)
+                left = self._undelivered_first((*todo, *before), watch)
+                # By fingerprint: to compare two records takes ten microseconds, and of ten thousand there are many.
+                listed = Listed([trial for fingerprint, trial in left.items() if fingerprint in wanted])
                 rest = InTurn(listed, Sought(self.seeker, expect)) if self.seeker else listed
                 undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch, self._rivals())
             finally:
@@ -115,16 +117,17 @@ class Run:
             return []
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
 
-    def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> list[Trial]:
-        """What is left to compute once the results that lie finished on disk are on their way to MLflow."""
-        left, stopping = [], self.job.plan.early_stopping
+    def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> dict[str, Trial]:
+        """What is left to compute, by fingerprint, once what lies finished on disk is on its way to MLflow."""
+        left: dict[str, Trial] = {}
+        stopping = self.job.plan.early_stopping
         for trial in trials:
             folder = self.records.folder / trial.fingerprint
             how = how_it_ended(folder)
             if how == "finished" or (how == "stopped" and stopping and stopping.stopped(stopped(folder))):
                 watch.over_before(trial.fingerprint)
             else:
-                left.append(trial)
+                left[trial.fingerprint] = trial
         return left
 
     def _dispatch(self, source: Source, watch: Watch, rivals: Rivals | None = None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,6 +60,7 @@ class Seeker:
         """
         assert grid.space.search is not None
         self._grid, self._result, self._search = grid, result, grid.space.search
+        self._times: Counter[str] = Counter()  # how often each trial was asked for, by fingerprint
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.studies = tuple(Running(study, self._open(study, storage)) for study in studies)
         for running in self.studies:
@@ -101,9 +103,8 @@ class Seeker:
                 return trial
         for running in sorted(self.studies, key=lambda running: len(running.asked)):
             while self.left(running) and len(running.open) < parallel:
-                before = {asked.trial.fingerprint for asked in self.asked}
                 trial = self._ask(running).trial
-                if trial.fingerprint not in before and not self._told(trial.fingerprint):
+                if self._times[trial.fingerprint] == 1 and not self._told(trial.fingerprint):
                     return trial
         return None
 
@@ -183,6 +184,7 @@ class Seeker:
         values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
         cell, trial = self._grid.at(point, values, "search", running.study.name)
         running.asked[number] = Asked(number, point, values, cell, trial)
+        self._times[trial.fingerprint] += 1
         return running.asked[number]
 
     def _point(self, study: Study, choose: Callable[[str, Any], Any]) -> Point:

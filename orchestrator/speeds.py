@@ -33,7 +33,7 @@ def images_per_second(
         for key, trial in {shape(trial): trial for trial in trials}.items():
             for run in _runs(client, trial):
                 machine = run.data.tags.get("machine", "")
-                if on_gpu != (" CPU, " in machine):
+                if on_gpu == on_a_gpu(machine):
                     speeds.setdefault(key, []).append(run.data.metrics[METRIC] / workers_of(run.data.tags))
                     machines.add(machine)
     return speeds, machines
@@ -47,9 +47,12 @@ def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[
     """
     known: dict[str, dict[str, float]] = {}
     with _store(tracking_uri) as client:
+        found: dict[Shape, list[Any]] = {}  # one request for each shape, not for each trial
         for trial in trials:
             asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
-            for run in _runs(client, trial):
+            if shape(trial) not in found:
+                found[shape(trial)] = _runs(client, trial)
+            for run in found[shape(trial)]:
                 if workers_of(run.data.tags) == 1 and asked.items() <= run.data.params.items():
                     machine = run.data.tags.get("machine", "")
                     known.setdefault(trial.fingerprint, {}).setdefault(machine, run.data.metrics[METRIC])  # the newest
@@ -76,6 +79,11 @@ def _runs(client: MlflowClient | None, trial: Trial) -> list[Any]:
     experiments = [found.experiment_id for found in client.search_experiments()]
     runs = client.search_runs(experiments, query, max_results=ENOUGH, order_by=["attributes.start_time DESC"])
     return [run for run in runs if label_of(run.data.params) == label]
+
+
+def on_a_gpu(machine: str) -> bool:
+    """Whether the tag `machine` of a run names a GPU: of a CPU it says "AVX2 CPU, x86_64, threads=1"."""
+    return " CPU, " not in machine
 
 
 def workers_of(tags: Mapping[str, str]) -> int:

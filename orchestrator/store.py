@@ -17,6 +17,9 @@ from trainables import tracking
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PAGE = 250  # runs in one answer: a busy server needs seconds for a thousand, and whoever asks gives up after ten
 
 
 class ReportError(ValueError):
@@ -87,6 +90,17 @@ def connect(tracking_uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return tracking.connect(tracking_uri)
+
+
+def runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    """All runs of an experiment for which `query` holds, however many; the newest first."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:

@@ -24,9 +24,7 @@ from orchestrator.job import Job
 from orchestrator.listing import show
 from orchestrator.opening import existing
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import (
-    spread,
-)
+from orchestrator.resources import spread
 from orchestrator.speeds import images_per_second, of_one_worker
 from orchestrator.stopping import length
 from orchestrator.store import public, require_answer, require_name

@@ -43,6 +43,15 @@ def test_one_run_per_pruner_one_step_per_compression(written: tuple[MlflowClient
     assert [point.value for point in holes] == [1, 2]  # at 10x one seed failed and one was not run
 
 
+def test_found_again_however_many_there_are(
+    written: tuple[MlflowClient, Results, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, results, ids = written
+    monkeypatch.setattr("orchestrator.store.PAGE", 1)  # of runs in an answer; a store with thousands has many pages
+    assert log_curves(client, results) == ids
+    assert set(curves(client, results).values()) == set(ids)
+
+
 def test_written_once(written: tuple[MlflowClient, Results, list[str]]) -> None:
     client, results, ids = written
     assert log_curves(client, results) == ids

@@ -90,6 +90,20 @@ def test_a_finished_run_outlives_a_failed_repetition(store: Store, results: Resu
         client.delete_run(again)
 
 
+def test_a_sweep_killed_while_it_wrote_its_plan_costs_the_others_nothing(store: Store, results: Results) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    run = client.create_run(results.experiment_id, tags={"kind": "sweep", "space": "small"}).info.run_id
+    client.log_text(run, '{"cells": [{"data', "plan.json")
+    try:
+        again = read(client, "small")
+        assert [bool(sweep.plan) for sweep in again.sweeps] == [False, True]
+        assert len(again.rows) == len(results.rows)
+    finally:
+        client.delete_run(run)
+
+
 def test_unknown_experiment_names_the_nearest(store: Store) -> None:
     with pytest.raises(ReportError, match=r"'smal' does not exist; did you mean 'small'\? There are: "):
         read(store.uri, "smal")
