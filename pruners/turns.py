@@ -28,6 +28,11 @@ def at_work() -> Iterator[None]:
         _end()
 
 
+def beside_others() -> bool:
+    """Whether this thread is `at_work`: one of several."""
+    return getattr(_HERE, "working", False)
+
+
 def give_way() -> None:
     """Between two calls of networks: let a thread that waits to be alone have its turn. Costs nothing if none does."""
     if _wanted:
@@ -38,7 +43,7 @@ def give_way() -> None:
 @contextmanager
 def away() -> Iterator[None]:
     """Inside, this thread calls no network, but waits for something: nobody needs to wait for it."""
-    if not getattr(_HERE, "working", False):
+    if not beside_others():
         yield
         return
     _end()

@@ -45,18 +45,20 @@ class Drawn:
     """What one named use draws from torch's global generators, piece by piece, with others drawing in between.
 
     For dropout: a training step is a piece. The pieces together are what one `seeded` block would have drawn.
+    Threads at work beside others would wait for each other here. So there, once a piece has drawn nothing, none after
+    it is taken to draw: a network that draws in later steps of an epoch alone is not to be packed.
     """
 
     def __init__(self, seed: int, *names: str | int, states: Mapping[str, Tensor] | None = None) -> None:
         """From its beginning, or from where its `states` were, by kind of device."""
         self._seed = derive(seed, *names)
         self.states = dict(states or {})
-        self.draws = True  # until a piece has drawn nothing
+        self._idle = False  # whether the last piece drew nothing
 
     @contextmanager
     def piece(self) -> Iterator[None]:
-        """Inside, the generators go on from where the last piece left them. Costs nothing once `draws` is False."""
-        if not self.draws:
+        """Inside, the generators go on from where the last piece left them."""
+        if self._idle and turns.beside_others():
             yield
             return
         with turns.one_at_a_time():
@@ -71,7 +73,7 @@ class Drawn:
                 before = {kind: each.get_state() for kind, each in generators.items()}
                 yield
                 self.states = {kind: each.get_state() for kind, each in generators.items()}
-                self.draws = any(not torch.equal(before[kind], state) for kind, state in self.states.items())
+                self._idle = all(torch.equal(before[kind], state) for kind, state in self.states.items())
             finally:
                 for kind, each in generators.items():
                     each.set_state(others[kind])

@@ -17,6 +17,7 @@ from trainables.pretraining import WEIGHTS, trained_weights
 from trainables.scores import shared
 
 AFTER = Trial(dataset="digits", architecture="mlp", pruner="magnitude", compression=4, pretrain_epochs=1)
+MODEL = build("mlp", (1, 8, 8), 10, seed=0)
 
 
 def a_file(place, work):
@@ -25,9 +26,8 @@ def a_file(place, work):
 
 
 def scores(place, work):
-    model = build("mlp", (1, 8, 8), 10, seed=0)
     sharing = replace(place, shared_scores=frozenset({AFTER.scoring}))
-    shared(AFTER, sharing, model, lambda: work() or dict(prunable(model)))
+    shared(AFTER, sharing, MODEL, lambda: work() or {name: w.detach() for name, w in prunable(MODEL).items()})
 
 
 def dense_weights(place, work):

@@ -200,6 +200,27 @@ def test_the_process_random_state_plays_no_part_and_is_left_alone():
     assert torch.equal(first[0].weight, second[0].weight)
 
 
+class LateNoise(nn.Module):
+    """Adds noise from the third step of an epoch on, as a schedule might."""
+
+    steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return x + torch.randn_like(x) if self.training and self.steps % 4 > 2 else x
+
+
+def test_what_is_drawn_in_later_steps_alone_comes_from_the_seed_too():
+    models = [nn.Sequential(LateNoise(), *net()[:3], nn.Linear(16, 3)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    for seed, model in enumerate(models):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        go(model, trial())
+        assert torch.equal(before, torch.get_rng_state())
+    assert same(*models)
+
+
 def test_each_epoch_reports_what_mlflow_calls_it():
     reports = []
     go(net(), trial(epochs=2), reports=reports)

@@ -33,7 +33,9 @@ class Share:
 def whole_batches(team: Team, share: Share) -> Iterator[None]:
     """Inside, batch norm and dropout in train mode do to a part of a batch what they would do to it in the whole.
 
-    Dropout of tensors whose first dimension is not the batch's is left as it is.
+    Dropout of tensors whose first dimension is not the batch's is left as it is, and so is all that draws by itself
+    (stochastic depth): each worker draws for its part alone, all of them the same numbers. Where parts have unequal
+    sizes the workers' streams part there, so that later dropout is fair, but no longer what one worker would draw.
     """
 
     def batch_norm(
