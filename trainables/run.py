@@ -50,11 +50,11 @@ class Outcome:
 
     "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
     Nor is "broken": this process can use its GPU no more, and any of the trials in it may have caused that.
-    Nor are "elsewhere" (another process computes it) and "superseded" (another one has taken it over, in a store).
-    So does one that was "stopped", as not worth more epochs: but nobody needs to.
+    Nor are "elsewhere" (another process computes it), "superseded" (another one has taken it over, in a store) and
+    "misplaced" (not on these nodes). One that was "stopped", as not worth more epochs, goes on too, if anybody wants.
     """
 
-    end: End | Literal["interrupted", "memory", "broken", "elsewhere", "superseded"]
+    end: End | Literal["interrupted", "memory", "broken", "elsewhere", "superseded", "misplaced"]
     error: str = ""
     epoch: int = 0  # after which it was stopped
 

@@ -10,16 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ray
 from ray import tune
 
 from pruners import turns
 from search_spaces import Trial
-from trainables.on_ray.workers import nodes, with_workers
+from trainables.on_ray.workers import MisplacedError, misplaced, nodes, with_workers
 from trainables.packed import together
 from trainables.place import Place
 from trainables.run import Outcome, run
-from trainables.versions import unlike, versions
 
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter
 Point = Mapping[str, Any]
@@ -48,13 +46,12 @@ def ray_trial(
     can get more ("grow"). `next_after` says who takes the place of one that has ended beside others.
     A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what
     fails again in the same way. What Tune sees as a failure is a process or a node that died.
-    On a node with other versions than the driver's nothing is computed: the end is "misplaced".
+    On nodes of which one has other versions than the driver's nothing is computed: the end is "misplaced".
     """
-    why = unlike(versions(), drivers_versions)  # nodes may join at any time, so whoever is there at first is not all
-    if why is not None:
-        node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    why = misplaced(drivers_versions)  # nodes may join at any time, so whoever is there at first is not all
+    if why:
         for point in points:
-            _report({"fingerprint": point["fingerprint"], "end": "misplaced", "error": f"Node {node} {why}."})
+            _report({"fingerprint": point["fingerprint"], "end": "misplaced", "error": why})
         return
     waiting, lanes = deque(points), len(points)
     place = replace(place, gpus=sum(point["gpus"] for point in points), shared=lanes > 1)
@@ -69,8 +66,11 @@ def ray_trial(
         trial = Trial.model_validate_json(point["trial"])
         if place.workers > 1:
             _report({"fingerprint": point["fingerprint"], "nodes": ",".join(nodes())})
-        with with_workers(replace(place, grow=point["grow"])) as led:
-            return run(trial, led, _now_and_then(stop), judge if compared else None)
+        try:
+            with with_workers(replace(place, grow=point["grow"]), drivers_versions) as led:
+                return run(trial, led, _now_and_then(stop), judge if compared else None)
+        except MisplacedError as error:
+            return Outcome("misplaced", str(error))
 
     def ended(point: Point, outcome: Outcome) -> None:
         if outcome.end == "broken":

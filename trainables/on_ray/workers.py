@@ -6,7 +6,7 @@ trial would be running while it waits for room, and hold room that no worker use
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,25 +16,44 @@ from ray.util.placement_group import get_current_placement_group, placement_grou
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.place import Place
-from trainables.team.joining import LOOPBACK, Seat, leading, take_part
+from trainables.team.joining import LOOPBACK, START_SECONDS, Seat, leading, take_part
+from trainables.versions import unlike, versions
+
+
+class MisplacedError(RuntimeError):
+    """A worker is on a node where trials of this sweep cannot be computed: in one line, which and why."""
 
 
 @contextmanager
-def with_workers(place: Place) -> Iterator[Place]:
-    """Inside, the place has the workers that it asks for. To be used in the first part of the placement group."""
+def with_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[Place]:
+    """Inside, the place has the workers that it asks for. To be used in the first part of the placement group.
+
+    Raises:
+        MisplacedError: if one of them is on a node of other versions than the driver's.
+        LostError, or what Ray raises: if one does not come.
+    """
     if place.workers == 1:
         yield place
         return
     group = get_current_placement_group()
     assert group is not None  # Tune puts every trial into one
     here = set(nodes()) == {ray.get_runtime_context().get_node_id()}
+    actors = [
+        Worker.options(  # type: ignore[attr-defined]
+            num_cpus=room.get("CPU", 0),
+            num_gpus=room.get("GPU", 0),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
+        ).remote()
+        for rank, room in enumerate(group.bundle_specs)
+        if rank > 0
+    ]
+    # Before any of them unpickles what only the driver's versions can read.
+    for why in ray.get([actor.misplaced.remote(drivers_versions) for actor in actors], timeout=START_SECONDS):
+        if why:
+            raise MisplacedError(why)
 
     def launch(seat: Seat) -> Acting:
-        part = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=seat.rank)
-        room = group.bundle_specs[seat.rank]
-        actor = Worker.options(  # type: ignore[attr-defined]
-            num_cpus=room.get("CPU", 0), num_gpus=room.get("GPU", 0), scheduling_strategy=part
-        ).remote()
+        actor = actors[seat.rank - 1]
         return Acting(actor, actor.work.remote(place, seat))
 
     with leading(place, LOOPBACK if here else _address(), launch) as led:
@@ -44,6 +63,12 @@ def with_workers(place: Place) -> Iterator[Place]:
 def nodes() -> list[str]:
     """The nodes of this process's placement group, by their ids."""
     return sorted(set(placement_group_table(get_current_placement_group())["bundles_to_node_id"].values()))
+
+
+def misplaced(drivers_versions: Mapping[str, str]) -> str:
+    """In one line what this node has in another version than the driver; "" if nothing."""
+    why = unlike(versions(), drivers_versions)
+    return f"Node {_address()} {why}." if why else ""
 
 
 def _address() -> str:
@@ -69,6 +94,10 @@ class Acting:
 @ray.remote(max_restarts=0)
 class Worker:
     """A process of its own for a worker other than the first."""
+
+    def misplaced(self, drivers_versions: Mapping[str, str]) -> str:
+        """See `misplaced`."""
+        return misplaced(drivers_versions)
 
     def work(self, place: Place, seat: Seat) -> None:
         """To the end."""

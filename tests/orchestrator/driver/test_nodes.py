@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import ray
 import torch
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raylets import epochs, long, until
 
 from orchestrator.driver import telling
 from orchestrator.resources import Resources
 from orchestrator.stopping import Stop
 from trainables import checkpoint
+from trainables.on_ray.workers import MisplacedError, with_workers
 from trainables.outbox import ended
-from trainables.place import CHECKPOINT
+from trainables.place import CHECKPOINT, Place
 from trainables.versions import versions
 
 pytestmark = pytest.mark.cluster
@@ -67,18 +71,47 @@ def test_nodes_that_join_later_are_used(cluster, sweep, own, tmp_path):
     assert told.errors[with_gpu.fingerprint].endswith("it has 1 GPUs")
 
 
-def test_a_node_of_other_versions_computes_nothing(cluster, sweep, tmp_path):
-    fake = tmp_path / "site" / "torch-1.0.0.dist-info"
+OTHER_TORCH = rf"Node \S+ has torch 1\.0\.0, but here it is torch {re.escape(versions()['torch'])}\."
+
+
+def other_torch(folder):
+    """A path for Python on which torch says to be another version."""
+    fake = folder / "site" / "torch-1.0.0.dist-info"
     fake.mkdir(parents=True)
     (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
-    path = os.pathsep.join([str(fake.parent), os.environ.get("PYTHONPATH", "")])
-    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    return os.pathsep.join([str(fake.parent), os.environ.get("PYTHONPATH", "")])
+
+
+def test_a_node_of_other_versions_computes_nothing(cluster, sweep, tmp_path):
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": other_torch(tmp_path)})
     stop = Stop()
     undisturbed, told = sweep([long(seed) for seed in range(3)], stop=stop)
     assert not undisturbed
-    assert stop.reason.startswith("Node ")
-    assert stop.reason.endswith(f" has torch 1.0.0, but here it is torch {versions()['torch']}.")
+    assert re.fullmatch(OTHER_TORCH, stop.reason)
     assert set(told.errors.values()) == {None}  # none failed: where versions are right, they can be run
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+@ray.remote(num_cpus=1)
+def taken_part(place):
+    with with_workers(place, versions()):
+        pass
+
+
+def test_a_worker_on_a_node_of_other_versions_computes_nothing(cluster, sweep, tmp_path):
+    cluster.add_node(num_cpus=1, resources={"right": 1})
+    cluster.add_node(num_cpus=1, resources={"wrong": 1}, env_vars={"PYTHONPATH": other_torch(tmp_path)})
+    group = placement_group([{"CPU": 1, "right": 1}, {"CPU": 1, "wrong": 1}])
+    first = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+    two = Place(tmp_path / "checkpoints", tmp_path / "data", workers=2)
+    with pytest.raises(MisplacedError, match=OTHER_TORCH):
+        ray.get(taken_part.options(scheduling_strategy=first).remote(two))
+    remove_placement_group(group)
+    stop = Stop()
+    undisturbed, told = sweep([long(0)], Resources(1, workers=2), stop)
+    assert not undisturbed
+    assert re.fullmatch(OTHER_TORCH, stop.reason)
+    assert set(told.errors.values()) == {None}
     assert not list((tmp_path / "checkpoints").glob("*"))
 
 
