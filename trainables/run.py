@@ -44,6 +44,14 @@ class ElsewhereError(RuntimeError):
     """Another process computes what this trial starts from."""
 
 
+NO_ENDS: dict[str, type[Exception]] = {  # of what a trial starts from; nor are they ends of the trial then
+    "interrupted": StoppedError,
+    "elsewhere": ElsewhereError,
+    "memory": torch.OutOfMemoryError,
+    "broken": torch.AcceleratorError,
+}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ended, and the error in one line if it failed.
@@ -159,12 +167,8 @@ def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, 
 def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
     """Compute what a trial starts from; returns its error, "" if there was none. What is no end ends neither."""
     outcome = run(dense, place, stop)
-    if outcome.end == "interrupted":
-        raise StoppedError
-    if outcome.end == "elsewhere":
-        raise ElsewhereError
-    if outcome.end == "memory":
-        raise torch.OutOfMemoryError(outcome.error)
+    if outcome.end in NO_ENDS:
+        raise NO_ENDS[outcome.end](outcome.error)
     return outcome.error
 
 

@@ -161,3 +161,25 @@ def test_a_gpu_that_broke_is_nobodys_failure_unless_the_trial_was_alone_on_it(pl
     assert ended(place.storage / trial.fingerprint) is None
     assert run(trial, place).end == "failed"
     assert ended(place.storage / trial.fingerprint) == "failed"
+
+
+BREAKS = """
+import torch
+from torch import nn
+
+class Breaks(nn.Linear):
+    def forward(self, x):
+        if self.training:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return super().forward(x)
+
+def build(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), Breaks(64, num_classes))
+"""
+
+
+def test_a_gpu_that_broke_in_what_a_trial_starts_from_is_nobodys_failure(place):
+    own = {"architecture": "breaks.py:build", "architecture_code": BREAKS}
+    trial = digits(pruner="magnitude", compression=4, pretrain_epochs=1, **own)
+    assert run(trial, replace(place, shared=True)).end == "broken"
+    assert ended(place.storage / trial.fingerprint) is None
