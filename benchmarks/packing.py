@@ -74,7 +74,7 @@ def trained(asked: Sequence[Trial], data: InMemory, device: str, lanes: int) -> 
         torch.set_num_threads(1)
         with own_stream(device):
             on = bench(trial, data, torch.device(device), save_seconds=1e9)
-            on.train({}, state=None, save=lambda state: None, report=report, stepped=how.add)
+            on.train({}, state=None, save=lambda state: None, report=report, tell=lambda what, said: how.add(said))
 
     together(lanes, lambda: left.pop() if left else None, do, lambda trial, nothing: None)
     return time.perf_counter() - started[0], how

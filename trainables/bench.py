@@ -76,13 +76,12 @@ class Bench:
         report: Callable[[dict[str, float], int], None] = lambda metrics, epoch: None,
         until: int | None = None,
         dynamics: Dynamics | None = None,
-        tell: Callable[[str], object] = lambda how: None,
-        stepped: Callable[[str], object] = lambda how: None,
+        tell: Callable[[str, str], object] = lambda what, how: None,
     ) -> Progress:
         """Train the model in place; see `trainables.training.train`.
 
         Where its masks have left a smaller network that trains alike, that is trained in its place; what is saved
-        is the whole one all the same. `tell` hears whether it was, or why not.
+        is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained".
         """
         trial, team, instead = self.trial, self.team, None
         team.order(
@@ -99,7 +98,7 @@ class Bench:
             if state:
                 self.model.load_state_dict(state["model"])
             instead, how = smaller(self.model, masks, self.data.input_shape, state)
-            tell(how)
+            tell("trained", how)
         on = self if instead is None else replace(self, model=instead)
         norms = quick_norms(on.model) if team.size == 1 else nullcontext()  # a team has norms of its own
         with norms, still_biases(on._network, on._foldable):
@@ -128,7 +127,7 @@ class Bench:
                 dynamics=dynamics,
                 stop=self.stop,
                 team=team,
-                stepped=stepped,
+                tell=tell,
             )
         if instead:
             instead.finish()

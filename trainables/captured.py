@@ -89,9 +89,10 @@ class Captured:
 
     def _once(self) -> Tensor:
         steps = self._masked.steps
-        found = self._step(self._x, self._y)
-        self._masked.steps = steps  # it is recorded, not made
-        return found
+        try:
+            return self._step(self._x, self._y)
+        finally:
+            self._masked.steps = steps  # it is recorded, not made
 
     @contextmanager
     def _rates_there(self, device: torch.device) -> Iterator[None]:

@@ -24,7 +24,7 @@ from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import CHECKPOINT, Place
 from trainables.precision import used
-from trainables.ready import device_of, images_of
+from trainables.ready import images_of, make_ready
 from trainables.recording import Recorder, machine
 from trainables.scores import shared
 from trainables.training import Progress
@@ -97,8 +97,7 @@ def compute(attempt: Attempt) -> None:
         save=lambda state: save(state | {"level": trial.levels}),
         report=report,
         dynamics=dynamics,
-        tell=lambda how: outbox.tags({"trained": how[:500]}),
-        stepped=lambda how: outbox.tags({"stepped": how[:500]}),
+        tell=lambda what, how: outbox.tags({what: how[:500]}),
     )
     if dynamics:
         recorder.pruned(on.model, masks, {}, data.input_shape)
@@ -134,7 +133,7 @@ def _finish(attempt: Attempt, seconds: float) -> None:
 def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     """The trial's model and data on its device, and the record of both begun."""
     trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
-    device = device_of(place)
+    device = make_ready(place)
     recorder = Recorder(trial, attempt.folder, outbox)
     recorder.trial(device)
     outbox.tags({"workers": str(place.workers)})

@@ -11,8 +11,8 @@ from trainables.gpu_share import keep_to
 from trainables.place import Place
 
 
-def device_of(place: Place) -> torch.device:
-    """The device to compute on, with settings of torch under which the same trial gives the same numbers."""
+def make_ready(place: Place) -> torch.device:
+    """Set torch up so that the same trial gives the same numbers; returns the device to compute on."""
     torch.set_num_threads(place.threads)
     keep_freed_memory()
     torch.backends.cudnn.deterministic = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class Standing:
         dynamics: Dynamics | None,
         state: dict[str, Any] | None,
         team: Team = ALONE,
-        stepped: Callable[[str], object] = lambda how: None,
+        tell: Callable[[str, str], object] = lambda what, how: None,
     ) -> None:
         """`model` and `masks` are changed in place; `state` is what `state_dict` gave."""
         self._team = team
@@ -69,7 +70,7 @@ class Standing:
         # Workers speak with each other in their steps, on the host too: no graph can hold that.
         alone = team.size == 1 and not dynamics and next(model.parameters()).is_cuda
         self.step: Callable[[Tensor, Tensor], Tensor]
-        self.step = Captured(step, self._optimizer, self._masked, stepped) if alone else step
+        self.step = Captured(step, self._optimizer, self._masked, partial(tell, "stepped")) if alone else step
 
     def next_epoch(self) -> Epoch:
         """The epoch after the last finished one, or what is left of it."""

@@ -44,17 +44,21 @@ class Stepper:
         found: Tensor | int = 0
         count = self._trial.accumulate
         for images, classes in zip(micro_batches(x, count), micro_batches(y, count), strict=True):
-            with self._autocast():
-                logits = self._model(images)
-            if logits.dtype == torch.bfloat16:
-                logits = logits.float()
-            loss = F.cross_entropy(logits, classes, label_smoothing=self._trial.label_smoothing)
+            loss, hits = self._forward(self._model, images, classes, "mean")
             share = len(classes) / len(y)
             (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-            hits = (logits.detach().argmax(1) == classes).sum()
-            found = found + torch.stack([loss.detach().double() * len(classes), hits.double()])
+            found = found + torch.stack([loss.detach().double() * len(classes), hits])
         assert isinstance(found, Tensor)
         return found
+
+    def _forward(self, network: nn.Module, x: Tensor, y: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+        """The loss that is to be made small, and float64 hits (top-1): both of no dimension."""
+        with self._autocast():
+            logits = network(x)
+        if logits.dtype == torch.bfloat16:
+            logits = logits.float()
+        loss = F.cross_entropy(logits, y, reduction=reduction, label_smoothing=self._trial.label_smoothing)
+        return loss, (logits.detach().argmax(1) == y).sum().double()
 
     def move(self) -> None:
         """Move the weights by their gradients, hold pruned ones at zero, and follow with the average."""

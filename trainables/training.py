@@ -40,7 +40,7 @@ def train(
     dynamics: Dynamics | None = None,
     stop: Callable[[], bool] = lambda: False,
     team: Team = ALONE,
-    stepped: Callable[[str], object] = lambda how: None,
+    tell: Callable[[str, str], object] = lambda what, how: None,
 ) -> Progress:
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
@@ -55,14 +55,15 @@ def train(
     Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
     cannot bring them back. `dynamics` may change `masks`, in place; they are part of what is saved then.
     Of a `team` each worker calls this, with its own part of the batches; `report`, `save` and `stop` are the first's.
-    On a GPU steps are captured in a graph, where they can be; `stepped` hears whether they are, or why not.
+    On a GPU steps are captured in a graph, where they can be; `tell` hears whether they are, or why not, as how they
+    are "stepped".
     Where the trial averages its weights, the averages are tested, and are what the model ends with.
 
     Raises:
         TrainingError: if an epoch's loss is not finite.
         StoppedError: once `stop` says so; where training stands is saved.
     """
-    standing = Standing(model, masks, trial, steps_per_epoch, dynamics, state, team, stepped)
+    standing = Standing(model, masks, trial, steps_per_epoch, dynamics, state, team, tell)
     progress, rate, step = standing.progress, standing.rate, standing.step
     saved = time.monotonic()
 

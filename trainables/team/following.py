@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces import Trial
 from trainables.bench import Bench, bench
 from trainables.place import Place
-from trainables.ready import device_of, images_of
+from trainables.ready import images_of, make_ready
 from trainables.team.team import Team
 from trainables.training import StoppedError, TrainingError
 
@@ -23,7 +23,7 @@ def follow(place: Place, team: Team) -> None:
 
 
 def _follow(place: Place, team: Team) -> None:
-    device = device_of(place)
+    device = make_ready(place)
     on: Bench | None = None
     for order in team.orders(device):
         # The weights come with every order: no file of pretrained ones is needed here.

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruners.gradients import call, passes
@@ -33,15 +32,10 @@ class SharedStepper(Stepper):
         found: Tensor | int = 0
         with whole_batches(self._team, self._share):
             for images, classes in self._micro_batches(x, y, total):
-                with self._autocast():
-                    logits = self._together(images)
-                if logits.dtype == torch.bfloat16:
-                    logits = logits.float()
-                loss = F.cross_entropy(logits, classes, reduction="sum", label_smoothing=self._trial.label_smoothing)
+                loss, hits = self._forward(self._together, images, classes, "sum")
                 # Gradients are averaged over workers: so that is of the mean over all images, whoever has how many.
                 (loss * (self._team.size / total)).backward()  # type: ignore[no-untyped-call]
-                hits = (logits.detach().argmax(1) == classes).sum()
-                found = found + torch.stack([loss.detach().double(), hits.double()])
+                found = found + torch.stack([loss.detach().double(), hits])
         assert isinstance(found, Tensor)
         return found
 
