@@ -32,7 +32,7 @@ def _run(path: Path, text: str, what: str) -> ModuleType:
     try:
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     except Exception as error:
-        del sys.modules[module.__name__]
+        sys.modules.pop(module.__name__, None)  # another thread may have run the same text
         line = " ".join(str(error).split())
         raise PruningError(f"{what}: running {path.name} raised {type(error).__name__}: {line}.") from error
     return module

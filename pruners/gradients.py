@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruners import turns
 from pruners.pruner import Batch
@@ -51,6 +52,13 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
         finally:
             for module, training in before:
                 module.training = training
+
+
+@contextmanager
+def differentiable_twice() -> Iterator[None]:
+    """Inside, attention has a second derivative: fused kernels have none, and torch chooses for the whole process."""
+    with turns.alone(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pruners.gradients import batch_loss, gradient, leaves, noise, passes
+from pruners.gradients import batch_loss, differentiable_twice, gradient, leaves, noise, passes
 from pruners.pruner import Batch, Pruner
 
 TEMPERATURE = 200.0  # softens the logits, so that one confident class does not decide the Hessian
@@ -25,8 +24,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     with passes(model, mode, seed):
         fixed = gradient(model, weights, batches, TEMPERATURE)
     curvature = [torch.zeros_like(value) for value in values]
-    # Fused attention kernels have no second derivative.
-    with passes(model, mode, seed), sdpa_kernel(SDPBackend.MATH):
+    with passes(model, mode, seed), differentiable_twice():
         for batch in batches:
             loss = batch_loss(model, weights, batch, TEMPERATURE)
             slopes = torch.autograd.grad(loss, values, create_graph=True, materialize_grads=True)

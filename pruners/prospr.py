@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pruners.gradients import batch_loss, noise, passes
+from pruners.gradients import batch_loss, differentiable_twice, noise, passes
 from pruners.pruner import Batch, Pruner
 from pruners.weights import prunable
 
@@ -31,8 +30,7 @@ def score(
     weights = prunable(model)
     kept = {name: masks[name].to(w) if masks else torch.ones_like(w) for name, w in weights.items()}
     gates = {name: mask.clone().requires_grad_() for name, mask in kept.items()}
-    # Fused attention kernels have no second derivative.
-    with passes(model, mode, noise(generator)), sdpa_kernel(SDPBackend.MATH):
+    with passes(model, mode, noise(generator)), differentiable_twice():
         now = {name: parameter.detach().requires_grad_() for name, parameter in model.named_parameters()}
         now |= {name: now[name] * gate for name, gate in gates.items()}
         for step in range(steps):

@@ -1,7 +1,8 @@
 """What threads of one process that work on networks at the same time must not do at once.
 
-torch keeps some state for the whole process: the generators that dropout draws from; and while torch.fx traces one
-network, or a memory tracker looks at one, the calls of all modules there are go another way. A thread that changes
+torch keeps some state for the whole process: the generators that dropout draws from, and the kernels that attention may
+take; and while torch.fx traces one network, or a memory tracker looks at one, the calls of all modules there are go
+another way. A thread that changes
 such state has it for itself. A process with one thread notices nothing.
 """
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from pruners import turns
+from pruners import find, turns
 from search_spaces import Trial
 from trainables.outbox import ended, read
 from trainables.packed import together
@@ -136,6 +136,21 @@ def test_a_thread_that_is_alone_is_alone():
         for future in [pool.submit(job) for job in (calling, calling, tracing, tracing)]:
             future.result()
     assert len(seen) == 20
+
+
+@pytest.mark.parametrize("pruner", ["grasp", "prospr"])
+def test_attention_is_computed_another_way_only_while_nobody_else_computes(pruner):
+    seen = []
+
+    class Seeing(nn.Linear):
+        def forward(self, x):
+            seen.append((torch.backends.cuda.flash_sdp_enabled(), turns._working))  # the first is for all threads
+            return super().forward(x)
+
+    with turns.at_work():
+        find(nn.Sequential(Seeing(3, 2)), pruner, 2, [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))])
+    assert (False, 0) in seen
+    assert (False, 1) not in seen
 
 
 def test_lanes_are_filled_as_they_come_free():
