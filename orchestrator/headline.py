@@ -12,7 +12,7 @@ from orchestrator.search_words import search_words
 
 
 def headline(results: Results) -> list[str]:
-    """Three sentences, or one where there is nothing to compare; after them what was tuned, if anything was."""
+    """Three, two where nobody leads, one where nothing can be compared; after them what was tuned, if anything was."""
     ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
     tuned = search_words(results)
     if not results.rows:
@@ -21,42 +21,44 @@ def headline(results: Results) -> list[str]:
         yet = " yet" if results.holes else ""
         chosen = " that early stopping did not choose" if flattering(results) else ""
         return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
-    return [_leaders(ranked), _margin(ranked), _collapse(results), *tuned]
+    return [_leaders(ranked), *_margin(ranked), _collapse(results), *tuned]
 
 
 def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
-    """How often each pruner is in front."""
+    """How often each pruner is in front, and of what."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
     alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
+    of = f"{total} comparison{'s' * (total > 1)}"
     shared = "; who cannot be told from the best shares the front" if alone.total() < counts.total() else ""
-    where = f"{total} comparisons (each network and dataset at each compression{shared})"
-    where = f"the one comparison{shared and f' ({shared[2:]})'}" if total == 1 else where
+    what = f" A comparison is a network on a dataset at a compression{shared}." if total > 1 or shared else ""
     if not clear:
-        return f"In {where} no difference between the pruners is shown."
-    order = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
-    first, *more = (f"in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in order[:3])
-    said = ", ".join([f"{order[0]} is in front {first}", *map("{} {}".format, order[1:], more)])
-    less = ", others less often" if order[3:] else ""
+        return f"In {of} no difference between the pruners is shown.{what}"
+    first, *more = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
+    said = [f"{first} is in front in {counts[first]} of {of}{_alone(alone[first], counts[first])}"]
+    said += [f"{pruner} in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in more[:2]]
+    less = ", others less often" if more[2:] else ""
     rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
-    return f"Of {where}, {said}{less}{rest}."
+    return f"{', '.join(said)}{less}{rest}.{what}"
 
 
 def _alone(alone: int, count: int) -> str:
     return "" if not alone else " (alone)" if alone == count else f" (alone in {alone})"
 
 
-def _margin(ranked: list[tuple[Facet, Standing]]) -> str:
-    """The largest lead of one pruner, and how sure it is."""
+def _margin(ranked: list[tuple[Facet, Standing]]) -> list[str]:
+    """The largest lead of one pruner, and how sure it is; nothing where no difference is shown at all."""
+    if all(standing.lead is None for _, standing in ranked):
+        return []
     alone = [(facet, standing) for facet, standing in ranked if len(standing.leaders) == 1]
     if not alone:
-        return "Nowhere does a single pruner lead all others."
+        return ["Nowhere does a single pruner lead all others."]
     facet, best = max(alone, key=lambda place: place[1].lead or 0)
     sure = best.sure or "one seed in common, so without an interval"
     lead = points(best.lead or 0, best.lead or 0)
     where = f"at {best.compression:g}x on {facet.title}"
-    return f"The largest lead: {best.leaders[0]} over {best.next} {where}, {lead} ({sure})."
+    return [f"The largest lead: {best.leaders[0]} over {best.next} {where}, {lead} ({sure})."]
 
 
 def _collapse(results: Results) -> str:

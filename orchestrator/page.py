@@ -39,12 +39,14 @@ def page(
 ) -> str:
     """The page's HTML, with the figures given as SVG; `folder` is where it goes."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resources.files("orchestrator").joinpath("report.html.j2").read_text("utf-8"))
+    template = environment.from_string(_file("report.html.j2"))
     known = trained(results)
     shown = list(grids(known))
     ordered = sorted(figures, key=lambda figure: _of_search(figure[0]))  # in the order of the page
     pictures = [(number, drawing, b64encode(svg).decode()) for number, (drawing, svg) in enumerate(ordered, 1)]
     return template.render(
+        style=_file("report.css"),
+        script=_file("report.js"),
         results=results,
         counts=counts(results.rows),
         axes=_axes(results),
@@ -62,7 +64,7 @@ def page(
         note=note([grid for _, found in shown for grid in found]),
         published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # the recipes are said above
         recipes=_recipes(known),
-        trials=_compact(tables.trials(results), ids=True),  # a mask is given to other trials by its run's id
+        trials=_said_once(_ids_last(_compact(tables.trials(results), ids=True))),
         many=MANY,
         amount=amount,
         color=lambda pruner: look(pruner).color,
@@ -73,6 +75,11 @@ def page(
         planless=sum(not sweep.plan for sweep in results.sweeps),
         commands=[public(command) for command in _commands(results, tracking_uri, folder or FOLDER)],
     )
+
+
+def _file(name: str) -> str:
+    """A part of the page, as it lies beside this file."""
+    return resources.files("orchestrator").joinpath(name).read_text("utf-8")
 
 
 def _commands(results: Results, tracking_uri: str, folder: Path) -> list[str]:
@@ -138,6 +145,12 @@ def _compact(table: tables.Table, ids: bool = False) -> tables.Table:
     heads = table[0]
     kept = [i for i, head in enumerate(heads) if head != "error" and (ids or head != "run_id")]
     return [[heads[i] for i in kept], *([_four(row[i]) for i in kept] for row in table[1 : MANY + 1])]
+
+
+def _ids_last(table: tables.Table) -> tables.Table:
+    """With what machines read behind what people do. It stays: a mask is given to other trials by its run's id."""
+    order = sorted(range(len(table[0])), key=lambda column: table[0][column] in ("fingerprint", "run_id"))
+    return [[row[column] for column in order] for row in table]
 
 
 def _said_once(table: tables.Table) -> tuple[tables.Table, str]:

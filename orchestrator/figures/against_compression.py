@@ -73,12 +73,14 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> 
     make_room(axis, step * _levels(results))
 
 
-def draw_line(axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look) -> Iterator[Line2D]:
+def draw_line(
+    axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look, width: float = 1.3
+) -> Iterator[Line2D]:
     """A line through the means, hollow where a run collapsed, half where early stopping chose the seeds.
 
-    It breaks at a hole, whose mean is NaN.
+    It breaks at a hole, whose mean is NaN. `width` in points: thin where the line leads to and fro.
     """
-    axis.plot(x, [point.mean for point in points], color=style.color, linestyle=style.dash, zorder=3)
+    axis.plot(x, [point.mean for point in points], color=style.color, linestyle=style.dash, linewidth=width, zorder=3)
     for place, point in zip(x, points, strict=True):
         fill = "white" if point.collapsed else style.color
         axis.plot(place, point.mean, marker=style.marker, color=style.color, markerfacecolor=fill, zorder=4,

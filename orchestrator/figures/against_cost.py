@@ -31,15 +31,15 @@ def draw_tradeoff(results: Results, name: str, cost: Measure, axis_title: str, c
         marks += _front(axis, front(_places(results, facet, cost)))
         for pruner in pruners(results):
             costs = [point.mean for point in line(results, facet, pruner, cost)]
-            marks += draw_line(axis, costs, line(results, facet, pruner, percent), look(pruner))
+            marks += draw_line(axis, costs, line(results, facet, pruner, percent), look(pruner), width=0.6)
         axis.invert_xaxis()  # pruned further to the right, as in the other figures
         log_ticks(axis.xaxis)
         axis.set_title(facet.title)
     label(axes, axis_title, "test accuracy (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     ends = (
-        "Means over seeds, one marker per compression. On the broad grey line nothing is both cheaper and more "
-        f"accurate.{survivors_note(results)} {STRETCHED}"
+        "Means over seeds, one marker per compression. On the broad grey line nothing that did not collapse is both "
+        f"cheaper and more accurate.{survivors_note(results)} {STRETCHED}"
     )
     yield Drawing(name, f"{caption} {ends}", figure)
 
@@ -57,7 +57,8 @@ def _places(results: Results, facet: Facet, cost: Measure) -> list[Place]:
     found = set()
     for pruner in pruners(results):
         both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, percent), strict=True)
-        found |= {(a.mean, b.mean) for a, b in both if not (math.isnan(a.mean + b.mean) or b.flatters)}
+        # A collapsed network is the cheapest of all, and no bargain: it guesses.
+        found |= {(a.mean, b.mean) for a, b in both if not (math.isnan(a.mean + b.mean) or b.flatters or b.collapsed)}
     return sorted(found)
 
 

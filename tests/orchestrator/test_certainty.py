@@ -70,9 +70,9 @@ def test_the_answer_is_three_sentences(store: Store) -> None:
     build(store.folder, "decided", ["mlp"], ["random", "snip", "synflow"], [1, 10, 100], [0, 1, 2, 3], layers=2)
     results = read(store.uri, "decided")
     leads, largest, collapsed = headline(results)
-    assert leads.startswith(
-        "Of 2 comparisons (each network and dataset at each compression; who cannot be told from the best shares the "
-        "front), synflow is in front in 2 (alone in 1)"
+    assert leads.startswith("synflow is in front in 2 of 2 comparisons (alone in 1)")
+    assert leads.endswith(
+        "A comparison is a network on a dataset at a compression; who cannot be told from the best shares the front."
     )
     assert "over" in largest and "95 % interval" in largest
     assert collapsed.endswith("with random from 10x; never with snip and synflow.")
