@@ -69,7 +69,7 @@ def execute(job: Job, console: Console) -> int:
         run = Run(job, book, records, parent, stop, console, seeker)
         status: Status = "KILLED"
         try:
-            with on_signals(stop):
+            with on_signals(stop, partial(console.print, style="yellow", markup=False, soft_wrap=True)):
                 undisturbed = run() if work else True
             if seeker:
                 book.log_plan(parent, answered(job.plan.record(), seeker))

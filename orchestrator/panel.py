@@ -18,11 +18,11 @@ COLUMN = 24  # characters of a table's column
 
 def panel(
     head: RenderableType,
-    running: Sequence[tuple[Trial, int]],
+    running: Sequence[tuple[str, Trial, int]],
     done: Iterable[tuple[Trial, float]],
     size: tuple[int, int],
 ) -> Group:
-    """The head, the running trials with their epochs, the best of what is done (a top-1 each); `size`: width, height.
+    """The head, the running trials (name, trial, epoch), the best of what is done (a top-1 each); `size`: w, h.
 
     The table goes before the running trials, of which three are always shown: they come and go.
     """
@@ -32,12 +32,12 @@ def panel(
     return Group(head, *_running(running, max(3, min(SHOWN, rows))), *([table] if table else []))
 
 
-def _running(running: Sequence[tuple[Trial, int]], rows: int) -> list[RenderableType]:
+def _running(running: Sequence[tuple[str, Trial, int]], rows: int) -> list[RenderableType]:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, overflow="ellipsis")
     grid.add_column(no_wrap=True)
-    for trial, epoch in running[:rows]:
-        grid.add_row(Text(trial.name, look(trial.pruner).color), _stands(trial, epoch))
+    for name, trial, epoch in running[:rows]:
+        grid.add_row(Text(name, look(trial.pruner).color), _stands(trial, epoch))
     more = len(running) - rows
     return [grid, *([Text(f"and {more} more")] if more > 0 else [])]
 

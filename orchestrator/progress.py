@@ -7,7 +7,8 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Console, Group
@@ -44,6 +45,20 @@ def _words(name: str, value: float) -> str:
     return f"top-1 {100 * value:.2f} %" if name == TOP1 else f"{name} {value:.4g}"
 
 
+def told_apart(trials: Iterable[Trial]) -> dict[str, str]:
+    """Fingerprint -> name; with what they differ in, where several have the same name."""
+    alike: dict[str, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault(trial.name, []).append(trial)
+    names = {}
+    for name, several in alike.items():
+        fields = [trial.params() for trial in several] if len(several) > 1 else [{}]
+        differ = [key for key in dict.fromkeys(chain(*fields)) if len({field.get(key) for field in fields}) > 1]
+        for trial, field in zip(several, fields, strict=True):
+            names[trial.fingerprint] = " ".join([name, *(f"{key}={field[key]}" for key in differ if key in field)])
+    return names
+
+
 class Progress:
     """Fed with the events of the trials' outboxes; any thread may feed it."""
 
@@ -61,6 +76,7 @@ class Progress:
         `unknown`: how many more there will be, which a search chooses.
         """
         self._trials = {trial.fingerprint: trial for trial in trials}
+        self._names = told_apart(trials)
         self._unknown = unknown
         self._stages = {dense.fingerprint: dense for dense in stages if dense.fingerprint not in self._trials}
         self._trained: set[str] = set()  # the stages that are done
@@ -121,6 +137,9 @@ class Progress:
     def _shown(self, fingerprint: str) -> Trial:
         return self._trials.get(fingerprint) or self._stages[fingerprint]
 
+    def _name(self, trial: Trial) -> str:
+        return self._names.get(trial.fingerprint, trial.name)
+
     def notice(self, text: str) -> None:
         """Something people should know."""
         self._say(text, "yellow")
@@ -130,14 +149,14 @@ class Progress:
 
     def _over(self, trial: Trial, end: str) -> None:
         if end == "failed":
-            self._say_failed(trial.name, self._failed[trial.fingerprint])
+            self._say_failed(self._name(trial), self._failed[trial.fingerprint])
         elif not self._console.is_terminal:
             done = len(self._came) + len(self._stopped)
             if done % max(1, self._count // LINES) == 0 or done == self._count:
                 came = f"stopped after {self._stopped[trial.fingerprint]}" if end == "stopped" else ""
                 came = came or _words(*self._came[trial.fingerprint])
                 self._console.print(
-                    f"{self._counts()}  |  {trial.name}: {came}", markup=False, highlight=False, soft_wrap=True
+                    f"{self._counts()}  |  {self._name(trial)}: {came}", markup=False, highlight=False, soft_wrap=True
                 )
 
     def _say_failed(self, name: str, reason: str) -> None:
@@ -176,6 +195,7 @@ class Progress:
             counts = self._counts()
             width = max(8, min(30, self._console.width - len(counts) - 2))
             bar.add_row(ProgressBar(self._count, finished, width=width), Text(counts))
-            running = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
+            trials = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
+            running = [(self._name(trial), trial, epoch) for trial, epoch in trials]
             done = [(self._trials[fp], value) for fp, (name, value) in self._came.items() if name == TOP1]
             return panel(bar, running, done, self._console.size)

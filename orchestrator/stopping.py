@@ -6,13 +6,15 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from types import FrameType
 
 from search_spaces import SpaceError
 
 GRACE_SECONDS = 60.0  # for the end of an epoch, or a moment within a long one, and the checkpoint
+SAVING = "Interrupted: trials save where they stand, then the report is written. Ctrl-C again ends at once."
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -43,13 +45,14 @@ class Stop:
 
 
 @contextmanager
-def on_signals(stop: Stop) -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM ask `stop` to stop; a second one ends the program at once."""
+def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM ask `stop` to stop, and `say` that it may take a while; a second one ends at once."""
 
     def asked(signum: int, frame: FrameType | None) -> None:
         if stop.reason == "Interrupted.":
             os._exit(130)
         stop.request("Interrupted.")
+        Thread(target=say, args=(SAVING,), daemon=True).start()  # here one may be in the middle of a line
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -100,6 +100,20 @@ def test_plain_lines_are_few_and_whole() -> None:
     assert not any("\x1b" in line for line in lines)
 
 
+def test_trials_of_one_name_are_told_apart() -> None:
+    on = console(False)
+    made = [
+        Trial(dataset="digits", architecture="conv", pruner="synflow", compression=10, iterations=i) for i in (1, 20)
+    ]
+    made.append(Trial(dataset="digits", architecture="conv", pruner="snip", compression=10))
+    with Progress(made, {trial.fingerprint: 60.0 for trial in made}, 0, on) as progress:
+        for trial in made:
+            finish(progress, trial)
+    names = [line.split("  |  ")[1].split(":")[0] for line in on.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    name = "conv digits synflow 10x s0 iterations="
+    assert names == [name + "1", name + "20", "conv digits snip 10x s0"]
+
+
 def test_one_reason_for_thousands_is_a_few_lines() -> None:
     on = console(False)
     made = trials(2000)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from queue import Queue
 
 import pytest
 from test_sweep_local import trial_runs
@@ -45,17 +46,18 @@ def test_a_budget_waits_for_epochs_and_an_interruption_not_for_ever():
 
 
 def test_the_first_signal_asks():
-    stop, before = Stop(), signal.getsignal(signal.SIGINT)
-    with on_signals(stop):
+    stop, before, said = Stop(), signal.getsignal(signal.SIGINT), Queue[str]()
+    with on_signals(stop, said.put):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.reason == "Interrupted."
+    assert "Ctrl-C again" in said.get(timeout=60)  # else people wait without knowing for what
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_second_signal_ends_the_program():
     program = (
         "import os, signal; from orchestrator.stopping import Stop, on_signals\n"
-        "with on_signals(Stop()):\n"
+        "with on_signals(Stop(), len):\n"
         "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('still there')"
     )
