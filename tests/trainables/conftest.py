@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from trainables.datasets import DATASETS, DatasetSpec
 from trainables.place import Place
 
 
@@ -17,3 +19,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, cache: Path) -> Place:
     return Place(storage=tmp_path, cache=cache)
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[DatasetSpec], None]:
+    """Puts a dataset among those there are, or in another's place."""
+    return lambda spec: monkeypatch.setitem(DATASETS, spec.name, spec)
