@@ -1,11 +1,26 @@
-"""The one error this package raises on purpose, and how it words an unknown name."""
+"""The one error this package raises on purpose, how it words an unknown name, and how others' errors are told."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+import torch
+
+# What is never taken for a property of a network: elsewhere, or later, the same computation succeeds.
+OF_THE_MACHINE = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+
 
 class PruningError(ValueError):
     """A request or a score that cannot lead to a mask; the message says what, where and what is allowed."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What went wrong, with its kind: `ValueError: it has no layer`."""
+    return f"{type(error).__name__}: {words(error)}"
+
+
+def words(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())
 
 
 def require_known(kind: str, name: object, allowed: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pruners.errors import PruningError, require_known
+from pruners.errors import PruningError, in_one_line, require_known
 
 
 def load_object(name: str, kind: str, code: str = "") -> Any:
@@ -33,6 +33,5 @@ def _run(path: Path, text: str, what: str) -> ModuleType:
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     except Exception as error:
         sys.modules.pop(module.__name__, None)  # another thread may have run the same text
-        line = " ".join(str(error).split())
-        raise PruningError(f"{what}: running {path.name} raised {type(error).__name__}: {line}.") from error
+        raise PruningError(f"{what}: running {path.name} raised {in_one_line(error)}.") from error
     return module

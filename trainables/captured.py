@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pruners import turns
+from pruners.errors import in_one_line
 from trainables.masked import Masked
 from trainables.stepping import Stepper
 
@@ -85,7 +86,7 @@ class Captured:
                 self._tell("one CUDA graph")
             except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
                 self._optimizer.zero_grad(set_to_none=True)
-                self._refuse(f"{type(error).__name__}: {' '.join(str(error).split())}")
+                self._refuse(in_one_line(error))
 
     def _once(self) -> Tensor:
         steps = self._masked.steps

@@ -17,6 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from safetensors import SafetensorError
 
+from pruners.errors import OF_THE_MACHINE
 from trainables.atomic import write_atomically
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ def read_or_set_aside(path: Path, read: Callable[[], T]) -> T | None:
         return None
     try:
         return read()
-    except (torch.OutOfMemoryError, torch.AcceleratorError):  # RuntimeErrors too, but none of the file
+    except OF_THE_MACHINE:  # some are RuntimeErrors too, but none of the file
         raise
     except (RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError, BadZipFile):
         path.replace(path.with_name(f"{path.name}.damaged"))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners import Compacted, apply_masks, compact
+from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.profiling import macs
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -119,8 +120,10 @@ def smaller(
     """
     try:
         compacted = compact(model, masks, input_shape, training=True)
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # noqa: BLE001 - a network that cannot be followed must not cost a trial its result
-        return None, f"whole: {type(error).__name__}: {' '.join(str(error).split())}"
+        return None, f"whole: {in_one_line(error)}"
     if compacted.reason:
         return None, f"whole: {compacted.reason}"
     if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):

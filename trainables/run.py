@@ -21,6 +21,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
+from pruners.errors import in_one_line
 from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
@@ -150,7 +151,7 @@ def _line(error: Exception) -> str:
     """What went wrong, in one line."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error.filename or 'a file of the trial'} could not be written"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return in_one_line(error)
 
 
 def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from pruners import compact, connected, dead_weights, effective, empty_layers
+from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.profiling import file_mb, latency_ms, macs, peak_mb
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -15,13 +16,16 @@ Shape = tuple[int, int, int]  # channels, height, width
 def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
     """Metrics of the weights on a path from input to output, or none and the reason.
 
-    An architecture that cannot be followed must not cost a trial its result, whatever it raises.
+    An architecture that cannot be followed must not cost a trial its result, whatever it raises; a machine that fails
+    is no property of it, and raises.
     """
     try:
         alive = effective(model, masks, input_shape)
         dead = dead_weights(model, input_shape)
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # noqa: BLE001
-        return {}, _line(error)
+        return {}, in_one_line(error)
     total = sum(mask.numel() for mask in alive.values())
     return {
         "prune/effective_density": sum(int(mask.sum()) for mask in alive.values()) / total,
@@ -36,6 +40,8 @@ def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape)
     """
     try:
         return not connected(model, masks, input_shape)
+    except OF_THE_MACHINE:
+        raise
     except Exception:  # noqa: BLE001
         return bool(empty_layers(masks))
 
@@ -45,8 +51,10 @@ def measured(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) 
     try:
         compacted = compact(model, masks, input_shape)
         small, reason = compacted.model, compacted.reason
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # noqa: BLE001
-        small, reason = model, _line(error)
+        small, reason = model, in_one_line(error)
     return {
         "model/params_compacted": sum(parameter.numel() for parameter in small.parameters()),
         "model/macs_compacted": sum(map(sum, macs(small, input_shape).values())),
@@ -54,7 +62,3 @@ def measured(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) 
         "model/peak_mb": peak_mb(small, input_shape),
         "model/file_mb": file_mb(small),
     }, reason
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

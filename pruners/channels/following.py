@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from pruners import turns
 from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
 from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
+from pruners.errors import OF_THE_MACHINE, words
 
 
 def follow(model: nn.Module) -> Channels:
@@ -25,8 +26,10 @@ def follow(model: nn.Module) -> Channels:
     try:
         with turns.alone():  # while torch.fx traces, the calls of all modules of the process go through it
             graph = fx.Tracer().trace(root)
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
-        raise UnfollowableError(f"torch.fx cannot trace the model: {' '.join(str(error).split())}") from error
+        raise UnfollowableError(f"torch.fx cannot trace the model: {words(error)}") from error
     finally:
         for buffer, before in buffers:
             buffer.copy_(before)

@@ -11,6 +11,7 @@ from pruners.channels import UnfollowableError, follow
 from pruners.compaction.constant_model import Constant, constant_logits
 from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
 from pruners.compaction.survival import surviving
+from pruners.errors import OF_THE_MACHINE, words
 from pruners.gradients import call, passes
 from pruners.masks import apply_masks
 from pruners.weights import layer_weights
@@ -117,8 +118,10 @@ def _difference(whole: nn.Module, small: nn.Module, input_shape: tuple[int, ...]
     try:
         expected = call(whole.eval(), {}, x)
         found = call(small.eval(), {}, x)
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # noqa: BLE001 - a forward written for one width fails as it likes
-        return f"the smaller model does not run: {' '.join(str(error).split())}"
+        return f"the smaller model does not run: {words(error)}"
     finally:
         for module, training in modes:
             module.training = training

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pruners import prune
-from trainables import shrinking
+from pruners import compaction, prune
+from trainables import compacted, shrinking
 from trainables.architectures import build
 from trainables.profiling import macs
 from trainables.shrinking import collapsed, measured, paths
@@ -86,6 +86,27 @@ def test_a_failure_is_a_reason(part, monkeypatch):
     (found, reason) = measured(model, {}, SHAPE) if part == "compact" else paths(model, {}, SHAPE)
     assert reason == "RuntimeError: something odd"
     assert bool(found) is (part == "compact")
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_failure_of_the_machine_is_no_reason(monkeypatch, error):
+    """Else the same trial would be recorded, or trained, in another way where memory is short."""
+
+    def fail(*_, **__):
+        raise error("of the machine")
+
+    model = build("conv", SHAPE, 10, seed=0)
+    whole = prune(model, "random", 2)
+    for where, part, ask in (
+        (shrinking, "effective", paths),
+        (shrinking, "connected", collapsed),
+        (shrinking, "compact", measured),
+        (compacted, "compact", compacted.smaller),
+        (compaction, "call", compacted.smaller),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(error):
+            patched.setattr(where, part, fail)
+            ask(model, whole, SHAPE)
 
 
 def test_the_model_is_left_as_it_was():

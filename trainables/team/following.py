@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pruners.errors import in_one_line
 from search_spaces import Trial
 from trainables.bench import Bench, bench
 from trainables.place import Place
@@ -18,7 +19,7 @@ def follow(place: Place, team: Team) -> None:
     try:
         _follow(place, team)
     except Exception as error:
-        team.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        team.failed(in_one_line(error))
         raise
 
 
