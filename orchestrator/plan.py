@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache as memory
 from functools import partial
@@ -18,6 +18,7 @@ from orchestrator.networks import outline, require_networks, weight_files
 from orchestrator.searching import Searching
 from pruners import prunable
 from search_spaces import Cell, EarlyStopping, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
+from search_spaces.trial import data_label
 from trainables import datasets
 from trainables.bench import pruner_of
 from trainables.datasets.batches import steps_per_epoch
@@ -198,18 +199,26 @@ def _stages(cells: Collection[Cell], trials: Collection[Trial], masks: Mapping[s
     for digest, given in masks.items():
         stages.append(Stage("mask", given.words, of_mask[digest]))
     of_trial = Counter(cell.fingerprint for cell in cells)
-    for trial in trials:
-        if trial.pruner == "dense" and (serves := of_trial[trial.fingerprint]) > 1:
-            stages.append(Stage("dense", trial.name, serves))
-    starts = {trial.fingerprint: dense for trial in trials if (dense := stage(trial)) is not None}
-    of_start = Counter(dense.fingerprint for dense in starts.values())
-    for fingerprint, dense in {dense.fingerprint: dense for dense in starts.values()}.items():
-        stages.append(Stage("pretrain", f"{dense.name}, {dense.epochs} epochs", of_start[fingerprint]))
+    dense = [(trial, of_trial[trial.fingerprint]) for trial in trials if trial.pruner == "dense"]
+    stages += _alike("dense", [(_place(trial), serves) for trial, serves in dense if serves > 1])
+    starts = {start.fingerprint: start for trial in trials if (start := stage(trial)) is not None}
+    of_start = Counter(start.fingerprint for trial in trials if (start := stage(trial)) is not None)
+    pretrain = [(f"{_place(start)}, {start.epochs} epochs", of_start[key]) for key, start in starts.items()]
+    stages += _alike("pretrain", pretrain)
     several = [users for users in _scorings(trials).values() if len(users) > 1]
-    for pruner in dict.fromkeys(users[0].pruner for users in several):
-        counts = [len(users) for users in several if users[0].pruner == pruner]
-        stages.append(Stage("scores", pruner, sum(counts), len(counts)))
-    return tuple(stages)
+    return (*stages, *_alike("scores", [(users[0].pruner, len(users)) for users in several]))
+
+
+def _alike(kind: str, served: Iterable[tuple[str, int]]) -> list[Stage]:
+    """One stage for each name, however often it is computed, as for each seed; with how many each time serves."""
+    found: dict[str, list[int]] = {}
+    for name, serves in served:
+        found.setdefault(name, []).append(serves)
+    return [Stage(kind, name, sum(counts), len(counts)) for name, counts in found.items()]
+
+
+def _place(trial: Trial) -> str:
+    return f"{trial.network.label} {data_label(trial.dataset)}"
 
 
 def _scorings(trials: Collection[Trial]) -> dict[str, list[Trial]]:

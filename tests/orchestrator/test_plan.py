@@ -19,8 +19,8 @@ def test_cells_trials_and_what_they_share(tmp_path):
     assert (len(made.cells), len(made.trials), len(made.todo)) == (60, 52, 52)
     assert [(stage.kind, stage.name, stage.serves) for stage in made.stages] == [
         ("data", "digits", 52),
-        ("dense", "mlp digits dense s0", 5),
-        ("dense", "conv digits dense s0", 5),
+        ("dense", "mlp digits", 5),
+        ("dense", "conv digits", 5),
         ("scores", "snip", 10),
         ("scores", "grasp", 10),
     ]

@@ -38,7 +38,7 @@ def test_the_stage_runs_first_and_once_and_is_no_trial_of_the_sweep(trainings, c
     assert main([*TINY, *AFTER]) == 0
     assert trainings == [("dense", 3), ("magnitude", 2), ("magnitude", 2)]
     out = capsys.readouterr().out
-    assert "once for 2 trials: pretrain mlp digits dense s0, 3 epochs" in out
+    assert "once for 2 trials: pretrain mlp digits, 3 epochs" in out
     assert "2 of 2 trials finished" in out
     assert [run.data.params["pruner"] for run in trial_runs()] == ["magnitude"] * 2
 
@@ -64,7 +64,7 @@ def test_the_plan_names_what_is_shared(tmp_path):
         "digits", ["pruner={name: snip, levels: 2}", "architecture=mlp", "compression=[1, 2, 4]", "seed=[0, 1]"]
     )
     made = plan(space, cache=tmp_path)
-    assert [(s.kind, s.serves) for s in made.stages] == [("data", 6), ("pretrain", 2), ("pretrain", 2)]
+    assert [(s.kind, s.serves, s.times) for s in made.stages] == [("data", 6, 1), ("pretrain", 4, 2)]  # of two seeds
     assert [dense.epochs for dense in made.pretraining] == [60, 60]
     assert len(made.after({trial.fingerprint for trial in made.trials}).pretraining) == 0
 
@@ -74,7 +74,7 @@ def test_before_after_and_during_in_one_sweep(trainings, capsys):
     assert main([*TINY, "--set", f"pruner=[{', '.join(names)}]", "--set", "compression=[2, 8]"]) == 0
     out = capsys.readouterr().out
     assert "12 of 12 trials finished" in out
-    assert "once for 6 trials: pretrain mlp digits dense s0, 2 epochs" in out
+    assert "once for 6 trials: pretrain mlp digits, 2 epochs" in out
     assert trainings.count(("dense", 2)) == 1
     runs = trial_runs()
     assert {run.data.params["pruner"] for run in runs} == {"magnitude", "lamp", "imp", "gradual", "set", "rigl"}
