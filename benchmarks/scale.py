@@ -63,14 +63,14 @@ def measure(n: int, folder: Path) -> None:
 
     environment.prepare_ray(None)  # before anything imports Ray
     from orchestrator import driver
+    from orchestrator.costs.resources import Resources
     from orchestrator.driver import tuning
-    from orchestrator.opening import create
+    from orchestrator.live.records import Records
+    from orchestrator.live.sources import Listed
+    from orchestrator.live.stopping import Stop
+    from orchestrator.live.watch import Watch
     from orchestrator.plan import plan
-    from orchestrator.records import Records
-    from orchestrator.resources import Resources
-    from orchestrator.sources import Listed
-    from orchestrator.stopping import Stop
-    from orchestrator.watch import Watch
+    from orchestrator.tracking.opening import create
     from search_spaces import load
     from trainables.place import Place
 

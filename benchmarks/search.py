@@ -20,9 +20,9 @@ from statistics import median
 
 from optuna.storages import InMemoryStorage
 
-from orchestrator.catalog import catalog
-from orchestrator.objectives import Objective
-from orchestrator.seeking import Result, Seeker
+from orchestrator.choices.catalog import catalog
+from orchestrator.searches.objectives import Objective
+from orchestrator.searches.seeking import Result, Seeker
 from search_spaces import Grid, Trial, load, studies
 from search_spaces.search import PER_EPOCH
 from trainables.outbox import read

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator import given_masks
-from orchestrator.catalog import catalog
-from orchestrator.compatibility import require_compatible
-from orchestrator.given_masks import GivenMasks
-from orchestrator.networks import outline, require_networks, weight_files
-from orchestrator.searching import Searching
+from orchestrator.choices import given_masks
+from orchestrator.choices.catalog import catalog
+from orchestrator.choices.compatibility import require_compatible
+from orchestrator.choices.given_masks import GivenMasks
+from orchestrator.choices.networks import outline, require_networks, weight_files
+from orchestrator.searches.searching import Searching
 from pruners import prunable
 from search_spaces import Cell, EarlyStopping, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
 from search_spaces.trial import data_label

@@ -12,18 +12,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import browser, environment
+from orchestrator import environment
 from orchestrator.called import called
-from orchestrator.curves import log_curves
+from orchestrator.comparing.measured import trained
 from orchestrator.figures import draw
-from orchestrator.measured import trained
-from orchestrator.notes import write_notes
-from orchestrator.page import FOLDER, page
-from orchestrator.results import Results, read
-from orchestrator.store import ReportError, connect, mlflow_errors
-from orchestrator.tables import tables
-from orchestrator.view import save_views
-from orchestrator.where import where
+from orchestrator.reading.results import Results, read
+from orchestrator.reading.store import ReportError, connect, mlflow_errors
+from orchestrator.reading.where import where
+from orchestrator.reporting.page import FOLDER, page
+from orchestrator.reporting.tables import tables
+from orchestrator.views import browser
+from orchestrator.views.curves import log_curves
+from orchestrator.views.notes import write_notes
+from orchestrator.views.view import save_views
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

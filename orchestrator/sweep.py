@@ -14,20 +14,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.allotment import asked, room_for
 from orchestrator.called import called
-from orchestrator.cost import kind, several, shape, trial_seconds
-from orchestrator.estimate import estimate
-from orchestrator.estimate import show as show_cost
-from orchestrator.execution import DONE, INTERRUPTED, REFUSED, execute
-from orchestrator.job import Job
-from orchestrator.listing import show
-from orchestrator.opening import existing
+from orchestrator.choices.listing import show
+from orchestrator.costs.cost import kind, several, shape, trial_seconds
+from orchestrator.costs.estimate import estimate
+from orchestrator.costs.estimate import show as show_cost
+from orchestrator.costs.resources import spread
+from orchestrator.execution.allotment import asked, room_for
+from orchestrator.execution.execution import DONE, INTERRUPTED, REFUSED, execute
+from orchestrator.execution.job import Job
+from orchestrator.live.stopping import length
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import spread
-from orchestrator.speeds import images_per_second, of_one_worker
-from orchestrator.stopping import length
-from orchestrator.store import public, require_answer, require_name
+from orchestrator.reading.store import public, require_answer, require_name
+from orchestrator.tracking.opening import existing
+from orchestrator.tracking.speeds import images_per_second, of_one_worker
 from search_spaces import SpaceError, load
 from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store

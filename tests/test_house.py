@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -19,8 +20,8 @@ OTHERS = {"search_spaces": {"pydantic", "pydantic_core", "yaml"}, "pruners": {"t
 ONLY_IN = {"ray": ("orchestrator/driver/", "trainables/on_ray/"), "mlflow": ("orchestrator/", "trainables/tracking.py")}
 
 
-def imported(file: Path) -> set[str]:
-    """The packages from which a file imports, anywhere in it."""
+def modules(file: Path) -> set[str]:
+    """What a file imports from, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -28,7 +29,12 @@ def imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import"
             found.add(node.module)
-    return {name.partition(".")[0] for name in found} - sys.stdlib_module_names
+    return found
+
+
+def imported(file: Path) -> set[str]:
+    """The packages from which a file imports that are not Python's own."""
+    return {name.partition(".")[0] for name in modules(file)} - sys.stdlib_module_names
 
 
 FILES = [file for folder in BELOW for file in sorted((ROOT / folder).rglob("*.py"))]
@@ -47,3 +53,17 @@ def test_ray_and_mlflow_stay_in_their_rooms(package):
     knowing = [file.relative_to(ROOT).as_posix() for file in FILES if package in imported(file)]
     assert knowing
     assert [file for file in knowing if not file.startswith(ONLY_IN[package])] == []
+
+
+def test_the_rooms_of_orchestrator_import_downwards():
+    table = (ROOT / "docs" / "house.md").read_text().partition("## The rooms of")[2].partition("##")[0]
+    rows = [re.findall(r"`orchestrator/(\w+)", row) for row in table.splitlines() if row.startswith("| `")]
+    floor = {room: number for number, row in enumerate(rows) for room in row}
+    up, seen = {}, set()
+    for file in (file for file in FILES if file.is_relative_to(ROOT / "orchestrator")):
+        room = file.relative_to(ROOT / "orchestrator").with_suffix("").parts[0]
+        seen.add(room)
+        known = {name.split(".")[1] for name in modules(file) if name.startswith("orchestrator.")}
+        up |= {f"{room}/{file.name}": other for other in known if floor.get(other, -1) > floor.get(room, -1)}
+    assert up == {}
+    assert seen - set(floor) == {"__init__", "called", "colors", "environment"}

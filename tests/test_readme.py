@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from orchestrator import report, sweep
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from pruners import PRUNERS, Pruner
 from search_spaces import load, presets
 from search_spaces.space import KEYS

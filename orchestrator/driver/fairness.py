@@ -24,7 +24,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from orchestrator.driver.flag import Flag
-from orchestrator.rivals import Rivals
+from orchestrator.live.rivals import Rivals
 from search_spaces import EarlyStopping, Trial
 from search_spaces.search import OBJECTIVES
 

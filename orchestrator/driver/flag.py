@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.experimental import internal_kv
 
-from orchestrator.stopping import Stop
+from orchestrator.live.stopping import Stop
 
 NAMESPACE = b"pruning-sweeps"
 

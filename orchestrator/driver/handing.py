@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.sources import Source
-from orchestrator.stopping import Stop
+from orchestrator.live.sources import Source
+from orchestrator.live.stopping import Stop
 from search_spaces import Trial
 
 

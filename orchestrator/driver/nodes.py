@@ -13,7 +13,7 @@ import ray
 import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.resources import Resources, require_somewhere
+from orchestrator.costs.resources import Resources, require_somewhere
 from search_spaces import SpaceError
 from trainables.storage import Bucket, is_object_store
 from trainables.versions import unlike, versions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.costs.resources import Resources, concurrency
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.nodes import alive
-from orchestrator.resources import Resources, concurrency
 from search_spaces import Trial
 
 SLOTS_TO_COME = 8  # how many trials run at once where all nodes are still to come

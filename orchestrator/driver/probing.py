@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import ray
 import torch
 
-from orchestrator.cost import Kind, kind
+from orchestrator.costs.cost import Kind, kind
+from orchestrator.costs.packing import Measured, packed, share
+from orchestrator.costs.resources import Resources
 from orchestrator.driver.nodes import alive
-from orchestrator.packing import Measured, packed, share
-from orchestrator.resources import Resources
 from search_spaces import SpaceError, Trial
 from trainables.gpu_probe import peak_bytes
 

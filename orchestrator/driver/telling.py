@@ -12,15 +12,15 @@ from typing import Any
 import ray
 from ray import tune
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import forget
 from orchestrator.driver.flag import Flag
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.nodes import lacking
 from orchestrator.driver.packs import Packs, Point, gpus, points
-from orchestrator.resources import Resources
-from orchestrator.stopping import Stop
-from orchestrator.watch import Watch
+from orchestrator.live.stopping import Stop
+from orchestrator.live.watch import Watch
 
 ATTEMPTS = 4  # of one trial whose process dies; what fails by itself is recorded and not tried again
 DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"

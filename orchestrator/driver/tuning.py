@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver.asking import Asking
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor, write_no_state
@@ -21,11 +22,10 @@ from orchestrator.driver.flag import Flag, handed_on, is_up, of_one
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.packs import Packs, gpus, points
 from orchestrator.driver.telling import DIED, TellWatch
-from orchestrator.resources import Resources
-from orchestrator.rivals import Rivals
-from orchestrator.sources import Source
-from orchestrator.stopping import Stop
-from orchestrator.watch import Watch
+from orchestrator.live.rivals import Rivals
+from orchestrator.live.sources import Source
+from orchestrator.live.stopping import Stop
+from orchestrator.live.watch import Watch
 from trainables.on_ray.trial import Compared, ray_trial
 from trainables.place import Place
 from trainables.versions import versions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from orchestrator.comparing.measured import trained
 from orchestrator.figures import (
     ablation,
     accuracy,
@@ -31,8 +32,7 @@ from orchestrator.figures import (
     unit_conservation,
 )
 from orchestrator.figures.drawing import Drawing, apology, house_style
-from orchestrator.measured import trained
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 logger = logging.getLogger(__name__)
 

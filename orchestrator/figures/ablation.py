@@ -11,8 +11,8 @@ from matplotlib.patches import Patch
 from orchestrator.colors import look
 from orchestrator.figures.accuracy import percent
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
-from orchestrator.lines import Facet, Point, facets, line, pruned, pruners
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet, Point, facets, line, pruned, pruners
+from orchestrator.reading.results import Results
 
 PANELS = 6
 KINDS = ("none", "shuffle", "reinitialize", "invert")

@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.lines import Facet, Measure, Point, compressions, facets, flattering, line, metric, pruners
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet, Measure, Point, compressions, facets, flattering, line, metric, pruners
+from orchestrator.reading.results import Results
 
 LEVEL, FLOOR = 0.07, 0.4  # of an axis's height: between the crosses of one compression, and for all of them at most
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")

@@ -12,8 +12,8 @@ from orchestrator.colors import look
 from orchestrator.figures.accuracy import STRETCHED, accuracy_axis, percent
 from orchestrator.figures.against_compression import draw_line, survivors_note
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.lines import Facet, Measure, facets, line, pruners
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet, Measure, facets, line, pruners
+from orchestrator.reading.results import Results
 
 Place = tuple[float, float]  # cost, accuracy
 

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from orchestrator.figures.against_compression import HOLE
 from orchestrator.figures.drawing import Drawing, legend
-from orchestrator.lines import Facet, compressions, facets, metric, pruners, rows_at
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet, compressions, facets, metric, pruners, rows_at
+from orchestrator.reading.results import Results
 
 EMPTY_LAYERS = metric("prune/empty_layers")
 COLUMNS = 2

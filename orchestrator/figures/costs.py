@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from orchestrator.colors import look
 from orchestrator.figures.drawing import Drawing, log_ticks
-from orchestrator.lines import facets, pruners
-from orchestrator.results import Results
-from orchestrator.row import Row
+from orchestrator.reading.lines import facets, pruners
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import Row
 
 COSTS = {"time/prune_seconds": "time to prune (s)", "model/peak_mb": "peak memory after pruning (MB)"}
 

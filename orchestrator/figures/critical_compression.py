@@ -11,10 +11,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
+from orchestrator.comparing.measured import Measured, by_pruner, measured
 from orchestrator.figures.drawing import Drawing, label, layer_name, log_ticks, panels, slug
-from orchestrator.lines import Facet
-from orchestrator.measured import Measured, by_pruner, measured
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet
+from orchestrator.reading.results import Results
 
 MEASURE = "critical-compression"
 CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"

@@ -16,8 +16,8 @@ from matplotlib.lines import Line2D
 from orchestrator.colors import look
 from orchestrator.figures.drawing import Drawing, layer_name, legend, slug, spread
 from orchestrator.figures.layers import first_seed
-from orchestrator.lines import Facet, facets, pruned, pruners
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet, facets, pruned, pruners
+from orchestrator.reading.results import Results
 
 Histogram = Mapping[str, Any]  # {"layer", "edges", "counts"}
 LAYERS, COMPRESSIONS = 5, 3  # what still fits the width of a page, and what an eye can tell apart in one panel

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
+from orchestrator.comparing.measured import by_pruner, measured
 from orchestrator.figures.drawing import Drawing, label, panels, slug, spread
 from orchestrator.figures.layer_conservation import inverse_axes
 from orchestrator.findings.imp_conservation import by_epoch
-from orchestrator.measured import by_pruner, measured
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 MEASURE = "imp-conservation"
 SHADES = LinearSegmentedColormap.from_list("training", ["#0080ff", "#ee82ee"])  # the paper's, from blue to pink

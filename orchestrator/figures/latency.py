@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.figures.against_compression import draw_cost
 from orchestrator.figures.drawing import Drawing
-from orchestrator.lines import metric
-from orchestrator.results import Results
+from orchestrator.reading.lines import metric
+from orchestrator.reading.results import Results
 
 
 def draw(results: Results) -> Iterator[Drawing]:

@@ -9,9 +9,9 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from orchestrator.colors import GREY, look
+from orchestrator.comparing.measured import by_pruner, measured
 from orchestrator.figures.drawing import Drawing, label, panels, slug
-from orchestrator.measured import by_pruner, measured
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 MEASURE = "layer-conservation"
 

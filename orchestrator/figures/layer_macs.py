@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.figures.drawing import Drawing
 from orchestrator.figures.layers import Quantity, draw_layers
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 MACS = Quantity(
     name="layer-macs",

@@ -22,9 +22,9 @@ from orchestrator.figures.drawing import (
     slug,
     spread,
 )  # fmt: skip
-from orchestrator.lines import Facet, facets, pruned, pruners, rows_at
-from orchestrator.results import Results
-from orchestrator.row import Row
+from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import Row
 
 PANELS = 6  # of as many compressions, evenly chosen, if there are more
 EMPTY = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="empty layer")

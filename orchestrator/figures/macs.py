@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from orchestrator.figures.against_compression import draw_cost
 from orchestrator.figures.drawing import Drawing
-from orchestrator.lines import percent
-from orchestrator.results import Results
+from orchestrator.reading.lines import percent
+from orchestrator.reading.results import Results
 
 PERCENT_KEPT = percent("model/macs_kept", "model/macs")
 

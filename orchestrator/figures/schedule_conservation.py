@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import matplotlib
 from matplotlib.colors import LogNorm
 
+from orchestrator.comparing.measured import measured
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug
 from orchestrator.findings.schedule_conservation import curves
-from orchestrator.measured import measured
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 MEASURE = "schedule-conservation"
 

@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from orchestrator.colors import look
 from orchestrator.figures.drawing import Drawing, label, panels, power_ticks, slug
 from orchestrator.figures.layers import first_seed
-from orchestrator.lines import Facet, facets, pruned, pruners
-from orchestrator.results import Results
-from orchestrator.row import Row
+from orchestrator.reading.lines import Facet, facets, pruned, pruners
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import Row
 
 Scores = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "counts", "zeros"}, edges in log10
 

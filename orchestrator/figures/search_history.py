@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import Look, look
+from orchestrator.comparing.tuned import Group, Tuned, groups
 from orchestrator.figures.accuracy import STRETCHED, stretch
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles, slug, spread
-from orchestrator.objectives import Objective
-from orchestrator.results import Results
-from orchestrator.tuned import Group, Tuned, groups
+from orchestrator.reading.results import Results
+from orchestrator.searches.objectives import Objective
 
 PANELS = 6  # of a figure; of as many compressions, evenly chosen, if there are more
 TOGETHER = Look("#333333", "o")  # the best of a study that chose between pruners

@@ -8,11 +8,11 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from orchestrator.colors import look
+from orchestrator.comparing.importance import TRIALS, importances
+from orchestrator.comparing.tuned import Tuned, tuned
 from orchestrator.figures.drawing import Drawing, legend, panels, pruner_handles
 from orchestrator.figures.search_history import TOGETHER
-from orchestrator.importance import TRIALS, importances
-from orchestrator.results import Results
-from orchestrator.tuned import Tuned, tuned
+from orchestrator.reading.results import Results
 
 Shares = list[tuple[str, dict[str, float]]]  # the pruner of a study ("" of several), and its settings' shares
 

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
+from orchestrator.comparing.tuned import Group, Tuned, groups
 from orchestrator.figures.accuracy import STRETCHED
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles, slug, spread
 from orchestrator.figures.search_history import PANELS, scale_axis
-from orchestrator.objectives import Objective
-from orchestrator.results import Results
-from orchestrator.tuned import Group, Tuned, groups
+from orchestrator.reading.results import Results
+from orchestrator.searches.objectives import Objective
 
 FRONT = Line2D([], [], color="#d0d0d0", linewidth=4, label="Pareto front")
 

@@ -16,8 +16,8 @@ from orchestrator.colors import Look
 from orchestrator.figures.accuracy import STRETCHED, percent, stretch
 from orchestrator.figures.against_compression import draw_line, seeds_note
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
-from orchestrator.lines import Facet, Point, facets, line, pruners
-from orchestrator.results import Results
+from orchestrator.reading.lines import Facet, Point, facets, line, pruners
+from orchestrator.reading.results import Results
 
 LEAST = 3  # values that make an axis; two are compared in the other figures
 PANELS, COMPRESSIONS = 9, 6  # what fits a page, and what an eye can tell apart

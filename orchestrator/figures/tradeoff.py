@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestrator.figures.against_cost import draw_tradeoff
 from orchestrator.figures.drawing import Drawing
 from orchestrator.figures.macs import PERCENT_KEPT
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 
 def draw(results: Results) -> Iterator[Drawing]:

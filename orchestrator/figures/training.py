@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, Dash, look
-from orchestrator.details import History
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
-from orchestrator.lines import Facet, facets, pruned, pruners, rows_at
-from orchestrator.results import Results
+from orchestrator.reading.details import History
+from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
+from orchestrator.reading.results import Results
 
 PANELS = 3
 Curve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and highest of the seeds, in percent

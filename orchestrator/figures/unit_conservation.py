@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.colors import GREY, look
+from orchestrator.comparing.measured import by_pruner, measured
 from orchestrator.figures.drawing import Drawing, label, panels, slug
-from orchestrator.measured import by_pruner, measured
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 MEASURE = "unit-conservation"
 

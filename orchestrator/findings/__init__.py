@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from orchestrator.comparing.measured import measured, measures
 from orchestrator.findings.critical_compression import CRITICAL_COMPRESSION
 from orchestrator.findings.finding import Finding
 from orchestrator.findings.imp_conservation import IMP_CONSERVATION
 from orchestrator.findings.layer_conservation import LAYER_CONSERVATION
 from orchestrator.findings.schedule_conservation import SCHEDULE_CONSERVATION
 from orchestrator.findings.unit_conservation import UNIT_CONSERVATION
-from orchestrator.measured import measured, measures
-from orchestrator.results import Results
+from orchestrator.reading.results import Results
 
 FINDINGS: dict[str, Finding] = {
     "critical-compression": CRITICAL_COMPRESSION,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import log10
 
+from orchestrator.comparing.measured import Measured, by_pruner
 from orchestrator.figures.drawing import layer_name
 from orchestrator.findings.finding import Finding, metric, spread
-from orchestrator.measured import Measured, by_pruner
 
 CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from orchestrator.measured import Measured
+from orchestrator.comparing.measured import Measured
 
 
 @dataclass(frozen=True)

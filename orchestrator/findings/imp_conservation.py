@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.comparing.measured import Measured
 from orchestrator.findings.finding import Finding
-from orchestrator.measured import Measured
 from trainables.inverse import inverse
 
 Layers = list[tuple[float, float]]  # a layer's kept weights and their mean square

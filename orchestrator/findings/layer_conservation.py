@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.comparing.measured import Measured, by_pruner
 from orchestrator.findings.finding import Finding, listed, metric, spread
 from orchestrator.findings.unit_conservation import ERROR, EXACT
-from orchestrator.measured import Measured, by_pruner
 
 SLOPE, CORRELATION = "conservation/slope", "conservation/correlation"
 

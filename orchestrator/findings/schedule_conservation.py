@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from orchestrator.comparing.measured import Measured
 from orchestrator.findings.finding import Finding
-from orchestrator.measured import Measured
 
 RATIO = "conservation/cut_to_flow"
 Curves = dict[tuple[str, str], dict[float, dict[int, float]]]  # pruner, schedule -> compression -> iterations -> ratio

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from orchestrator.comparing.measured import Measured, by_pruner
 from orchestrator.findings.finding import Finding, listed, metric
-from orchestrator.measured import Measured, by_pruner
 
 EXACT = 1e-6  # a relative difference that is rounding
 ERROR, MEDIAN = "conservation/error", "conservation/median_error"

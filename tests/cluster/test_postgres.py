@@ -11,7 +11,7 @@ from harness import Server, Sweep, until
 from mlflow import MlflowClient
 from postgres import Postgres
 
-from orchestrator.execution import DONE, FAILED
+from orchestrator.execution.execution import DONE, FAILED
 
 pytestmark = [pytest.mark.cluster, postgres.installed]
 TRIALS, EPOCHS = 8, 150

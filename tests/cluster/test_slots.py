@@ -9,11 +9,11 @@ import pytest
 import ray
 from harness import OPEN, Nodes
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver import run_on_ray, tuning
 from orchestrator.environment import ALWAYS
-from orchestrator.resources import Resources
-from orchestrator.sources import Listed
-from orchestrator.stopping import Stop
+from orchestrator.live.sources import Listed
+from orchestrator.live.stopping import Stop
 from search_spaces import Trial
 
 pytestmark = pytest.mark.cluster

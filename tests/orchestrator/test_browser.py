@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import browser
+from orchestrator.views import browser
 
 
 @pytest.mark.parametrize(("screen", "shown"), [({}, False), ({"DISPLAY": ":0"}, True), ({"BROWSER": "mine"}, True)])

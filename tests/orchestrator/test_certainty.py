@@ -8,12 +8,12 @@ from statistics import fmean, stdev
 import pytest
 from invented_sweep import Store, build
 
-from orchestrator.answer import _beats, care
-from orchestrator.certainty import Difference, difference, points, t95
-from orchestrator.headline import headline
-from orchestrator.lines import Point, metric
-from orchestrator.results import read
-from orchestrator.row import Row
+from orchestrator.comparing.certainty import Difference, difference, points, t95
+from orchestrator.reading.lines import Point, metric
+from orchestrator.reading.results import read
+from orchestrator.reading.row import Row
+from orchestrator.reporting.answer import _beats, care
+from orchestrator.reporting.headline import headline
 from search_spaces import Cell
 
 TOP1 = metric("final/top1")

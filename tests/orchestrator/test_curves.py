@@ -7,8 +7,8 @@ from invented_sweep import Store, build
 from mlflow import MlflowClient
 
 from orchestrator.colors import look
-from orchestrator.curves import log_curves
-from orchestrator.results import Results, read
+from orchestrator.reading.results import Results, read
+from orchestrator.views.curves import log_curves
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,9 @@ def test_found_again_however_many_there_are(
     written: tuple[MlflowClient, Results, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, results, ids = written
-    monkeypatch.setattr("orchestrator.store.PAGE", 1)  # of runs in an answer; a store with thousands has many pages
+    monkeypatch.setattr(
+        "orchestrator.reading.store.PAGE", 1
+    )  # of runs in an answer; a store with thousands has many pages
     assert log_curves(client, results) == ids
     assert set(curves(client, results).values()) == set(ids)
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 from invented_sweep import EPOCHS
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from orchestrator.driver.fairness import Fairness
-from orchestrator.opening import existing
-from orchestrator.rivals import Rivals
+from orchestrator.live.rivals import Rivals
+from orchestrator.tracking.opening import existing
 from search_spaces import EarlyStopping, Trial, expand, load
 from search_spaces.search import read_early_stopping
 from trainables.outbox import Outbox

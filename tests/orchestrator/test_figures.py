@@ -12,15 +12,15 @@ from mlflow import MlflowClient
 
 from orchestrator import figures
 from orchestrator.colors import KNOWN, look
-from orchestrator.details import Details
 from orchestrator.figures import Drawing, draw
 from orchestrator.figures.accuracy import accuracy_axis
 from orchestrator.figures.against_compression import _labels
 from orchestrator.figures.against_cost import front
 from orchestrator.figures.drawing import power_ticks
-from orchestrator.lines import Facet
-from orchestrator.results import Results, read
-from orchestrator.row import Row
+from orchestrator.reading.details import Details
+from orchestrator.reading.lines import Facet
+from orchestrator.reading.results import Results, read
+from orchestrator.reading.row import Row
 
 
 @pytest.fixture(scope="module")

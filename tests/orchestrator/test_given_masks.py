@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from orchestrator.plan import plan
+from orchestrator.reading.results import read
 from orchestrator.report import main as report
-from orchestrator.results import read
 from orchestrator.sweep import main
 from search_spaces import SpaceError, load
 from tests.trainables.s3 import s3

@@ -11,10 +11,10 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator import interim
-from orchestrator.interim import Interim, write
-from orchestrator.notes import NOTE
-from orchestrator.store import ReportError
+from orchestrator.execution import interim
+from orchestrator.execution.interim import Interim, write
+from orchestrator.reading.store import ReportError
+from orchestrator.views.notes import NOTE
 
 
 def test_the_page_and_the_answer_are_on_the_run_that_was_named(
@@ -65,7 +65,7 @@ def test_one_that_is_on_its_way_ends_with_the_sweep(monkeypatch: pytest.MonkeyPa
     assert not reports.is_alive()
     (process,) = Process.made
     assert process.ended.is_set()
-    assert process.command[1:] == ["-m", "orchestrator.interim", "mine", "run", str(tmp_path)]
+    assert process.command[1:] == ["-m", "orchestrator.execution.interim", "mine", "run", str(tmp_path)]
     assert "secret" not in " ".join(process.command)
     assert process.options["start_new_session"]
 

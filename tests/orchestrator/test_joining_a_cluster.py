@@ -14,11 +14,11 @@ import ray
 from listener import Listener
 from ray.cluster_utils import Cluster
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver import connected, run_on_ray
 from orchestrator.driver.nodes import to_come
-from orchestrator.resources import Resources
-from orchestrator.sources import Listed
-from orchestrator.stopping import Stop
+from orchestrator.live.sources import Listed
+from orchestrator.live.stopping import Stop
 from orchestrator.sweep import main
 from search_spaces import SpaceError, Trial
 from tests.trainables.s3 import s3
@@ -79,7 +79,7 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
 )
 def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("orchestrator.allotment.prepare_ray", lambda address: None)
+    monkeypatch.setattr("orchestrator.execution.allotment.prepare_ray", lambda address: None)
     monkeypatch.setattr("orchestrator.driver.survey", lambda address: (here, to_come))
     monkeypatch.setattr("orchestrator.driver.connected", lambda *where: nullcontext())
     assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0

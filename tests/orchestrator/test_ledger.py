@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.opening import create, existing
-from orchestrator.origin import commit
+from orchestrator.live.records import Records
+from orchestrator.live.watch import Watch
 from orchestrator.plan import plan
-from orchestrator.records import Records
-from orchestrator.speeds import METRIC, images_per_second, of_one_worker
-from orchestrator.watch import Watch
+from orchestrator.tracking.opening import create, existing
+from orchestrator.tracking.origin import commit
+from orchestrator.tracking.speeds import METRIC, images_per_second, of_one_worker
 from search_spaces import Trial, load
 from trainables.outbox import Outbox
 

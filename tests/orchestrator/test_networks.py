@@ -7,8 +7,8 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from orchestrator.catalog import catalog
-from orchestrator.networks import require_networks
+from orchestrator.choices.catalog import catalog
+from orchestrator.choices.networks import require_networks
 from orchestrator.plan import plan
 from search_spaces import SpaceError, Trial, expand, load
 from trainables.place import Place

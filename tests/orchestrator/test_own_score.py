@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from search_spaces import SpaceError, Trial, expand, load
 from trainables.place import Place
 from trainables.run import run

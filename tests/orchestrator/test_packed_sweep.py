@@ -7,10 +7,10 @@ import os
 import pytest
 from listener import Listener
 
-from orchestrator.local import run_here
-from orchestrator.resources import AS_MANY, Resources, spread
-from orchestrator.sources import Listed
-from orchestrator.stopping import Stop
+from orchestrator.costs.resources import AS_MANY, Resources, spread
+from orchestrator.execution.local import run_here
+from orchestrator.live.sources import Listed
+from orchestrator.live.stopping import Stop
 from orchestrator.sweep import main
 from search_spaces import Trial
 from trainables.outbox import ended

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.packing import MARGIN, Measured, packed, share
+from orchestrator.costs.packing import MARGIN, Measured, packed, share
 from search_spaces import Trial
 from trainables.gpu_probe import made_up, peak_bytes
 from trainables.gpu_share import CONTEXT_BYTES

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model_weights, resnet18
 
-from orchestrator.catalog import catalog
-from orchestrator.networks import provide_weights
+from orchestrator.choices.catalog import catalog
+from orchestrator.choices.networks import provide_weights
 from orchestrator.plan import plan
 from orchestrator.sweep import main
 from search_spaces import Network, SpaceError, Trial, expand, load

@@ -8,8 +8,8 @@ from itertools import islice, product
 import pytest
 from rich.console import Console
 
-from orchestrator.panel import best
-from orchestrator.progress import LINES, Progress
+from orchestrator.live.panel import best
+from orchestrator.live.progress import LINES, Progress
 from search_spaces import Trial
 
 PRUNERS = ("random", "magnitude", "snip", "synflow", "grasp")
@@ -136,5 +136,5 @@ def test_what_is_left_is_not_guessed_from_the_first_of_many(monkeypatch: pytest.
         for trial in made[:5]:
             finish(progress, trial)
         assert progress._left() is None
-        monkeypatch.setattr("orchestrator.progress.PATIENCE", 0.0)
+        monkeypatch.setattr("orchestrator.live.progress.PATIENCE", 0.0)
         assert progress._left() is not None

@@ -13,12 +13,12 @@ from invented_sweep import Store
 
 import pruners.registry
 import trainables.architectures
-from orchestrator.comparison import beside, published_lines
+from orchestrator.comparing.comparison import beside, published_lines
+from orchestrator.comparing.published import ARCHITECTURES, PRUNERS, at, differences, for_trial, published
 from orchestrator.figures import accuracy, draw
-from orchestrator.lines import Facet
-from orchestrator.published import ARCHITECTURES, PRUNERS, at, differences, for_trial, published
-from orchestrator.results import Results, read
-from orchestrator.tables import tables
+from orchestrator.reading.lines import Facet
+from orchestrator.reading.results import Results, read
+from orchestrator.reporting.tables import tables
 from search_spaces import Trial
 
 FIG6 = "Fig6 cifar10_lottery_vgg16_bn"
@@ -31,7 +31,7 @@ def results(store: Store) -> Results:
 
 @pytest.fixture(scope="module")
 def raw() -> list[dict[str, str]]:
-    text = resources.files("orchestrator").joinpath("published.csv").read_text("utf-8")
+    text = resources.files("orchestrator.comparing").joinpath("published.csv").read_text("utf-8")
     return list(csv.DictReader(io.StringIO(text)))
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from invented_sweep import Store
 
-from orchestrator.recipe import TOTAL, by_pruner, common
-from orchestrator.results import read
+from orchestrator.reading.results import read
+from orchestrator.reporting.recipe import TOTAL, by_pruner, common
 from search_spaces import Trial
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from orchestrator import compatibility, networks
+from orchestrator.choices import compatibility, networks
 from orchestrator.plan import plan
 from search_spaces import SpaceError, load
 from trainables.architectures import ARCHITECTURES, Architecture

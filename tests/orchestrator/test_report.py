@@ -12,13 +12,13 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator.answer import sentences
-from orchestrator.browser import SCREENS
 from orchestrator.figures import draw
-from orchestrator.lines import Facet
+from orchestrator.reading.lines import Facet
+from orchestrator.reading.results import read
+from orchestrator.reading.row import Row
 from orchestrator.report import main, write_report
-from orchestrator.results import read
-from orchestrator.row import Row
+from orchestrator.reporting.answer import sentences
+from orchestrator.views.browser import SCREENS
 
 
 @pytest.fixture(scope="module")

@@ -17,19 +17,19 @@ import pytest
 from invented_sweep import log_plan
 from matplotlib.axes import Axes
 
-from orchestrator.certainty import T95
+from orchestrator.comparing.certainty import T95
+from orchestrator.comparing.importance import importances
+from orchestrator.comparing.tuned import tuned
 from orchestrator.figures import search_history, search_importance, search_pareto
 from orchestrator.figures.drawing import house_style
-from orchestrator.headline import headline
-from orchestrator.importance import importances
-from orchestrator.lines import compressions, facets, pruners, rows_at
-from orchestrator.objectives import Objective, undominated
-from orchestrator.page import _said_once, page
+from orchestrator.reading.lines import compressions, facets, pruners, rows_at
+from orchestrator.reading.results import Results, read
+from orchestrator.reading.where import where
 from orchestrator.report import compose
-from orchestrator.results import Results, read
-from orchestrator.tables import tables
-from orchestrator.tuned import tuned
-from orchestrator.where import where
+from orchestrator.reporting.headline import headline
+from orchestrator.reporting.page import _said_once, page
+from orchestrator.reporting.tables import tables
+from orchestrator.searches.objectives import Objective, undominated
 from search_spaces import Cell, Trial
 
 TRIALS, SEEDS = 12, (1, 2, 3)

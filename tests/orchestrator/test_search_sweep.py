@@ -14,7 +14,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from orchestrator.results import read
+from orchestrator.reading.results import read
 from trainables.outbox import ended
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage, RDBStorage
 
-from orchestrator.catalog import catalog
-from orchestrator.seeking import Seeker
+from orchestrator.choices.catalog import catalog
+from orchestrator.searches.seeking import Seeker
 from search_spaces import Grid, load, studies
 
 LR = {"low": 0.0001, "high": 1.0, "log": True}

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from orchestrator.figures import setting
 from orchestrator.figures.drawing import Drawing
-from orchestrator.results import Results
-from orchestrator.row import Row
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import Row
 from search_spaces import Cell
 
 TOP1 = {1: 0.5, 4: 0.6, 20: 0.8}

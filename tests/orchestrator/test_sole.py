@@ -7,12 +7,12 @@ import time
 import pytest
 from filelock import FileLock
 
-from orchestrator import sole
-from orchestrator.opening import create, existing
+from orchestrator.execution import sole
+from orchestrator.execution.sole import TAG, Sole
+from orchestrator.live.stopping import Stop
 from orchestrator.plan import plan
-from orchestrator.sole import TAG, Sole
-from orchestrator.stopping import Stop
 from orchestrator.sweep import main
+from orchestrator.tracking.opening import create, existing
 from search_spaces import SpaceError, load
 from trainables import run
 

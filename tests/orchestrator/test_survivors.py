@@ -10,17 +10,17 @@ from dataclasses import replace
 import pytest
 from invented_sweep import Store
 
-from orchestrator.answer import care, standings
-from orchestrator.curves import curve
+from orchestrator.comparing.pairs import pairs
 from orchestrator.figures import accuracy, tradeoff
 from orchestrator.figures.drawing import house_style
-from orchestrator.grids import grids
-from orchestrator.headline import headline
-from orchestrator.lines import Point, facets, flattering, line, metric
-from orchestrator.pairs import pairs
-from orchestrator.results import Results, read
-from orchestrator.row import Row
-from orchestrator.tables import tables
+from orchestrator.reading.lines import Point, facets, flattering, line, metric
+from orchestrator.reading.results import Results, read
+from orchestrator.reading.row import Row
+from orchestrator.reporting.answer import care, standings
+from orchestrator.reporting.grids import grids
+from orchestrator.reporting.headline import headline
+from orchestrator.reporting.tables import tables
+from orchestrator.views.curves import curve
 
 PLACE = ("vgg16-bn", "snip", 2.0)  # of two seeds, the second is given up
 

@@ -10,8 +10,8 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from orchestrator.lines import facets, line, metric
-from orchestrator.results import read
+from orchestrator.reading.lines import facets, line, metric
+from orchestrator.reading.results import read
 from orchestrator.sweep import main
 from trainables import bench
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.results import read as read_results
+from orchestrator.reading.results import read as read_results
 from trainables.checkpoint import generations
 from trainables.outbox import ended, read
 from trainables.place import CHECKPOINT

@@ -10,9 +10,9 @@ from statistics import fmean, stdev
 import pytest
 from invented_sweep import Store
 
-from orchestrator.markup import escape
-from orchestrator.results import Results, read
-from orchestrator.tables import tables
+from orchestrator.reading.results import Results, read
+from orchestrator.reporting.markup import escape
+from orchestrator.reporting.tables import tables
 
 
 @pytest.fixture(scope="module")

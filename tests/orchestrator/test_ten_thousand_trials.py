@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from optuna.storages import InMemoryStorage
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from orchestrator.plan import plan
-from orchestrator.seeking import Seeker
+from orchestrator.searches.seeking import Seeker
 from search_spaces import Grid, Trial, load, studies
 
 SPACE = {"dataset": "digits", "architecture": "mlp", "pruner": "magnitude", "compression": [1, 4], "epochs": 2}

@@ -13,12 +13,13 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator import notes, report
-from orchestrator.apart import apart
-from orchestrator.curves import log_curves
-from orchestrator.lines import Facet, facets
-from orchestrator.results import Results, read
-from orchestrator.view import KEY, _asked, link, overview, save_views, side_by_side
+from orchestrator import report
+from orchestrator.reading.lines import Facet, facets
+from orchestrator.reading.results import Results, read
+from orchestrator.views import notes
+from orchestrator.views.apart import apart
+from orchestrator.views.curves import log_curves
+from orchestrator.views.view import KEY, _asked, link, overview, save_views, side_by_side
 
 PREFIX = "mlflow.sharedViewState."
 NAMES = {"final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "profile/density",

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from orchestrator.opening import create
-from orchestrator.records import Records
-from orchestrator.watch import Watch
+from orchestrator.live.records import Records
+from orchestrator.live.watch import Watch
+from orchestrator.tracking.opening import create
 from search_spaces import Trial
 from trainables.outbox import Outbox
 

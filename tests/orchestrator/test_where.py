@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from invented_sweep import Store
 
-from orchestrator.results import Results, read
-from orchestrator.store import ReportError
-from orchestrator.where import where
+from orchestrator.reading.results import Results, read
+from orchestrator.reading.store import ReportError
+from orchestrator.reading.where import where
 from search_spaces import Cell
 
 

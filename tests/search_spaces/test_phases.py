@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from pruners import PRUNERS
 from search_spaces import SpaceError, expand, load
 

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from orchestrator.sweep import main
 from search_spaces import EarlyStopping, Search, SpaceError, Trial, expand, load, presets, studies
 from search_spaces.network import COMMON

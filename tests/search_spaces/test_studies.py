@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
 from search_spaces import Grid, SpaceError, expand, load, studies
 
 LR = {"low": 0.001, "high": 0.1, "log": True}

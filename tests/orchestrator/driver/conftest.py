@@ -12,12 +12,12 @@ from listener import Listener
 from ray.cluster_utils import Cluster
 from raylets import SCORES
 
-from orchestrator.catalog import catalog
+from orchestrator.choices.catalog import catalog
+from orchestrator.costs.resources import Resources
 from orchestrator.driver import run_on_ray
 from orchestrator.environment import ALWAYS
-from orchestrator.resources import Resources
-from orchestrator.sources import Listed
-from orchestrator.stopping import Stop
+from orchestrator.live.sources import Listed
+from orchestrator.live.stopping import Stop
 from search_spaces import expand, load
 from trainables.place import Place
 

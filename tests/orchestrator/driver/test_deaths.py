@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from raylets import epochs, long, tags
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver import telling
-from orchestrator.resources import Resources
 from trainables.outbox import ended
 
 pytestmark = pytest.mark.cluster

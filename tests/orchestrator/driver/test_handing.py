@@ -10,14 +10,14 @@ from orders import Orders
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.packs import Packs
 from orchestrator.driver.telling import TellWatch
-from orchestrator.resources import Resources
-from orchestrator.sources import Listed
-from orchestrator.stopping import Stop
+from orchestrator.live.sources import Listed
+from orchestrator.live.stopping import Stop
 from search_spaces import Trial
 
 TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3)]

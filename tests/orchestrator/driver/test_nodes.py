@@ -12,9 +12,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raylets import epochs, long, until
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver import telling
-from orchestrator.resources import Resources
-from orchestrator.stopping import Stop
+from orchestrator.live.stopping import Stop
 from trainables import checkpoint
 from trainables.on_ray.workers import MisplacedError, with_workers
 from trainables.outbox import ended

@@ -8,13 +8,13 @@ import pytest
 from listener import Listener
 from orders import Orders
 
+from orchestrator.costs.resources import Resources
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.packs import Packs
 from orchestrator.driver.telling import TellWatch
-from orchestrator.resources import Resources
-from orchestrator.sources import Listed
-from orchestrator.stopping import Stop
+from orchestrator.live.sources import Listed
+from orchestrator.live.stopping import Stop
 from search_spaces import Trial
 
 

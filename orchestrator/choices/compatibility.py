@@ -1,0 +1,61 @@
+"""Pruners and networks that do not go together, found before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from orchestrator.choices.networks import model_of
+from pruners import concerns
+from pruners.granularity import check
+from search_spaces import TRAINING, Network, SpaceError, Trial
+from trainables.bench import pruner_of
+from trainables.datasets import lookup
+from trainables.measures import MEASURES
+
+
+def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
+    """Refuse trials whose masks would mean nothing; with `force` return the reasons as notices instead.
+
+    Raises:
+        SpaceError: in one sentence. A granularity that the network cannot have is refused in any case.
+    """
+    reasons: dict[str, None] = {}
+    for trial in trials:
+        if trial.granularity != "weight":
+            _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression, trial.kappa)
+        if trial.measure != TRAINING:
+            _require_measure(trial.network, trial.dataset, trial.measure)
+        pruner = pruner_of(trial)
+        if "linearize" in pruner.options:  # flows, not data: the one kind that some layers break by what they are
+            shown = f"architecture {trial.network.label}"
+            given = tuple(sorted(trial.options.items()))
+            told = _concerns(trial.network, trial.dataset, trial.pruner, trial.mode, given)
+            reasons |= dict.fromkeys(f"{shown}: {reason}" for reason in told)
+    if reasons and not force:
+        raise SpaceError(f"{next(iter(reasons))} --force runs it all the same")
+    return tuple(reasons)
+
+
+@cache
+def _concerns(
+    network: Network, dataset: str, pruner: str, mode: str, options: tuple[tuple[str, object], ...]
+) -> tuple[str, ...]:
+    shape = lookup(dataset).input_shape
+    return tuple(concerns(model_of(network, dataset), pruner, shape, mode=mode, options=dict(options)))
+
+
+@cache
+def _require_granularity(network: Network, dataset: str, granularity: str, compression: float, kappa: float) -> None:
+    try:
+        check(model_of(network, dataset), granularity, compression, kappa)
+    except ValueError as error:
+        raise SpaceError(f"architecture {network.label}: {error}") from None
+
+
+@cache
+def _require_measure(network: Network, dataset: str, measure: str) -> None:
+    try:
+        MEASURES[measure].check(model_of(network, dataset))
+    except ValueError as error:
+        raise SpaceError(f"measure: {measure} is not for architecture {network.label}: {error}") from None

@@ -1,0 +1,74 @@
+"""How sure a difference is: its 95 % interval over the seeds that two points have in common."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from orchestrator.reading.lines import Measure, Point
+
+# Student's t, two-sided 95 %, by degrees of freedom; beyond 30 the normal distribution's, a hair too narrow.
+# fmt: off
+T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+       2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+       2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+# fmt: on
+MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by; decides without an interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference and its interval, as fractions; `seeds` in common."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    @property
+    def even(self) -> bool:
+        """Whether it is the same in all seeds. On a small test set that is luck: no spread, and no certainty."""
+        return self.high - self.low < 1e-9
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out zero; without one, whether the difference is more than a point."""
+        return abs(self.mean) > MARGIN if self.even else self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        """`95 % interval 1.2 to 3.4 points over 3 seeds`."""
+        if self.even:
+            return f"the same in {self.seeds} seeds, so without an interval"
+        return f"95 % interval {points(self.low, self.high)} over {self.seeds} seeds"
+
+
+def points(low: float, high: float) -> str:
+    """Two fractions in points, `0.2 to 1.4 points`, with as many digits as keep what is not zero from looking so."""
+    ends = [100 * low, 100 * high]
+    digits = next((n for n in (1, 2) if all(end == 0 or round(end, n) for end in ends)), 3)
+    first, last = (f"{end:.{digits}f}" for end in ends)
+    return f"{first} points" if first == last else f"{first} to {last} points"
+
+
+def difference(one: Point, other: Point, measure: Measure) -> Difference | None:
+    """One minus the other, seed by seed: equal seeds share their first weights and the order of their data.
+
+    None with fewer than two seeds in common: one number has no spread.
+    """
+    left, right = _by_seed(one, measure), _by_seed(other, measure)
+    gaps = [left[seed] - right[seed] for seed in left if seed in right]
+    if len(gaps) < 2:
+        return None
+    reach = t95(len(gaps) - 1) * stdev(gaps) / math.sqrt(len(gaps))
+    return Difference(fmean(gaps), fmean(gaps) - reach, fmean(gaps) + reach, len(gaps))
+
+
+def t95(freedom: int) -> float:
+    """The factor of the standard error."""
+    return T95[freedom - 1] if freedom <= len(T95) else 1.96
+
+
+def _by_seed(point: Point, measure: Measure) -> dict[int, float]:
+    finished = {row.cell.seed: measure(row) for row in point.rows if row.status == "finished"}
+    return {seed: value for seed, value in finished.items() if value is not None and math.isfinite(value)}

@@ -1,0 +1,78 @@
+"""Our results beside the published ones: the table of differences, with what differs in the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from orchestrator.comparing.published import Published, at, differences, for_trial
+from orchestrator.reading.lines import Facet, Point, facets, line, metric, pruners
+from orchestrator.reading.results import Results
+from search_spaces import Trial
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One of our points and what was published of it. Accuracies in percent."""
+
+    facet: Facet
+    pruner: str
+    point: Point  # of the metric that theirs is to be compared with: the best or the last epoch
+    row: Published  # of the same line; its compression may be a neighbour's
+    top1: float
+    how: str  # interpolated between which compressions; empty: as given
+    recipe: tuple[str, ...]  # what differs
+
+    @property
+    def difference(self) -> float:
+        """Ours minus theirs, in points."""
+        return 100 * self.point.mean - self.top1
+
+
+def beside(results: Results) -> list[Beside]:
+    """Every point of ours that somebody has published, once per source."""
+    lines = ((facet, pruner) for facet in facets(results) for pruner in pruners(results))
+    return [found for facet, pruner in lines for found in _line(results, facet, pruner)]
+
+
+def published_lines(results: Results, facet: Facet) -> tuple[str, dict[str, list[Published]]]:
+    """The lines to draw in a panel: of the one source with the most of its pruners and points, by pruner."""
+    found: dict[str, dict[str, list[Published]]] = {}
+    for pruner in pruners(results):
+        for source, rows in _sources(_rows(results, facet, pruner)):
+            if len(rows) > 1:
+                found.setdefault(source, {})[pruner] = rows
+    if not found:
+        return "", {}
+    best = max(found, key=lambda source: sum(map(len, found[source].values())))
+    return best, found[best]
+
+
+def _line(results: Results, facet: Facet, pruner: str) -> Iterator[Beside]:
+    for _, rows in _sources(_rows(results, facet, pruner)):
+        name = "best/top1" if rows[0].epoch == "best" else "final/top1"
+        for point in line(results, facet, pruner, metric(name)):
+            theirs = at(rows, point.compression) if point.values and not point.flatters else None
+            if theirs is not None:
+                trial = results.trials[point.rows[0].cell.fingerprint]
+                yield Beside(facet, pruner, point, rows[0], *theirs, tuple(differences(trial, rows[0])))
+
+
+def _rows(results: Results, facet: Facet, pruner: str) -> list[Published]:
+    trial = _trial(results, facet, pruner)
+    return for_trial(trial, pruner.partition(" ")[0]) if trial else []
+
+
+def _trial(results: Results, facet: Facet, pruner: str) -> Trial | None:
+    """One that prunes, if any does: at 1x it is the dense one, whatever the pruner."""
+    points = line(results, facet, pruner, metric("final/top1"))
+    return results.trials[points[-1].rows[0].cell.fingerprint] if points else None
+
+
+def _sources(rows: Sequence[Published]) -> Iterator[tuple[str, list[Published]]]:
+    """The rows of each figure or table; two of one paper are two measurements."""
+
+    ordered = sorted(rows, key=lambda row: (row.title, row.compression))
+    for source, group in groupby(ordered, key=lambda row: row.title):
+        yield source, list(group)

@@ -1,0 +1,79 @@
+"""What trials measured instead of training, and the results of those that trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from orchestrator.reading.lines import Facet, facet_of
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import Row
+from search_spaces import TRAINING, Trial
+
+NOT_PANELS = ("measure", "schedule", "iterations")  # settings that stand within a panel of a measure, and make none
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished trial, and what it found: `columns` of its table -> values from the first row to the last."""
+
+    row: Row
+    trial: Trial
+    columns: Mapping[str, list[Any]]
+
+    @property
+    def pruner(self) -> str:
+        return self.row.cell.pruner
+
+
+@lru_cache(maxsize=4)
+def trained(results: Results) -> Results:
+    """Without the rows of trials that measured something else."""
+    return _only(results, TRAINING)
+
+
+def measures(results: Results) -> list[str]:
+    """What was measured instead of training, in the order of the space."""
+    names = dict.fromkeys(_measure(results, row) for row in results.rows)
+    return [name for name in names if name != TRAINING]
+
+
+@lru_cache(maxsize=4)
+def measured(results: Results, measure: str) -> dict[Facet, list[Measured]]:
+    """What the finished trials of a measure found, in panels."""
+    rows = [row for row in results.rows if row.status == "finished" and _measure(results, row) == measure]
+    tables = results.details.artifacts([row.run_id for row in rows], "measure.json")
+    found: dict[Facet, list[Measured]] = {}
+    for row in rows:
+        if table := tables[row.run_id]:
+            columns = dict(zip(table["columns"], map(list, zip(*table["data"], strict=True)), strict=True))
+            one = Measured(row, results.trials[row.cell.fingerprint], columns)
+            found.setdefault(panel(row), []).append(one)
+    return found
+
+
+def panel(row: Row) -> Facet:
+    """The panel in which a row of a measure is shown."""
+    facet = facet_of(row)
+    return replace(facet, settings=tuple((key, value) for key, value in facet.settings if key not in NOT_PANELS))
+
+
+def by_pruner(found: list[Measured]) -> dict[str, list[Measured]]:
+    """The seeds of each pruner, pruners in the order of the space."""
+    pruners: dict[str, list[Measured]] = {}
+    for one in found:
+        pruners.setdefault(one.pruner, []).append(one)
+    return pruners
+
+
+def _measure(results: Results, row: Row) -> str:
+    trial = results.trials.get(row.cell.fingerprint)
+    return trial.measure if trial else TRAINING
+
+
+def _only(results: Results, measure: str) -> Results:
+    if all(_measure(results, row) == measure for row in results.rows):
+        return results
+    return replace(results, rows=tuple(row for row in results.rows if _measure(results, row) == measure))

@@ -1,0 +1,124 @@
+"""What a sweep will cost, said before it runs: hours of CPU or GPU, and how long on how many nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.costs.cost import wall_seconds, words
+from orchestrator.costs.resources import Resources, concurrency
+from orchestrator.plan import Plan
+from search_spaces import Trial
+
+NODES = (1, 2, 4, 8)
+EACH = 1.0  # seconds of a trial that are no training: scores, profiles, figures, its record; so many for a small one
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The trials to do and where they could run.
+
+    `measured` says how many of the lengths were seen, on `machines`, and not tried out here.
+    """
+
+    stages: tuple[Trial, ...]  # run before the others
+    trials: tuple[Trial, ...]
+    seconds: Mapping[str, float]  # of training, by fingerprint
+    measured: int
+    machines: Collection[str]
+    nodes: Sequence[Mapping[str, float]]  # the resources of each node that is there
+    resources: Resources
+    alone: bool  # one trial after the other, in this process
+
+    @property
+    def total(self) -> float:
+        """Seconds of training of all together."""
+        return sum(self.seconds[trial.fingerprint] for trial in (*self.stages, *self.trials))
+
+    def at_once(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """How many trials run at once on `nodes`."""
+        slots = 1 if self.alone else concurrency(self.resources, *nodes)
+        return max(1, min(slots, self.resources.max_concurrent or slots))
+
+    def wall(self, nodes: Sequence[Mapping[str, float]]) -> float:
+        """Seconds from the first trial to the last on `nodes`: stages first, then the longest."""
+        slots = self.at_once(nodes)
+        parts = [[self.seconds[trial.fingerprint] + EACH for trial in part] for part in (self.stages, self.trials)]
+        return sum(wall_seconds(sorted(part, reverse=True), slots) for part in parts)
+
+    @property
+    def known_on_gpu(self) -> bool:
+        """Whether the lengths mean anything where the trials run: those tried out were, on one CPU thread."""
+        return not self.resources.gpus or self.all_measured
+
+    @property
+    def all_measured(self) -> bool:
+        """Whether none of the lengths was tried out."""
+        return self.measured == len(self.stages) + len(self.trials)
+
+
+def estimate(
+    plan: Plan,
+    seconds: Mapping[str, float],
+    measured: int,
+    machines: Collection[str],
+    nodes: Sequence[Mapping[str, float]],
+    resources: Resources,
+    alone: bool,
+) -> Estimate:
+    """Of what is to do in `plan`."""
+    stages = {stage.fingerprint: stage for stage in plan.pretraining}
+    trials = tuple(trial for trial in plan.todo if trial.fingerprint not in stages)
+    trials += tuple(islice(cycle(plan.examples), plan.to_choose))  # what a search will choose is something like these
+    return Estimate(tuple(stages.values()), trials, seconds, measured, machines, nodes, resources, alone)
+
+
+def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> None:
+    """One line; `in_full` also how long on more nodes of the kind at hand. Not `here`: the nodes are a cluster's."""
+    each, workers = cost.resources, cost.resources.workers
+    gpus = each.gpus * workers
+    amount = f"about {words(cost.total)} of training"
+    if not cost.known_on_gpu:
+        amount += " on one CPU thread; GPUs are faster, by how much is known after the first trials"
+        console.print(amount, highlight=False)
+        return
+    if gpus:
+        amount += f", {_hours(cost.total * gpus)} GPU-hours"
+    elif in_full:
+        amount += f", {_hours(cost.total * each.cpus * workers)} CPU-hours"
+    if cost.nodes:
+        count = len(cost.nodes)
+        there = "this machine" if here else f"{count} node{'s' * (count > 1)} of the cluster"
+        amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
+    console.print(amount, highlight=False)
+    if in_full:
+        seen = f"the speed of earlier trials on {', '.join(sorted(cost.machines))}" if cost.measured else ""
+        tried = "one training step of each kind, on one CPU thread"
+        sources = filter(None, (seen, "" if cost.all_measured else tried))
+        console.print(f"  from {', and '.join(sources)}", style="dim", highlight=False, soft_wrap=True)
+        console.print(_on_more(cost))
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def _on_more(cost: Estimate) -> Table:
+    """How long on 1, 2, 4, 8 nodes like the one that runs most trials at once."""
+    node = max(cost.nodes, key=lambda node: cost.at_once([node]))
+    table = Table(box=None, padding=(0, 2), header_style="bold", pad_edge=True)
+    what = ", ".join(f"{node[kind]:g} {kind}{'s' * (node[kind] != 1)}" for kind in ("CPU", "GPU") if node.get(kind))
+    table.add_column(f"nodes of {what}", justify="right")
+    table.add_column("trials at once", justify="right")
+    table.add_column("takes", justify="right")
+    for count in NODES:
+        nodes = [node] * count
+        table.add_row(f"{count}", f"{cost.at_once(nodes)}", words(cost.wall(nodes)))
+        if cost.alone or cost.at_once(nodes) >= len(cost.trials):
+            break
+    return table

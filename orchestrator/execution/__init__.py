@@ -1,0 +1,1 @@
+"""A plan carried out, by Ray or in this process."""

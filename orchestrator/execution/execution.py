@@ -1,0 +1,197 @@
+"""A plan carried out: executor, watch, progress, report, exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+
+from rich.console import Console
+
+from orchestrator import environment
+from orchestrator.called import beside
+from orchestrator.choices import given_masks
+from orchestrator.choices.networks import provide_weights
+from orchestrator.execution.job import Job
+from orchestrator.execution.running import Run
+from orchestrator.execution.search_state import answered, settled, take_up
+from orchestrator.execution.sole import Sole, sole_in_folder
+from orchestrator.live.stopping import Stop, on_signals
+from orchestrator.live.watch import how_it_ended
+from orchestrator.reading.store import ReportError, one_line, public
+from orchestrator.tracking.ledger import Ledger, Status
+from orchestrator.tracking.opening import create
+from orchestrator.views import browser
+from orchestrator.views.view import link, save_overview
+from search_spaces import Trial
+from trainables.storage import require_writable
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def execute(job: Job, console: Console) -> int:
+    """Run what is to do, then report on all. Returns the exit code.
+
+    Raises:
+        SpaceError: before anything is written, if the executor or the output folder cannot be had.
+    """
+    environment.prepare_matplotlib(job.output)
+    if job.storage:
+        require_writable(job.storage)
+    stop = Stop(job.budget)
+    with ExitStack() as stack:
+        todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
+        opening: Future[Ledger] | None = None
+        if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
+            opening = _opening(job, stop, stack, console)
+        records = job.records()
+        seeker = take_up(search, job.output, opening.result(), records) if search and opening else None
+        known = seeker and opening and settled(seeker, opening.result().done(stopping))
+        work = bool(todo or (search and not known))
+        if work and not job.local:
+            environment.prepare_ray(job.address)
+            from orchestrator.driver import connected
+
+            stack.enter_context(
+                connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
+            )
+            if job.resources.auto:
+                job = _measured(job, console)
+        if opening is None:
+            opening = _opening(job, stop, stack, console)
+        _provide(job)
+        book = opening.result()
+        job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have ended in the meantime
+        seeker = seeker or (take_up(search, job.output, book, records) if search else None)
+        parent = _begin(job, book)
+        run = Run(job, book, records, parent, stop, console, seeker)
+        status: Status = "KILLED"
+        try:
+            with on_signals(stop, partial(console.print, style="yellow", markup=False, soft_wrap=True)):
+                undisturbed = run() if work else True
+            if seeker:
+                book.log_plan(parent, answered(job.plan.record(), seeker))
+            page = _report(job, parent, console)
+            missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
+            unasked = seeker.unasked if seeker else 0
+            if not missing and not unasked:
+                rmtree(job.place.scores, ignore_errors=True)  # nobody needs them any more
+            status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
+        finally:
+            _close(book, parent, status, console)
+    _last_words(job, book, run.trials, unasked, page, console)
+    if not undisturbed and (missing or unasked):
+        console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
+        return INTERRUPTED
+    return FAILED if missing or unasked or page is None else DONE
+
+
+def _begin(job: Job, book: Ledger) -> str:
+    """Open the sweep's run in MLflow, and charts to look at from now on. Returns the run's id."""
+    with one_line(job.tracking_uri):
+        book.reconcile(job.plan)
+        parent = book.start_sweep(job.plan, job.command)
+    with suppress(Exception):  # without the charts the sweep is the same
+        save_overview(book.client, book.experiment_id)
+    return parent
+
+
+def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
+    """Close the sweep's run. A server that is away costs nothing but that: the same command closes it."""
+    try:
+        if status != "KILLED":
+            book.settle(parent)
+        book.close(parent, status)
+    except Exception as error:  # noqa: BLE001 - the kinds of a server's, a database's, a disk's errors are many
+        reason = " ".join(str(error).split())[:200]
+        say = f"MLflow does not take the end of this sweep ({reason}); the same command brings it up to date."
+        console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _provide(job: Job) -> None:
+    """Put into the storage what trials start from and nobody computes."""
+    trials = (*job.plan.started, *job.plan.examples)
+    provide_weights([trial.network for trial in trials], job.plan.weight_files, job.place)
+    wanted = {trial.mask for trial in (*job.plan.todo, *job.plan.examples)}
+    masks = {digest: given for digest, given in job.plan.masks.items() if digest in wanted}
+    given_masks.provide(masks, job.tracking_uri, job.place)
+
+
+def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[Ledger]:
+    """The ledger, on its way; in `stack` is what makes us the only driver that writes to it."""
+    stack.enter_context(sole_in_folder(job.output))
+    pool = stack.enter_context(ThreadPoolExecutor(1))
+    say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
+    return pool.submit(_open, job, stack.enter_context(Sole(job.output, stop, say)))
+
+
+def _open(job: Job, sole: Sole) -> Ledger:
+    # A server keeps artifacts where it was told to; a store used directly would put them where we happen to stand.
+    artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
+    book = create(job.tracking_uri, job.experiment, artifacts)
+    with one_line(job.tracking_uri):
+        sole.claim(book)
+    return book
+
+
+def _measured(job: Job, console: Console) -> Job:
+    """The job with a share of a GPU for each trial: as many at once as fit."""
+    from orchestrator.driver import measured_shares
+
+    def say(line: str) -> None:
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    wanted = {trial.fingerprint: trial for trial in (*job.plan.started, *job.plan.examples)}
+    with console.status("trying out how much of a GPU the trials need"):
+        shares = measured_shares(tuple(wanted.values()), job.resources, say)
+    # A trial that a search chooses gets what the hungriest example needs.
+    most = max((shares[trial.fingerprint] for trial in job.plan.examples), default=job.resources.gpus)
+    return replace(job, shares=shares, resources=replace(job.resources, gpus=most))
+
+
+def _report(job: Job, parent: str, console: Console) -> Path | None:
+    """The page, or None if it could not be made."""
+    from orchestrator.report import write_report
+
+    try:
+        with console.status("writing the report"):
+            return write_report(job.tracking_uri, job.experiment, job.output / "report", run_id=parent)
+    except ReportError as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run is to be closed as what it is
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    console.print(f"no report: {public(reason)}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return None
+
+
+def _last_words(
+    job: Job, book: Ledger, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
+) -> None:
+    """Where everything is. `unasked`: how many more trials a search would have had."""
+    done = book.done(job.plan.early_stopping)
+    missing = [trial for trial in trials if trial.fingerprint not in done]
+    given_up = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)
+    failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
+    total = len(trials) + unasked
+    counts = f"{len(trials) - len(missing) - given_up} of {total} trials finished"
+    counts += f", {given_up} stopped early" if given_up else ""
+    unsent = sum(how_it_ended(job.folder / t.fingerprint) == "finished" for t in missing)
+    idle = len(missing) + unasked - failed - unsent
+    counts += f", {failed} failed" if failed else ""
+    counts += f", {unsent} computed and not in MLflow yet" if unsent else ""
+    counts += f", {idle} not done" if idle > 0 else ""
+    console.print(counts, style="bold", highlight=False)
+    say = {"markup": False, "highlight": False, "soft_wrap": True}
+    if page is not None:
+        console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
+        if job.show and (trouble := browser.show(page)):
+            console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
+    server = public(job.tracking_uri).rstrip("/")
+    if not server.startswith("http"):
+        console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]
+        server = "http://127.0.0.1:5000"
+    console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]

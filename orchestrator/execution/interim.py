@@ -1,0 +1,104 @@
+"""The report while a sweep runs: every few minutes on the sweep's run, made by a process of its own.
+
+Of its own, because drawing two thousand trials takes half a minute of a core, which the driver's threads would feel;
+and whatever becomes of that process, the sweep does not notice.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+EVERY_SECONDS = 300.0
+REST = 20.0  # a report that takes long is made less often: at least so many times as long lies between two
+
+
+class Interim(threading.Thread):
+    """Inside its context, reports are made; the first one after `every` seconds, so a short sweep has none."""
+
+    def __init__(
+        self, tracking_uri: str, experiment: str, run_id: str, folder: Path, every: float = EVERY_SECONDS
+    ) -> None:
+        super().__init__(name="interim report", daemon=True)
+        self._command = [sys.executable, "-m", __name__, experiment, run_id, str(folder.resolve())]
+        # By the environment: other users see a command line, and a URI may hold a password.
+        self._environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
+        self._every = every
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Interim:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._over.set()
+            if self._child is not None:
+                self._child.terminate()
+        self.join(timeout=10)
+
+    def run(self) -> None:
+        """Report until the context is left."""
+        pause = self._every
+        while not self._over.wait(pause):
+            started = time.monotonic()
+            with suppress(OSError):  # no process to be had now
+                self._report()
+            pause = max(self._every, REST * (time.monotonic() - started))
+
+    def _report(self) -> None:
+        with self._lock:
+            if self._over.is_set():
+                return
+            self._child = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the sweep
+            )
+        self._child.wait()
+
+
+def write(tracking_uri: str, experiment: str, run_id: str, folder: Path) -> None:
+    """Put the page of what there is into `folder` and on the sweep's run, and its answer into the notes.
+
+    Raises:
+        ReportError: if nothing has finished yet, or MLflow refuses.
+    """
+    from orchestrator.reading.results import read
+    from orchestrator.reading.store import connect, mlflow_errors
+    from orchestrator.report import compose
+    from orchestrator.views.notes import write_notes
+    from trainables.atomic import write_atomically
+
+    client = connect(tracking_uri)
+    results = read(client, experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "report.html"
+    content = compose(results, tracking_uri, kinds=("svg",))[page.name]
+    write_atomically(page, lambda path: path.write_bytes(content))
+    with mlflow_errors():
+        client.log_artifact(run_id, str(page))
+    write_notes(client, results, run_id)
+
+
+def main(arguments: Sequence[str] = sys.argv[1:]) -> None:
+    """The process; its end says nothing to anybody."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    experiment, run_id, folder = arguments
+    write(os.environ["MLFLOW_TRACKING_URI"], experiment, run_id, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

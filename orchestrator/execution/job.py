@@ -1,0 +1,69 @@
+"""All that a sweep is told: the plan, and where and how to carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.costs.resources import Resources
+from orchestrator.live.records import Fetched, Records
+from orchestrator.plan import Plan
+from trainables.place import Place
+from trainables.storage import is_object_store, refused
+
+WEIGHTS_MB = 1024.0  # of trained weights that one sweep keeps; a large sweep keeps none
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, and where and how to carry it out."""
+
+    plan: Plan
+    seconds: Mapping[str, float]  # expected, by fingerprint
+    output: Path
+    data_root: Path | None
+    tracking_uri: str
+    experiment: str
+    resources: Resources
+    address: str | None
+    local: bool
+    command: str
+    shares: Mapping[str, float] = field(default_factory=dict)  # of a GPU, by fingerprint, where they were measured
+    storage: str = ""  # where trials keep their things: a path or an object store; default: in the output folder
+    save_seconds: float = 60.0  # between two checkpoints of a trial
+    show: bool = False  # the report in the browser, at the end
+    alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see `Place.alone`
+    budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
+
+    @property
+    def mirror(self) -> str:
+        """The object store, "" if trials keep their things on a path."""
+        return self.storage if is_object_store(self.storage) else ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the driver reads the trials' records."""
+        return (self.output / "checkpoints" if self.mirror or not self.storage else Path(self.storage)).resolve()
+
+    @property
+    def place(self) -> Place:
+        """Where the trials run, as far as the driver decides it. Absolute: workers have folders of their own."""
+        return Place(
+            storage=self.output.resolve() / ".scratch" if self.mirror else self.folder,
+            mirror=self.mirror,
+            save_seconds=self.save_seconds,
+            cache=(self.output / "data").resolve(),
+            data_root=self.data_root.resolve() if self.data_root else None,
+            device="cuda" if self.resources.gpus else "cpu",
+            threads=max(1, int(self.resources.cpus)),
+            workers=self.resources.workers,
+            alone=self.alone,
+            shared_scores=frozenset() if self.mirror else self.plan.shared_scores,
+            weights_mb=WEIGHTS_MB / max(1, len(self.plan.trials) + self.plan.to_choose),
+        )
+
+    def records(self) -> Records:
+        """The trials' records as the driver reads them."""
+        with refused(self.storage):
+            return Fetched(self.folder, self.mirror) if self.mirror else Records(self.folder)

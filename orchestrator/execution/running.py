@@ -1,0 +1,151 @@
+"""The trials of a job, run: stages first, then what is left, then what a search asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.costs.cost import trial_seconds
+from orchestrator.execution.interim import Interim
+from orchestrator.execution.local import run_here
+from orchestrator.live.progress import Progress
+from orchestrator.live.records import Records
+from orchestrator.live.rivals import Rivals
+from orchestrator.live.sources import InTurn, Listed, Sought, Source
+from orchestrator.live.stopping import Stop
+from orchestrator.live.watch import Watch, how_it_ended
+from orchestrator.searches.seeking import Seeker
+from orchestrator.tracking.ledger import Ledger
+from search_spaces import Trial
+from trainables.outbox import FILE, DamagedRecordError, stopped
+from trainables.storage import refused
+
+if TYPE_CHECKING:
+    from orchestrator.execution.job import Job
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that running needs."""
+
+    job: Job
+    book: Ledger
+    records: Records
+    parent: str
+    stop: Stop
+    console: Console
+    seeker: Seeker | None = None
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All that belong to the sweep, as far as they are known by now."""
+        return tuple({trial.fingerprint: trial for trial in (*self.job.plan.trials, *self._searched())}.values())
+
+    def __call__(self) -> bool:
+        """Run the trials to do; False if it was stopped before they were done."""
+        job, seconds = self.job, self.job.seconds
+        # All cells at one seed first, for reports on the way; of those the longest, as a long one last would idle all.
+        # Early stopping wants rivals in no order: of a space that names its worst pruner first it would stop none,
+        # each trial being better than those before.
+        early = job.plan.early_stopping is not None
+        order = {t.fingerprint: (0 if early else t.seed, -seconds[t.fingerprint]) for t in job.plan.todo}
+        todo = sorted(job.plan.todo, key=lambda t: (*order[t.fingerprint], t.fingerprint if early else ""))
+        before = [trial for trial in self._searched() if trial.fingerprint not in self._done]
+        with refused(job.storage):
+            self.records.refresh([trial.fingerprint for trial in (*job.plan.started, *before)])
+            stages = [dense for dense in job.plan.pretraining if not self.records.trained(dense.fingerprint)]
+            _forget_failed((*stages, *todo), self.records)
+        known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
+        wanted = {trial.fingerprint for trial in todo} - {dense.fingerprint for dense in stages}
+        unknown = self.seeker.to_come if self.seeker else 0
+        interim = Interim(job.tracking_uri, job.experiment, self.parent, job.output / "report")
+        with (
+            interim,
+            Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress,
+        ):
+            trials = {trial.fingerprint: trial for trial in todo}
+            watch = Watch(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+
+            def expect(trial: Trial) -> bool:
+                """A search chose `trial`: make it known; whether it is to be computed."""
+                if trial.fingerprint in self._done:
+                    return False
+                trials[trial.fingerprint] = trial
+                progress.expect(trial, trial_seconds([trial], {})[trial.fingerprint])
+                return True
+
+            for trial in before:
+                expect(trial)
+            watch.start()
+            try:
+                left = self._undelivered_first((*todo, *before), watch)
+                # By fingerprint: to compare two records takes ten microseconds, and of ten thousand there are many.
+                listed = Listed([trial for fingerprint, trial in left.items() if fingerprint in wanted])
+                rest = InTurn(listed, Sought(self.seeker, expect)) if self.seeker else listed
+                undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch, self._rivals())
+            finally:
+                waiting = watch.close()
+        for fingerprint, reason in list(waiting.items())[:3]:
+            self.console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
+        if waiting:
+            self.console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
+        return undisturbed
+
+    @property
+    def _done(self) -> frozenset[str]:
+        return self.book.done(self.job.plan.early_stopping)
+
+    def _rivals(self) -> Rivals | None:
+        """Whom early stopping compares with whom; None if there is none. Stages are needed, whatever they reach."""
+        stopping, search = self.job.plan.early_stopping, self.job.plan.search
+        if stopping is None:
+            return None
+        with refused(self.job.storage):
+            self.records.refresh([trial.fingerprint for trial in self.trials])
+        seeds = search.grid.space.axes.get("seed", (0,)) if search else ()
+        folder = self.records.folder
+        away = {t.fingerprint for t in self.trials if not (folder / t.fingerprint / FILE).exists()}
+        elsewhere: dict[str, dict[int, float]] = {}
+        with suppress(Exception):  # a server that is away stops no sweep: those trials are nobody's rivals then
+            elsewhere = self.book.curves(away, stopping.metric)
+        return Rivals(stopping, folder, self.trials, seeds, elsewhere)
+
+    def _searched(self) -> list[Trial]:
+        """What the search has asked for so far, and its best."""
+        if self.seeker is None:
+            return []
+        return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
+
+    def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> dict[str, Trial]:
+        """What is left to compute, by fingerprint, once what lies finished on disk is on its way to MLflow."""
+        left: dict[str, Trial] = {}
+        stopping = self.job.plan.early_stopping
+        for trial in trials:
+            folder = self.records.folder / trial.fingerprint
+            how = how_it_ended(folder)
+            if how == "finished" or (how == "stopped" and stopping and stopping.stopped(stopped(folder))):
+                watch.over_before(trial.fingerprint)
+            else:
+                left[trial.fingerprint] = trial
+        return left
+
+    def _dispatch(self, source: Source, watch: Watch, rivals: Rivals | None = None) -> bool:
+        job = self.job
+        if source.over:
+            return True
+        if job.local:
+            return run_here(source, job.place, watch, self.stop, job.resources.pack)
+        from orchestrator.driver import run_on_ray
+
+        return run_on_ray(source, job.place, job.resources, watch, job.output / ".tune", self.stop, job.shares, rivals)
+
+
+def _forget_failed(trials: Iterable[Trial], records: Records) -> None:
+    """Clear the folders of failed trials now, so that nothing of that attempt is sent to the run of the new one."""
+    for trial in trials:
+        with suppress(DamagedRecordError):
+            records.forget_failed(trial.fingerprint)

@@ -1,0 +1,201 @@
+"""What a person sees while trials run: a live panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.costs.cost import words
+from orchestrator.live.panel import panel
+from search_spaces import TRAINING, Trial
+
+TOP1 = "final/top1"
+LINES = 200  # plain lines for a whole sweep, however many trials it has
+EARLY, PATIENCE = 0.01, 600.0  # no estimate of what is left before this share of the work or these seconds are spent
+ALIKE = 3  # failures for the same reason, each of which is worth a line
+
+
+def _epochs_trained(trial: Trial, metrics: Mapping[str, float], step: int) -> int:
+    """What an event tells of that: an epoch of the last training, or a level before it that is over."""
+    if "train/loss" in metrics:
+        return trial.epochs_to_train - trial.epochs + step
+    return step * (trial.epochs - trial.rewind_epoch) if "level/top1" in metrics else 0
+
+
+def _result(trial: Trial, metrics: Mapping[str, float]) -> tuple[str, float] | None:
+    """The metric that says most of a finished trial, if it is among these."""
+    if trial.measure == TRAINING:
+        return (TOP1, metrics[TOP1]) if TOP1 in metrics else None
+    return next(((name, value) for name, value in metrics.items() if not name.startswith("time/")), None)
+
+
+def _words(name: str, value: float) -> str:
+    return f"top-1 {100 * value:.2f} %" if name == TOP1 else f"{name} {value:.4g}"
+
+
+def told_apart(trials: Iterable[Trial]) -> dict[str, str]:
+    """Fingerprint -> name; with what they differ in, where several have the same name."""
+    alike: dict[str, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault(trial.name, []).append(trial)
+    names = {}
+    for name, several in alike.items():
+        fields = [trial.params() for trial in several] if len(several) > 1 else [{}]
+        differ = [key for key in dict.fromkeys(chain(*fields)) if len({field.get(key) for field in fields}) > 1]
+        for trial, field in zip(several, fields, strict=True):
+            names[trial.fingerprint] = " ".join([name, *(f"{key}={field[key]}" for key in differ if key in field)])
+    return names
+
+
+class Progress:
+    """Fed with the events of the trials' outboxes; any thread may feed it."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        seconds: Mapping[str, float],
+        done_before: int,
+        console: Console,
+        stages: Sequence[Trial] = (),
+        unknown: int = 0,
+    ) -> None:
+        """`stages` run before the `trials`; those that are no trials of the sweep are shown but not counted.
+
+        `unknown`: how many more there will be, which a search chooses.
+        """
+        self._trials = {trial.fingerprint: trial for trial in trials}
+        self._names = told_apart(trials)
+        self._unknown = unknown
+        self._stages = {dense.fingerprint: dense for dense in stages if dense.fingerprint not in self._trials}
+        self._trained: set[str] = set()  # the stages that are done
+        self._seconds = dict(seconds)
+        self._before = done_before
+        self._console = console
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._epochs: dict[str, int] = {}  # of the running trials
+        self._came: dict[str, tuple[str, float]] = {}  # of the finished ones: the metric that says most
+        self._failed: dict[str, str] = {}
+        self._stopped: dict[str, str] = {}  # as not worth more epochs
+        self._kinds: Counter[str] = Counter()  # of failures: the reason without its numbers
+        self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def expect(self, trial: Trial, seconds: float) -> None:
+        """A search has chosen one more trial."""
+        with self._lock:
+            self._trials[trial.fingerprint] = trial
+            self._seconds[trial.fingerprint] = seconds
+            self._unknown = max(0, self._unknown - 1)
+
+    @property
+    def _count(self) -> int:
+        return len(self._trials) + self._unknown
+
+    def event(self, fingerprint: str, event: Mapping[str, Any]) -> None:
+        """One event of a trial's outbox."""
+        with self._lock:
+            trial = self._shown(fingerprint)
+            metrics = event.get("metrics", {})
+            if fingerprint in self._stages and event.get("end"):
+                self._epochs.pop(fingerprint, None)
+                self._trained.add(fingerprint)
+                return  # if it failed, each trial that starts from it says so
+            if fingerprint in self._trials and (came := _result(trial, metrics)):
+                self._came[fingerprint] = came
+            if "error" in event.get("tags", {}) and fingerprint in self._trials:
+                self._failed[fingerprint] = event["tags"]["error"]
+            if event.get("tags", {}).get("stopped"):
+                self._stopped[fingerprint] = event["tags"]["stopped"]
+            if "end" in event:
+                self._epochs.pop(fingerprint, None)
+                self._over(trial, event["end"])
+            else:
+                self._failed.pop(fingerprint, None) if "params" in event else None
+                epoch = _epochs_trained(trial, metrics, event.get("step", 0))
+                self._epochs[fingerprint] = max(self._epochs.get(fingerprint, 0), epoch)
+
+    def _shown(self, fingerprint: str) -> Trial:
+        return self._trials.get(fingerprint) or self._stages[fingerprint]
+
+    def _name(self, trial: Trial) -> str:
+        return self._names.get(trial.fingerprint, trial.name)
+
+    def notice(self, text: str) -> None:
+        """Something people should know."""
+        self._say(text, "yellow")
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _over(self, trial: Trial, end: str) -> None:
+        if end == "failed":
+            self._say_failed(self._name(trial), self._failed[trial.fingerprint])
+        elif not self._console.is_terminal:
+            done = len(self._came) + len(self._stopped)
+            if done % max(1, self._count // LINES) == 0 or done == self._count:
+                came = f"stopped after {self._stopped[trial.fingerprint]}" if end == "stopped" else ""
+                came = came or _words(*self._came[trial.fingerprint])
+                self._console.print(
+                    f"{self._counts()}  |  {self._name(trial)}: {came}", markup=False, highlight=False, soft_wrap=True
+                )
+
+    def _say_failed(self, name: str, reason: str) -> None:
+        """The first of a kind one by one, later ones by the power of ten: thousands may fail of the same."""
+        kind = re.sub(r"\d+", "", reason)
+        self._kinds[kind] += 1
+        count = self._kinds[kind]
+        if count <= ALIKE:
+            self._say(f"failed  {name}: {reason}", "red")
+        elif math.log10(count).is_integer():
+            self._say(f"failed  {count} trials alike by now, the last {name}: {reason}", "red")
+
+    def _counts(self) -> str:
+        done, failed = len(self._came) + len(self._stopped), len(self._failed)
+        parts = [f"{self._before + done}/{self._before + self._count} done", f"{len(self._epochs)} running"]
+        parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
+        parts += [f"{failed} failed"] if failed else []
+        left = self._left()
+        return ", ".join(parts) + (f", about {words(left)} left" if left else "")
+
+    def _left(self) -> float | None:
+        """Seconds to the end, from the pace so far."""
+        total = sum(self._seconds.values()) * self._count / max(1, len(self._trials))
+        spent = sum(self._seconds[fp] for fp in (*self._came, *self._stopped, *self._failed, *self._trained))
+        for fingerprint, epoch in self._epochs.items():
+            spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
+        elapsed = time.monotonic() - self._started
+        if not spent or (spent < EARLY * total and elapsed < PATIENCE):
+            return None  # of the first trials most is the start of their processes: it would say hours for minutes
+        return elapsed * max(0.0, total - spent) / spent
+
+    def _panel(self) -> Group:
+        with self._lock:
+            bar = Table.grid(padding=(0, 1))
+            finished = len(self._came) + len(self._stopped) + len(self._failed)
+            counts = self._counts()
+            width = max(8, min(30, self._console.width - len(counts) - 2))
+            bar.add_row(ProgressBar(self._count, finished, width=width), Text(counts))
+            trials = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
+            running = [(self._name(trial), trial, epoch) for trial, epoch in trials]
+            done = [(self._trials[fp], value) for fp, (name, value) in self._came.items() if name == TOP1]
+            return panel(bar, running, done, self._console.size)

@@ -1,0 +1,189 @@
+"""The driver's side thread: follows the running trials' outboxes, projects them to MLflow, tells the progress.
+
+It alone writes to MLflow while trials run, so a slow or absent server delays nothing but itself.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.colors import look
+from orchestrator.live.records import Records
+from orchestrator.tracking.ledger import Ledger, Status
+from search_spaces import Trial
+from trainables.outbox import DamagedRecordError, End, ended, read, size, stopped
+from trainables.tracking import deliver
+
+POLL_SECONDS = 0.5
+DELIVER_SECONDS = 5.0  # one batch holds several short epochs; a trial's last events do not wait
+BACKOFF_SECONDS = (1.0, 60.0)
+
+
+@dataclass
+class _Followed:
+    """A trial on its way."""
+
+    run_id: str | None = None
+    offset: int = 0  # of the outbox, as the progress display has seen it
+    delivered: float = 0.0
+    over: bool = False  # whether its executor is done with it
+    error: str | None = None  # why the executor lost it, if it did
+    problem: str = "no time was left"  # why MLflow has not taken it yet
+
+
+def how_it_ended(folder: Path) -> End | None:
+    """As the record tells; a damaged one tells nothing."""
+    with suppress(DamagedRecordError):
+        return ended(folder)
+    return None
+
+
+class Watch(threading.Thread):
+    """Told by an executor which trials start and end; everything else it reads from their outboxes."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        trials: dict[str, Trial],
+        records: Records,
+        parent: str,
+        on_event: Callable[[str, dict[str, Any]], None],
+        on_notice: Callable[[str], None],
+    ) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._ledger, self._trials, self._records, self._parent = ledger, trials, records, parent
+        storage = self._storage = records.folder
+        self._on_event, self.notice = on_event, on_notice
+        # What an earlier attempt failed of, or why it was given up, has been told by the sweep that saw it.
+        self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) in ("failed", "stopped")}
+        self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
+        self._followed: dict[str, _Followed] = {}
+        self.begun: set[str] = set()
+        self.over: set[str] = set()
+        self._closing: float | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._refreshed = 0.0
+
+    def name_of(self, fingerprint: str) -> str:
+        """What people know a trial by."""
+        return self._trials[fingerprint].name if fingerprint in self._trials else fingerprint
+
+    def over_before(self, fingerprint: str) -> None:
+        """A trial is over since an earlier sweep, which could not deliver it."""
+        self._told.pop(fingerprint, None)
+        self.started(fingerprint)
+        self.ended(fingerprint)
+
+    def started(self, fingerprint: str) -> None:
+        """An executor begins with a trial."""
+        self.begun.add(fingerprint)
+        self._calls.put((fingerprint, False, None))
+
+    def ended(self, fingerprint: str, error: str | None = None) -> None:
+        """An executor is done with a trial; `error` says why it lost it, None if the record tells."""
+        self.over.add(fingerprint)
+        self._calls.put((fingerprint, True, error))
+
+    def close(self, seconds: float = 30.0) -> dict[str, str]:
+        """Deliver what is left, for at most so long. Returns the trials whose results still wait, and why."""
+        self._closing = time.monotonic() + seconds
+        self._failures, self._retry_at = 0, 0.0  # the server may have come back while we waited
+        self.join()
+        return {fingerprint: followed.problem for fingerprint, followed in self._followed.items()}
+
+    def run(self) -> None:
+        """Follow until closed and delivered."""
+        while True:
+            self._take_calls()
+            with suppress(OSError):  # a storage that is away is told by those who need it; the record waits there
+                self._refresh()
+            for fingerprint in list(self._followed):
+                self._tell_progress(fingerprint)
+            if time.monotonic() >= self._retry_at:
+                self._project()
+            done = self._calls.empty() and not self._followed
+            if self._closing is not None and (done or time.monotonic() > self._closing):
+                return
+            time.sleep(POLL_SECONDS if self._closing is None else 0.05)
+
+    def _take_calls(self) -> None:
+        while not self._calls.empty():
+            fingerprint, over, error = self._calls.get()
+            if over:
+                self._refreshed = 0.0  # its last events do not wait
+                with suppress(OSError):
+                    self._records.refresh([fingerprint])
+            folder = self._storage / fingerprint
+            followed = self._followed.setdefault(fingerprint, _Followed(offset=self._told.get(fingerprint, 0)))
+            # A trial whose node died is started again: what was said of its first attempt no longer holds.
+            followed.over, followed.error = over, error
+            if error is not None and how_it_ended(folder) is None:
+                self._on_event(fingerprint, {"tags": {"error": error}})
+                self._on_event(fingerprint, {"end": "failed"})
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._refreshed >= self._records.poll_seconds:
+            self._refreshed = time.monotonic()
+            self._records.refresh(list(self._followed))
+
+    def _tell_progress(self, fingerprint: str) -> None:
+        followed = self._followed[fingerprint]
+        with suppress(DamagedRecordError, OSError):  # told when the trial ends
+            for event, offset in read(self._storage / fingerprint, followed.offset):
+                self._on_event(fingerprint, event)
+                followed.offset = offset
+
+    def _project(self) -> None:
+        for fingerprint, followed in list(self._followed.items()):
+            try:
+                if self._step(fingerprint, followed):
+                    del self._followed[fingerprint]
+                self._failures = 0
+            except Exception as error:  # noqa: BLE001 - telemetry never stops a sweep; the outbox keeps it all
+                followed.problem = " ".join(str(error).split())[:200]
+                self._back_off(followed.problem)
+                # To the end of the line: one run that MLflow will never take must not hold up the others.
+                self._followed[fingerprint] = self._followed.pop(fingerprint)
+                return
+
+    def _back_off(self, reason: str) -> None:
+        low, high = BACKOFF_SECONDS
+        self._retry_at = time.monotonic() + min(high, low * 2**self._failures) * random.uniform(0.5, 1)
+        if self._failures == 0:
+            self.notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
+        self._failures += 1
+
+    def _step(self, fingerprint: str, followed: _Followed) -> bool:
+        """Bring MLflow up to date with one trial; True if there is nothing more to come."""
+        if fingerprint not in self._trials:  # a stage: no answer to the space's question, so no run of its own
+            return followed.over
+        trial, folder = self._trials[fingerprint], self._storage / fingerprint
+        if followed.run_id is None:
+            followed.run_id = self._ledger.take_up(trial, self._parent, look(trial.pruner).color, folder)
+        now = time.monotonic()
+        if not followed.over and now - followed.delivered < DELIVER_SECONDS:
+            return False
+        with suppress(DamagedRecordError):  # what it held before is sent; the executor says the rest
+            self._records.complete(fingerprint)
+            deliver(self._ledger.client, followed.run_id, folder)
+        followed.delivered = now
+        if not followed.over:
+            return False
+        how = how_it_ended(folder)
+        status: Status = "KILLED"  # given up, or interrupted: taken up again by the next sweep
+        if how == "finished":
+            status = "FINISHED"
+        elif how == "failed" or (how is None and followed.error is not None):
+            status = "FAILED"
+        error = followed.error if how is None else None
+        self._ledger.close_trial(fingerprint, status, error, stopped(folder) if how == "stopped" else "")
+        return True

@@ -1,0 +1,1 @@
+"""What MLflow knows, read back: cells and what came of them."""

@@ -1,0 +1,154 @@
+"""What MLflow knows of an experiment: every cell of every sweep, joined with the run that computed it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.reading.details import Details, read_json
+from orchestrator.reading.outcomes import placed
+from orchestrator.reading.row import STATUS, Row
+from orchestrator.reading.store import ReportError, connect, mlflow_errors, runs
+from orchestrator.reading.union import unite
+from search_spaces import Cell, Trial
+
+if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep's parent run and its plan, which is empty if the sweep died before it was logged."""
+
+    run_id: str
+    tags: Mapping[str, str]
+    plan: Mapping[str, Any]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(map(Cell.model_validate, self.plan.get("cells", ())))
+
+    @cached_property
+    def trials(self) -> dict[str, Trial]:
+        return {key: Trial.model_validate(record) for key, record in self.plan.get("trials", {}).items()}
+
+
+@dataclass(frozen=True, eq=False)  # by identity: what is derived from one is kept beside it
+class Results:
+    """The union of all sweeps of one or more experiments, newest sweep first."""
+
+    experiment: str  # its name, or theirs: `a + b`
+    experiment_id: str
+    sweeps: tuple[Sweep, ...]
+    rows: tuple[Row, ...]
+    trials: Mapping[str, Trial]
+    # What a search tried and chose by; no results of the grid. Its best stand among the rows.
+    tried: tuple[Row, ...]
+    details: Details  # read by who needs them: the layers of all runs are not fetched for a table
+    selection: str = ""  # of `--where`; empty: all cells
+
+    @property
+    def description(self) -> str:
+        """What was asked: of each space, as its newest sweep put it."""
+        told: dict[str, str] = {}
+        for sweep in self.sweeps:
+            if sweep.plan:
+                told.setdefault(str(sweep.plan.get("space")), str(sweep.plan["description"]))
+        return " ".join(dict.fromkeys(filter(None, told.values())))
+
+    @property
+    def holes(self) -> tuple[Row, ...]:
+        """The cells without a result."""
+        return tuple(row for row in self.rows if row.status != "finished")
+
+
+def read(store: MlflowClient | str, *experiments: str) -> Results:
+    """Read experiments in bulk: one search for the sweeps, one for the trials, one artifact a sweep.
+
+    Several are read as one: equal trials are one trial, and what their recipes differ in tells their cells apart.
+
+    Raises:
+        ReportError: if there is no such store or experiment, or nothing in it has finished.
+    """
+    name = " + ".join(dict.fromkeys(experiments))
+    with mlflow_errors():
+        client = connect(store) if isinstance(store, str) else store
+        found = [_experiment(client, experiment).experiment_id for experiment in dict.fromkeys(experiments)]
+        parents = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'sweep'")]
+        parents.sort(key=lambda run: run.info.start_time or 0, reverse=True)
+        sweeps = tuple(
+            Sweep(run.info.run_id, run.data.tags, read_json(client, run.info.artifact_uri, "plan.json") or {})
+            for run in parents
+        )
+        trial_runs = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'trial'")]
+    if not any(sweep.plan for sweep in sweeps):
+        raise ReportError(f"experiment '{name}': none of its {len(sweeps)} sweeps has a plan.json that can be read")
+    best = {run.data.tags.get("fingerprint"): run for run in sorted(trial_runs, key=_rank)}
+    oldest_first = sweeps[::-1]
+    trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
+    chosen = _chosen(sweeps)
+    mine = [[cell for cell in sweep.cells if not cell.study] + chosen[sweep.run_id] for sweep in oldest_first]
+    rows = placed([_row(cell, best.get(cell.fingerprint)) for cell in unite(mine, trials)])
+    asked = (cell for sweep in oldest_first for cell in sweep.cells if cell.role == "search")  # the first one first
+    tried = {(cell.study, cell.fingerprint): cell for cell in asked}
+    tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried.values())
+    require_finished(name, (*rows, *tried_rows))
+    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in trial_runs})
+    return Results(name, found[0], sweeps, rows, trials, tried_rows, details)
+
+
+def _chosen(sweeps: Sequence[Sweep]) -> dict[str, list[Cell]]:
+    """The best settings of each searched cell, by the newest sweep that knows them: no two for one cell."""
+    latest: dict[str, str] = {}
+    chosen: dict[str, list[Cell]] = {sweep.run_id: [] for sweep in sweeps}
+    for sweep in sweeps:  # newest first
+        for cell in sweep.cells:
+            name = f"{cell.study}/{cell.pruner}"
+            if cell.study and cell.role == "grid" and latest.setdefault(name, sweep.run_id) == sweep.run_id:
+                chosen[sweep.run_id].append(cell)
+    return chosen
+
+
+def require_finished(name: str, rows: Sequence[Row]) -> None:
+    """Refuse to report on nothing.
+
+    Raises:
+        ReportError: with what the cells are instead.
+    """
+    if not any(row.status == "finished" for row in rows):
+        counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
+        raise ReportError(f"experiment '{name}': no trial has finished yet (cells: {counts or 'none'})")
+
+
+def _experiment(client: MlflowClient, name: str) -> Experiment:
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "active":
+        return found
+    names = [e.name for e in client.search_experiments(max_results=1000) if e.name != "Default"]
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    raise ReportError(f"experiment '{name}' does not exist{hint} There are: {', '.join(names) or 'none'}")
+
+
+def _rank(run: Run) -> tuple[bool, bool, int]:
+    """Of several runs of one trial the last counts: a finished one, else one still running, else the newest."""
+    status = run.info.status
+    return status == "FINISHED", STATUS.get(status) == "running", run.info.start_time or 0
+
+
+def _row(cell: Cell, run: Run | None) -> Row:
+    if run is None:
+        return Row(cell)
+    status = STATUS.get(run.info.status, "failed")
+    error = ""
+    if status == "interrupted" and run.data.tags.get("stopped"):  # by early stopping, and not begun again since
+        status, error = "stopped", run.data.tags["stopped"]
+    if status == "failed":
+        told = run.data.tags.get("error", "").strip() or "no error recorded"
+        error = told.splitlines()[0]
+    return Row(cell, status, run.info.run_id, run.data.metrics, run.data.tags, error)

@@ -1,0 +1,182 @@
+"""`--where`: which cells a report is about. A small language, parsed here and never run as code."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrator.reading.lines import facet_of
+from orchestrator.reading.results import Results, require_finished
+from orchestrator.reading.row import Row
+from orchestrator.reading.store import ReportError
+from search_spaces import Trial
+
+Test = Callable[[Mapping[str, Any]], bool]
+TOKEN = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign><=|>=|==|!=|[=<>(),])|(?P<word>[^\s<>=!(),"']+))""")
+ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+EXAMPLE = 'write it like "pruner in (snip, synflow) and compression <= 20"'
+
+
+def where(results: Results, expression: str) -> Results:
+    """The cells for which the expression holds.
+
+    Comparisons of a cell's field with `=`, `!=`, `<`, `<=`, `>`, `>=`, `in (…)` and `not in (…)`, joined with
+    `and`, `or`, `not` and parentheses. `pruner = snip` also means `snip scope=layer`; `20x` is 20.
+
+    Raises:
+        ReportError: in one sentence, if it cannot be read, or no finished cell is left.
+    """
+    every = [*results.rows, *results.tried]
+    fields = [_fields(row, results.trials.get(row.cell.fingerprint)) for row in every]
+    test = _Parser(expression, sorted({name for cell in fields for name in cell})).parse()
+    held = list(map(test, fields))
+    kept = [row for row, holds in zip(every, held, strict=True) if holds]
+    if not kept:
+        raise ReportError(f"--where: no cell of '{results.experiment}' matches {expression}")
+    require_finished(f"{results.experiment}' where '{expression}", kept)
+    fingerprints = {row.cell.fingerprint for row in kept}
+    trials = {key: trial for key, trial in results.trials.items() if key in fingerprints}
+    rows = tuple(kept[: sum(held[: len(results.rows)])])
+    return replace(results, rows=rows, tried=tuple(kept[len(rows) :]), trials=trials, selection=expression)
+
+
+def _fields(row: Row, trial: Trial | None) -> dict[str, Any]:
+    """All that a cell can be asked for; what the cell says goes before what its trial does (at 1x all are `dense`)."""
+    recipe = {} if trial is None else trial.model_dump(exclude={"code", "architecture_code"})
+    cell = row.cell
+    named = {"dataset": cell.dataset, "architecture": cell.architecture, "pruner": cell.pruner, "seed": cell.seed}
+    compression = cell.compression or math.nan  # not known: neither above nor below anything
+    numbers = {"compression": compression, "density": 1 / compression}
+    return recipe | cell.settings | dict(facet_of(row).settings) | named | numbers | {"status": row.status}
+
+
+@dataclass
+class _Parser:
+    """Recursive descent over the tokens: or, and, not, comparison."""
+
+    text: str
+    names: list[str]
+
+    def __post_init__(self) -> None:
+        self.tokens: list[tuple[str, str]] = []
+        end = 0
+        while end < len(self.text.rstrip()):
+            found = TOKEN.match(self.text, end)
+            if found is None:
+                raise ReportError(f"--where: cannot read '{self.text[end:].strip()}'; {EXAMPLE}")
+            self.tokens.append((str(found.lastgroup), found.group(str(found.lastgroup))))
+            end = found.end()
+
+    def parse(self) -> Test:
+        test = self._any()
+        if self.tokens:
+            raise self._unexpected("the end, 'and' or 'or'")
+        return test
+
+    def _any(self) -> Test:
+        tests = [self._all()]
+        while self._take("or"):
+            tests.append(self._all())
+        return lambda cell: any(test(cell) for test in tests)
+
+    def _all(self) -> Test:
+        tests = [self._one()]
+        while self._take("and"):
+            tests.append(self._one())
+        return lambda cell: all(test(cell) for test in tests)
+
+    def _one(self) -> Test:
+        if self._take("not"):
+            inner = self._one()
+            return lambda cell: not inner(cell)
+        if self._take("("):
+            inner = self._any()
+            self._need(")")
+            return inner
+        return self._comparison()
+
+    def _comparison(self) -> Test:
+        if not self.tokens or self.tokens[0][0] != "word":
+            raise self._unexpected("a field")
+        name = self.tokens.pop(0)[1]
+        if name not in self.names:
+            near = get_close_matches(name, self.names, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(self.names)}"
+            raise ReportError(f"--where: no cell has a field '{name}'; {hint}")
+        if self._take("not"):
+            self._need("in")
+            values = self._list()
+            return lambda cell: not any(_equal(name, cell.get(name), value) for value in values)
+        if self._take("in"):
+            values = self._list()
+            return lambda cell: any(_equal(name, cell.get(name), value) for value in values)
+        if self._take("=") or self._take("=="):
+            value = self._value()
+            return lambda cell: _equal(name, cell.get(name), value)
+        if self._take("!="):
+            value = self._value()
+            return lambda cell: not _equal(name, cell.get(name), value)
+        for sign, compare in ORDER.items():
+            if self._take(sign):
+                limit = _number(value := self._value())
+                if limit is None:
+                    raise ReportError(f"--where: '{name} {sign} {value}' compares with what is not a number")
+                return _ordered(name, compare, limit)
+        raise self._unexpected(f"=, !=, <, <=, >, >= or in after '{name}'")
+
+    def _list(self) -> list[str]:
+        self._need("(")
+        values = [self._value()]
+        while self._take(","):
+            values.append(self._value())
+        self._need(")")
+        return values
+
+    def _value(self) -> str:
+        if not self.tokens or self.tokens[0][0] == "sign":
+            raise self._unexpected("a value")
+        kind, text = self.tokens.pop(0)
+        return text[1:-1] if kind == "quoted" else text
+
+    def _take(self, text: str) -> bool:
+        taken = bool(self.tokens) and self.tokens[0][0] != "quoted" and self.tokens[0][1] == text
+        if taken:
+            self.tokens.pop(0)
+        return taken
+
+    def _need(self, text: str) -> None:
+        if not self._take(text):
+            raise self._unexpected(f"'{text}'")
+
+    def _unexpected(self, wanted: str) -> ReportError:
+        found = f"'{self.tokens[0][1]}'" if self.tokens else "the end"
+        return ReportError(f"--where: expected {wanted}, found {found}; {EXAMPLE}")
+
+
+def _ordered(name: str, compare: Callable[[float, float], bool], limit: float) -> Test:
+    def test(cell: Mapping[str, Any]) -> bool:
+        number = _number(cell.get(name))
+        return number is not None and compare(number, limit)
+
+    return test
+
+
+def _equal(name: str, here: Any, value: str) -> bool:
+    """As numbers where both are; a pruner by its whole label or by its name."""
+    number, other = _number(here), _number(value)
+    if number is not None and other is not None:
+        return number == other
+    text = "" if here is None else str(here)
+    return value.lower() == text.lower() or (name == "pruner" and value == text.partition(" ")[0])
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(str(value).removesuffix("x"))
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The report: its words, tables and page."""

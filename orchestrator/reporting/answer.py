@@ -1,0 +1,172 @@
+"""The short answer, in words: who leads where, by how much, and whether the seeds allow saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, takewhile
+
+from orchestrator.comparing.certainty import MARGIN, Difference, difference, points
+from orchestrator.reading.lines import Facet, Point, compressions, dense, facet_of, flattering, line, metric, pruners
+from orchestrator.reading.results import Results
+
+SURVIVORS = (
+    "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "
+    "no part in what is said here. Without early_stopping the same command carries the others on."
+)
+TOP1 = metric("final/top1")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One compression of a facet: the pruners that cannot be told from the best, best first, and who is missing."""
+
+    compression: float
+    leaders: tuple[str, ...]
+    missing: tuple[str, ...]
+    best: Point
+    next: str  # the first that is clearly below the best; empty if none is
+    lead: float | None  # of the best over that one, as a fraction
+    sure: Difference | None  # of that lead, where there are seeds enough to know
+    broken: tuple[str, ...]  # those of the leaders of which a network collapsed
+
+    @property
+    def group(self) -> tuple[list[str], tuple[str, ...]]:
+        """Neighbours equal in this are told in one sentence."""
+        return sorted(self.leaders), self.missing
+
+
+def sentences(results: Results, facet: Facet) -> list[str]:
+    """What the results of a facet allow to be said."""
+    said = []
+    unpruned = dense(results, facet, TOP1)
+    if unpruned is not None:
+        said.append(f"The dense network reaches {_percent(unpruned)}.")
+    ranked = list(standings(results, facet))
+    for _, group in groupby(ranked, key=lambda standing: standing.group):
+        said.append(_lead(list(group)))
+    if unpruned is not None and ranked:
+        said.append(_free(unpruned, ranked))
+    if gone := _collapsed(results, facet):
+        said.append(f"Input and output were left without a path of weights: {'; '.join(gone)}.")
+    if missing := sum(facet_of(row) == facet for row in results.holes):
+        said.append(f"Cells without a result, left out here and listed under Holes: {missing}.")
+    return said if unpruned or ranked else ["Nothing to compare yet.", *said]
+
+
+def care(results: Results) -> str:
+    """How far differences are to be trusted, given the number of seeds."""
+    count = len({row.cell.seed for row in results.rows})
+    if count == 0:
+        return "No cell has a result of its own yet: what a search tried is no result."
+    chosen = flattering(results)
+    return _seeds(count) + (f" {SURVIVORS.format(chosen)}" if chosen else "")
+
+
+def _seeds(count: int) -> str:
+    if count == 1:
+        return "One seed: the spread is not known, and differences under a point are not called a lead."
+    return (
+        f"{count} seeds: a pruner is said to lead where the 95 % interval of the difference, seed by seed, leaves out "
+        "zero; elsewhere no difference is shown, which is not to say that there is none. Each interval stands by "
+        "itself: of twenty such statements one may be chance."
+    )
+
+
+def standings(results: Results, facet: Facet) -> Iterator[Standing]:
+    """For every compression at which at least two pruners have a result that early stopping did not choose."""
+    lines = {
+        pruner: {point.compression: point for point in line(results, facet, pruner, TOP1)}
+        for pruner in pruners(results)
+    }
+    for compression in compressions(results, facet):
+        asked = {pruner: points[compression] for pruner, points in lines.items() if compression in points}
+        here = {pruner: point for pruner, point in asked.items() if point.values and not point.flatters}
+        if compression == 1 or len(here) < 2:
+            continue
+        order = sorted(here, key=lambda pruner: here[pruner].mean, reverse=True)
+        best = here[order[0]]
+        leaders = tuple(pruner for pruner in order if not _beats(best, here[pruner]))
+        below = next((pruner for pruner in order if pruner not in leaders), "")
+        missing = tuple(pruner for pruner in asked if pruner not in here)
+        lead = best.mean - here[below].mean if below else None
+        sure = difference(best, here[below], TOP1) if below else None
+        broken = tuple(pruner for pruner in leaders if here[pruner].collapsed)
+        yield Standing(compression, leaders, missing, best, below, lead, sure, broken)
+
+
+def _beats(best: Point, other: Point) -> bool:
+    gap = difference(best, other, TOP1)
+    return best.mean - other.mean > MARGIN if gap is None else gap.shown and gap.mean > 0
+
+
+def _lead(group: Sequence[Standing]) -> str:
+    """One sentence for neighbouring compressions with the same pruners in front."""
+    where = f"At {_range([standing.compression for standing in group])}"
+    if group[0].missing:
+        where += f" (without {join(group[0].missing)})"
+    leaders = group[0].leaders
+    leads = [standing.lead for standing in group if standing.lead is not None]
+    if not leads:
+        return f"{where}, no difference is shown."
+    ahead, others = points(min(leads), max(leads)), {standing.next for standing in group if standing.next}
+    if len(leaders) == 1:
+        return (
+            f"{where}, {leaders[0]} leads {others.pop() if len(others) == 1 else 'the next'} by {ahead}{_sure(group)}."
+        )
+    return (
+        f"{where}, no difference is shown between {join(_leaders(group))}; the best of them is {ahead} above "
+        f"{others.pop() if len(others) == 1 else 'the first that falls behind'}{_sure(group)}."
+    )
+
+
+def _leaders(group: Sequence[Standing]) -> list[str]:
+    """Whoever lost a network there may have a mean that is no more than uncertain: that must be read with its name."""
+    broken = {pruner for standing in group for pruner in standing.broken}
+    return [
+        f"{pruner} (of which networks collapsed)" if pruner in broken else pruner for pruner in sorted(group[0].leaders)
+    ]
+
+
+def _sure(group: Sequence[Standing]) -> str:
+    """How sure it is at the highest compression of a group: the one that readers look for."""
+    last = group[-1]
+    at = f"at {last.compression:g}x: " if len(group) > 1 else ""
+    if last.sure is None:
+        return f" ({at}one seed in common, so without an interval)" if len(last.best.values) > 1 else ""
+    return f" ({at}{last.sure})"
+
+
+def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:
+    near = list(takewhile(lambda standing: unpruned.mean - standing.best.mean <= MARGIN, ranked))
+    if not near:
+        return "No pruned network stays within a point of the dense one."
+    last = near[-1]
+    return f"Up to {last.compression:g}x, the best ({last.leaders[0]}) stays within a point of the dense network."
+
+
+def _collapsed(results: Results, facet: Facet) -> list[str]:
+    said = []
+    for pruner in pruners(results):
+        every = [point for point in line(results, facet, pruner, TOP1) if point.compression > 1 and point.values]
+        to_the_end = list(takewhile(lambda point: point.collapsed == len(point.values), reversed(every)))
+        some = [point for point in every[: len(every) - len(to_the_end)] if point.collapsed]
+        where = [f"at {p.compression:g}x ({p.collapsed} of {len(p.values)} runs)" for p in some]
+        if to_the_end:
+            where.append(f"{'from' if to_the_end[1:] else 'at'} {to_the_end[-1].compression:g}x")
+        if where:
+            said.append(f"{pruner} {join(where)}")
+    return said
+
+
+def _percent(point: Point) -> str:
+    spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
+    return f"{100 * point.mean:.1f}{spread} %"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:g}x" if len(values) == 1 else f"{values[0]:g}x to {values[-1]:g}x"
+
+
+def join(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])

@@ -1,0 +1,126 @@
+"""The pivots that a report shows: per facet a row per pruner and a column per compression, ready to be read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.reading.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
+from orchestrator.reading.results import Results
+from orchestrator.reporting.answer import standings
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is tabled: `name` of its files, `title` with its unit, and how a value is written."""
+
+    name: str
+    title: str
+    measure: Measure  # as shown
+    logged: Measure  # as MLflow has it, for the CSV
+    scale: float
+    digits: int
+    whole: str = ""  # the metric of which shares are shown
+    unit: str = ""  # of that
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A point as a table shows it."""
+
+    text: str
+    hole: bool = False
+    collapsed: bool = False
+    leads: bool = False
+    value: float | None = None  # to sort by
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A pivot of one facet."""
+
+    title: str
+    heads: list[str]
+    rows: list[tuple[str, list[Entry]]]
+
+
+def _once(name: str) -> tuple[Measure, Measure]:
+    return metric(name), metric(name)
+
+
+def _share(part: str, whole: str) -> tuple[Measure, Measure]:
+    return ratio(part, whole), metric(part)
+
+
+# Accuracy, and the three tables of Princeton's COS598D assignment.
+QUANTITIES = (
+    Quantity("accuracy", "Test accuracy after the last epoch, in percent", *_once("final/top1"), 100, 1),
+    Quantity("latency", "Testing time: milliseconds for 64 inputs, compacted", *_once("model/latency_ms"), 1, 2),
+    Quantity("macs", "MACs kept (the papers' FLOPs), in percent of the dense network's",
+             *_share("model/macs_kept", "model/macs"), 100, 1, "model/macs", "MACs"),
+    Quantity("params", "Parameters kept, in percent of the dense network's",
+             *_share("model/params_kept", "model/params"), 100, 1, "model/params", "parameters"),
+)  # fmt: skip
+
+
+def grids(results: Results) -> Iterator[tuple[Quantity, list[Grid]]]:
+    """Every quantity that some finished run has logged."""
+    for quantity in QUANTITIES:
+        found = [_grid(results, facet, quantity) for facet in facets(results) if _any(results, facet, quantity.measure)]
+        if found:
+            yield quantity, found
+
+
+def _any(results: Results, facet: Facet, measure: Measure) -> bool:
+    return any(point.values for pruner in pruners(results) for point in line(results, facet, pruner, measure))
+
+
+def _grid(results: Results, facet: Facet, quantity: Quantity) -> Grid:
+    leaders = set()
+    if quantity.name == "accuracy":
+        clear = [here for here in standings(results, facet) if here.lead is not None]
+        leaders = {(here.compression, pruner) for here in clear for pruner in here.leaders}
+    columns = compressions(results, facet)
+    lines = {pruner: line(results, facet, pruner, quantity.measure) for pruner in pruners(results)}
+    write = _writer(quantity, [point.mean for points in lines.values() for point in points if point.values])
+    rows = []
+    for pruner, points in lines.items():
+        if here := {point.compression: point for point in points}:
+            rows.append((pruner, [_entry(here.get(c), (c, pruner) in leaders, write) for c in columns]))
+    return Grid(_title(results, facet, quantity), [f"{c:g}x" for c in columns], rows)
+
+
+def _title(results: Results, facet: Facet, quantity: Quantity) -> str:
+    """With the size of the whole where shares are shown."""
+    rows = (row for pruner in pruners(results) for point in line(results, facet, pruner, quantity.measure)
+            for row in point.rows)  # fmt: skip
+    size = max((row.metrics.get(quantity.whole, 0) for row in rows), default=0)
+    return f"{facet.title}, dense: {_si(size)} {quantity.unit}" if size else facet.title
+
+
+def _si(number: float) -> str:
+    for size, word in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.4g} {word}"
+    return f"{number:g}"
+
+
+def _writer(quantity: Quantity, means: Iterable[float]) -> Callable[[float], str]:
+    """All of a table with as many digits, and so many that the smallest mean has two that tell something."""
+    smallest = min((quantity.scale * mean for mean in means if mean > 0), default=1)
+    digits = max(quantity.digits, 1 - math.floor(math.log10(smallest)))
+    return lambda value: f"{quantity.scale * value:.{digits}f}"
+
+
+def _entry(point: Point | None, leads: bool, write: Callable[[float], str]) -> Entry:
+    """`93.1 ± 0.2`, the word for a hole, or both where some of the seeds are missing."""
+    if point is None:
+        return Entry("–")  # no sweep asked for it
+    if not point.values:
+        return Entry(point.hole or "not logged", hole=True)
+    text = write(point.mean) + ("" if point.std is None else f" ± {write(point.std)}")
+    missing = len(point.values) < len(point.rows)
+    best = "best " if point.flatters else ""
+    text += f" ({best}{len(point.values)}/{len(point.rows)})" if missing else ""
+    return Entry(text, missing, point.collapsed > 0, leads, point.mean)

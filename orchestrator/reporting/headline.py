@@ -1,0 +1,78 @@
+"""The answer in three sentences, over all panels: who leads how often, where by most, what collapses."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from orchestrator.comparing.certainty import points
+from orchestrator.reading.lines import Facet, facets, flattering, pruners
+from orchestrator.reading.results import Results
+from orchestrator.reporting.answer import Standing, join, standings
+from orchestrator.reporting.search_words import search_words
+
+
+def headline(results: Results) -> list[str]:
+    """Three, two where nobody leads, one where nothing can be compared; after them what was tuned, if anything was."""
+    ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
+    tuned = search_words(results)
+    if not results.rows:
+        return tuned
+    if not ranked:
+        yet = " yet" if results.holes else ""
+        chosen = " that early stopping did not choose" if flattering(results) else ""
+        return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
+    return [_leaders(ranked), *_margin(ranked), _collapse(results), *tuned]
+
+
+def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
+    """How often each pruner is in front, and of what."""
+    total = len(ranked)
+    clear = [standing for _, standing in ranked if standing.lead is not None]
+    counts = Counter(pruner for standing in clear for pruner in standing.leaders)
+    alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
+    of = f"{total} comparison{'s' * (total > 1)}"
+    shared = "; who cannot be told from the best shares the front" if alone.total() < counts.total() else ""
+    what = f" A comparison is a network on a dataset at a compression{shared}." if total > 1 or shared else ""
+    if not clear:
+        return f"In {of} no difference between the pruners is shown.{what}"
+    first, *more = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
+    said = [f"{first} is in front in {counts[first]} of {of}{_alone(alone[first], counts[first])}"]
+    said += [f"{pruner} in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in more[:2]]
+    less = ", others less often" if more[2:] else ""
+    rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
+    return f"{', '.join(said)}{less}{rest}.{what}"
+
+
+def _alone(alone: int, count: int) -> str:
+    return "" if not alone else " (alone)" if alone == count else f" (alone in {alone})"
+
+
+def _margin(ranked: list[tuple[Facet, Standing]]) -> list[str]:
+    """The largest lead of one pruner, and how sure it is; nothing where no difference is shown at all."""
+    if all(standing.lead is None for _, standing in ranked):
+        return []
+    alone = [(facet, standing) for facet, standing in ranked if len(standing.leaders) == 1]
+    if not alone:
+        return ["Nowhere does a single pruner lead all others."]
+    facet, best = max(alone, key=lambda place: place[1].lead or 0)
+    sure = best.sure or "one seed in common, so without an interval"
+    lead = points(best.lead or 0, best.lead or 0)
+    where = f"at {best.compression:g}x on {facet.title}"
+    return [f"The largest lead: {best.leaders[0]} over {best.next} {where}, {lead} ({sure})."]
+
+
+def _collapse(results: Results) -> str:
+    """From which compression on each pruner has lost a network."""
+    first: dict[str, float] = {}
+    for row in sorted(results.rows, key=lambda row: row.cell.compression):
+        if row.collapsed and row.cell.compression > 1:
+            first.setdefault(row.cell.pruner, row.cell.compression)
+    if not first:
+        return "No network collapsed: in each, weights still lead from input to output."
+    said = [
+        f"{join([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
+        for compression in sorted(set(first.values()))
+    ]
+    safe = [pruner for pruner in pruners(results) if pruner not in first]
+    never = f"; never with {join(safe)}" if safe else ""
+    return f"Networks collapse, left without a path of weights from input to output, with {', '.join(said)}{never}."

@@ -1,0 +1,87 @@
+"""Tables for papers and notes: the report's grids as Markdown and as LaTeX with booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.reporting.grids import Entry, Grid
+
+SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+           "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
+           "−": "$-$"}  # fmt: skip
+
+
+def note(grids: Sequence[Grid]) -> str:
+    """What the marks in these tables mean: of those that are there."""
+    entries = [entry for grid in grids for _, row in grid.rows for entry in row]
+    said = {
+        "Mean over seeds ± their standard deviation.": any("±" in entry.text for entry in entries),
+        "Bold: leads, alone or with others that cannot be told from it.": any(entry.leads for entry in entries),
+        "An asterisk: no path of weights was left from input to output.": any(entry.collapsed for entry in entries),
+        "(1/3): one of three seeds has a result.": any(entry.hole and entry.value is not None for entry in entries),
+        "(best 1/3): early stopping gave up the others, and such a mean flatters.": any(
+            "(best " in entry.text for entry in entries
+        ),
+    }
+    return " ".join(words for words, needed in said.items() if needed)
+
+
+def markdown(title: str, grids: Sequence[Grid]) -> str:
+    """One document with a table per facet."""
+    parts = [f"# {title}"]
+    for grid in grids:
+        rows = [[pruner, *(_marked(entry, "**{}**", "\\*") for entry in entries)] for pruner, entries in grid.rows]
+        parts += [f"## {grid.title}", markdown_table(["pruner", *grid.heads], rows)]
+    return "\n\n".join(filter(None, [*parts, note(grids)])) + "\n"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Numbers to the right, names to the left."""
+    lines = [heads, [":--", *("--:" for _ in heads[1:])], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def latex(name: str, title: str, grids: Sequence[Grid]) -> str:
+    r"""One `table` per facet; the preamble needs `\usepackage{booktabs}`."""
+    parts = [r"% \usepackage{booktabs}"]
+    for number, grid in enumerate(grids, 1):
+        rows = [
+            [escape(pruner), *(_marked(entry, r"\textbf{{{}}}", "*", escape_too=True) for entry in entries)]
+            for pruner, entries in grid.rows
+        ]
+        caption = escape(f"{title}: {grid.title}. {note([grid])}".strip())
+        heads = ["pruner", *(head.replace("x", r"$\times$") for head in grid.heads)]
+        parts.append(latex_table(f"tab:{name}-{number}", caption, heads, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex_table(label: str, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Ready-made cells between the rules of booktabs; the caption stands above, as it does for tables."""
+    body = "\n".join("  " + " & ".join(row) + r" \\" for row in rows)
+    return "\n".join(
+        [
+            r"\begin{table}[tb]",
+            r"\centering\small",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"\toprule",
+            "  " + " & ".join(heads) + r" \\",
+            r"\midrule",
+            body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """The text as LaTeX takes it."""
+    return "".join(SPECIAL.get(letter, letter) for letter in text)
+
+
+def _marked(entry: Entry, bold: str, star: str, escape_too: bool = False) -> str:
+    text = escape(entry.text) if escape_too else entry.text
+    text = bold.format(text) if entry.leads else text
+    return text + (star if entry.collapsed else "")

@@ -1,0 +1,61 @@
+"""The recipe as a report tells it: what all trials have in common, and in what the pruners differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.reading.lines import pruners
+from orchestrator.reading.results import Results
+from search_spaces import TRAINING, Trial
+from search_spaces.measuring import RECIPE
+
+# Fields that act only where another has this value: momentum is nothing to Adam.
+ONLY_WITH = {
+    "momentum": ("optimizer", "sgd"),
+    "nesterov": ("optimizer", "sgd"),
+    "lr_drops": ("lr_schedule", "step"),
+    "lr_factor": ("lr_schedule", "step"),
+}
+UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
+          "pretrain_epochs": "0", "compression": "1",
+          "warmup_epochs": "0", "label_smoothing": "0", "accumulate": "1", "ema": "0", "precision": "float32",
+          "ablation": "none", "dense_classifier": "False", "measure": "training"}  # what need not be said  # fmt: skip
+PLACES = ("dataset", "architecture", "compression", "kappa", "mask", "seed", "pruner")  # the axes themselves
+TOTAL = "epochs in all"
+
+
+def common(trials: Iterable[Trial]) -> list[tuple[str, str]]:
+    """The fields that are equal in all trials that prune, without those that do nothing there."""
+    some = list(trials)
+    first, *others = [t.params() for t in [t for t in some if t.pruner != "dense"] or some]
+    equal = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    return [(key, value) for key, value in equal.items() if _acts(key, first)]
+
+
+def by_pruner(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """What differs from pruner to pruner: the fields, and a row of values per pruner; no fields if nothing does.
+
+    The last is the epochs that a network trains in all, before pruning and after: not all pruners are given as many.
+    """
+    records: dict[str, list[dict[str, str]]] = {}
+    for row in results.rows:
+        trial = results.trials[row.cell.fingerprint]
+        if trial.pruner != "dense":  # at 1x all pruners share it
+            total = {TOTAL: f"{trial.pretrain_epochs + trial.epochs_to_train}"}
+            records.setdefault(row.cell.pruner, []).append(trial.params() | total)
+    names = [pruner for pruner in pruners(results) if pruner in records]
+    keys = dict.fromkeys(key for name in names for record in records[name] for key in record if key not in PLACES)
+    found = {key: [_values(records[name], key) for name in names] for key in keys}
+    differing = [key for key in [*(key for key in found if key != TOTAL), TOTAL] if len(set(found.get(key, []))) > 1]
+    return differing, [(name, [found[key][i] for key in differing]) for i, name in enumerate(names)]
+
+
+def _values(records: Iterable[Mapping[str, str]], key: str) -> str:
+    return ", ".join(dict.fromkeys(record[key] for record in records if record.get(key))) or "–"
+
+
+def _acts(key: str, record: Mapping[str, str]) -> bool:
+    if key in RECIPE and record["epochs"] == "0" and record["measure"] != TRAINING:
+        return False  # nothing is trained there
+    other, value = ONLY_WITH.get(key, (key, record[key]))
+    return bool(record[key]) and record.get(other) == value and UNUSED.get(key) != record[key]

@@ -1,0 +1,100 @@
+"""The tables of a search: every trial that it tried, the best settings of each cell, fronts, and pruners in pairs."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+
+from orchestrator.comparing.pairs import pairs
+from orchestrator.comparing.tuned import tuned
+from orchestrator.reading.lines import facet_of, metric
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import Row
+
+Table = list[list[str]]
+TOP1 = metric("final/top1")
+
+
+def tried(results: Results) -> Table:
+    """A row per trial and study, in the order of asking; empty if nothing was searched.
+
+    `best`: whether no other trial of its study beats it. Trials without a result have no values, and say why.
+    """
+    studies = tuned(results)
+    keys = sorted({key for study in studies for row in study.rows for key in row.cell.searched})
+    fixed = sorted({key for study in studies for row in study.rows for key in row.cell.settings})
+    names = list(dict.fromkeys(objective.name for study in studies for objective in study.objectives))
+    heads = ["study", "number", "dataset", "architecture", "pruner", "compression", "kappa", "seed", *fixed, *keys]
+    table = [[*heads, *names, "best", "status", "why", "fingerprint", "run_id"]]
+    for study in studies:
+        for number, row in enumerate(study.rows):
+            cell = row.cell
+            values = dict(zip((o.name for o in study.objectives), study.values.get(number, ()), strict=False))
+            table.append([
+                study.name, str(number + 1), cell.dataset, cell.architecture, cell.pruner,
+                f"{cell.compression:g}" if cell.compression else "", f"{cell.kappa:g}" if cell.kappa else "",
+                str(cell.seed), *(str(cell.settings.get(key, "")) for key in fixed),
+                *(str(cell.searched.get(key, "")) for key in keys),
+                *(repr(values[name]) if name in values else "" for name in names),
+                "yes" if number in study.best else "", row.status, row.error, cell.fingerprint, row.run_id,
+            ])  # fmt: skip
+    return table if studies else []
+
+
+def best_settings(results: Results) -> Table:
+    """A row per searched cell: its test accuracy over fresh seeds, what was chosen for it, and by which value.
+
+    Fractions as logged; `n` counts the finished seeds, of `of`.
+    """
+    cells: dict[tuple[str, ...], list[Row]] = {}
+    for row in results.rows:
+        if row.cell.study:
+            place = (facet_of(row).title, row.cell.pruner, f"{row.cell.compression:g}x")
+            cells.setdefault((*place, row.cell.study), []).append(row)
+    keys = sorted({key for rows in cells.values() for row in rows for key in row.cell.searched})
+    studies = {study.name: study for study in tuned(results)}
+    table = [["cell", "pruner", "compression", "test top1 mean", "test top1 std", "n", "of", *keys, "its value",
+              "chosen by", "trials"]]  # fmt: skip
+    for (title, pruner, compression, name), rows in cells.items():
+        study, searched = studies.get(name), rows[0].cell.searched
+        config = results.trials[rows[0].cell.fingerprint].config  # all but the seed
+        values = [values for number, values in study.values.items()
+                  if results.trials[study.rows[number].cell.fingerprint].config == config] if study else []  # fmt: skip
+        tops = [top for row in rows if row.status == "finished" and (top := TOP1(row)) is not None]
+        table.append([
+            title, pruner, compression, repr(fmean(tops)) if tops else rows[0].status,
+            repr(stdev(tops)) if len(tops) > 1 else "", str(len(tops)), str(len(rows)),
+            *(str(searched.get(key, "")) for key in keys), repr(values[0][0]) if values else "",
+            study.objectives[0].name if study and study.objectives else "", str(len(study.rows)) if study else "",
+        ])  # fmt: skip
+    return table if cells else []
+
+
+def fronts(results: Results) -> Table:
+    """A row per trial on the front of a study of several objectives, the best of the first one first; else empty.
+
+    What was chosen for it, its values as logged, and its number in the study.
+    """
+    several = [study for study in tuned(results) if len(study.objectives) > 1]
+    names = list(dict.fromkeys(objective.name for study in several for objective in study.objectives))
+    keys = list(dict.fromkeys(key for study in several for row in study.rows for key in study.chosen(row)))
+    table = [["study", *keys, *names, "number"]]
+    for study in several:
+        first = study.objectives[0]
+        for number in sorted(study.best, key=lambda number: -first.sign * study.values[number][0]):
+            chosen = study.chosen(study.rows[number])
+            values = dict(zip((objective.name for objective in study.objectives), study.values[number], strict=True))
+            settings = [str(chosen.get(key, "")) for key in keys]
+            reached = [repr(values[name]) if name in values else "" for name in names]
+            table.append([study.name, *settings, *reached, str(number + 1)])
+    return table if len(table) > 1 else []
+
+
+def compared(results: Results) -> Table:
+    """A row per facet, compression and pair of pruners, in points of accuracy; empty where no seeds are in common."""
+    rows = [
+        [pair.facet.title, f"{pair.compression:g}x", pair.one, pair.other, pair.verdict, f"{100 * pair.gap.mean:+.2f}",
+         *("" if pair.gap.even else f"{100 * end:+.2f}" for end in (pair.gap.low, pair.gap.high)), str(pair.gap.seeds)]
+        for pair in pairs(results)
+    ]  # fmt: skip
+    heads = ["cell", "compression", "one", "other", "shown", "one minus other", "95 % from", "to", "seeds"]
+    return [heads, *rows] if rows else []

@@ -1,0 +1,1 @@
+"""Searched settings: asked of Optuna, and told to Optuna."""

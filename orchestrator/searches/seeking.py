@@ -1,0 +1,241 @@
+"""The trials of a space's studies, one at a time: asked of Optuna, and told to Optuna.
+
+What Optuna stores is all that a search has to remember: a driver that dies leaves trials that were asked for and never
+told, and the next one hands out just those again. What a trial computed is in its own record, as of any trial.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.searches.objectives import FINAL
+from orchestrator.searches.sampling import sampler, suggest
+from search_spaces import Cell, Grid, Point, Study, Trial
+from search_spaces.search import OBJECTIVES
+
+Result = Mapping[str, float]  # the last value of each of a trial's metrics
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that a study asked for: Optuna's number, and what was chosen."""
+
+    number: int
+    point: Point
+    values: Mapping[str, Any]
+    cell: Cell
+    trial: Trial
+
+
+@dataclass
+class Running:
+    """A study on its way."""
+
+    study: Study
+    optuna: optuna.Study
+    asked: dict[int, Asked] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)  # not told yet
+
+
+class Seeker:
+    """All studies of one space."""
+
+    def __init__(
+        self, grid: Grid, studies: Sequence[Study], storage: BaseStorage, result: Callable[[str], Result | None]
+    ) -> None:
+        """Take up the studies in `storage` where they stand.
+
+        `result` gives what a finished trial recorded, by fingerprint; None if it has not finished.
+        """
+        assert grid.space.search is not None
+        self._grid, self._result, self._search = grid, result, grid.space.search
+        self._times: Counter[str] = Counter()  # how often each trial was asked for, by fingerprint
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.studies = tuple(Running(study, self._open(study, storage)) for study in studies)
+        for running in self.studies:
+            self._remember(running)
+        self._again = [running.asked[number] for running in self.studies for number in sorted(running.open)]
+
+    @property
+    def asked(self) -> Iterator[Asked]:
+        """All trials asked for so far, also by earlier drivers."""
+        return (asked for running in self.studies for asked in running.asked.values())
+
+    def left(self, running: Running) -> int:
+        """How many trials a study may still ask for."""
+        return max(0, self._search.trials - len(running.asked))
+
+    @property
+    def unasked(self) -> int:
+        """How many trials all studies together may still ask for."""
+        return sum(map(self.left, self.studies))
+
+    @property
+    def to_come(self) -> int:
+        """How many trials are not known yet: those, and the fresh seeds of studies that are not over."""
+        unfinished = sum(bool(self.left(running) or running.open) for running in self.studies)
+        return self.unasked + self._search.confirm_seeds * unfinished
+
+    @property
+    def over(self) -> bool:
+        """Whether every study has had its trials, and knows what came of them."""
+        return not any(self.left(running) or running.open for running in self.studies)
+
+    def next(self, parallel: int) -> Trial | None:
+        """The next trial to run, of the study that has had the fewest; None if all wait for results.
+
+        No study has more than `parallel` trials on their way: the more, the less each is chosen by.
+        """
+        while self._again:
+            trial = self._again.pop(0).trial
+            if not self._told(trial.fingerprint):
+                return trial
+        for running in sorted(self.studies, key=lambda running: len(running.asked)):
+            while self.left(running) and len(running.open) < parallel:
+                trial = self._ask(running).trial
+                if self._times[trial.fingerprint] == 1 and not self._told(trial.fingerprint):
+                    return trial
+        return None
+
+    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+        """A trial is over; `stopped_after` so many epochs, if early stopping gave it up."""
+        result = self._result(fingerprint)
+        for running in self.studies:
+            for number in [n for n in running.open if running.asked[n].trial.fingerprint == fingerprint]:
+                self._tell(running, number, result, stopped_after)
+
+    def best(self) -> tuple[tuple[Cell, Trial], ...]:
+        """The best settings of each searched cell whose study is over, as cells of the grid; with fresh seeds if asked.
+
+        Nothing for a study without a result, and for several objectives, which have no single best.
+        """
+        chosen: list[tuple[Cell, Trial]] = []
+        for running in self.studies:
+            if len(self._search.objective) > 1 or self.left(running) or running.open:
+                continue
+            for points, asked in self._winners(running):
+                first = asked.trial.seed
+                seeds = range(first + 1, first + 1 + self._search.confirm_seeds) or (first,)
+                for point in points:
+                    at = [
+                        self._grid.at({**point, "seed": seed}, asked.values, study=running.study.name) for seed in seeds
+                    ]
+                    chosen += at
+        return tuple(chosen)
+
+    def _open(self, study: Study, storage: BaseStorage) -> optuna.Study:
+        """The Optuna study of just this question: other ranges, objectives or another sampler are another study."""
+        ranges = [self._grid.ranges(point) for point in study.points]
+        first = [{key: found.ends[0] for key, found in each.items()} for each in ranges]
+        question = {
+            "trials": [self._grid.at(*at)[1].fingerprint for at in zip(study.points, first, strict=True)],
+            "ranges": [{key: found.model_dump() for key, found in each.items()} for each in ranges],
+            "search": self._search.model_dump(include={"objective", "sampler", "per"}),
+        }
+        digest = hashlib.sha256(json.dumps(question, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        made = optuna.create_study(
+            storage=storage,
+            study_name=f"{study.name} [{digest}]",
+            directions=[OBJECTIVES[name] for name in self._search.objective],
+            load_if_exists=True,
+        )
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            made.set_metric_names(list(self._search.objective))  # else optuna-dashboard's axes are "Objective 0"
+        begun = len(made.get_trials(deepcopy=False))
+        made.sampler = sampler(self._search.sampler, int(digest, 16) + begun)  # going on must not repeat what was asked
+        for settings in self._search.first if not begun else ():
+            made.enqueue_trial(settings)
+        return made
+
+    def _remember(self, running: Running) -> None:
+        """Learn what earlier drivers asked for."""
+        for frozen in running.optuna.get_trials(deepcopy=False):
+            if frozen.state is TrialState.WAITING:
+                continue
+            try:
+                self._register(running, frozen.number, partial(_chosen, frozen))
+            except KeyError:  # died while it asked: nobody has run that
+                running.optuna.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
+                continue
+            if frozen.state is TrialState.RUNNING:
+                running.open.add(frozen.number)
+                _sign(running.asked[frozen.number], optuna.Trial(running.optuna, frozen._trial_id))
+
+    def _ask(self, running: Running) -> Asked:
+        trial = running.optuna.ask()
+        asked = self._register(running, trial.number, lambda key, values: suggest(trial, key, values))
+        _sign(asked, trial)
+        running.open.add(trial.number)
+        return asked
+
+    def _register(self, running: Running, number: int, choose: Callable[[str, Any], Any]) -> Asked:
+        point = self._point(running.study, choose)
+        values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
+        cell, trial = self._grid.at(point, values, "search", running.study.name)
+        running.asked[number] = Asked(number, point, values, cell, trial)
+        self._times[trial.fingerprint] += 1
+        return running.asked[number]
+
+    def _point(self, study: Study, choose: Callable[[str, Any], Any]) -> Point:
+        """One of the study's points: of several axes each value is a choice like any other."""
+        if self._search.per == "cell":
+            return study.points[0]
+        axes = self._grid.space.axes
+        labels = {key: {self._grid.label(key, value): value for value in axes[key]} for key in self._grid.space.varied}
+        chosen = {key: values[choose(key, tuple(values))] for key, values in labels.items()}
+        return {key: chosen.get(key, values[0]) for key, values in axes.items()}
+
+    def _told(self, fingerprint: str) -> bool:
+        """Whether the trial has a result already, and the studies that asked for it were told."""
+        if self._result(fingerprint) is None:
+            return False
+        self.ended(fingerprint)
+        return True
+
+    def _tell(self, running: Running, number: int, result: Result | None, stopped_after: int | None) -> None:
+        running.open.discard(number)
+        names = [FINAL.get(name, name) for name in self._search.objective]
+        if result is not None and all(name in result for name in names):
+            running.optuna.tell(number, [result[name] for name in names], skip_if_finished=True)
+            return
+        state = TrialState.FAIL if stopped_after is None else TrialState.PRUNED
+        running.optuna.tell(number, state=state, skip_if_finished=True)
+
+    def _winners(self, running: Running) -> Iterator[tuple[tuple[Point, ...], Asked]]:
+        """The best trial of a study and the points it stands for: all of a cell's, or each its own if it chose them."""
+        done = [t for t in running.optuna.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
+        sign = 1 if OBJECTIVES[self._search.objective[0]] == "minimize" else -1
+
+        def merit(frozen: FrozenTrial) -> float:
+            return sign * float(frozen.values[0])
+
+        if self._search.per == "cell":
+            if done:
+                yield running.study.points, running.asked[min(done, key=merit).number]
+            return
+        cells: dict[str, FrozenTrial] = {}
+        for frozen in sorted(done, key=merit, reverse=True):  # the best one of each point is written last
+            cells[json.dumps(running.asked[frozen.number].point, sort_keys=True, default=str)] = frozen
+        for frozen in cells.values():
+            asked = running.asked[frozen.number]
+            yield (asked.point,), asked
+
+
+def _sign(asked: Asked, trial: optuna.Trial) -> None:
+    """Who looks at the study in Optuna's own tools finds the run in MLflow by this."""
+    trial.set_user_attr("fingerprint", asked.trial.fingerprint)
+
+
+def _chosen(frozen: FrozenTrial, key: str, _: Any) -> Any:
+    return frozen.params[key]

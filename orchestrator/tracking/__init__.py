@@ -1,0 +1,1 @@
+"""The MLflow experiment of a sweep, written by the driver alone."""

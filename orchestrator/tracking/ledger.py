@@ -1,0 +1,225 @@
+"""The MLflow experiment of a sweep: which trials have a run, and how it stands. Written by the driver alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.costs.cost import Kind
+from orchestrator.reading.details import Details, read_json
+from orchestrator.reading.store import runs
+from orchestrator.tracking.inputs import log_dataset
+from orchestrator.tracking.origin import commit, user
+from orchestrator.tracking.speeds import label_of, on_a_gpu, workers_of
+from search_spaces import EarlyStopping, Trial
+from trainables.tracking import delivers_to
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from orchestrator.plan import Plan
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layers.json as a table
+
+
+@dataclass
+class Run:
+    """The MLflow run of a trial."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    machine: str = ""  # what it ran on
+    stopped: str = ""  # when and by which rule it was given up
+    workers: int = 1  # that trained it together
+
+
+class Ledger:
+    """The runs of one experiment, by fingerprint."""
+
+    def __init__(self, client: MlflowClient, experiment: str, experiment_id: str) -> None:
+        """Read the trial runs that are there."""
+        self.client = client
+        self.experiment = experiment
+        self.experiment_id = experiment_id
+        self._space = experiment  # of the sweep that runs
+        self.runs: dict[str, Run] = {}
+        self._doubles: list[str] = []  # the ids of runs that are not those which count
+        self.read()
+
+    def read(self) -> None:
+        """Read the trial runs that are there now."""
+        found: dict[str, list[Any]] = {}
+        for run in self._search("tags.kind='trial'"):
+            found.setdefault(run.data.tags["fingerprint"], []).append(run)
+        self._doubles = [run.info.run_id for runs in found.values() for run in _by_worth(runs)[1:]]
+        self.runs = {fingerprint: _as_run(_by_worth(runs)[0]) for fingerprint, runs in found.items()}
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """The fingerprints with results."""
+        return frozenset(fp for fp, run in self.runs.items() if run.status == "FINISHED")
+
+    def curves(self, fingerprints: Collection[str], metric: str) -> dict[str, dict[int, float]]:
+        """A metric after each epoch, of those of the trials that have a run with it."""
+        runs = {fp: run.run_id for fp, run in self.runs.items() if fp in fingerprints and metric in run.metrics}
+        found = Details(self.client, {}).histories(runs.values(), metric)
+        return {fingerprint: found[run_id] for fingerprint, run_id in runs.items()}
+
+    def done(self, stopping: EarlyStopping | None) -> frozenset[str]:
+        """The fingerprints on which no epoch is to be spent: finished, or given up by this very rule."""
+        given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
+        return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
+
+    def epoch_seconds(self, on_gpu: bool = False) -> tuple[dict[Kind, list[float]], set[str]]:
+        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs, and on which machines.
+
+        Of those of several workers, what all of them took together.
+        """
+        measured: dict[Kind, list[float]] = {}
+        machines: set[str] = set()
+        for run in self.runs.values():
+            if "time/epoch_seconds" in run.metrics and on_gpu == on_a_gpu(run.machine):
+                kind = run.params["dataset"], label_of(run.params), int(run.params["batch_size"])
+                measured.setdefault(kind, []).append(run.workers * run.metrics["time/epoch_seconds"])
+                machines.add(run.machine)
+        return measured, machines
+
+    def settled(self, plan: Plan) -> bool:
+        """Whether a sweep of this very plan came to its end, and all that its search chose still is done."""
+        for sweep in self._sweeps(plan)[:1]:
+            record = read_json(self.client, sweep.info.artifact_uri, "plan.json") or {}
+            chosen = record.get("trials", {}).keys()
+            return bool(sweep.info.status == "FINISHED" and chosen and chosen <= self.done(plan.early_stopping))
+        return False
+
+    def start_sweep(self, plan: Plan, command: str) -> str:
+        """The parent run of this very plan, set to RUNNING: the one it has, or a new one. Returns its id."""
+        self._space = plan.space
+        known = self._sweeps(plan)
+        self._delete(run.info.run_id for run in known[1:])
+        if known:
+            run_id = str(known[0].info.run_id)
+            self.client.update_run(run_id, status="RUNNING")
+        else:
+            tags = {"kind": "sweep", "space": plan.space, "plan": _digest(plan), "command": command}
+            run_id = self._create(f"sweep {plan.space}", tags | {"mlflow.note.content": plan.description})
+        self.log_plan(run_id, plan.record())
+        for key, value in {"cells": len(plan.cells), "trials": len(plan.trials)}.items():
+            self.client.log_param(run_id, key, value)
+        return run_id
+
+    def log_plan(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """What the sweep of that run asks for, as a report reads it."""
+        self.client.log_dict(run_id, dict(record), "plan.json")
+
+    def take_up(self, trial: Trial, parent: str, color: str, folder: Path) -> str:
+        """The run of `trial`, set to RUNNING: the one that was interrupted, or a new child of `parent`.
+
+        A failed one is replaced (deleted as MLflow deletes: it can be restored): what the failed attempt logged
+        cannot be taken back, and would stand between the points of the new one. So is one whose points came from
+        another record than that in `folder`: from a machine, or a storage, that is not there any more.
+        """
+        run = self.runs.get(trial.fingerprint)
+        if run is not None and (run.status == "FAILED" or (run.metrics and not delivers_to(folder, run.run_id))):
+            self._delete([run.run_id])
+            run = None
+        if run is not None:
+            self.client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+            return run.run_id
+        tags = {
+            "kind": "trial",
+            "fingerprint": trial.fingerprint,
+            "config": trial.config,
+            "space": self._space,
+            "mlflow.parentRunId": parent,
+            "mlflow.runColor": color,
+            "mlflow.loggedArtifacts": TABLES,
+        }
+        run_id = self._create(trial.name, tags)
+        self.runs[trial.fingerprint] = Run(run_id, "RUNNING")
+        with suppress(Exception):  # the params tell the same: a server that takes no datasets costs nothing
+            log_dataset(self.client, run_id, trial)
+        return run_id
+
+    def close_trial(self, fingerprint: str, status: Status, error: str | None = None, stopped: str = "") -> None:
+        """Set the final status of a trial's run; `error` if its record does not tell one, `stopped` as that tells."""
+        run = self.runs[fingerprint]
+        if error is not None:
+            self.client.set_tag(run.run_id, "error", error)
+        self.close(run.run_id, status)
+        run.status, run.stopped = status, stopped
+
+    def close(self, run_id: str, status: Status) -> None:
+        """Set the final status of any run."""
+        self.client.set_terminated(run_id, status)
+
+    def reconcile(self, plan: Plan) -> None:
+        """Close what a driver that died left RUNNING and this sweep will not take up again. Doubles are deleted.
+
+        A server that is killed between a run and its answer has a run of which nobody knows, and is asked for another.
+        """
+        self._delete(self._doubles)
+        resumed = {trial.fingerprint for trial in plan.todo}
+        for fingerprint, run in self.runs.items():
+            if run.status == "RUNNING" and fingerprint not in resumed:
+                self.close_trial(fingerprint, "KILLED")
+        for sweep in list(self._search("tags.kind='sweep' and attributes.status='RUNNING'")):
+            self.close(sweep.info.run_id, "KILLED")
+
+    def settle(self, parent: str) -> None:
+        """At the end of the sweep `parent`: delete the runs that only a lost answer knows of. Nobody writes to them."""
+        ours = {parent, *(run.run_id for run in self.runs.values())}
+        running = [run for run in self._search("attributes.status='RUNNING'") if run.info.run_id not in ours]
+        self._delete(run.info.run_id for run in running if run.data.tags.get("kind") in ("sweep", "trial"))
+
+    def _delete(self, run_ids: Iterable[str]) -> None:
+        """As MLflow deletes: `mlflow gc` does it for good, and until then they can be restored."""
+        for run_id in run_ids:
+            self.client.delete_run(run_id)
+
+    def _sweeps(self, plan: Plan) -> list[Any]:
+        """The parent runs of this very plan, that which counts first."""
+        return _by_worth(self._search(f"tags.kind='sweep' and tags.plan='{_digest(plan)}'"))
+
+    def _create(self, name: str, tags: dict[str, str]) -> str:
+        common = {"mlflow.user": user(), "mlflow.source.name": "orchestrator.sweep", "git_commit": commit()}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags=common | tags)
+        return str(run.info.run_id)
+
+    def _search(self, query: str) -> Iterator[Any]:
+        return runs(self.client, self.experiment_id, query)
+
+
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(json.dumps(plan.record(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _by_worth(runs: Iterable[Any]) -> list[Any]:
+    """Runs of one thing, that which counts first: a finished one, else one with data, else the oldest."""
+
+    def worth(run: Any) -> tuple[bool, bool, bool]:
+        status = run.info.status
+        return status == "FINISHED", bool(run.data.metrics or run.data.params), status != "RUNNING"
+
+    return sorted(sorted(runs, key=lambda run: run.info.start_time or 0), key=worth, reverse=True)
+
+
+def _as_run(run: Any) -> Run:
+    return Run(
+        run.info.run_id,
+        run.info.status,
+        run.data.params,
+        run.data.metrics,
+        run.data.tags.get("machine", ""),
+        run.data.tags.get("stopped", ""),
+        workers_of(run.data.tags),
+    )

@@ -1,0 +1,98 @@
+"""How fast networks were trained before: in any experiment of the store, on images of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.costs.cost import Shape, shape
+from orchestrator.reading.store import connect, one_line, sqlite_file
+from search_spaces import Network, Trial
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+METRIC = "time/images_per_second"
+ENOUGH = 50  # runs of each shape, the newest: a store may hold thousands
+
+
+def images_per_second(
+    tracking_uri: str, trials: Iterable[Trial], on_gpu: bool
+) -> tuple[dict[Shape, list[float]], set[str]]:
+    """What each worker of finished trials reached, on GPUs or on CPUs, of the networks of `trials` on such images.
+
+    And on which machines.
+
+    Raises:
+        SpaceError: if the store cannot be read.
+    """
+    speeds: dict[Shape, list[float]] = {}
+    machines: set[str] = set()
+    with _store(tracking_uri) as client:
+        for key, trial in {shape(trial): trial for trial in trials}.items():
+            for run in _runs(client, trial):
+                machine = run.data.tags.get("machine", "")
+                if on_gpu == on_a_gpu(machine):
+                    speeds.setdefault(key, []).append(run.data.metrics[METRIC] / workers_of(run.data.tags))
+                    machines.add(machine)
+    return speeds, machines
+
+
+def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[str, float]]:
+    """Images per second of one worker in trials like these: by fingerprint and machine, where it is known.
+
+    Raises:
+        SpaceError: if the store cannot be read.
+    """
+    known: dict[str, dict[str, float]] = {}
+    with _store(tracking_uri) as client:
+        found: dict[Shape, list[Any]] = {}  # one request for each shape, not for each trial
+        for trial in trials:
+            asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
+            if shape(trial) not in found:
+                found[shape(trial)] = _runs(client, trial)
+            for run in found[shape(trial)]:
+                if workers_of(run.data.tags) == 1 and asked.items() <= run.data.params.items():
+                    machine = run.data.tags.get("machine", "")
+                    known.setdefault(trial.fingerprint, {}).setdefault(machine, run.data.metrics[METRIC])  # the newest
+    return known
+
+
+@contextmanager
+def _store(tracking_uri: str) -> Iterator[MlflowClient | None]:
+    """The store, or None if nobody has written to it yet."""
+    file = sqlite_file(tracking_uri)
+    with one_line(tracking_uri):
+        yield None if file is not None and not file.exists() else connect(tracking_uri)
+
+
+def _runs(client: MlflowClient | None, trial: Trial) -> list[Any]:
+    """Finished runs of any experiment with the network of `trial`, on images of its size; the newest first."""
+    if client is None:
+        return []
+    (label, size), name = shape(trial), trial.architecture.replace("'", "")
+    query = (
+        f"params.architecture = '{name}' and tags.input_shape = '{size}' and metrics.`{METRIC}` > 0 "
+        "and attributes.status = 'FINISHED'"
+    )
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    runs = client.search_runs(experiments, query, max_results=ENOUGH, order_by=["attributes.start_time DESC"])
+    return [run for run in runs if label_of(run.data.params) == label]
+
+
+def on_a_gpu(machine: str) -> bool:
+    """Whether the tag `machine` of a run names a GPU: of a CPU it says "AVX2 CPU, x86_64, threads=1"."""
+    return " CPU, " not in machine
+
+
+def workers_of(tags: Mapping[str, str]) -> int:
+    """How many workers trained the trial of a run with these tags."""
+    return int(tags.get("workers", "1"))
+
+
+def label_of(params: Any) -> str:
+    """How people call the network of a run with these params."""
+    options = {key: value for key, value in params.items() if key.startswith("architecture_options.")}
+    own = tuple(sorted((key.partition(".")[2], value) for key, value in options.items()))
+    return Network(params["architecture"], own).label

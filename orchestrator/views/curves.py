@@ -1,0 +1,98 @@
+"""Comparison lines inside MLflow: one run per pruner and facet, one step per compression."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from typing import TYPE_CHECKING
+
+from orchestrator.colors import look
+from orchestrator.reading.lines import Facet, facets, line, metric, pruners
+from orchestrator.reading.results import Results
+from orchestrator.reading.store import mlflow_errors, runs
+from orchestrator.views.apart import apart
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+MEASURES = {
+    "curve/top1": metric("final/top1"),
+    "curve/macs_kept": metric("model/macs_kept"),
+    "curve/latency_ms": metric("model/latency_ms"),
+}
+Curve = list[dict[str, float]]
+
+
+def log_curves(client: MlflowClient, results: Results) -> list[str]:
+    """Make the experiment's curve runs agree with its results; returns their ids.
+
+    A curve whose values have not changed is left alone. One whose values have is written anew: MLflow keeps
+    every point ever logged, so a corrected one would stand beside the old.
+
+    Raises:
+        ReportError: if MLflow refuses.
+    """
+    with mlflow_errors():
+        old: dict[str, Run] = {}
+        for run in list(runs(client, results.experiment_id, "tags.kind = 'curve'")):  # before any of them is deleted
+            key = run.data.tags.get("curve", "")
+            if key in old:
+                client.delete_run(run.info.run_id)
+            else:
+                old[key] = run
+        ids = []
+        known = apart(results)
+        for facet in facets(results):
+            for pruner in pruners(results):
+                if points := curve(results, facet, pruner):
+                    key = f"{pruner} · {facet.title}"
+                    fields = {"dataset": facet.dataset, "architecture": facet.architecture, **dict(facet.settings)}
+                    fields |= known.get(facet, {}) | {"pruner": pruner}  # found by the same search as its trials
+                    ids.append(_settle(client, results, key, fields, points, old.pop(key, None)))
+        for run in old.values():
+            client.delete_run(run.info.run_id)
+    return ids
+
+
+def curve(results: Results, facet: Facet, pruner: str) -> Curve:
+    """One entry per compression that has a result: means over seeds, unless early stopping chose these."""
+    lines = {name: line(results, facet, pruner, measure) for name, measure in MEASURES.items()}
+    steps = []
+    for index, point in enumerate(lines["curve/top1"]):
+        means = {name: points[index].mean for name, points in lines.items() if points[index].values}
+        if means and not point.flatters:
+            axis = {"curve/compression": point.compression, "curve/log2_compression": math.log2(point.compression)}
+            steps.append(axis | means)
+    return steps
+
+
+def _settle(
+    client: MlflowClient, results: Results, key: str, fields: dict[str, str], points: Curve, old: Run | None
+) -> str:
+    # Hashes of trials begin with a hexadecimal digit: among fingerprints, those of curves are the last, or the first.
+    fingerprint = f"means:{hashlib.sha256(json.dumps([fields, points]).encode()).hexdigest()[:16]}"
+    if old is not None:
+        if old.data.tags.get("fingerprint") == fingerprint and old.info.status == "FINISHED":
+            return str(old.info.run_id)
+        client.delete_run(old.info.run_id)
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    tags = {
+        "kind": "curve",
+        "curve": key,
+        "fingerprint": fingerprint,
+        "space": results.experiment,
+        "mlflow.runColor": look(fields["pruner"]).color,
+    }
+    run = client.create_run(results.experiment_id, tags=tags, run_name=key)
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(name, value, now, step) for step, point in enumerate(points) for name, value in point.items()],
+        params=[Param(key, value) for key, value in fields.items()],
+    )
+    client.set_terminated(run.info.run_id)  # only now is it whole: one left unfinished is written anew
+    return str(run.info.run_id)

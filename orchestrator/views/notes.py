@@ -1,0 +1,59 @@
+"""The answer in words, as the note that MLflow shows on the experiment and on the sweep's run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.reading.results import Results
+from orchestrator.reading.row import counts
+from orchestrator.reading.store import mlflow_errors
+from orchestrator.reporting.told import care, panels, short
+from orchestrator.views.view import link
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NOTE = "mlflow.note.content"
+HEADING = "## What the sweep found"  # all from here on is ours; what somebody wrote above stays
+LONGEST = 7500  # MLflow cuts a run's tag off at 8000
+
+
+def write_notes(client: MlflowClient, results: Results, run_id: str) -> None:
+    """Bring the notes of the experiment and of the sweep's run up to date.
+
+    Raises:
+        ReportError: if MLflow refuses.
+    """
+    with mlflow_errors():
+        known = client.get_experiment(results.experiment_id).tags.get(NOTE, results.description)
+        client.set_experiment_tag(results.experiment_id, NOTE, below(known, results))
+        known = client.get_run(run_id).data.tags.get(NOTE, "")
+        client.set_tag(run_id, NOTE, below(known, results))
+
+
+def below(known: str, results: Results) -> str:
+    """The note with its part of ours as the results are now: Markdown."""
+    theirs = known.partition(HEADING)[0].strip()
+    parts = [theirs, HEADING, _state(results), _list(short(results)), care(results)]
+    text = "\n\n".join(filter(None, parts))
+    said = panels(results)
+    for number, (title, sentences) in enumerate(said):
+        panel = f"\n\n### {title}\n\n{_list(sentences)}"
+        if len(text) + len(panel) > LONGEST:
+            return f"{text}\n\n{len(said) - number} more panels are in the report."
+        text += panel
+    return text
+
+
+def _state(results: Results) -> str:
+    """How far the sweep is, and where to look."""
+    rows = results.rows or results.tried  # of several objectives none is best: all is tried, and nothing chosen
+    found = counts(rows)
+    done = f"{found['finished']} of {len(rows)} cells have a result"
+    left = ", ".join(f"{count} {status}" for status, count in found.items() if status != "finished")
+    state = f"{done} ({left})" if left else f"All {len(rows)} cells have a result"
+    return f"{state}. [Charts]({link(results.experiment_id)}); figures and tables: `report.html` of the sweep's run."
+
+
+def _list(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -1,0 +1,202 @@
+"""Saved views for MLflow's own pages: the sweep's charts, instead of one bar chart per metric.
+
+A page draws the first hundred runs of its list, so what these are decides what a view of a large sweep tells.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.reading.lines import Facet, facet_of
+from orchestrator.reading.results import Results
+from orchestrator.reading.store import mlflow_errors
+from orchestrator.views import charts
+from orchestrator.views.apart import apart
+from search_spaces import amount
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Amount = tuple[str, str]  # a param of trials and its value: ("compression", "10"), ("kappa", "0.5")
+KEY = "pruning-sweep"
+FACETS = 8  # with views of their own: each is a line in a menu
+# The page titles charts with their metrics' names whatever it is told, so sections carry the words (thirty letters).
+CURVES = "Curves: the mean over seeds"
+TRADEOFF = "Trade-off: one point per trial"
+LAYERS = "Layers: the step is the layer"
+TRAINING = "Training: the step is the epoch"
+HISTOGRAMS = "Histograms: kept weights"
+NUMBERS = "Numbers: the mean over seeds"
+# It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
+FOLDED = ("best", "curve", "final", "level", "model", "profile", "prune", "test", "time", "train", "validation")
+COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
+METRICS = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
+
+
+def save_overview(client: MlflowClient, experiment_id: str) -> None:
+    """Save the view of the whole experiment, which needs no results.
+
+    Raises:
+        ReportError: if MLflow refuses.
+    """
+    _save(client, experiment_id, KEY, "Pruning sweep", overview())
+
+
+def save_views(client: MlflowClient, results: Results) -> None:
+    """Save the overview and, for each facet, one of its own and one with the pruners side by side.
+
+    Raises:
+        ReportError: if MLflow refuses.
+    """
+    folded = tuple(name for name in FOLDED if name in _prefixes(results))
+    _save(client, results.experiment_id, KEY, "Pruning sweep", overview(folded=(*folded, "curve")))
+    known = apart(results)
+    for number, (facet, params) in enumerate(list(known.items())[:FACETS]):
+        if len(known) > 1:
+            _save(client, results.experiment_id, f"{KEY}-{number}", facet.title, overview(params, (*folded, "curve")))
+        if steps := _asked(results, facet):
+            asked, words = steps[len(steps) // 2]
+            state = side_by_side(results, facet, params, asked, folded)
+            _save(client, results.experiment_id, f"{KEY}-{number}-pruners", f"{facet.title} at {words}", state)
+
+
+def link(experiment_id: str) -> str:
+    """The page of an experiment that opens on the overview, to be put behind the server's address."""
+    query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={KEY}"
+    return f"#/experiments/{experiment_id}/runs?{query}"
+
+
+def _prefixes(results: Results) -> set[str]:
+    """Of the metrics that trials have logged: of others there is nothing to fold."""
+    return {name.partition("/")[0] for row in (*results.rows, *results.tried) for name in row.metrics}
+
+
+def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FOLDED) -> dict[str, Any]:
+    """The curves and the trials; those with the given params, or all.
+
+    A trial's fingerprint is a hash: sorted by it, the hundred that are drawn are a fair sample of any sweep. Curves
+    have one that comes before all of these, so they are always complete.
+    """
+    c = charts
+    shown = [
+        # No axis of a metric is logarithmic; hence a metric that is logarithmic itself.
+        c.line(CURVES, "curve/top1", x="curve/log2_compression"),
+        c.line(CURVES, "curve/top1", x="curve/macs_kept"),
+        c.line(CURVES, "curve/top1", x="curve/latency_ms"),
+        c.line(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
+        c.line(CURVES, "curve/latency_ms", x="curve/log2_compression"),
+        c.scatter(TRADEOFF, "model/compression", "final/top1"),
+        c.scatter(TRADEOFF, "model/macs_kept", "final/top1"),
+        c.scatter(TRADEOFF, "model/latency_ms", "final/top1"),
+        c.parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
+        c.line(LAYERS, "profile/density", logarithmic=True),
+        c.line(LAYERS, "profile/macs_kept", logarithmic=True),
+        c.line(TRAINING, "test/top1"),
+        c.line(TRAINING, "train/loss", logarithmic=True),
+        c.images(HISTOGRAMS, "histograms"),
+    ]
+    sections = [c.section(CURVES), c.section(TRADEOFF, columns=2), c.section(LAYERS, columns=2),
+                c.section(TRAINING, columns=2), _histograms()]  # fmt: skip
+    query = " and ".join(["tags.kind != 'sweep'", *_equal(params or {})])
+    return _state(query, "tags.`fingerprint`", sections, shown, folded)
+
+
+def _asked(results: Results, facet: Facet) -> list[tuple[Amount, str]]:
+    """How much was to be pruned, as trials log it and in words, least first: where the most pruners can be compared."""
+    found: dict[tuple[Amount, str], set[str]] = {}
+    for row in sorted(results.rows, key=lambda row: row.cell.compression):
+        trial = results.trials[row.cell.fingerprint]
+        if facet_of(row) == facet and trial.pruner != "dense":
+            found.setdefault((_amount(trial.params()), amount(trial)), set()).add(row.cell.pruner)
+    most = max(map(len, found.values()), default=0)
+    return [asked for asked, names in found.items() if len(names) == most]
+
+
+def _amount(params: Mapping[str, str]) -> Amount:
+    """The param and its value; of a kappa, as the compression is only what came of it."""
+    key = "kappa" if params["kappa"] != "0" else "compression"
+    return key, params[key]
+
+
+def side_by_side(
+    results: Results, facet: Facet, params: Mapping[str, str], asked: Amount, folded: Sequence[str] = FOLDED
+) -> dict[str, Any]:
+    """The trials of one facet pruned as much, where all else is equal; of several seeds a group for each pruner."""
+    c = charts
+    shown = [
+        *(c.bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
+        c.line(LAYERS, "profile/density"),
+        c.line(LAYERS, "profile/macs_kept", logarithmic=True),
+        c.line(TRAINING, "test/top1"),
+        c.line(TRAINING, "train/loss", logarithmic=True),
+        c.images(HISTOGRAMS, "histograms"),
+    ]
+    sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2), _histograms()]
+    query = " and ".join(["tags.kind = 'trial'", *_equal(dict([*params.items(), asked]))])
+    state = _state(query, "metrics.`final/top1`", sections, shown, folded)
+    mine = [results.trials[row.cell.fingerprint].params() for row in results.rows if facet_of(row) == facet]
+    trials = [trial for trial in mine if trial["pruner"] != "dense" and _amount(trial) == asked]
+    if len({trial["seed"] for trial in trials}) > 1:  # groups have colours of their own, so none where none is needed
+        keys = [{"mode": "param", "groupByData": key} for key in _variants(trials)]
+        state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
+    return state
+
+
+def _histograms() -> charts.Json:
+    """Folded: for its pictures, of ten runs, the page asks each run. Of groups it shows none."""
+    return charts.section(HISTOGRAMS, shown=False, columns=1, height=720)
+
+
+def _variants(trials: Iterable[Mapping[str, str]]) -> list[str]:
+    """The pruner, and the settings in which the trials of one pruner differ: those are not its seeds."""
+    first: dict[str, Mapping[str, str]] = {}
+    differing: dict[str, None] = {"pruner": None}
+    for params in trials:
+        known = first.setdefault(params["pruner"], params)
+        differing |= {key: None for key in params if key != "seed" and params[key] != known.get(key)}
+    return list(differing)
+
+
+def _equal(params: Mapping[str, str]) -> list[str]:
+    """As MLflow's search wants it, which knows no escapes."""
+    quoted = {key: f'"{value}"' if "'" in value else f"'{value}'" for key, value in params.items()}
+    return [f"params.`{key}` = {value}" for key, value in quoted.items()]
+
+
+def _state(
+    query: str, order: str, sections: Sequence[charts.Json], shown: Sequence[charts.Json], folded: Sequence[str]
+) -> dict[str, Any]:
+    """The page's state: which runs, which columns, which charts."""
+    return {
+        # Sorted by anything but the date of creation, runs are listed flat rather than folded under their parent.
+        "searchFilter": query,
+        "orderByKey": order,
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in METRICS)],
+        "runsHiddenMode": "SHOW_ALL",  # the page's own choice is to draw the first ten
+        "compareRunSections": [*sections, *(charts.section(name, shown=False) for name in folded)],
+        "compareRunCharts": charts.numbered(shown),
+        "isAccordionReordered": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: Mapping[str, Any]) -> None:
+    packed = b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    now = int(time.time() * 1000)
+    view = {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    with mlflow_errors():
+        client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
