@@ -40,7 +40,6 @@ class Bench:
     save_seconds: float
     stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training, and within long ones
     weights: Path | None = None  # the folder of pretrained weights
-    compact: bool = True  # whether a smaller network may be trained in place of a masked one
     team: Team = ALONE  # the workers that train it together; scoring, and tests between trainings, are the first one's
 
     def restart(self) -> None:
@@ -76,12 +75,13 @@ class Bench:
         report: Callable[[dict[str, float], int], None] = lambda metrics, epoch: None,
         until: int | None = None,
         dynamics: Dynamics | None = None,
+        compact: bool = True,
         tell: Callable[[str, str], object] = lambda what, how: None,
     ) -> Progress:
         """Train the model in place; see `trainables.training.train`.
 
-        Where its masks have left a smaller network that trains alike, that is trained in its place; what is saved
-        is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained".
+        Where its masks have left a smaller network that trains alike, that is trained in its place, if `compact` allows
+        it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained".
         """
         trial, team, instead = self.trial, self.team, None
         team.order(
@@ -92,9 +92,10 @@ class Bench:
                 "state": state,
                 "until": until,
                 "changing": dynamics is not None,
+                "compact": compact,
             }
         )
-        if masks and self.compact and not dynamics:
+        if masks and compact and not dynamics:
             if state:
                 self.model.load_state_dict(state["model"])
             instead, how = smaller(self.model, masks, self.data.input_shape, state)

@@ -132,6 +132,13 @@ def test_a_worker_that_is_killed_costs_the_time_since_the_last_checkpoint(place)
     assert masks[0] == masks[1]
 
 
+def test_what_is_not_to_be_compacted_no_worker_compacts(place):
+    measure = {"measure": "imp-conservation", "levels": 1, "pretrain_epochs": 0}
+    trial = SNIP.model_copy(update={"pruner": "imp", "compression": 50, "epochs": 1, **measure})
+    outcome = run_together(trial, replace(place, workers=2))
+    assert outcome.error == ""
+
+
 def test_what_goes_wrong_with_another_worker_is_the_trials_error(place):
     def launch(seat):
         process = multiprocessing.get_context("spawn").Process(target=_work, args=(replace(place, threads=0), seat))

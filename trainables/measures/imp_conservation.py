@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -53,7 +52,7 @@ def _train(
         save(state | {"level": level, "masks": masks, "rows": rows})
 
     # Not compacted: what is measured after each epoch are the weights of the whole network.
-    replace(on, compact=False).train(masks, state=state, save=keep, report=report)
+    on.train(masks, state=state, save=keep, report=report, compact=False)
 
 
 def _rows(on: Bench, masks: Mapping[str, Tensor], level: int, epoch: int) -> list[Row]:

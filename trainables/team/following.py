@@ -39,6 +39,7 @@ def _follow(place: Place, team: Team) -> None:
                 save=lambda state: None,
                 until=order["until"],
                 dynamics=on.dynamics() if order["changing"] else None,
+                compact=order["compact"],
             )
         except (StoppedError, TrainingError):  # as all workers, at the same place
             continue
