@@ -213,3 +213,21 @@ def test_every_granularity_with_every_kind_of_schedule(granularity):
             model, "snip", compression, batch, granularity=granularity, iterations=iterations, schedule=schedule
         )
         assert kept(found.masks) < total(found.masks) and found.scores.keys() == found.masks.keys()
+
+
+@pytest.mark.parametrize(("density", "left"), [(0.75, 6), (0.7, 6), (0.51, 5), (0.5, 4), (0.1, 4)])
+def test_on_the_way_to_n_of_m_a_block_rounds_up(density, left):
+    masks = selector("4:8", nn.Linear(8, 3), 2)({"weight": torch.rand(3, 8)}, density, None, "layer")
+    assert masks["weight"].sum(1).tolist() == [left] * 3
+
+
+@pytest.mark.parametrize(
+    ("granularity", "width", "dense"), [("1:3", 2, T), ("1:3", 4, F), ("1:8", 7, T), ("1:8", 9, F)]
+)
+def test_only_layers_narrower_than_a_block_or_four_stay_dense(granularity, width, dense):
+    layer, compression = nn.Linear(width, 2), int(granularity[2:])
+    if dense:
+        assert prune(layer, "random", compression, granularity=granularity)["weight"].all()
+    else:
+        with pytest.raises(PruningError, match=f"has {width} inputs"):
+            prune(layer, "random", compression, granularity=granularity)

@@ -66,3 +66,18 @@ def test_a_whole_number_will_do_for_a_fraction_but_not_the_reverse():
     for wrong in (1.5, True, "3"):
         with pytest.raises(PruningError, match="type int"):
             PRUNERS["prospr"].settings(options={"steps": wrong})
+
+
+def test_moments_of_training_are_iterations_and_exchanges_are_not():
+    gradual, rigl = PRUNERS["gradual"].settings(iterations=10), PRUNERS["rigl"].settings(iterations=10)
+    assert (gradual.schedule, gradual.iterations) == ("cubic", 10)
+    assert (rigl.schedule, rigl.iterations, rigl.scope) == ("oneshot", 1, "erk")
+
+
+def test_the_smallest_value_of_an_option_is_allowed():
+    ntk_sap = PRUNERS["ntk-sap"]
+    assert ntk_sap.settings(options={"resamplings": 1, "scoring_batch": 0}).options["resamplings"] == 1
+    with pytest.raises(PruningError, match="'resamplings' is 0; it must be at least 1"):
+        ntk_sap.settings(options={"resamplings": 0})
+    with pytest.raises(PruningError, match="'scoring_batch' is -1; it must be at least 0"):
+        ntk_sap.settings(options={"scoring_batch": -1})

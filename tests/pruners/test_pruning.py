@@ -77,3 +77,37 @@ def test_random_is_not_the_stream_of_the_weights():
 
 def test_registry_order_is_the_one_shown():
     assert list(PRUNERS)[:5] == ["random", "magnitude", "snip", "grasp", "synflow"]
+
+
+def test_one_seed_is_one_stream_for_ever():
+    """Results are found again by their record: its random numbers are those that it had in 2026."""
+    scores = find(nn.Linear(3, 1), "random", 2, seed=0).scores["weight"]
+    assert scores[0].tolist() == pytest.approx([0.0086, 0.2115, 0.8152], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shared"),
+    [
+        ({}, 1),
+        ({"iterations": 3}, 0),  # the second scoring sees what the first pruned
+        ({"alive": {"weight": torch.tensor([[True, True, True, False]])}}, 0),
+    ],
+)
+def test_only_scores_that_no_compression_enters_are_shared(settings, shared):
+    asked = []
+
+    def share(scoring):
+        asked.append(scoring())
+        return asked[-1]
+
+    batch = [(torch.eye(4), torch.zeros(4, dtype=torch.int64))]
+    find(nn.Linear(4, 1), "synflow", 2, batch, share=share, **{"iterations": 1, **settings})
+    assert len(asked) == shared
+
+
+def test_masks_of_before_set_the_density_to_fall_from():
+    alive = {"weight": torch.arange(8).view(1, 8) < 4}
+    with pytest.raises(PruningError, match=r"Density 0\.625 was asked for, but only 0\.5"):
+        prune(nn.Linear(8, 1), "random", 1.6, alive=alive)
+    assert torch.equal(prune(nn.Linear(8, 1), "random", 2, alive=alive)["weight"], alive["weight"])
+    assert int(prune(nn.Linear(8, 1), "magnitude", 4, alive=alive)["weight"][0, :4].sum()) == 2

@@ -68,3 +68,8 @@ def test_what_is_left_over_goes_to_the_largest_fractions():
     shapes = {"a": (2, 3), "b": (4, 5), "c": (7, 9)}  # 11 in shares of 5, 9 and 16 of 30: 1.83, 3.3 and 5.87
     room = {name: rows * columns for name, (rows, columns) in shapes.items()}
     assert erk_counts(shapes, 11, room) == {"a": 2, "b": 3, "c": 6}
+
+
+def test_a_layer_without_a_fraction_is_not_rounded_up():
+    shapes = {"a": (4, 8), "b": (2, 4), "c": (2, 4)}  # 10 in shares of 12, 6 and 6 of 24: 5, 2.5 and 2.5
+    assert counts(shapes, 10) == {"a": 5, "b": 3, "c": 2}

@@ -127,3 +127,14 @@ def test_scores_are_only_read():
 def test_gpu_keeps_the_same(density):
     scores = torch.randint(-50, 50, (10_007,), generator=torch.Generator().manual_seed(0)).float()
     assert torch.equal(select({"a": scores}, density)["a"], select({"a": scores.cuda()}, density)["a"].cpu())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_single_weight_can_be_no_number(value):
+    with pytest.raises(PruningError, match="'a'"):
+        select({"a": torch.tensor([[value]])}, 0.5)
+
+
+def test_a_layer_without_weights_has_no_say():
+    masks = select({"a": torch.zeros(0, 3), "b": torch.tensor([[1.0, 2.0]])}, 0.5)
+    assert masks["a"].shape == (0, 3) and masks["b"].tolist() == [[False, True]]

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -43,3 +44,12 @@ def test_a_weight_the_loss_never_sees_scores_zero():
     model[1].unused = nn.Linear(2, 2).double()
     scores = find(model, "snip", 2, [batch(0)]).scores
     assert scores["1.unused.weight"].tolist() == [[0, 0], [0, 0]]
+
+
+def test_scores_of_float32_are_those_of_float64_but_for_rounding(model, batches):
+    def scores(dtype):
+        data = [(inputs.to(dtype), labels) for inputs, labels in batches]
+        return find(copy.deepcopy(model).to(dtype), "snip", 2, data, mode="eval").scores
+
+    for single, double in zip(scores(torch.float32).values(), scores(torch.float64).values(), strict=True):
+        assert (single - double).abs().max() < 1e-4 * double.max()  # bfloat16 would be 1e-2 away

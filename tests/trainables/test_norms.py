@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.norms import quick_norms
+from trainables.norms import _pixels, quick_norms
 
 
 def steps(model, shape, quick):
@@ -51,3 +51,20 @@ def test_they_are_in_place_only_while_it_lasts():
         assert "_NormBackward" not in repr(model[0](x.contiguous()).grad_fn)
     assert "_NormBackward" not in repr(model[0](x).grad_fn)
     assert not any("forward" in vars(module) for module in model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "k"),
+    [  # doubled until a row has 64 columns, if the pixels divide by it; from 32 channels on torch is as fast
+        ((12, 7, 8, 8), 16),
+        ((8, 16, 4, 4), 4),
+        ((2, 31, 8, 8), 4),
+        ((2, 32, 8, 8), 1),
+        ((5, 2, 6, 6), 4),  # 180 pixels
+        ((3, 3, 3, 5), 1),  # 45
+    ],
+)
+def test_how_many_pixels_make_a_row(shape, k):
+    x = torch.zeros(shape)
+    assert _pixels(x.contiguous(memory_format=torch.channels_last)) == k
+    assert _pixels(x) == _pixels(x[0]) == 1  # of any other layout
