@@ -1,5 +1,6 @@
 """LAMP (Lee et al. 2021) on weights small enough to do by hand."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -29,3 +30,9 @@ def test_a_layer_of_small_weights_survives_where_magnitude_empties_it():
     masks = prune(net, "lamp", 3)
     assert [mask.tolist() for mask in masks.values()] == [[[False, False, True]], [[False, False, True]]]
     assert not prune(net, "magnitude", 3)["0.weight"].any()
+
+
+def test_of_many_equal_weights_the_earlier_counts_as_larger():
+    layer = nn.Linear(1000, 1)
+    layer.weight.data.fill_(0.5)
+    assert find(layer, "lamp", 2).scores["weight"][0].tolist() == pytest.approx([1 / k for k in range(1, 1001)])

@@ -81,3 +81,30 @@ def test_the_smallest_value_of_an_option_is_allowed():
         ntk_sap.settings(options={"resamplings": 0})
     with pytest.raises(PruningError, match="'scoring_batch' is -1; it must be at least 0"):
         ntk_sap.settings(options={"scoring_batch": -1})
+
+
+RECORDED = {  # a record that leaves them out stands for these: other ones would give its results another meaning
+    "random": ("global", "oneshot", 1, 0, {}),
+    "magnitude": ("global", "oneshot", 1, 0, {}),
+    "snip": ("global", "oneshot", 1, 0, {}),
+    "grasp": ("global", "oneshot", 1, 0, {}),
+    "synflow": ("global", "exponential", 100, 0, {"norm": "l1", "linearize": False}),
+    "iter-snip": ("global", "exponential", 60, 0, {}),
+    "force": ("global", "exponential", 60, 0, {}),
+    "ntk-sap": ("global", "exponential", 20, 0, {"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0}),
+    "prospr": ("global", "oneshot", 1, 0, {"steps": 3, "inner_lr": 0.1}),
+    "px": ("global", "exponential", 100, 0, {}),
+    "phew": ("global", "oneshot", 1, 0, {}),
+    "lamp": ("global", "oneshot", 1, 0, {}),
+    "imp": ("global", "oneshot", 1, 5, {}),
+    "gradual": ("global", "cubic", 100, 0, {"start": 0.0, "end": 0.75}),
+    "set": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
+    "rigl": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_defaults_stay_what_records_mean_by_them(name):
+    settings = PRUNERS[name].settings()
+    found = (settings.scope, settings.schedule, settings.iterations, PRUNERS[name].levels, settings.options)
+    assert found == RECORDED[name]

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from pruners import MODES, PRUNERS, PruningError, find, prunable, prune
 
@@ -173,6 +174,14 @@ def test_data_is_asked_for_where_needed(name, model, batches):
             prune(model, name, 5)
     else:
         assert equal(prune(model, name, 5), prune(model, name, 5, batches))
+
+
+@every_pruner
+def test_a_layer_that_is_never_used_has_no_merit(name, model, batches):
+    model.unused = nn.Linear(2, 2)
+    scores = find(model, name, 5, batches, iterations=1).scores["unused.weight"]
+    if PRUNERS[name].needs_data or PRUNERS[name].needs_input:
+        assert not scores.any()
 
 
 @every_pruner
