@@ -2,7 +2,7 @@
 
 A graph repeats what was launched once, on the same memory: so each batch is copied to where that one was, and the
 learning rate is a number on the GPU. Forward, backward, optimizer, masks and averages are in the graph; making the
-batch is not, and needs no host either.
+batch is not, and needs no host either. What a network's own Python would do otherwise in later steps is not done.
 """
 
 from __future__ import annotations
