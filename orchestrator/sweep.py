@@ -171,7 +171,7 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
         )
     if planned.search:
         console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
-    for stage in planned.stages:
+    for stage in planned.stages if planned.todo or (planned.search and not over) else ():
         users = several(stage.serves, "cell" if stage.kind == "dense" else "trial")
         often = "once" if stage.times == 1 else f"{stage.times} times"
         console.print(f"  {often} for {users}: {stage.kind} {stage.name}", style="dim", highlight=False)

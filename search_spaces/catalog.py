@@ -141,7 +141,7 @@ class Catalog:
         try:
             return self.custom(name)
         except ValueError as error:
-            raise SpaceError(f"pruner: {error}") from None
+            raise SpaceError(f"pruner: {str(error).removeprefix('Pruner ')}") from None
 
 
 def is_custom(name: str) -> bool:

@@ -67,6 +67,8 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
             raise SpaceError(f"space: '{source}' cannot be read: {error}") from None
     else:
         files = _preset_files()
+        if str(source) not in files and os.path.isfile(f"{source}.yaml"):  # noqa: PTH113 - the same
+            raise SpaceError(f"space: '{source}' is not known; did you mean '{source}.yaml'?")
         name = choose("space", str(source), files)
         text = files[name].read_text(encoding="utf-8")
     raw = _parse(text, str(source))
@@ -101,6 +103,14 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise SpaceError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+        raise SpaceError(f"{where}: not valid YAML: {_wrong(error)}") from None
     except RecursionError:
         raise SpaceError(f"{where}: not valid YAML: nested too deeply") from None
+
+
+def _wrong(error: yaml.YAMLError) -> str:
+    """What YAML cannot read and on which line, without the text that it quotes."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())[:300]
+    found = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+    return ", ".join(f"{what} in line {mark.line + 1}" if mark else str(what) for what, mark in found if what)[:300]

@@ -18,6 +18,7 @@ from search_spaces.trial import ORIGIN, Trial
 _INNER = {"options", "code", "lr_drops", "lr_factor", "data_digest"}
 _INNER |= {"architecture_options", "architecture_code", *COMMON}
 NAMED = ("pruner", "architecture")  # a value of these is a name, or a mapping with a name and settings
+CHOICES = (*NAMED, "lr_schedule")  # what is written as a mapping without being a range
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
 AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
@@ -25,6 +26,7 @@ MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # what a spa
 ROOM = ("workers_per_trial", "gpus_per_trial")  # change how fast a trial is, not what it finds
 ABOUT = ("name", "description", "search", "early_stopping", *ROOM)  # say nothing of a single trial
 KEYS = (*ABOUT, *FIELDS, *DENSITIES)
+RANGE = Range.model_fields.keys()
 GRIDDED = ("dataset", "architecture", "pruner", "measure", "lr_schedule", "seed", "mask", *AMOUNTS)  # never ranges
 
 
@@ -73,7 +75,7 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     searched: dict[str, Range] = {}
     for key in (key for key in raw if key not in ABOUT):
         value = raw[key]
-        if isinstance(value, dict) and "name" not in value:
+        if isinstance(value, dict) and "name" not in value and (key not in CHOICES or value.keys() & RANGE):
             searched[key] = _range(key, value)
             continue
         values = value if isinstance(value, list) else [value]

@@ -115,7 +115,8 @@ def require_somewhere(
     ):
         most = max((node.get(kind, 0) for node in (*nodes, *to_come)), default=0)
         if asked > most:
-            raise SpaceError(f"{flag}: {text} asked for, but no node has more than {most:g} {kind}s")
+            there = f"more than {most:g} {kind}s" if most else f"a {kind}"
+            raise SpaceError(f"{flag}: {text} asked for, but no node has {there}")
     fit = sum(room(resources, node) for node in nodes)
     if 1 < resources.workers > fit and not any(room(resources, node) for node in to_come):
         alone = Resources(resources.cpus, resources.gpus)

@@ -19,6 +19,7 @@ from search_spaces import Trial
 Test = Callable[[Mapping[str, Any]], bool]
 TOKEN = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign><=|>=|==|!=|[=<>(),])|(?P<word>[^\s<>=!(),"']+))""")
 ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+NAMES = ("dataset", "architecture", "pruner")
 EXAMPLE = 'write it like "pruner in (snip, synflow) and compression <= 20"'
 
 
@@ -33,7 +34,7 @@ def where(results: Results, expression: str) -> Results:
     """
     every = [*results.rows, *results.tried]
     fields = [_fields(row, results.trials.get(row.cell.fingerprint)) for row in every]
-    test = _Parser(expression, sorted({name for cell in fields for name in cell})).parse()
+    test = _Parser(expression, fields).parse()
     held = list(map(test, fields))
     kept = [row for row, holds in zip(every, held, strict=True) if holds]
     if not kept:
@@ -60,9 +61,10 @@ class _Parser:
     """Recursive descent over the tokens: or, and, not, comparison."""
 
     text: str
-    names: list[str]
+    cells: list[dict[str, Any]]  # a misspelt field or name is one that none of them has
 
     def __post_init__(self) -> None:
+        self.names = sorted({name for cell in self.cells for name in cell})
         self.tokens: list[tuple[str, str]] = []
         end = 0
         while end < len(self.text.rstrip()):
@@ -110,16 +112,16 @@ class _Parser:
             raise ReportError(f"--where: no cell has a field '{name}'; {hint}")
         if self._take("not"):
             self._need("in")
-            values = self._list()
+            values = self._list(name)
             return lambda cell: not any(_equal(name, cell.get(name), value) for value in values)
         if self._take("in"):
-            values = self._list()
+            values = self._list(name)
             return lambda cell: any(_equal(name, cell.get(name), value) for value in values)
         if self._take("=") or self._take("=="):
-            value = self._value()
+            value = self._known(name, self._value())
             return lambda cell: _equal(name, cell.get(name), value)
         if self._take("!="):
-            value = self._value()
+            value = self._known(name, self._value())
             return lambda cell: not _equal(name, cell.get(name), value)
         for sign, compare in ORDER.items():
             if self._take(sign):
@@ -129,13 +131,22 @@ class _Parser:
                 return _ordered(name, compare, limit)
         raise self._unexpected(f"=, !=, <, <=, >, >= or in after '{name}'")
 
-    def _list(self) -> list[str]:
+    def _list(self, name: str) -> list[str]:
         self._need("(")
-        values = [self._value()]
+        values = [self._known(name, self._value())]
         while self._take(","):
-            values.append(self._value())
+            values.append(self._known(name, self._value()))
         self._need(")")
         return values
+
+    def _known(self, name: str, value: str) -> str:
+        """`value`; of a field of names one that some cell has: nobody would see that what was misspelt is missing."""
+        if name in NAMES and not any(_equal(name, cell.get(name), value) for cell in self.cells):
+            there = sorted({str(cell.get(name)) for cell in self.cells})
+            near = get_close_matches(value, there, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(there)}"
+            raise ReportError(f"--where: no cell has the {name} '{value}'; {hint}")
+        return value
 
     def _value(self) -> str:
         if not self.tokens or self.tokens[0][0] == "sign":

@@ -130,7 +130,7 @@ def test_of_bfloat16_without_a_gpu_the_plan_says_what_to_expect(capsys, monkeypa
         (["digits", "--tracking-uri", "http://127.0.0.1:9"], "tracking server: http://127.0.0.1:9 does not answer"),
         (["digits", "--tracking-uri", "file:./mlruns"], "--tracking-uri: 'file:./mlruns' is not a tracking store"),
         (["digits", "--gpus-per-trial", "0.3333333"], "--gpus-per-trial: 0.333333 is not allowed"),
-        (["digits", "--gpus-per-trial", "64"], "--gpus-per-trial: 64 asked for, but no node has more than"),
+        (["digits", "--gpus-per-trial", "64"], "--gpus-per-trial: 64 asked for, but no node has"),
         (["digits", "--tracking-uri", "http://localhost:abc"], "tracking server: http://localhost:abc does not answer"),
         (["digits", "--tracking-uri", "http://me:secret@127.0.0.1:9"], "tracking server: http://127.0.0.1:9 does not"),
         (["digits", "--tracking-uri", "sqlite:///"], "'sqlite:///' is not a tracking store"),

@@ -72,6 +72,7 @@ def test_failed_cells_can_be_asked_for_but_not_alone(results: Results) -> None:
         ("pruner in (snip", r"expected '\)', found the end"),
         ("= 3", "expected a field, found '='"),
         ("'open", "cannot read ''open'"),
+        ("pruner in (snip, synflw)", "no cell has the pruner 'synflw'; did you mean 'synflow'"),
         ("__import__('os')", "no cell has a field '__import__'"),
         ("depth > 3", "no cell has a field 'depth'; did you mean|no cell has a field 'depth'; there are"),
     ],

@@ -43,7 +43,7 @@ def test_an_override_may_write_the_compression_otherwise():
     ("text", "message"),
     [
         ("- 1\n", "a space is a mapping of fields, not list"),
-        ("a: [1\n", "not valid YAML"),
+        ("a: [1\n", "not valid YAML: while parsing a flow sequence in line 1, expected ',' or ']'"),
         ("[" * 3000, "nested too deeply"),
         ("? [a]\n: 1\n", "not valid YAML"),
         ("3: 1\n", "the key 3 is not a name"),
@@ -64,6 +64,8 @@ def test_a_misspelt_file_is_found_beside_it(tmp_path):
     (tmp_path / "my-question.yaml").touch()
     with pytest.raises(SpaceError, match=r"there is no file '.*questoin\.yaml'; did you mean '.*my-question\.yaml'\?"):
         load(tmp_path / "my-questoin.yaml")
+    with pytest.raises(SpaceError, match=r"'.*my-question' is not known; did you mean '.*my-question\.yaml'\?$"):
+        load(tmp_path / "my-question")
 
 
 @pytest.mark.parametrize(

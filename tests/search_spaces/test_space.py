@@ -74,6 +74,7 @@ def test_density_and_sparsity_become_compression_at_the_door(written, compressio
         ({"lr": {"lo": 1, "high": 2}}, "lr: 'lo' is not known; did you mean 'low'?"),
         ({"lr": {"choices": []}}, "lr: choices must be a list of at least one value"),
         ({"pruner": 3}, "pruner: 3 is not a name"),
+        ({"pruner": {"nam": "snip"}}, "pruner: {'nam': 'snip'} is not a name or a mapping with a name"),
         ({"lr_schedule": "stepp"}, "lr_schedule.name: 'stepp' is not allowed"),
         ({"lr_schedule": {"name": "step", "drop": [1]}}, "'drop' is not known; did you mean 'drops'?"),
     ],
