@@ -63,10 +63,7 @@ class Run:
         wanted = {trial.fingerprint for trial in todo} - {dense.fingerprint for dense in stages}
         unknown = self.seeker.to_come if self.seeker else 0
         interim = Interim(job.tracking_uri, job.experiment, self.parent, job.output / "report")
-        with (
-            interim,
-            Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress,
-        ):
+        with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
             watch = Watch(self.book, trials, self.records, self.parent, progress.event, progress.notice)
 

@@ -18,6 +18,7 @@ from orchestrator.reading.results import read
 from orchestrator.reading.row import Row
 from orchestrator.report import main, write_report
 from orchestrator.reporting.answer import sentences
+from orchestrator.reporting.page import _said_once
 from orchestrator.views.browser import SCREENS
 
 
@@ -220,3 +221,10 @@ def test_a_folder_that_cannot_be_written(store: Store, tmp_path: Path, capsys: p
     (tmp_path / "taken").write_text("")
     assert main(["small", "--tracking-uri", store.uri, "--output", str(tmp_path / "taken")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_on_the_page_what_is_equal_in_all_rows_is_said_once() -> None:
+    table = [["cell", "lr", "n", "of"], ["a", "0.1", "3", ""], ["a", "0.2", "3", ""]]
+    assert _said_once(table) == ([["lr"], ["0.1"], ["0.2"]], "In all rows: cell = a, n = 3.")
+    assert _said_once(table[:2]) == (table[:2], "")
+    assert _said_once([]) == ([], "")
