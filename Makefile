@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: sweep test test-cluster lint docs coverage mutants bench bench-answers install clean
+.PHONY: help sweep test test-cluster lint docs coverage mutants bench bench-answers install clean
 .DEFAULT_GOAL := sweep
+
+help:  ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## */\1: /p' Makefile
 
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
@@ -48,5 +51,5 @@ install: .venv/installed  ## everything into .venv, which the others do first
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	touch $@
 
-clean:
+clean:  ## delete .venv, results and caches
 	rm -rf .venv results docs/_build .pytest_cache .mypy_cache .ruff_cache *.egg-info

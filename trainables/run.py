@@ -191,7 +191,11 @@ def main() -> int:
         return 2
     source, folder = map(Path, sys.argv[1:3])
     workers = max([1, *map(int, sys.argv[3:])])
-    trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
+    try:
+        trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        print(f"run: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 2
     outcome = run_together(trial, Place(storage=folder, cache=folder / "data", workers=workers))
     for event, _ in read(folder / trial.fingerprint):
         print(json.dumps(event))  # noqa: T201

@@ -15,7 +15,7 @@ from search_spaces import Trial, stage
 from trainables import checkpoint, computation
 from trainables import run as module
 from trainables.outbox import read
-from trainables.run import run
+from trainables.run import main, run
 
 SNIP = Trial(
     dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=4, lr=0.05, batch_size=64
@@ -214,3 +214,10 @@ def test_a_pruned_trial_says_how_it_was_trained(place):
         run(trial, place)
         tags = {k: v for event, _ in read(place.storage / trial.fingerprint) for k, v in event.get("tags", {}).items()}
         assert tags["trained"].startswith(how)
+
+
+def test_a_record_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["run", str(tmp_path / "trial.json"), str(tmp_path / "out")])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("run: [Errno 2] No such file")
+    assert not (tmp_path / "out").exists()
