@@ -81,7 +81,7 @@ def test_registry_order_is_the_one_shown():
 
 def test_one_seed_is_one_stream_for_ever():
     """Results are found again by their record: its random numbers are those that it had in 2026."""
-    scores = find(nn.Linear(3, 1), "random", 2, seed=0).scores["weight"]
+    scores = find(nn.Linear(3, 1), "random", 2).scores["weight"]  # of seed 0
     assert scores[0].tolist() == pytest.approx([0.0086, 0.2115, 0.8152], abs=1e-4)
 
 
@@ -111,3 +111,16 @@ def test_masks_of_before_set_the_density_to_fall_from():
         prune(nn.Linear(8, 1), "random", 1.6, alive=alive)
     assert torch.equal(prune(nn.Linear(8, 1), "random", 2, alive=alive)["weight"], alive["weight"])
     assert int(prune(nn.Linear(8, 1), "magnitude", 4, alive=alive)["weight"][0, :4].sum()) == 2
+
+
+def test_the_schedule_falls_from_what_is_alive():
+    seen = []
+
+    def score(model, batches, *, mode, generator):
+        seen.append(int(model.weight.count_nonzero()))
+        return {"weight": model.weight.detach().abs()}
+
+    alive = {"weight": torch.arange(32).view(1, 32) < 16}
+    mine = Pruner(score=score, summary="|w|", paper="")
+    masks = prune(nn.Linear(32, 1), mine, 16, alive=alive, schedule="exponential", iterations=3)
+    assert [*seen, int(masks["weight"].sum())] == [16, 8, 4, 2]  # from 1/2 to 1/16, halved each time

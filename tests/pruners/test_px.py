@@ -34,6 +34,8 @@ def test_by_hand_two_layers():
     scores = scores_of(model, data)
     assert scores["0.weight"].tolist() == [[250.0, 1000.0], [3240.0, 5760.0]]
     assert scores["2.weight"].tolist() == [[1250.0, 9000.0]]
+    at_once = scores_of(model, [(tensor([[1.0, 1.0], [2.0, 0.0]]), tensor([0, 0]))])
+    assert all(torch.equal(at_once[name], score) for name, score in scores.items())
 
 
 def test_by_hand_an_output_with_fewer_paths_scores_less():
@@ -41,6 +43,17 @@ def test_by_hand_an_output_with_fewer_paths_scores_less():
     model.weight.data = tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
     # R = A_1 B_1 + A_2 B_2 = 4 * 4 + 1 * 1 for x = 1, and w^2 dR/dw^2 = w^2 A_k.
     assert scores_of(model, [(torch.ones(1, 4), tensor([0]))])["weight"].tolist() == [[4.0] * 4, [1.0, 0.0, 0.0, 0.0]]
+
+
+def test_by_hand_a_norm_is_in_the_weights_paths_and_not_in_the_datas():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1), nn.Linear(1, 1, bias=False)).double().eval()
+    model[0].weight.data.fill_(2.0)
+    model[1].weight.data.fill_(0.5)
+    model[1].running_var.fill_(3.0)
+    model[2].weight.data.fill_(1.0)
+    # One path: A = 3^2, B = 2^2 * 0.5^2 / (3 + 1e-5) * 1^2, and both weights carry all of R = A B.
+    scores = scores_of(model, [(tensor([[3.0]], dtype=torch.float64), tensor([0]))])
+    assert [float(score) for score in scores.values()] == pytest.approx([9 / 3.00001] * 2)
 
 
 def test_positive_and_conserved():

@@ -24,6 +24,12 @@ def test_by_hand_a_weight_scores_the_absolute_paths_through_it():
     assert scores["0.weight"].dtype == torch.float64
 
 
+def test_the_paths_to_all_outputs_add_up():
+    layer = nn.Linear(2, 2, bias=False)
+    layer.weight.data = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    assert find(layer, "synflow", 2, inputs(2), iterations=1).scores["weight"].tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
 def test_labels_and_values_of_the_data_do_not_matter():
     data = [(torch.full((3, 2), float("nan")), torch.zeros(3))]
     assert find(two_layers(), "synflow", 2, data, iterations=1).scores["1.weight"].tolist() == [[15.0, 42.0]]
