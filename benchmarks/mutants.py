@@ -200,6 +200,7 @@ class Reach:
 
         self.seconds: dict[str, float] = {}
         self.failed: list[str] = []
+        self.too_long: set[str] = set()
         self.files = files
         self.measured = coverage.Coverage(data_file=None, include=[str(file) for file in files])
         self.measured.start()
@@ -207,7 +208,12 @@ class Reach:
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins: what runs now is reached by it."""
         self.measured.switch_context(nodeid)
-        signal.signal(signal.SIGPROF, _too_long)
+
+        def stop(*_: Any) -> None:
+            self.too_long.add(nodeid)
+            raise TooLong
+
+        signal.signal(signal.SIGPROF, stop)
         signal.setitimer(signal.ITIMER_PROF, LONGEST)
         self.began = time.process_time()
 
@@ -219,17 +225,16 @@ class Reach:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """It failed, perhaps; as any that is too long."""
-        if report.failed:
+        if report.failed and report.nodeid not in self.too_long:
             self.failed.append(report.nodeid)
-            if TooLong.__name__ not in str(report.longrepr):
-                os._exit(1)
 
     def written(self) -> dict[str, Any]:
         """The seconds of the tests that can be asked, the contexts of each line, and what they imported."""
         self.measured.stop()
         data = self.measured.get_data()
         return {
-            "seconds": {test: seconds for test, seconds in self.seconds.items() if test not in self.failed},
+            "seconds": {test: seconds for test, seconds in self.seconds.items() if test not in self.too_long},
+            "failed": self.failed,
             "lines": {str(file): data.contexts_by_lineno(str(file)) for file in self.files},
             "imported": [name for name in sys.modules if name.partition(".")[0] not in OURS],
         }
@@ -237,10 +242,6 @@ class Reach:
 
 class TooLong(BaseException):
     """A test took longer than `LONGEST`."""
-
-
-def _too_long(*_: Any) -> None:
-    raise TooLong
 
 
 class Chosen:
@@ -291,8 +292,10 @@ def reached(modules: Sequence[str]) -> dict[str, Any]:
             return 0 if code in (0, 1) else code
 
         if forked(work):
-            sys.exit("a test fails without any change")
+            sys.exit("the tests do not run")
         found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    if found["failed"]:
+        sys.exit(f"tests fail without any change: {', '.join(found['failed'])}")
     for name in found["imported"]:  # once, before the forks
         with contextlib.suppress(Exception):
             importlib.import_module(name)
