@@ -25,6 +25,7 @@ from trainables.run import run, run_together
 from trainables.team import ALONE
 from trainables.team.joining import LOOPBACK, leading, take_part
 from trainables.team.spawning import Spawned, _work
+from trainables.team.whole_batch import Share, whole_batches
 from trainables.training import Progress, train
 
 SNIP = Trial(
@@ -150,6 +151,11 @@ def test_what_goes_wrong_with_another_worker_is_the_trials_error(place):
     assert outcome.end == "failed"
     assert outcome.error.startswith("WorkerError: worker 1: RuntimeError")
     assert ended(place.storage / SNIP.fingerprint) == "failed"
+
+
+def test_dropout_of_everything_leaves_nothing():
+    with whole_batches(ALONE, Share(start=0, count=3, total=3)):
+        assert not nn.Dropout(1.0)(torch.ones(3, 2)).any()
 
 
 def test_efficiency_is_the_speed_over_as_many_times_that_of_one_worker(place):

@@ -62,7 +62,7 @@ def whole_batches(team: Team, share: Share) -> Iterator[None]:
         return found.to(x.dtype)
 
     def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        if not training or not p or len(x) != share.count:
+        if not training or not 0 < p < 1 or len(x) != share.count:
             return _dropout(x, p, training, inplace)
         # All workers draw for the whole batch, as one would: they are seeded alike.
         noise = x.new_empty(share.total, *x.shape[1:]).bernoulli_(1 - p).div_(1 - p)
