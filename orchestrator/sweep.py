@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("space", nargs="?", default="digits", help="a preset's name or a YAML file (default: digits)")
     override = "override a field of the space; VALUE in YAML, for example compression=[1,10,100]"
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides", help=override)
-    p.add_argument("--list", action="store_true", help="show presets, pruners, architectures and datasets; run nothing")
+    p.add_argument(
+        "--list", action="store_true", help="show presets, pruners, architectures, datasets, measures; run nothing"
+    )
     p.add_argument("--dry-run", action="store_true", help="show the plan and what it will cost; run nothing")
     p.add_argument("--force", action="store_true", help="run pruners on networks where their scores mean nothing")
     p.add_argument("--open", action="store_true", help="show the report in the browser at the end")
