@@ -38,7 +38,11 @@ def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
     first, *more = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
     said = [f"{first} is in front in {counts[first]} of {of}{_alone(alone[first], counts[first])}"]
     said += [f"{pruner} in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in more[:2]]
-    less = ", others less often" if more[2:] else ""
+    less = ""
+    if others := more[2:]:
+        fewest = min(counts[pruner] for pruner in (first, *more[:2]))
+        rarer = all(counts[pruner] < fewest for pruner in others)
+        less = ", others less often" if rarer else f", and {len(others)} others as well"
     rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
     return f"{', '.join(said)}{less}{rest}.{what}"
 

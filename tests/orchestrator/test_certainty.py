@@ -9,11 +9,11 @@ import pytest
 from invented_sweep import Store, build
 
 from orchestrator.comparing.certainty import Difference, difference, points, t95
-from orchestrator.reading.lines import Point, metric
+from orchestrator.reading.lines import Facet, Point, metric
 from orchestrator.reading.results import read
 from orchestrator.reading.row import Row
-from orchestrator.reporting.answer import _beats, care
-from orchestrator.reporting.headline import headline
+from orchestrator.reporting.answer import Standing, _beats, care
+from orchestrator.reporting.headline import _leaders, headline
 from search_spaces import Cell
 
 TOP1 = metric("final/top1")
@@ -77,6 +77,16 @@ def test_the_answer_is_three_sentences(store: Store) -> None:
     assert "over" in largest and "95 % interval" in largest
     assert collapsed.endswith("with random from 10x; never with snip and synflow.")
     assert "no difference is shown" in care(results)
+
+
+def test_who_is_in_front_as_often_is_not_said_to_be_less_often() -> None:
+    def standing(*leaders: str) -> tuple[Facet, Standing]:
+        return Facet("digits", "mlp"), Standing(10, leaders, (), Point(10, (), ()), "z", 0.1, None, ())
+
+    equal = _leaders([standing("a", "b", "c", "d", "e")])
+    assert equal.startswith("a is in front in 1 of 1 comparison, b in 1, c in 1, and 2 others as well.")
+    unequal = _leaders([standing("a", "b", "c", "d"), standing("a", "b", "c")])
+    assert unequal.startswith("a is in front in 2 of 2 comparisons, b in 2, c in 2, others less often.")
 
 
 def test_one_seed_claims_no_interval(store: Store) -> None:
