@@ -18,7 +18,8 @@ import pruners
 import search_spaces
 import trainables
 from orchestrator.costs.resources import Resources, require_somewhere, this_machine
-from orchestrator.driver.nodes import alive, lacking, require_sound, to_come
+from orchestrator.driver.nodes import alive, lacking, to_come
+from orchestrator.driver.soundness import require_sound
 from search_spaces import SpaceError
 
 CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
