@@ -242,3 +242,10 @@ def test_many_ties_go_to_the_earlier_as_well():
     for weight in prunable(wide).values():
         weight.data.fill_(0.5)
     assert prune(wide, "magnitude", 2, granularity="filter")["0.weight"].flatten().tolist() == [T] * 500 + [F] * 500
+
+
+@pytest.mark.parametrize(("alive", "left"), [([F, T, T, T], [F, T, T, F]), ([T, F, F, F], [T, F, F, F])])
+def test_of_a_block_only_the_living_are_kept(alive, left):
+    choose = selector("2:4", nn.Linear(4, 1), 2)
+    masks = choose({"weight": tensor([[4.0, 3.0, 2.0, 1.0]])}, 0.5, {"weight": tensor([alive])}, "layer")
+    assert masks["weight"].tolist() == [left]
