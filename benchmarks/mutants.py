@@ -94,6 +94,11 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
         "count > spare  ->  count >= spare",
     ): "the first so many of as many are all of them",
     ("pruners.filters", "0.0  ->  1.0"): "a default that the only caller gives",
+    ("pruners.filters", "sizes > 0  ->  sizes >= 0"): "a number that is no group's weighs nothing, kept or not",
+    (
+        "trainables.dynamics.regrowth",
+        "step < self.end  ->  step <= self.end",
+    ): "there the cosine leaves nothing to drop",
 }
 
 GUARDS = {"strict", "frozen"}  # arguments that only stop what does not happen anyway

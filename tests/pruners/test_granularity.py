@@ -73,6 +73,8 @@ def test_scope_layer_takes_the_same_share_everywhere():
     everywhere = selector("filter", model, 2)(scores, 0.5, None, "layer")
     assert rows(everywhere) == {"0.weight": [F, T, T], "2.weight": [F, T], "4.weight": [T]}
     assert rows(selector("filter", model, 2)(scores, 0.65, None, "global"))["0.weight"] == [T, T, T]
+    last_of_three = selector("filter", model, 2)(scores, 0.65, None, "layer")  # is lower than the last of two
+    assert rows(last_of_three) == {"0.weight": [F, T, T], "2.weight": [T, T], "4.weight": [T]}
 
 
 def test_ties_go_to_the_earlier():
@@ -81,11 +83,12 @@ def test_ties_go_to_the_earlier():
     assert rows(masks) == {"0.weight": [T, T, F], "2.weight": [T, F], "4.weight": [T]}
 
 
-def test_masks_are_nested():
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_masks_are_nested(scope):
     choose = selector("filter", three_layers(), 3)
     first = choose(SCORES, 10 / 14, None, "global")
     turned = {name: -score for name, score in SCORES.items()}
-    second = choose(turned, 6 / 14, first, "global")
+    second = choose(turned, 6 / 14, first, scope)
     assert not any((second[name] & ~first[name]).any() for name in first)
 
 

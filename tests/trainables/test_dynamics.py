@@ -162,3 +162,18 @@ def test_growth_at_random_depends_on_seed_and_step_only():
 def test_options_that_cannot_be(trial, options, message):
     with pytest.raises(ValueError, match=message):
         dynamics(trial.model_copy(update={"options": options}), 10)
+
+
+def test_updates_are_even_between_start_and_end():
+    trial = GRADUAL.model_copy(update={"epochs": 4, "iterations": 4, "options": {"start": 0.25, "end": 0.75}})
+    assert list(dynamics(trial, 10).density_after) == [15, 20, 25, 30]  # of 40 steps
+
+
+def test_masks_may_change_at_every_step():
+    assert dynamics(RIGL.model_copy(update={"options": {"interval": 1}}), 23).interval == 1
+
+
+def test_of_many_equal_weights_the_later_leave():
+    mask = torch.arange(2000) < 1000
+    grown = exchange(mask, torch.ones(2000), torch.arange(2000.0), 0.5)
+    assert grown.nonzero().flatten().tolist() == [*range(500), *range(1500, 2000)]
