@@ -98,7 +98,7 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
     (
         "trainables.dynamics.regrowth",
         "step < self.end  ->  step <= self.end",
-    ): "there the cosine leaves nothing to drop",
+    ): "there the cosine leaves nothing",
 }
 
 GUARDS = {"strict", "frozen"}  # arguments that only stop what does not happen anyway
