@@ -165,9 +165,9 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
         console.print(notice, style="yellow", markup=False, highlight=False)
     if planned.cells or not planned.search:  # of cells that are searched the search tells
         shared = len(planned.cells) - len(planned.trials)
+        sharing = f" ({several(shared, 'cell')} share{'s' * (shared == 1)} a trial)" if shared else ""
         console.print(
-            f"{several(len(planned.cells), 'cell')}, {several(len(planned.trials), 'unique trial')} "
-            f"({several(shared, 'cell')} share{'s' * (shared == 1)} a trial), "
+            f"{several(len(planned.cells), 'cell')}, {several(len(planned.trials), 'unique trial')}{sharing}, "
             f"{len(planned.done)} done before, {len(planned.todo)} to do",
             highlight=False,
         )
@@ -176,7 +176,7 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
     for stage in planned.stages if planned.todo or (planned.search and not over) else ():
         users = several(stage.serves, "cell" if stage.kind == "dense" else "trial")
         often = "once" if stage.times == 1 else f"{stage.times} times"
-        console.print(f"  {often} for {users}: {stage.kind} {stage.name}", style="dim", highlight=False)
+        console.print(f"  {often} for {users}: {stage.kind} {stage.name}", style="dim", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
