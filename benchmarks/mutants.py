@@ -144,9 +144,11 @@ def changes_of(node: ast.AST) -> Iterator[ast.AST]:
 def mutants(source: str) -> Iterator[tuple[int, str, ast.Module]]:
     """Line, what was changed into what, and the whole module, for each change of `source`."""
     tree = ast.parse(source)
+    hints = [getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns")]
+    types = {id(node) for hint in hints if isinstance(hint, ast.AST) for node in ast.walk(hint)}
     for owner in ast.walk(tree):
         for field, value in ast.iter_fields(owner):
-            if isinstance(owner, ast.Raise) or field in ("annotation", "returns"):
+            if isinstance(owner, ast.Raise) or field in ("annotation", "returns") or id(owner) in types:
                 continue
             if isinstance(owner, ast.keyword) and owner.arg in GUARDS:
                 continue
