@@ -92,6 +92,17 @@ def test_masks_are_nested(scope):
     assert not any((second[name] & ~first[name]).any() for name in first)
 
 
+def test_a_channel_that_left_has_no_standing():
+    scores = {**SCORES, "0.weight": SCORES["0.weight"] * 100}
+    choose = selector("filter", three_layers(), 2)
+    first = choose(scores, 0.65, None, "global")  # the last of two left; it would stand above the last of three
+    assert (
+        rows(choose(scores, 0.65, first, "layer"))
+        == rows(first)
+        == {"0.weight": [T] * 3, "2.weight": [F, T], "4.weight": [T]}
+    )
+
+
 def test_beyond_reach_is_refused_with_what_is_reachable():
     with pytest.raises(PruningError, match=r"Unreachable filter compression 10x.*at 3\.5x"):
         prune(three_layers(), "magnitude", 10, granularity="filter")  # 2 + 1 + 1 = 4 of 14 weights

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruners import PRUNERS, find
+from pruners import PRUNERS, find, prune
 
 LOG3 = math.log(3)
 BATCH = (torch.ones(1, 1, dtype=torch.float64), torch.tensor([0]))
@@ -69,3 +69,12 @@ def test_the_pruned_do_not_grow_during_the_steps():
     later = 1 / (1 + 3 * math.e * math.exp(wrong))
     slope = later * (1 - wrong * (1 - wrong))  # (I - H) g with H's row of the first weight
     assert float(scores[0]) == pytest.approx((1 + LOG3) * slope)
+
+
+def test_a_later_iteration_holds_what_was_pruned_at_zero_through_the_steps(model, batches):
+    alive = prune(model, "random", 2)
+    prospr = PRUNERS["prospr"]
+    asked = {"mode": "eval", "generator": torch.Generator(), **prospr.options}
+    found = find(model, "prospr", 4, batches, mode="eval", alive=alive).scores
+    held = prospr.score(model, batches, masks=alive, **asked)
+    assert all(torch.equal(found[name], score) for name, score in held.items())
