@@ -30,7 +30,7 @@ coverage: .venv/installed  ## what the tests run through, but for what they star
 	$(BIN)/python -m pytest --cov=orchestrator --cov=trainables --cov=pruners --cov=search_spaces \
 	    --cov-report=term-missing:skip-covered
 
-mutants: .venv/installed  ## whether each small change of the pruning core fails a test; half an hour
+mutants: .venv/installed  ## whether each small change of the pruning core fails a test; an hour or two
 	$(BIN)/python -m benchmarks.mutants
 
 bench: .venv/installed  ## how fast it is: a table of ratios, in less than twenty minutes on two cores
