@@ -263,3 +263,12 @@ def test_of_a_block_only_the_living_are_kept(alive, left):
     choose = selector("2:4", nn.Linear(4, 1), 2)
     masks = choose({"weight": tensor([[4.0, 3.0, 2.0, 1.0]])}, 0.5, {"weight": tensor([alive])}, "layer")
     assert masks["weight"].tolist() == [left]
+
+
+@pytest.mark.parametrize("left", range(1, 9))
+def test_as_many_channels_stay_as_fit(left):
+    wide = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))  # 2 weights a channel
+    deep = nn.Sequential(nn.Conv2d(2, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 1, 1))  # 2 + 9 + 1
+    for model in (wide, deep):
+        masks = prune(model, "magnitude", 8 / left, granularity="filter")
+        assert kept(masks) * 8 == left * total(masks)
