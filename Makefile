@@ -13,7 +13,7 @@ sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-q
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
 
 test: .venv/installed  ## the whole test suite, but for the clusters
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
 	$(BIN)/python -m pytest -m cluster -rs $(CHOSEN)
@@ -27,7 +27,8 @@ docs: .venv/installed  ## the pages of docs/ as HTML, into docs/_build; a warnin
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
 
 coverage: .venv/installed  ## what the tests run through, but for what they start in other processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=orchestrator --cov=trainables --cov=pruners --cov=search_spaces \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	    --cov=orchestrator --cov=trainables --cov=pruners --cov=search_spaces \
 	    --cov-report=term-missing:skip-covered
 
 mutants: .venv/installed  ## whether each small change of the pruning core fails a test; an hour or two
