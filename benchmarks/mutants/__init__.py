@@ -1,0 +1,1 @@
+"""Whether each small change of the pruning core fails a test."""

@@ -1,0 +1,83 @@
+"""What is changed, which tests hold it, and which changes nobody could see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+CORE: dict[str, str] = {  # module -> the tests that hold it, in tests/<its folder> or another; its own first
+    "pruners.selection": "test_selection test_pruner_contract",
+    "pruners.schedules": "test_schedules test_pruning",
+    "pruners.scopes": "test_scopes test_selection",
+    "pruners.granularity": "test_granularity",
+    "pruners.filters": "test_filters test_granularity test_kappa test_keep_dense test_pruner_contract",
+    "pruners.masks": "test_masks",
+    "pruners.weights": "test_weights test_keep_dense",
+    "pruners.gradients": "test_snip test_grasp test_prospr test_pruner_contract test_golden_scores test_peer_bugs",
+    "pruners.magnitude": "test_magnitude test_golden_scores test_pruner_contract test_pruner",
+    "pruners.snip": "test_snip test_golden_scores test_pruner_contract",
+    "pruners.grasp": "test_grasp test_golden_scores test_pruner_contract",
+    "pruners.synflow": "test_synflow test_linear_flow test_pruner_contract test_golden_scores test_pruner",
+    "pruners.linear_flow": "test_linear_flow test_px test_synflow",
+    "pruners.lamp": "test_lamp test_pruner_contract",
+    "pruners.ntk_sap": "test_ntk_sap test_pruner_contract test_pruner",
+    "pruners.px": "test_px test_pruner_contract test_pruner",
+    "pruners.prospr": "test_prospr test_pruner_contract test_pruner",
+    "pruners.phew": "test_phew test_pruner_contract",
+    "pruners.walks": "test_phew",
+    "pruners.random": "test_random test_pruner test_pruner_contract",
+    "pruners.dynamic": "test_pruner test_pruner_contract",
+    "pruners.force": "test_force test_golden_scores test_pruner_contract test_pruner",
+    "pruners.iter_snip": "test_force test_golden_scores test_pruner_contract test_pruner",
+    "pruners.ablations": "test_ablations",
+    "pruners.pruner": "test_pruner test_pruner_contract test_kappa test_granularity test_filters",
+    "pruners.pruning": "test_pruning test_ablations test_kappa test_pruner_contract",
+    "pruners.compatibility": "test_compatibility",
+    "pruners.liveness": "test_liveness",
+    "pruners.turns": "trainables/test_packed test_compaction",
+    "pruners.channels.records": "test_channels test_compaction test_filters test_phew",
+    "pruners.channels.operations": "test_channels test_compaction test_filters test_phew",
+    "pruners.channels.following": "test_channels test_compaction test_filters test_phew test_keep_dense",
+    "pruners.compaction": "test_compaction trainables/test_compacted",
+    "pruners.compaction.constant_model": "trainables/test_compacted test_compaction",
+    "pruners.compaction.constants": "test_compaction trainables/test_compacted",
+    "pruners.compaction.lasting": "trainables/test_compacted test_compaction",
+    "pruners.compaction.slicing": "test_compaction trainables/test_compacted",
+    "pruners.compaction.survival": "test_compaction trainables/test_compacted",
+    "search_spaces.expand": "test_expand test_properties",
+    "search_spaces.grid": "test_space test_expand test_reading test_properties test_kappa_spaces test_phases",
+    "search_spaces.point": "test_expand test_space test_kappa_spaces test_measured_spaces test_phases",
+    "search_spaces.trial": "test_trial test_expand test_stages test_kappa_spaces test_measured_spaces test_phases",
+    "trainables.dynamics.dynamics": "test_dynamics",
+    "trainables.dynamics.gradual": "test_dynamics",
+    "trainables.dynamics.regrowth": "test_dynamics",
+    "trainables.norms": "test_norms",
+}
+EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
+    (
+        "pruners.scopes",
+        "count >= room[name]  ->  count > room[name]",
+    ): "a layer just filled has no fraction to round up",
+    (
+        "pruners.selection",
+        "count > spare  ->  count >= spare",
+    ): "the first so many of as many are all of them",
+    ("pruners.filters", "0.0  ->  1.0"): "a default that the only caller gives",
+    ("pruners.filters", "sizes > 0  ->  sizes >= 0"): "a number that is no group's weighs nothing, kept or not",
+    (
+        "trainables.dynamics.regrowth",
+        "step < self.end  ->  step <= self.end",
+    ): "there the cosine leaves nothing",
+}
+
+
+def path_of(module: str) -> Path:
+    """The file of a module."""
+    place = HERE.joinpath(*module.split("."))
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+def test_files(module: str) -> list[str]:
+    """Its tests, from the root."""
+    folder = module.partition(".")[0]
+    return [f"tests/{name if '/' in name else f'{folder}/{name}'}.py" for name in CORE[module].split()]
