@@ -92,6 +92,14 @@ def test_masks_are_nested(scope):
     assert not any((second[name] & ~first[name]).any() for name in first)
 
 
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_a_channel_that_lost_some_of_its_inputs_lives(scope):
+    choose = selector("filter", three_layers(), 2)
+    first = choose(SCORES, 10 / 14, None, "global")
+    assert rows(first) == {"0.weight": [F, T, T], "2.weight": [T, T], "4.weight": [T]}
+    assert rows(choose(SCORES, 10 / 14, first, scope)) == rows(first)
+
+
 def test_a_channel_that_left_has_no_standing():
     scores = {**SCORES, "0.weight": SCORES["0.weight"] * 100}
     choose = selector("filter", three_layers(), 2)
