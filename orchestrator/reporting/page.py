@@ -16,6 +16,7 @@ from orchestrator import findings
 from orchestrator.colors import look
 from orchestrator.comparing.comparison import beside
 from orchestrator.comparing.measured import trained
+from orchestrator.costs.cost import several
 from orchestrator.figures import Drawing
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import counts
@@ -189,10 +190,11 @@ def _versions(results: Results) -> list[tuple[str, str]]:
             if key not in INTERNAL and not key.startswith("mlflow."):
                 found.setdefault(key, Counter())[value] += 1
     found = {key: _in_short(values) for key, values in found.items()}
-    return [
-        (key, next(iter(values)) if len(values) == 1 else ", ".join(f"{v} ({n} runs)" for v, n in values.most_common()))
-        for key, values in sorted(found.items())
-    ]
+
+    def said(values: Counter[str]) -> str:
+        return ", ".join(f"{v} ({several(n, 'run')})" if len(values) > 1 else v for v, n in values.most_common())
+
+    return [(key, said(values)) for key, values in sorted(found.items())]
 
 
 def _in_short(values: Counter[str]) -> Counter[str]:
