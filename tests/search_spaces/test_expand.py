@@ -94,3 +94,9 @@ def test_names_and_options_that_do_not_exist(fields, message):
     with pytest.raises(SpaceError) as caught:
         trials(**{"compression": 2, **fields})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("fields", [{"nesterov": True}, {"momentum": 0}])
+def test_nesterov_alone_and_no_momentum_alone_are_allowed(fields):
+    (trial,) = trials(compression=2, **fields)
+    assert fields.items() <= trial.model_dump().items()
