@@ -16,7 +16,6 @@ from orchestrator import findings
 from orchestrator.colors import look
 from orchestrator.comparing.comparison import beside
 from orchestrator.comparing.measured import trained
-from orchestrator.costs.cost import several
 from orchestrator.figures import Drawing
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import counts
@@ -192,7 +191,7 @@ def _versions(results: Results) -> list[tuple[str, str]]:
     found = {key: _in_short(values) for key, values in found.items()}
 
     def said(values: Counter[str]) -> str:
-        return ", ".join(f"{v} ({several(n, 'run')})" if len(values) > 1 else v for v, n in values.most_common())
+        return ", ".join(f"{v} ({n} run{'s' * (n != 1)})" if len(values) > 1 else v for v, n in values.most_common())
 
     return [(key, said(values)) for key, values in sorted(found.items())]
 
