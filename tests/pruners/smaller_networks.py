@@ -10,6 +10,17 @@ from torch import nn
 from pruners import apply_masks, prunable
 
 
+class Branching(nn.Module):
+    """Which way it goes its input decides: torch.fx cannot follow it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 0 else self.layer(-x)
+
+
 def stirred(model, seed=0):
     """Batch norm with statistics, scales and shifts as after training, biases too."""
     generator = torch.Generator().manual_seed(seed)

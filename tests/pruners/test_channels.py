@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from smaller_networks import difference, full, masked, size, stirred
+from smaller_networks import Branching, difference, full, masked, size, stirred
 from torch import nn
 
 from pruners import compact, prune
@@ -98,15 +98,6 @@ def test_shared_layers_stay_shared():
     compacted = compact(model, masks, (4,))
     assert compacted.model.again.weight.shape == (5, 5)
     assert difference(masked(model, masks), compacted.model, (4,), True) < 1e-6
-
-
-class Branching(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.layer(x) if x.sum() > 0 else self.layer(-x)
 
 
 class Transposing(nn.Module):

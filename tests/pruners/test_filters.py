@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torchvision
+from smaller_networks import Branching
 from torch import nn, tensor
 
 from pruners import PruningError, compact, prunable, prune
@@ -155,14 +156,6 @@ def test_filters_over_iterations():
 
 
 def test_a_model_that_cannot_be_followed_has_no_filters():
-    class Branching(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
-
-        def forward(self, x):
-            return self.layer(x) if x.sum() > 0 else self.layer(-x)
-
     with pytest.raises(PruningError, match=r"follow channels.*torch\.fx cannot trace"):
         prune(Branching(), "random", 2, granularity="filter")
 
