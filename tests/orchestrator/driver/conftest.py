@@ -42,7 +42,7 @@ def sweep(tmp_path):
     """Runs trials with one CPU each and returns what the driver told."""
 
     def go(trials, resources=Resources(), stop=None, during: Callable[[], None] | None = None, **more):  # noqa: B008
-        place = Place(tmp_path / "checkpoints", tmp_path / "data", save_seconds=0)
+        place = Place(tmp_path / "checkpoints", tmp_path / "data", save_seconds=0, workers=resources.workers)
         listener, stop, over = Listener(), stop or Stop(), threading.Event()
 
         def beside() -> None:
