@@ -28,6 +28,18 @@ def test_by_hand_backwards_it_is_of_the_weights_that_enter():
     assert large == pytest.approx(400 * (1 / 2 + 1 / 2 * 3 / 4), abs=35)
 
 
+@pytest.mark.parametrize("total", [128, 1024])
+def test_by_hand_walks_end_when_half_is_taken_and_the_others_rank_by_their_size(monkeypatch, total):
+    # Here walk n takes weight n, which is -n.
+    layer = nn.Linear(1, total, bias=False)
+    layer.weight.data = -torch.arange(float(total))[:, None]
+    for way in ("forward", "backward"):
+        monkeypatch.setattr(f"pruners.walks.Walks.{way}", lambda self, numbers: [(layer, numbers, numbers)])
+    scores = scores_of(layer)["weight"].flatten()
+    assert scores.argsort(descending=True).tolist() == [*range(total // 2), *range(total - 1, total // 2 - 1, -1)]
+    assert scores[total // 2 - 1] == 1 - total // 2 and scores[-1] == -total - 1 / total
+
+
 @pytest.mark.parametrize("taken", [0, 9, 100])
 def test_what_the_first_walks_take_is_whole_paths(taken):
     model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
