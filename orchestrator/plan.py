@@ -117,7 +117,7 @@ def plan(
     runs whose masks a space may name.
 
     Raises:
-        ValueError: in one sentence, if the space names what does not exist or asks for what cannot be.
+        SpaceError, DatasetError: in one sentence, if the space names what does not exist or asks for what cannot be.
     """
     masks = memory(partial(given_masks.find, tracking_uri=tracking_uri))
     names = catalog(cache, masks)
@@ -155,7 +155,7 @@ def _require_possible(trial: Trial) -> None:
     """Refuse what would only fail once the trial runs.
 
     Raises:
-        ValueError: naming the field, its value and the limit.
+        SpaceError: naming the field, its value and the limit.
     """
     data = datasets.lookup(trial.dataset)
     images, per_class = datasets.training_part(data, trial.validation)

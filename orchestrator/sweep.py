@@ -25,12 +25,17 @@ from orchestrator.execution.execution import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.execution.job import Job
 from orchestrator.live.stopping import length
 from orchestrator.plan import Plan, plan
-from orchestrator.reading.store import public, require_answer, require_name
+from orchestrator.reading.store import ReportError, public, require_answer, require_name
 from orchestrator.tracking.opening import existing
 from orchestrator.tracking.speeds import images_per_second, of_one_worker
+from pruners import PruningError
 from search_spaces import SpaceError, load
+from trainables.datasets import DatasetError
 from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store
+
+# Told in one line. Any other error is a fault of ours, and is shown whole.
+REFUSALS = (SpaceError, PruningError, DatasetError, ReportError)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     try:
         return _sweep(args, console, shlex.join(arguments if arguments is not None else sys.argv[1:]))
-    except ValueError as error:
+    except REFUSALS as error:
         Console(stderr=True).print(f"sweep: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return REFUSED
     except KeyboardInterrupt:

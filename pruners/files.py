@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pruners.errors import PruningError, in_one_line, require_known
+from pruners.errors import PruningError, in_one_line, require_known, words
 
 
 def load_object(name: str, kind: str, code: str = "") -> Any:
@@ -14,13 +14,17 @@ def load_object(name: str, kind: str, code: str = "") -> Any:
 
     The file is run each time: what it does when imported is its author's business. `code`, if given, is the text
     to run, and the file is not looked for: so it works where the file does not lie.
-    Raises PruningError if the file cannot be found or run, or has no such name.
+    Raises PruningError if the file cannot be found, read or run, or has no such name.
     """
     place, _, wanted = name.rpartition(":")
     path = Path(place).expanduser()
     if not code and not path.is_file():
         raise PruningError(f"{kind} {name!r}: there is no file {str(path)!r} in {str(Path.cwd())!r}.")
-    found = vars(_run(path, code or path.read_text(encoding="utf-8"), f"{kind} {name!r}"))
+    try:
+        text = code or path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PruningError(f"{kind} {name!r}: {str(path)!r} cannot be read as UTF-8 text ({words(error)}).") from None
+    found = vars(_run(path, text, f"{kind} {name!r}"))
     require_known(f"name in {path.name}", wanted, [key for key in found if not key.startswith("_")])
     return found[wanted]
 

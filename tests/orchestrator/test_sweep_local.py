@@ -151,6 +151,12 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(arguments, message, cap
     assert not list(Path().iterdir())
 
 
+def test_a_fault_of_ours_is_no_refusal(monkeypatch):
+    monkeypatch.setattr("orchestrator.sweep.estimate", lambda *given: int("an index that we got wrong"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main([*TINY, *GRID])
+
+
 def test_two_sweeps_do_not_share_a_folder(capfd):
     from filelock import FileLock
 

@@ -16,7 +16,7 @@ def dynamics(trial: Trial, steps_per_epoch: int) -> Dynamics | None:
     """How the masks of `trial` change while it trains; None if they do not.
 
     Raises:
-        ValueError: if the method's options contradict each other, in one sentence.
+        SpaceError: if the method's options contradict each other, in one sentence.
     """
     make = DYNAMICS.get(trial.pruner)
     return None if make is None or trial.mask else make(trial, trial.epochs * steps_per_epoch, steps_per_epoch)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pruners import lookup
-from search_spaces import Trial
+from search_spaces import SpaceError, Trial
 
 Masks = Mapping[str, Tensor]
 
@@ -37,12 +37,12 @@ def options(trial: Trial) -> dict[str, Any]:
     """The trial's options, with the pruner's defaults.
 
     Raises:
-        ValueError: if an option is not the fraction or the count that it must be.
+        SpaceError: if an option is not the fraction or the count that it must be.
     """
     chosen: dict[str, Any] = {**lookup(trial.pruner).options, **trial.options}
     for name, value in chosen.items():
         low, high = (1, float("inf")) if name == "interval" else (0, 1)
         if not low <= value <= high:
             allowed = "at least 1 step" if name == "interval" else "a fraction from 0 to 1"
-            raise ValueError(f"pruner {trial.pruner}: {name}: {value} is not allowed; it must be {allowed}")
+            raise SpaceError(f"pruner {trial.pruner}: {name}: {value} is not allowed; it must be {allowed}")
     return chosen

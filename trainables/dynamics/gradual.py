@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from pruners import densities, prunable, select
-from search_spaces import Trial
+from search_spaces import SpaceError, Trial
 from trainables.dynamics.dynamics import Masks, options
 
 
@@ -35,12 +35,12 @@ def gradual(trial: Trial, steps: int, steps_per_epoch: int) -> Gradual:
     steps than there are updates, several fall together.
 
     Raises:
-        ValueError: if pruning would end before it starts.
+        SpaceError: if pruning would end before it starts.
     """
     chosen = options(trial)
     start, end = chosen["start"], chosen["end"]
     if start >= end:
-        raise ValueError(f"pruner gradual: start: {start} is not allowed; it must be below end: {end}")
+        raise SpaceError(f"pruner gradual: start: {start} is not allowed; it must be below end: {end}")
     visited = densities(trial.schedule, trial.density, trial.iterations)
     pace = (end - start) / trial.iterations
     return Gradual({max(1, round((start + t * pace) * steps)): d for t, d in enumerate(visited, 1)}, trial.scope)
