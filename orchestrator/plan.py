@@ -106,15 +106,14 @@ def plan(
     space: Space,
     data_root: Path | None = None,
     cache: Path = Path("results/data"),
-    finished: Collection[str] = (),
     force: bool = False,
     tracking_uri: str = "",
 ) -> Plan:
     """Expand `space` and check all that can be checked before a trial runs. Writes nothing.
 
-    `data_root` and `cache` are where datasets may lie; `finished` are the fingerprints MLflow holds results of;
-    `force` turns refusals of meaningless pairs of pruner and network into notices; `tracking_uri` is the store of the
-    runs whose masks a space may name.
+    `data_root` and `cache` are where datasets may lie; `force` turns refusals of meaningless pairs of pruner and
+    network into notices; `tracking_uri` is the store of the runs whose masks a space may name. Nothing counts as done
+    yet: `Plan.after` says what is.
 
     Raises:
         SpaceError, DatasetError: in one sentence, if the space names what does not exist or asks for what cannot be.
@@ -134,7 +133,7 @@ def plan(
     given = {found.fields["mask"]: found for found in map(masks, space.axes.get("mask", ()))}
     given_masks.require_fitting(pruned, given)
     notices += require_compatible((trial for trial in pruned if not trial.mask), force)
-    made = Plan(
+    return Plan(
         space=space.name,
         description=space.description,
         varied=space.varied,
@@ -148,7 +147,6 @@ def plan(
         search=search if search.studies else None,
         early_stopping=space.early_stopping,
     )
-    return made.after(finished)
 
 
 def _require_possible(trial: Trial) -> None:

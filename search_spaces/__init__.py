@@ -1,7 +1,7 @@
 """The question: spaces, the trials they expand to, and the fingerprints that name them."""
 
-from search_spaces.catalog import Catalog, MeasureTraits, PrunerTraits
-from search_spaces.errors import SpaceError, choose
+from search_spaces.catalog import Catalog
+from search_spaces.errors import SpaceError
 from search_spaces.expand import expand
 from search_spaces.grid import Grid, Point
 from search_spaces.network import Network
@@ -18,10 +18,8 @@ __all__ = [
     "Cell",
     "EarlyStopping",
     "Grid",
-    "MeasureTraits",
     "Network",
     "Point",
-    "PrunerTraits",
     "Range",
     "Search",
     "Space",
@@ -29,7 +27,6 @@ __all__ = [
     "Study",
     "Trial",
     "amount",
-    "choose",
     "expand",
     "load",
     "presets",

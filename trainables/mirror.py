@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -61,9 +60,8 @@ class Mirror:
     All but `pull` may raise SupersededError.
     """
 
-    def __init__(self, uri: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, uri: str, folder: Path) -> None:
         self._bucket, self._folder, self._trial = Bucket(uri), folder, folder.name
-        self._clock = clock
         self._attempt = ""
         self._there: dict[str, tuple[int, int]] = {}  # what the store has: file -> (size, time of change)
         self._next = 0.0  # when the record is pushed again
@@ -95,26 +93,26 @@ class Mirror:
         try:
             self._push()
             self._failures = 0
-            self._next = self._clock() + PUSH_SECONDS
+            self._next = time.monotonic() + PUSH_SECONDS
         except OSError:
             self._failures += 1
-            self._next = self._clock() + min(BACKOFF_SECONDS, PUSH_SECONDS * 2**self._failures)
+            self._next = time.monotonic() + min(BACKOFF_SECONDS, PUSH_SECONDS * 2**self._failures)
 
     def push_soon(self) -> None:
         """Bring what has changed, unless the last time is only moments ago."""
-        if self._clock() >= self._next:
+        if time.monotonic() >= self._next:
             self.push()
 
     def finish(self) -> None:
         """Bring the rest, and free the node's disk."""
-        deadline = self._clock() + PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         pause = 1.0
         while True:
             try:
                 self._push()
                 break
             except OSError:
-                if self._clock() + pause > deadline:
+                if time.monotonic() + pause > deadline:
                     raise
                 time.sleep(pause)
                 pause = min(2 * pause, BACKOFF_SECONDS)

@@ -117,4 +117,4 @@ def train(
     return progress
 
 
-__all__ = ["Batches", "Progress", "StoppedError", "TrainingError", "train"]
+__all__ = ["Progress", "StoppedError", "TrainingError", "train"]

@@ -71,7 +71,6 @@ class Published:
     top1: float
     std: float | None
     epoch: str
-    notes: str
 
     @property
     def title(self) -> str:
@@ -189,7 +188,6 @@ def _row(line: dict[str, str]) -> Published | None:
         top1=float(line["top1_mean"]),
         std=float(line["top1_std"]) if line["top1_std"] else None,
         epoch=epoch,
-        notes=notes,
     )
 
 

@@ -29,7 +29,7 @@ from orchestrator.reporting.search_words import search_words
 from search_spaces import Cell, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
-INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "pruner", "stage", "paths", "compaction")
+INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "stage", "paths", "compaction")
 FOLDER = Path("results/report")  # where a page goes unless somebody says otherwise
 MANY_VALUES = 4  # of a tag: of more only what stands before their colon is told
 MANY = 300  # rows of a table that a page shows; all of them are in its CSV

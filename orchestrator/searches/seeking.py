@@ -29,9 +29,8 @@ Result = Mapping[str, float]  # the last value of each of a trial's metrics
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that a study asked for: Optuna's number, and what was chosen."""
+    """A trial that a study asked for, and what was chosen."""
 
-    number: int
     point: Point
     values: Mapping[str, Any]
     cell: Cell
@@ -44,7 +43,7 @@ class Running:
 
     study: Study
     optuna: optuna.Study
-    asked: dict[int, Asked] = field(default_factory=dict)
+    asked: dict[int, Asked] = field(default_factory=dict)  # by Optuna's number
     open: set[int] = field(default_factory=set)  # not told yet
 
 
@@ -183,7 +182,7 @@ class Seeker:
         point = self._point(running.study, choose)
         values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
         cell, trial = self._grid.at(point, values, "search", running.study.name)
-        running.asked[number] = Asked(number, point, values, cell, trial)
+        running.asked[number] = Asked(point, values, cell, trial)
         self._times[trial.fingerprint] += 1
         return running.asked[number]
 

@@ -18,7 +18,7 @@ from trainables.datasets.imagenet import IMAGENET
 from trainables.datasets.memory import InMemory
 from trainables.datasets.mnist import FASHION_MNIST, MNIST
 from trainables.datasets.sources import locate, reachable
-from trainables.datasets.spec import Augment, DatasetError, DatasetSpec
+from trainables.datasets.spec import DatasetError, DatasetSpec
 from trainables.datasets.split import split, training_part
 from trainables.datasets.stream import Streamed
 from trainables.datasets.svhn import SVHN
@@ -28,7 +28,6 @@ from trainables.datasets.tiny_imagenet import TINY_IMAGENET
 __all__ = [
     "DATASETS",
     "OWN",
-    "Augment",
     "Dataset",
     "DatasetError",
     "DatasetSpec",

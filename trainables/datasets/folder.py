@@ -34,7 +34,6 @@ def describe(path: str) -> DatasetSpec:
     for part in (root / "train", test):
         if not part.is_dir():
             wanted = f"{root}/train/CLASS/… and {root}/test/CLASS/… or {root}/val/CLASS/…"
-            wanted = f"{root}/train/CLASS/… and {root}/test/CLASS/… or {root}/val/CLASS/…"
             raise DatasetError(f"dataset: {part} is not a folder (expected {wanted})")
     trained_on, tested_on = by_class(root / "train"), by_class(test)
     for name in sorted(trained_on.keys() ^ tested_on.keys()):

@@ -30,10 +30,10 @@ def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:
     return None
 
 
-def reachable(url: str, seconds: float = 5) -> bool:
+def reachable(url: str) -> bool:
     """Whether a server has something at `url`, asked the way a download would, proxies included."""
     try:
-        with urlopen(Request(url, method="HEAD"), timeout=seconds):
+        with urlopen(Request(url, method="HEAD"), timeout=5):
             return True
     except (OSError, HTTPException):
         return False

@@ -13,7 +13,6 @@ from trainables.training import StoppedError
 
 Row = list[Any]
 Save = Callable[[dict[str, Any]], None]
-Rows = Callable[[Sequence[Row]], None]
 
 
 @dataclass(frozen=True)
