@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from orchestrator.comparing.published import Published, at, differences, for_trial
-from orchestrator.reading.lines import Facet, Point, facets, line, metric, pruners
+from orchestrator.reading.lines import TOP1, Facet, Point, facets, line, metric, pruners
 from orchestrator.reading.results import Results
 from search_spaces import Trial
 
@@ -66,7 +66,7 @@ def _rows(results: Results, facet: Facet, pruner: str) -> list[Published]:
 
 def _trial(results: Results, facet: Facet, pruner: str) -> Trial | None:
     """One that prunes, if any does: at 1x it is the dense one, whatever the pruner."""
-    points = line(results, facet, pruner, metric("final/top1"))
+    points = line(results, facet, pruner, TOP1)
     return results.trials[points[-1].rows[0].cell.fingerprint] if points else None
 
 

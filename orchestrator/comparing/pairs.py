@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from orchestrator.comparing.certainty import Difference, difference
-from orchestrator.reading.lines import Facet, compressions, facets, line, metric, pruners
+from orchestrator.reading.lines import TOP1, Facet, compressions, facets, line, pruners
 from orchestrator.reading.results import Results
-
-TOP1 = metric("final/top1")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.reading.lines import Facet, Measure, Point, compressions, facets, flattering, line, metric, pruners
+from orchestrator.reading.lines import TOP1, Facet, Measure, Point, compressions, facets, flattering, line, pruners
 from orchestrator.reading.results import Results
 
 LEVEL, FLOOR = 0.07, 0.4  # of an axis's height: between the crosses of one compression, and for all of them at most
@@ -26,7 +26,7 @@ def draw_cost(
     results: Results, name: str, measure: Measure, axis_title: str, caption: str, share: bool
 ) -> Iterator[Drawing]:
     """What pruning saves, on a logarithmic axis. A `share` of the dense network's falls along 1/compression at best."""
-    shown = [facet for facet in facets(results) if _any(results, facet, measure)]
+    shown = facets(results, measure)
     if not shown:
         return
     figure, axes = panels(len(shown), sharey=False)
@@ -42,11 +42,6 @@ def draw_cost(
     label(axes, "compression", axis_title)
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     yield Drawing(name, f"{caption} {seeds_note(results)}", figure)
-
-
-def _any(results: Results, facet: Facet, measure: Measure) -> bool:
-    """Whether there is anything to draw."""
-    return any(point.values for pruner in pruners(results) for point in line(results, facet, pruner, measure))
 
 
 def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> Iterator[Line2D]:
@@ -98,7 +93,7 @@ def _levels(results: Results) -> int:
         (facet, point.compression)
         for facet in facets(results)
         for pruner in pruners(results)
-        for point in line(results, facet, pruner, metric("final/top1"))
+        for point in line(results, facet, pruner, TOP1)
         if point.lost
     )
     return max(counts.values(), default=0)

@@ -12,12 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
 from orchestrator.comparing.measured import Measured, by_pruner, measured
-from orchestrator.figures.drawing import Drawing, label, layer_name, log_ticks, panels, slug
+from orchestrator.figures.drawing import Drawing, label, log_ticks, panels, slug
+from orchestrator.findings.critical_compression import CRITICAL, MAXIMUM
+from orchestrator.findings.finding import layer_name
 from orchestrator.reading.lines import Facet
 from orchestrator.reading.results import Results
 
 MEASURE = "critical-compression"
-CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"
 Profiles = Mapping[float, list[float]]  # compression -> the share that each layer keeps
 
 

@@ -158,12 +158,6 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")
 
 
-def layer_name(parameter: str, place: int) -> str:
-    """The layer that a weight belongs to, counted as in the other figures: `3: features.6`, or `layer 3`."""
-    name = parameter.removesuffix(".weight")
-    return f"layer {place}" if name.isdigit() else f"{place}: {name}"
-
-
 def power_ticks(axis: Axis, logarithms: tuple[float, float]) -> None:
     """An axis of decimal logarithms in plain powers of ten; of less than two of them, in 1, 2 and 5 times those."""
     low, high = logarithms

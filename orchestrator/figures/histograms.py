@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, layer_name, legend, slug, spread
+from orchestrator.figures.drawing import Drawing, legend, slug, spread
 from orchestrator.figures.layers import first_seed
+from orchestrator.findings.finding import layer_name
 from orchestrator.reading.lines import Facet, facets, pruned, pruners
 from orchestrator.reading.results import Results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.comparing.measured import measured, measures
 from orchestrator.findings.critical_compression import CRITICAL_COMPRESSION
-from orchestrator.findings.finding import Finding
+from orchestrator.findings.finding import Finding, Table
 from orchestrator.findings.imp_conservation import IMP_CONSERVATION
 from orchestrator.findings.layer_conservation import LAYER_CONSERVATION
 from orchestrator.findings.schedule_conservation import SCHEDULE_CONSERVATION
@@ -18,7 +18,6 @@ FINDINGS: dict[str, Finding] = {
     "imp-conservation": IMP_CONSERVATION,
     "schedule-conservation": SCHEDULE_CONSERVATION,
 }
-Table = list[list[str]]
 
 
 def sentences(results: Results) -> list[tuple[str, list[str]]]:
@@ -42,4 +41,4 @@ def tables(results: Results) -> list[tuple[str, str, Table]]:
     return shown
 
 
-__all__ = ["FINDINGS", "Finding", "sentences", "tables"]
+__all__ = ["FINDINGS", "Finding", "Table", "sentences", "tables"]

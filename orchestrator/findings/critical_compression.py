@@ -5,8 +5,7 @@ from __future__ import annotations
 from math import log10
 
 from orchestrator.comparing.measured import Measured, by_pruner
-from orchestrator.figures.drawing import layer_name
-from orchestrator.findings.finding import Finding, metric, spread
+from orchestrator.findings.finding import Finding, layer_name, metric, spread
 
 CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"
 

@@ -8,6 +8,8 @@ from statistics import fmean, stdev
 
 from orchestrator.comparing.measured import Measured
 
+Table = list[list[str]]  # rows; of a whole one the first are the heads
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -15,7 +17,7 @@ class Finding:
 
     title: str
     heads: tuple[str, ...]
-    rows: Callable[[list[Measured]], list[list[str]]]
+    rows: Callable[[list[Measured]], Table]
     sentences: Callable[[list[Measured]], list[str]]
 
 
@@ -32,5 +34,11 @@ def metric(found: Sequence[Measured], name: str) -> list[float]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+    """`a`, `a and b`, `a, b and c`; nothing of none."""
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
+
+
+def layer_name(parameter: str, place: int) -> str:
+    """The layer that a weight belongs to, counted as in figures: `3: features.6`, or `layer 3`."""
+    name = parameter.removesuffix(".weight")
+    return f"layer {place}" if name.isdigit() else f"{place}: {name}"

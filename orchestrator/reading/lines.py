@@ -70,6 +70,9 @@ def metric(name: str) -> Measure:
     return lambda row: row.metrics.get(name)
 
 
+TOP1 = metric("final/top1")  # what pruners are compared by
+
+
 def ratio(part: str, whole: str) -> Measure:
     """One metric over another, for what is kept of something."""
 
@@ -115,9 +118,13 @@ def facet_of(row: Row) -> Facet:
     return Facet(row.cell.dataset, row.cell.architecture, settings)
 
 
-def facets(results: Results) -> list[Facet]:
-    """In the order of the space, those of one dataset together."""
-    return index(results).facets
+def facets(results: Results, measure: Measure | None = None) -> list[Facet]:
+    """In the order of the space, those of one dataset together; all, or where some pruner has a value of `measure`."""
+    found = index(results).facets
+    if measure is None:
+        return found
+    lines = {facet: [line(results, facet, pruner, measure) for pruner in pruners(results)] for facet in found}
+    return [facet for facet in found if any(point.values for points in lines[facet] for point in points)]
 
 
 def pruners(results: Results) -> list[str]:

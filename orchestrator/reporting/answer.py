@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 
 from orchestrator.comparing.certainty import MARGIN, Difference, difference, points
-from orchestrator.reading.lines import Facet, Point, compressions, dense, facet_of, flattering, line, metric, pruners
+from orchestrator.findings.finding import listed
+from orchestrator.reading.lines import TOP1, Facet, Point, compressions, dense, facet_of, flattering, line, pruners
 from orchestrator.reading.results import Results
 
 SURVIVORS = (
     "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "
     "no part in what is said here. Without early_stopping the same command carries the others on."
 )
-TOP1 = metric("final/top1")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _lead(group: Sequence[Standing]) -> str:
     """One sentence for neighbouring compressions with the same pruners in front."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
-        where += f" (without {join(group[0].missing)})"
+        where += f" (without {listed(group[0].missing)})"
     leaders = group[0].leaders
     leads = [standing.lead for standing in group if standing.lead is not None]
     if not leads:
@@ -115,7 +115,7 @@ def _lead(group: Sequence[Standing]) -> str:
             f"{where}, {leaders[0]} leads {others.pop() if len(others) == 1 else 'the next'} by {ahead}{_sure(group)}."
         )
     return (
-        f"{where}, no difference is shown between {join(_leaders(group))}; the best of them is {ahead} above "
+        f"{where}, no difference is shown between {listed(_leaders(group))}; the best of them is {ahead} above "
         f"{others.pop() if len(others) == 1 else 'the first that falls behind'}{_sure(group)}."
     )
 
@@ -155,7 +155,7 @@ def _collapsed(results: Results, facet: Facet) -> list[str]:
         if to_the_end:
             where.append(f"{'from' if to_the_end[1:] else 'at'} {to_the_end[-1].compression:g}x")
         if where:
-            said.append(f"{pruner} {join(where)}")
+            said.append(f"{pruner} {listed(where)}")
     return said
 
 
@@ -166,7 +166,3 @@ def _percent(point: Point) -> str:
 
 def _range(values: Sequence[float]) -> str:
     return f"{values[0]:g}x" if len(values) == 1 else f"{values[0]:g}x to {values[-1]:g}x"
-
-
-def join(names: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])

@@ -67,13 +67,9 @@ QUANTITIES = (
 def grids(results: Results) -> Iterator[tuple[Quantity, list[Grid]]]:
     """Every quantity that some finished run has logged."""
     for quantity in QUANTITIES:
-        found = [_grid(results, facet, quantity) for facet in facets(results) if _any(results, facet, quantity.measure)]
+        found = [_grid(results, facet, quantity) for facet in facets(results, quantity.measure)]
         if found:
             yield quantity, found
-
-
-def _any(results: Results, facet: Facet, measure: Measure) -> bool:
-    return any(point.values for pruner in pruners(results) for point in line(results, facet, pruner, measure))
 
 
 def _grid(results: Results, facet: Facet, quantity: Quantity) -> Grid:

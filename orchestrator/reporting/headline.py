@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.comparing.certainty import points
+from orchestrator.findings.finding import listed
 from orchestrator.reading.lines import Facet, facets, flattering, pruners
 from orchestrator.reading.results import Results
-from orchestrator.reporting.answer import Standing, join, standings
+from orchestrator.reporting.answer import Standing, standings
 from orchestrator.reporting.search_words import search_words
 
 
@@ -74,9 +75,9 @@ def _collapse(results: Results) -> str:
     if not first:
         return "No network collapsed: in each, weights still lead from input to output."
     said = [
-        f"{join([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
+        f"{listed([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
         for compression in sorted(set(first.values()))
     ]
     safe = [pruner for pruner in pruners(results) if pruner not in first]
-    never = f"; never with {join(safe)}" if safe else ""
+    never = f"; never with {listed(safe)}" if safe else ""
     return f"Networks collapse, left without a path of weights from input to output, with {', '.join(said)}{never}."

@@ -17,6 +17,7 @@ from orchestrator.colors import look
 from orchestrator.comparing.comparison import beside
 from orchestrator.comparing.measured import trained
 from orchestrator.figures import Drawing
+from orchestrator.findings import Table
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import counts
 from orchestrator.reading.store import public
@@ -139,7 +140,7 @@ def _of_search(drawing: Drawing) -> bool:
     return drawing.name.startswith("search-")
 
 
-def _compact(table: tables.Table, ids: bool = False) -> tables.Table:
+def _compact(table: Table, ids: bool = False) -> Table:
     """With four digits and, but for `ids`, without ids: the CSV has them whole."""
     if not table:
         return []
@@ -148,13 +149,13 @@ def _compact(table: tables.Table, ids: bool = False) -> tables.Table:
     return [[heads[i] for i in kept], *([_four(row[i]) for i in kept] for row in table[1 : MANY + 1])]
 
 
-def _ids_last(table: tables.Table) -> tables.Table:
+def _ids_last(table: Table) -> Table:
     """With what machines read behind what people do. It stays: a mask is given to other trials by its run's id."""
     order = sorted(range(len(table[0])), key=lambda column: table[0][column] in ("fingerprint", "run_id"))
     return [[row[column] for column in order] for row in table]
 
 
-def _said_once(table: tables.Table) -> tuple[tables.Table, str]:
+def _said_once(table: Table) -> tuple[Table, str]:
     """Without the columns that are equal in all rows, and these in words: a phone is narrow."""
     if len(table) < 3:
         return table, ""
@@ -165,7 +166,7 @@ def _said_once(table: tables.Table) -> tuple[tables.Table, str]:
     return rest, f"In all rows: {words}." if words else ""
 
 
-def _filled(table: tables.Table) -> tables.Table:
+def _filled(table: Table) -> Table:
     """Without the columns in which no row has anything: of one seed there is no spread."""
     kept = [i for i, values in enumerate(zip(*table[1:], strict=True)) if any(values)]
     return [[row[i] for i in kept] for row in table]

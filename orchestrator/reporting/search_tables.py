@@ -6,12 +6,10 @@ from statistics import fmean, stdev
 
 from orchestrator.comparing.pairs import pairs
 from orchestrator.comparing.tuned import tuned
-from orchestrator.reading.lines import facet_of, metric
+from orchestrator.findings import Table
+from orchestrator.reading.lines import TOP1, facet_of
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import Row
-
-Table = list[list[str]]
-TOP1 = metric("final/top1")
 
 
 def tried(results: Results) -> Table:

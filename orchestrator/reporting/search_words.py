@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.comparing.tuned import Tuned, tuned
+from orchestrator.findings.finding import listed
 from orchestrator.reading.results import Results
 from search_spaces.search import PER_EPOCH
 
@@ -21,7 +22,7 @@ def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
     """The fields and what they were chosen by."""
     keys = sorted({key for study in studies for row in study.rows for key in study.chosen(row)})
     names = list(dict.fromkeys(objective.name for study in studies for objective in study.objectives))
-    said = f"Tuned: {_and(keys)}, for {_and(names)}"
+    said = f"Tuned: {listed(keys)}, for {listed(names)}"
     if not set(names) & set(PER_EPOCH):
         return f"{said}; the test set had no part in it."
     shares = sorted({results.trials[row.cell.fingerprint].validation for study in studies for row in study.rows})
@@ -48,7 +49,7 @@ def _ends(studies: tuple[Tuned, ...]) -> list[str]:
     counts = Counter(row.status for study in studies for row in study.rows)
     total = counts.total()
     lost = [f"{count} {_word(status)}" for status, count in counts.items() if status != "finished"]
-    return [f"Of the {total} trials tried, {_and(lost)}: none of those counts as a result."] if lost else []
+    return [f"Of the {total} trials tried, {listed(lost)}: none of those counts as a result."] if lost else []
 
 
 def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
@@ -78,7 +79,3 @@ def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
 
 def _word(status: str) -> str:
     return {"stopped": "were given up early", "failed": "failed", "running": "still run"}.get(status, f"were {status}")
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from orchestrator import findings
 from orchestrator.comparing.comparison import beside
 from orchestrator.comparing.measured import trained
+from orchestrator.findings import Table
 from orchestrator.reading.lines import Measure, compressions, facets, flattering, line, pruners
 from orchestrator.reading.results import Results
 from orchestrator.reporting.grids import grids
 from orchestrator.reporting.markup import escape, latex, latex_table, markdown, markdown_table
 from orchestrator.reporting.search_tables import best_settings, compared, fronts, tried
-
-Table = list[list[str]]
 
 
 def tables(results: Results) -> dict[str, str]:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.colors import look
-from orchestrator.reading.lines import Facet, facets, line, metric, pruners
+from orchestrator.reading.lines import TOP1, Facet, facets, line, metric, pruners
 from orchestrator.reading.results import Results
 from orchestrator.reading.store import mlflow_errors, runs
 from orchestrator.views.apart import apart
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MEASURES = {
-    "curve/top1": metric("final/top1"),
+    "curve/top1": TOP1,
     "curve/macs_kept": metric("model/macs_kept"),
     "curve/latency_ms": metric("model/latency_ms"),
 }
