@@ -31,6 +31,5 @@ LAMP = Pruner(
     paper="Lee et al. 2021, Layer-adaptive Sparsity for the Magnitude-based Pruning",
     iterates=False,
     uses_mode=False,
-    uses_seed=False,
     when="after",
 )

@@ -21,7 +21,6 @@ MAGNITUDE = Pruner(
     paper="Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks",
     iterates=False,
     uses_mode=False,
-    uses_seed=False,
 )
 
 # The paper prunes 20 % a round, as often as the density needs; here the levels are given, and the fraction follows.

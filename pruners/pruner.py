@@ -49,7 +49,6 @@ class Pruner:
     uses_mode: bool = True  # scores depend on train or eval mode (batch norm, dropout)
     takes_masks: bool = False  # the score is called with masks=..., None meaning all True
     revives: bool = False  # a pruned weight may return in a later iteration: masks are not nested
-    uses_seed: bool = True  # scores may draw random numbers (noise; dropout in train mode)
     scope: str = "global"
     schedule: str = "oneshot"
     iterations: int = 1

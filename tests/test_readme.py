@@ -70,10 +70,6 @@ def test_every_target_of_make_is_explained(target):
     assert f"`make {target}`" in PAGES["commands.md"]
 
 
-def test_the_readme_counts_the_pruners():
-    assert f"**{len(PRUNERS)} pruners**" in PAGES["README.md"]
-
-
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_space_that_is_shown_is_one(block):
     load({"dataset": "digits", "architecture": "mlp"} | yaml.safe_load(block))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pruners import dead_weights, prunable
-from pruners.channels import follow
+from pruners.channels import UnfollowableError, follow
 from search_spaces import Network
 from trainables.architectures import ARCHITECTURES, build
 
@@ -22,22 +22,27 @@ def form(name):
 
 # The first of each form, so that what is registered is tested; and a bottleneck, which comes with depth.
 EACH = (*{form(name): name for name in reversed(ARCHITECTURES)}.values(), "resnet50-cifar")
+FAMILIES = ("mlp", "conv", "resnet20", "vgg11-bn-tiny", "resnet18-cifar", "mobilenet-v2-cifar")
 
 
 def shape_of(name):
-    side = 64 if ARCHITECTURES[name].min_size == 64 or ARCHITECTURES[name].weights else 32
+    side = max(64 if ARCHITECTURES[name].weights else 32, ARCHITECTURES[name].min_size)
     return 3, side, side
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if "1202" not in name])
-def test_all_are_followed_and_have_a_line_each(name):
+def test_has_a_line_and_is_followed_in_all_its_layers_or_not_at_all(name):
+    summary = ARCHITECTURES[name].summary
+    assert summary and "\n" not in summary
     with torch.device("meta"):
         model = build(name, shape_of(name), 10, seed=0)
     names = {id(weight): key for key, weight in prunable(model).items()}
-    channels = follow(model)
+    try:
+        channels = follow(model)
+    except UnfollowableError as error:
+        assert name not in FAMILIES, error
+        pytest.skip(f"weights of {name} are pruned, but no channel of it can be removed: {error}")
     assert {names[id(layer.weight)] for layer in channels.inputs} == set(names.values())
-    summary = ARCHITECTURES[name].summary
-    assert summary and "\n" not in summary
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -65,15 +70,18 @@ def test_runs_in_train_and_in_eval_mode_and_its_size_leaves_nothing_dead(name, c
     assert not any(dead.any() for dead in dead_weights(model, shape).values())
 
 
-@pytest.mark.parametrize("name", [name for name in EACH if ARCHITECTURES[name].options])
-def test_options_are_the_arguments_and_default_to_the_name(name):
-    options = ARCHITECTURES[name].options
+def size(network):
+    """How many parameters it has."""
     with torch.device("meta"):
-        plain = build(name, shape_of(name), 10, seed=0)
-        same = build(Network(name, tuple(options.items())), shape_of(name), 10, seed=0)
-        wider = build(Network(name, (("width", 2 * options["width"]),)), shape_of(name), 10, seed=0)
-    size = {id(model): sum(p.numel() for p in model.parameters()) for model in (plain, same, wider)}
-    assert size[id(plain)] == size[id(same)] < size[id(wider)]
+        return sum(p.numel() for p in build(network, shape_of(network.name), 10, seed=0).parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in EACH if ARCHITECTURES[name].options])
+def test_options_default_to_the_name(name):
+    options = ARCHITECTURES[name].options
+    assert size(Network(name, tuple(options.items()))) == size(Network(name))
+    if "width" in options:
+        assert size(Network(name, (("width", 2 * options["width"]),))) > size(Network(name))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +124,7 @@ def test_a_grey_image_gives_what_it_gives_in_three_equal_colours():
     torch.testing.assert_close(grey(x), colour(x.expand(2, 3, 32, 32)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv", "resnet20", "vgg11-bn-tiny", "resnet18-cifar", "mobilenet-v2-cifar"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_dense_classifier_is_the_last_layer_and_copies_remember(name):
     with torch.device("meta"):
         every = list(prunable(build(name, shape_of(name), 10, seed=0)))

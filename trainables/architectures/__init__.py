@@ -61,7 +61,7 @@ def check(network: Network, input_shape: Shape) -> Architecture:
     """
     architecture = lookup(network.name, network.code)
     for key, value in network.options:
-        if network.name in ARCHITECTURES and value <= 0:
+        if network.name in ARCHITECTURES and type(value) in (int, float) and value <= 0:
             raise SpaceError(f"architecture {network.name}: {key} {value} is not allowed; it must be above 0")
     _, height, width = input_shape
     side = min(height, width)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -11,6 +13,7 @@ from torch import nn
 from trainables.architectures import pretrained
 
 Shape = tuple[int, int, int]  # channels, height, width
+PLAIN = (bool, int, float, str)  # what a space can write
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,13 @@ class Architecture:
     make: Callable[..., nn.Module]  # of input shape and number of classes; `options` by keyword
     summary: str
     min_size: int
-    options: Mapping[str, Any] = field(default_factory=dict)  # what a space may set, with defaults
     weights: str = ""  # what torchvision calls the network, where its published weights fit this one
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """What a space may set, with defaults: the arguments of `make` after the two."""
+        arguments = list(inspect.signature(self.make).parameters.values())[2:]
+        return {argument.name: argument.default for argument in arguments if isinstance(argument.default, PLAIN)}
 
     def pretrained(self, asked: str) -> str:
         """What a trial's record says for the pretrained weights that a space asks for (see `pretrained`).

@@ -66,14 +66,14 @@ def _wider(factor: int) -> type[nn.Module]:
 IMAGENET_RESNETS = (
     {
         f"resnet{depth}": Architecture(
-            partial(resnet, depth, False), f"torchvision's ResNet-{depth}", 1, {"width": 64}, f"resnet{depth}"
+            partial(resnet, depth, False), f"torchvision's ResNet-{depth}", min_size=1, weights=f"resnet{depth}"
         )
         for depth in FAMILY
     }
     | {
         # From 9 pixels on, the last maps are wider than one pixel and every weight can train.
         f"resnet{depth}-cifar": Architecture(
-            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", 9, {"width": 64}
+            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9
         )
         for depth in FAMILY
     }
@@ -81,8 +81,7 @@ IMAGENET_RESNETS = (
         f"wide-resnet{depth}-cifar": Architecture(
             partial(resnet, depth, True, width=128),
             f"ResNet-{depth} with a 3x3 stem, blocks twice as wide",
-            9,
-            {"width": 128},
+            min_size=9,
         )
         for depth in FAMILY
     }

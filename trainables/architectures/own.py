@@ -9,9 +9,7 @@ from typing import Any
 
 from pruners.files import load_object
 from search_spaces import SpaceError
-from trainables.architectures.architecture import Architecture
-
-PLAIN = (bool, int, float, str)  # what a space can write
+from trainables.architectures.architecture import PLAIN, Architecture
 
 
 def own(name: str, code: str = "") -> Architecture:
@@ -32,10 +30,11 @@ def own(name: str, code: str = "") -> Architecture:
         raise SpaceError(f"architecture: '{name}' is of type {type(build).__name__}; it must be a function")
     place, _, wanted = name.rpartition(":")
     summary = (inspect.getdoc(build) or f"{wanted} of {Path(place).name}").splitlines()[0]
-    return Architecture(build, summary, 1, _options(name, build))
+    _require_options(name, build)
+    return Architecture(build, summary, min_size=1)
 
 
-def _options(name: str, build: Callable[..., Any]) -> dict[str, Any]:
+def _require_options(name: str, build: Callable[..., Any]) -> None:
     parameters = list(inspect.signature(build).parameters.values())
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(named) < 2 or any(p.kind is p.KEYWORD_ONLY for p in named[:2]):
@@ -45,4 +44,3 @@ def _options(name: str, build: Callable[..., Any]) -> dict[str, Any]:
             raise SpaceError(
                 f"architecture: option '{option.name}' of '{name}' must have a number, text, true or false as default"
             )
-    return {option.name: option.default for option in named[2:]}

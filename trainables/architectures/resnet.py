@@ -66,11 +66,10 @@ def resnet(depth: int, input_shape: Shape, num_classes: int, width: int = 16) ->
 
 DEPTHS = (20, 32, 44, 56, 110, 1202)
 RESNETS = {
-    f"resnet{depth}": Architecture(partial(resnet, depth), f"ResNet-{depth} for CIFAR", 4, {"width": 16})
-    for depth in DEPTHS
+    f"resnet{depth}": Architecture(partial(resnet, depth), f"ResNet-{depth} for CIFAR", min_size=4) for depth in DEPTHS
 } | {
     f"wide-resnet{depth}": Architecture(
-        partial(resnet, depth, width=32), f"ResNet-{depth} for CIFAR, twice as wide", 4, {"width": 32}
+        partial(resnet, depth, width=32), f"ResNet-{depth} for CIFAR, twice as wide", min_size=4
     )
     for depth in DEPTHS
 }

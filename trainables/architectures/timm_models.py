@@ -25,7 +25,7 @@ def timm_model(name: str) -> Architecture:
     if own not in timm.list_models():  # there are more than a thousand: only the nearest ones are named
         near = [known for known in timm.list_models() if known.startswith(own[:5])] or timm.list_models()
         choose("architecture", name, [PREFIX + known for known in near[:20]])
-    return Architecture(partial(_make, own), f"timm's {own}", 1)
+    return Architecture(partial(_make, own), f"timm's {own}", min_size=1)
 
 
 def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:

@@ -24,7 +24,7 @@ def torchvision_model(name: str) -> Architecture:
     """
     choose("architecture", name, [PREFIX + known for known in list_models(module=torchvision.models)])
     own = name.removeprefix(PREFIX)
-    return Architecture(partial(_make, own), f"torchvision's {own}", 1, weights=own)
+    return Architecture(partial(_make, own), f"torchvision's {own}", min_size=1, weights=own)
 
 
 def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:

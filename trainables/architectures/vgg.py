@@ -73,12 +73,12 @@ def _features(depth: int, batch_norm: bool, channels: int) -> nn.Sequential:
 
 _FORMS = {"": (False, ""), "-bn": (True, " with batch norm")}
 VGGS = {
-    f"vgg{depth}{suffix}": Architecture(partial(vgg, depth, norm), f"VGG-{depth} for CIFAR{words}", 16)
+    f"vgg{depth}{suffix}": Architecture(partial(vgg, depth, norm), f"VGG-{depth} for CIFAR{words}", min_size=16)
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()
 } | {
     f"vgg{depth}{suffix}-tiny": Architecture(
-        partial(vgg_tiny, depth, norm), f"VGG-{depth} for Tiny-ImageNet{words}, three linear layers", 64
+        partial(vgg_tiny, depth, norm), f"VGG-{depth} for Tiny-ImageNet{words}, three linear layers", min_size=64
     )
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()
