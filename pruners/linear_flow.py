@@ -70,7 +70,7 @@ class LinearFlow(TorchFunctionMode):
         if given.get("weight") is not None:
             x = x * given["weight"].view(shape)
         if given.get("running_var") is not None:
-            x = x * (given["running_var"] + given.get("eps", 1e-5)).view(shape) ** (-self.power / 2)
+            x = x * (given["running_var"] + given["eps"]).view(shape) ** (-self.power / 2)
         if given.get("bias") is not None:
             x = x + given["bias"].view(shape)
         return x

@@ -52,7 +52,7 @@ def changes_of(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def mutants(source: str) -> Iterator[tuple[int, str, ast.Module]]:
-    """Line, what was changed into what, and the whole module, for each change of `source`."""
+    """Line, what was changed into what (a number with what it stands in), and the whole module, per change."""
     tree = ast.parse(source)
     hints = [getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns")]
     types = {id(node) for hint in hints if isinstance(hint, ast.AST) for node in ast.walk(hint)}
@@ -70,7 +70,9 @@ def mutants(source: str) -> Iterator[tuple[int, str, ast.Module]]:
                     _put(owner, field, value, number, changed)
                     whole = ast.fix_missing_locations(copy.deepcopy(tree))
                     _put(owner, field, value, number, node)
-                    yield getattr(node, "lineno", 0), f"{ast.unparse(node)}  ->  {ast.unparse(changed)}", whole
+                    place = "  in  " + ast.unparse(owner).partition("\n")[0] if isinstance(node, ast.Constant) else ""
+                    words = f"{ast.unparse(node)}  ->  {ast.unparse(changed)}{place}"
+                    yield getattr(node, "lineno", 0), words, whole
 
 
 def _is_message(node: ast.AST) -> bool:

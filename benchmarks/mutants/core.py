@@ -62,8 +62,16 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
         "pruners.selection",
         "count > spare  ->  count >= spare",
     ): "the first so many of as many are all of them",
-    ("pruners.filters", "0.0  ->  1.0"): "a default that the only caller gives",
+    (
+        "pruners.filters",
+        "0.0  ->  1.0  in  model: nn.Module, compression: float, merit: str='sum', kappa: float=0.0",
+    ): "a default that the only caller gives",
     ("pruners.filters", "sizes > 0  ->  sizes >= 0"): "a number that is no group's weighs nothing, kept or not",
+    (
+        "pruners.liveness",
+        "output.sum  ->  output.mean",
+    ): "whether a slope is zero is asked, not how large it is",
+    ("pruners.liveness", "0  ->  1  in  passes(model, 'eval', 0)"): "in eval mode nothing is drawn",
     (
         "trainables.dynamics.regrowth",
         "step < self.end  ->  step <= self.end",

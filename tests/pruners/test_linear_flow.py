@@ -28,9 +28,9 @@ def test_functions_are_found_as_well_as_modules(function):
 
 
 def test_norms_scale_by_hand():
-    norm = nn.BatchNorm1d(2, eps=0.0)  # in train mode too: the batch's statistics play no part
+    norm = nn.BatchNorm1d(2, eps=3.0)  # in train mode too: the batch's statistics play no part
     norm.weight.data, norm.bias.data = tensor([2.0, 3.0]), tensor([0.0, 1.0])
-    norm.running_mean, norm.running_var = tensor([5.0, 5.0]), tensor([4.0, 9.0])
+    norm.running_mean, norm.running_var = tensor([5.0, 5.0]), tensor([1.0, 6.0])
     with LinearFlow():
         assert norm(X).tolist() == [[1.0, 21.0], [300.0, 5.0]]
     with LinearFlow(power=2):
@@ -55,20 +55,23 @@ def test_gates_are_open_and_carry_the_gradient_of_their_logarithm():
     assert torch.autograd.grad(gate.sum(), x)[0].tolist() == [0.25, 0.0]
 
 
-def test_attention_is_even():
-    q = k = v = torch.rand(1, 1, 3, 4, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("shape", [(1, 1, 3, 4), (2, 3, 4)])
+def test_attention_is_even(shape):
+    q = k = v = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with LinearFlow():
-        torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v), v.mean(2, keepdim=True).expand_as(v))
-        assert torch.softmax(X, dim=1).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+        for found in (F.scaled_dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v, None)):
+            torch.testing.assert_close(found, v.mean(-2, keepdim=True).expand_as(v))
+        assert torch.softmax(X, dim=1).tolist() == torch.softmax(X, 1).tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 def test_patterns_are_recorded_and_replayed():
-    x = tensor([-1.0, 2.0])
+    x = tensor([-1.0, 0.0, 0.5])
     with Patterns() as patterns:
-        assert F.relu(x, inplace=True).tolist() == [0.0, 2.0]
-    assert [pattern.tolist() for pattern in patterns.seen] == [[False, True]]
+        assert torch.relu(input=x).tolist() == [0.0, 0.0, 0.5]
+        assert F.relu(x, inplace=True).tolist() == [0.0, 0.0, 0.5]
+    assert [pattern.tolist() for pattern in patterns.seen] == [[False, False, True]] * 2
     with LinearFlow(patterns=patterns.seen):
-        assert F.relu(tensor([5.0, 7.0])).tolist() == [0.0, 7.0]
+        assert F.relu(tensor([5.0, 6.0, 7.0])).tolist() == [0.0, 0.0, 7.0]
 
 
 class SqueezeExcite(nn.Module):

@@ -101,6 +101,59 @@ def test_constants_are_no_input():
     assert not connected(transformer, emptied(transformer, "conv_proj"), (3, 32, 32))  # the class token still speaks
 
 
+def test_what_is_not_used_is_on_no_path():
+    class Deaf(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.aside, self.layer = nn.Linear(2, 2), nn.Linear(2, 1)
+
+        def forward(self, x):
+            return self.layer(torch.ones_like(x))
+
+    assert not connected(Deaf(), {}, (2,))
+    assert not effective(Deaf(), {}, (2,))["aside.weight"].any()
+
+
+def test_a_scale_lets_all_pass_whatever_its_value():
+    class Scaled(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 3)
+            self.scale = nn.Parameter(torch.zeros(3))
+
+        def forward(self, x):
+            return super().forward(x) * self.scale
+
+    assert connected(Scaled(), {}, (2,))
+
+
+def test_batch_norm_spreads_within_a_channel():
+    # Of a 1x1 image padded to 3x3 the middle alone is seen, and by the second channel alone.
+    model = nn.Sequential(nn.Conv2d(1, 2, 1, padding=1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 3))
+    found = effective(model, {"0.weight": torch.tensor([F, T]).view(2, 1, 1, 1)}, (1, 1, 1))["2.weight"]
+    assert not found[0, 0].any() and found[0, 1].all()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_bias_of_a_convolution_opens_no_path(axes):
+    layer, back = getattr(nn, f"Conv{axes}d"), getattr(nn, f"ConvTranspose{axes}d")
+    model = nn.Sequential(layer(1, 1, 1), back(1, 1, 1), layer(1, 1, 1))
+    assert effective(model, {}, (1, *[2] * axes))["2.weight"].all()
+    assert not effective(model, emptied(model, "0"), (1, *[2] * axes))["2.weight"].any()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(("pool", "size"), [("max_pool", 2), ("adaptive_max_pool", 1)])
+def test_every_place_that_a_maximum_is_taken_of_counts(axes, pool, size):
+    class Pooled(nn.Linear):
+        def forward(self, x):
+            home = torch if pool == "max_pool" else nn.functional
+            return getattr(home, f"{pool}{axes}d")(super().forward(x).view(1, 1, *[3] * axes), size)
+
+    found = effective(Pooled(1, 3**axes), {}, (1,))["weight"].view([3] * axes)
+    windows = found[(slice(2),) * axes] if pool == "max_pool" else found  # two of three fit in
+    assert windows.all() and int(found.sum()) == windows.numel()
+
+
 def test_a_model_may_change_its_input_in_place():
     class Shifting(nn.Linear):
         def forward(self, x):

@@ -69,6 +69,8 @@ def test_the_pruned_score_nothing_and_are_not_revived(model, batches):
     scores = SCORE(model, batches, mode="eval", generator=draw(0), masks=masks, resamplings=1, epsilon=0.01)
     assert all((scores[key][~mask] == 0).all() for key, mask in masks.items())
     assert not PRUNERS["ntk-sap"].revives
+    found = find(model, "ntk-sap", 4, batches, iterations=2).scores
+    assert sum(int((score == 0).sum()) for score in found.values()) >= 750 / 2  # what the first iteration pruned
 
 
 def test_options_reach_the_score(model, batches):
@@ -80,17 +82,19 @@ def test_options_reach_the_score(model, batches):
 def test_weights_are_drawn_anew_for_every_scoring_batch():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 
-    def score(batches, **options):
+    def score(*sizes, **options):
+        batches = [batch for size in sizes for batch in inputs(size, 3)]
         return SCORE(net, batches, mode="eval", generator=draw(2), resamplings=2, epsilon=0.01, **options)["0.weight"]
 
-    split = [*inputs(2, 3), *inputs(3, 3)]  # of five inputs two at a time, the last one is not left alone
-    assert torch.equal(score(inputs(5, 3), scoring_batch=2), score(split))
-    assert torch.equal(score(split, scoring_batch=8), score(inputs(5, 3)))
-    assert not torch.equal(score(split), score(inputs(5, 3)))
+    for count, split in [(5, (2, 3)), (4, (2, 2)), (3, (3,)), (1, (1,))]:  # the last one is not left alone
+        assert torch.equal(score(count, scoring_batch=2), score(*split))
+    assert torch.equal(score(2, 3, scoring_batch=8), score(5))
+    assert not torch.equal(score(2, 3), score(5))
 
 
-@pytest.mark.parametrize("option", ["resamplings", "epsilon", "scoring_batch"])
-def test_options_have_a_least_value(option):
+@pytest.mark.parametrize(("option", "least"), [("resamplings", 1), ("epsilon", 1e-12), ("scoring_batch", 0)])
+def test_options_have_a_least_value(option, least):
     wrong = {"resamplings": 0, "epsilon": 0.0, "scoring_batch": -1}[option]
     with pytest.raises(PruningError, match=rf"Option '{option}' is {wrong}; it must be at least"):
         PRUNERS["ntk-sap"].settings(options={option: wrong})
+    assert PRUNERS["ntk-sap"].settings(options={option: least}).options[option] == least

@@ -5,6 +5,8 @@ import torch
 from torch import nn, tensor
 
 from pruners import PRUNERS, PruningError, effective, find, prune
+from pruners.channels import follow
+from pruners.walks import Edges, Walks
 from trainables.architectures import build
 
 
@@ -12,20 +14,27 @@ def scores_of(model, seed=0):
     return PRUNERS["phew"].score(model, [], mode="eval", generator=torch.Generator().manual_seed(seed))
 
 
+def walks_of(model):
+    channels = follow(model)
+    return Walks(channels, {layer: Edges(layer) for layer in channels.inputs}, torch.Generator())
+
+
 def test_by_hand_a_walk_goes_on_in_proportion_to_the_weights():
-    # From the one input unit |w| / sum |w| is (1/4, 3/4); the walk of number 0 goes forwards.
+    # From the one input unit |w| / sum |w| is (1/4, 3/4).
     layer = nn.Linear(1, 2, bias=False)
     layer.weight.data = tensor([[1.0], [-3.0]])
-    first = [int(scores_of(layer, seed)["weight"].argmax()) for seed in range(400)]
-    assert sum(first) == pytest.approx(300, abs=3 * (400 * 3 / 16) ** 0.5)
+    ((_, _, taken),) = walks_of(layer).forward(torch.arange(4000))
+    assert int(taken.sum()) == pytest.approx(3000, abs=3 * (4000 * 3 / 16) ** 0.5)
 
 
 def test_by_hand_backwards_it_is_of_the_weights_that_enter():
-    # A forward walk from any of the inputs takes that input's weight; the walk of number 1 takes (1/4, 3/4).
+    # A forward walk from any of the inputs takes that input's weight; a backward walk takes (1/4, 3/4).
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = tensor([[1.0, 3.0]])
-    large = sum(float(scores_of(layer, seed)["weight"][0, 1]) in (0.0, -1.0) for seed in range(400))
-    assert large == pytest.approx(400 * (1 / 2 + 1 / 2 * 3 / 4), abs=35)
+    walks = walks_of(layer)
+    for way, second in ((walks.forward, 1 / 2), (walks.backward, 3 / 4)):
+        ((_, _, taken),) = way(torch.arange(4000))
+        assert int(taken.sum()) == pytest.approx(4000 * second, abs=3 * (4000 / 4) ** 0.5)
 
 
 @pytest.mark.parametrize("total", [128, 1024])
@@ -65,6 +74,49 @@ def test_groups_flattening_and_concatenation_lead_where_they_should():
         masks = {name: score >= -taken for name, score in scores_of(model, seed=taken).items()}
         for name, reached in effective(model, masks, (3, 4, 4)).items():
             assert torch.equal(reached, masks[name])
+    walks = walks_of(model)
+    for way in (walks.forward, walks.backward):
+        crossed = {layer: when.sort().values.tolist() for layer, when, _ in way(torch.arange(50))}
+        assert crossed[model.stem] == crossed[model.head] == [*range(50)]
+
+
+def test_by_hand_every_weight_is_found_from_both_its_ends():
+    layer = nn.Conv1d(4, 6, 3, groups=2, bias=False)  # 6 outputs read 2 inputs each, with 3 taps
+    for index in range(36):
+        layer.weight.data.zero_().view(-1)[index] = 1.0
+        edges, generator = Edges(layer), torch.Generator()
+        out, into = index // 6, index // 18 * 2 + index // 3 % 2
+        for found, here, there in (
+            (edges.on(torch.arange(4), generator), into, out),
+            (edges.back(torch.arange(6), generator), out, into),
+        ):
+            alive, where, at = found
+            assert (alive.nonzero().tolist(), where.tolist(), at.tolist()) == ([[here]], [index], [there])
+
+
+def test_rounding_leads_to_no_other_weight():
+    # Doubles at 1e16 are 2 apart: of the second output's one weight what is drawn is the beginning or the end.
+    layer = nn.Linear(2, 2, bias=False).double()
+    layer.weight.data = tensor([[1e16, 0.0], [0.0, 2.0]]).double()
+    _, where, _ = Edges(layer).back(torch.ones(50, dtype=torch.int64), torch.Generator())
+    assert where.tolist() == [3] * 50
+
+
+def test_what_nobody_reads_is_not_entered():
+    class DeadEnd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.aside, self.head = nn.Linear(2, 3), nn.Linear(2, 1)
+
+        def forward(self, x):
+            self.aside(x)
+            return self.head(x)
+
+    model = DeadEnd()
+    walks = walks_of(model)
+    for way in (walks.forward, walks.backward):
+        crossed = {layer: len(when) for layer, when, _ in way(torch.arange(50))}
+        assert crossed == {model.aside: 0, model.head: 50}
 
 
 def test_large_weights_are_taken_sooner_and_pruned_ones_never(model):
