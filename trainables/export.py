@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pruners import compact, prunable, refit
+from pruners.errors import words
 from search_spaces import Trial
 from trainables.architectures import build
 from trainables.atomic import write_atomically
@@ -78,7 +79,7 @@ def trained(folder: Path) -> Trained:
         model.load_state_dict(weights)
         small = compact(model, masks, data.input_shape)
     except (RuntimeError, ValueError) as error:
-        raise ExportError(f"{folder}: these are not the files of {trial.name}: {_line(error)}") from None
+        raise ExportError(f"{folder}: these are not the files of {trial.name}: {words(error)[:300]}") from None
     params = sum(parameter.numel() for parameter in model.parameters())
     return Trained(trial, small.model.eval(), data, params, small.reason)
 
@@ -127,13 +128,13 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
     except KeyError as error:
         raise ExportError(f"{path}: its metadata has no {error}; it was not exported here") from None
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be loaded: {_line(error)}") from None
+        raise ExportError(f"{path}: cannot be loaded: {words(error)[:300]}") from None
     return model.eval()
 
 
 def _whole(trial: Trial, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     # Whatever it began with: its numbers are about to be replaced.
-    return build(replace(trial.network, pretrained=""), input_shape, num_classes, trial.seed)
+    return build(trial.network.fresh, input_shape, num_classes, trial.seed)
 
 
 def _there(folder: Path, name: str, why: str) -> Path:
@@ -146,11 +147,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(file))
     except (OSError, SafetensorError) as error:
-        raise ExportError(f"{file}: cannot be read: {_line(error)}") from None
-
-
-def _line(error: Exception | str) -> str:
-    return " ".join(str(error).split())[:300]
+        raise ExportError(f"{file}: cannot be read: {words(error)[:300]}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,10 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = trained(given.folder)
         save(made, given.out)
     except (ValueError, OSError) as error:
-        print(f"export: {_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"export: {words(error)[:300]}", file=sys.stderr)  # noqa: T201
         return 2
     if made.reason:
-        print(f"export: not compacted, the network has its full size: {_line(made.reason)}", file=sys.stderr)  # noqa: T201
+        print(f"export: not compacted, the network has its full size: {made.reason[:300]}", file=sys.stderr)  # noqa: T201
     params = sum(parameter.numel() for parameter in made.model.parameters())
     print(f"{given.out}: {made.trial.name}, {params:,} of {made.params:,} parameters")  # noqa: T201
     return 0

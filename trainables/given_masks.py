@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parsed
 from torch import Tensor
 
+from pruners.errors import words
 from search_spaces import SpaceError
 from trainables.atomic import write_atomically
 from trainables.place import Place
@@ -34,7 +35,7 @@ def parse(content: bytes) -> dict[str, Tensor]:
     try:
         tensors = parsed(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"is no safetensors file ({' '.join(str(error).split())[:100]})") from None
+        raise ValueError(f"is no safetensors file ({words(error)[:100]})") from None
     for name, tensor in tensors.items():
         if tensor.dtype != torch.bool and not ((tensor == 0) | (tensor == 1)).all():
             raise ValueError(f"holds no masks: {name} has other values than 0 and 1")

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pruners.errors import words
 from trainables.atomic import write_atomically
 
 OPSET = 18  # the oldest that torch's exporter writes without conversion, so what most runtimes can read
@@ -41,7 +42,7 @@ def save(model: nn.Module, input_shape: tuple[int, int, int], facts: Mapping[str
                 verbose=False,
             )
     except Exception as error:  # noqa: BLE001 - a forward that cannot be traced fails as it likes
-        raise ValueError(f"{out}: torch cannot translate this model: {' '.join(str(error).split())[:300]}") from None
+        raise ValueError(f"{out}: torch cannot translate this model: {words(error)[:300]}") from None
     assert program is not None
     program.model.metadata_props.update(facts)
     write_atomically(out, lambda path: program.save(path, external_data=False))

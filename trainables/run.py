@@ -21,7 +21,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from pruners.errors import in_one_line
+from pruners.errors import in_one_line, words
 from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
@@ -194,7 +194,7 @@ def main() -> int:
     try:
         trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        print(f"run: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        print(f"run: {words(error)}", file=sys.stderr)  # noqa: T201
         return 2
     outcome = run_together(trial, Place(storage=folder, cache=folder / "data", workers=workers))
     for event, _ in read(folder / trial.fingerprint):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners import dead_weights
+from pruners.errors import in_one_line, words
 from search_spaces import Network, Space, SpaceError, Trial
 from trainables import given_weights
 from trainables.architectures import ARCHITECTURES, build, lookup, pretrained
@@ -86,8 +87,8 @@ def model_of(network: Network, dataset: str) -> nn.Module:
     try:
         return build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
     except Exception as error:  # noqa: BLE001 - a user's code may raise anything
-        line = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise SpaceError(_named(network, " ".join(line.split()))) from None
+        line = words(error) if isinstance(error, ValueError) else in_one_line(error)
+        raise SpaceError(_named(network, line)) from None
 
 
 def _require_logits(network: Network, dataset: str) -> None:
@@ -100,8 +101,8 @@ def _require_logits(network: Network, dataset: str) -> None:
         with torch.no_grad(), torch.random.fork_rng([]):
             found = model(images)
     except Exception as error:  # noqa: BLE001 - as above
-        line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise SpaceError(_named(network, f"it does not run on the {size} images of {dataset}: {line}")) from None
+        what = f"it does not run on the {size} images of {dataset}: {in_one_line(error)}"
+        raise SpaceError(_named(network, what)) from None
     if not isinstance(found, Tensor) or found.shape != (2, spec.num_classes):
         given = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         wanted = (2, spec.num_classes)

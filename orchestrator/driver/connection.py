@@ -20,6 +20,7 @@ import trainables
 from orchestrator.costs.resources import Resources, require_somewhere, this_machine
 from orchestrator.driver.nodes import alive, lacking, to_come
 from orchestrator.driver.soundness import require_sound
+from pruners.errors import words
 from search_spaces import SpaceError
 
 CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
@@ -87,7 +88,7 @@ def _init(what_failed: str, **options: Any) -> None:
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         if isinstance(error, AuthenticationError) or "Failed to connect to Ray cluster" in str(error):
             raise SpaceError(NO_ENTRY) from None
-        raise SpaceError(f"{what_failed} ({' '.join(str(error).split())[:300]})") from None
+        raise SpaceError(f"{what_failed} ({words(error)[:300]})") from None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer, get_model, get_model_weights
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from pruners.errors import words
 from search_spaces import SpaceError
 from search_spaces.errors import choose
 from trainables.architectures.ends import classifier, stem
@@ -126,7 +127,7 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise SpaceError(f"pretrained: '{path.name}' is no state dict: {_line(error)}") from None
+        raise SpaceError(f"pretrained: '{path.name}' is no state dict: {words(error)[:200]}") from None
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
@@ -178,7 +179,7 @@ def _torchvision(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
         with _hub(folder):
             model: nn.Module = get_model(weights, weights=asked, progress=False, **ONE_HEAD.get(weights, {}))
     except (OSError, RuntimeError) as error:
-        raise SpaceError(f"pretrained: {asked} of {weights} could not be downloaded: {_line(error)}") from None
+        raise SpaceError(f"pretrained: {asked} of {weights} could not be downloaded: {words(error)[:200]}") from None
     return model.state_dict()
 
 
@@ -201,7 +202,3 @@ def _digest(path: Path, size: int, modified: int) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pruners.errors import words
 from search_spaces.errors import SpaceError, choose
 from trainables.architectures.architecture import Architecture, Shape
 
@@ -41,8 +42,8 @@ def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=channels, **size)
     except (ValueError, AssertionError, TypeError) as error:
-        line = " ".join(str(error).split())
-        raise SpaceError(f"architecture: '{PREFIX}{name}' cannot be made for {height}x{width} images: {line}") from None
+        what = f"'{PREFIX}{name}' cannot be made for {height}x{width} images"
+        raise SpaceError(f"architecture: {what}: {words(error)}") from None
     return model
 
 

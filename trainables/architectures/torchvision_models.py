@@ -8,6 +8,7 @@ import torchvision.models
 from torch import nn
 from torchvision.models import get_model, list_models
 
+from pruners.errors import words
 from search_spaces.errors import SpaceError, choose
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.ends import see
@@ -39,8 +40,8 @@ def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
     try:
         model = get_model(name, num_classes=num_classes, **_fitted(name, height), **_settings(name))
     except (ValueError, AssertionError) as error:
-        line = " ".join(str(error).split())
-        raise SpaceError(f"architecture: '{PREFIX}{name}' cannot be made for {height}x{width} images: {line}") from None
+        what = f"'{PREFIX}{name}' cannot be made for {height}x{width} images"
+        raise SpaceError(f"architecture: {what}: {words(error)}") from None
     return see(model, channels)
 
 

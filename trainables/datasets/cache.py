@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruners.errors import words
 from trainables.datasets.sources import locate
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
 from trainables.locks import held
@@ -74,8 +75,7 @@ def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path)
     try:
         arrays = spec.read(files, scratch)
     except (OSError, RuntimeError, HTTPException) as error:  # the network's; torchvision raises RuntimeError
-        reason = " ".join(str(error).split())
-        raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {reason}") from error
+        raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {words(error)}") from error
     _check(spec, arrays, origin)
     _check_classes(spec, arrays, origin)
     return arrays

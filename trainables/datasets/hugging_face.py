@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pruners.errors import words
 from trainables.datasets.folder import STATISTICS
 from trainables.datasets.images import decode, opened
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
@@ -88,7 +89,7 @@ def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
             source = str(local.resolve()) if local.exists() else called.removeprefix("hf:")
             found = library.load_dataset(source, cache_dir=place, download_config=config)
     except Exception as error:  # of many kinds: the hub's, the network's, the parsers'
-        raise DatasetError(f"dataset: '{called}' could not be read: {' '.join(str(error).split())}") from error
+        raise DatasetError(f"dataset: '{called}' could not be read: {words(error)}") from error
     test = next((part for part in TESTS if part in found), None)
     if "train" not in found or test is None:
         raise DatasetError(f"dataset: '{called}' has {', '.join(found)}, expected train and one of {', '.join(TESTS)}")
