@@ -2,8 +2,7 @@
 
 torch keeps some state for the whole process: the generators that dropout draws from, and the kernels that attention may
 take; and while torch.fx traces one network, or a memory tracker looks at one, the calls of all modules there are go
-another way. A thread that changes
-such state has it for itself. A process with one thread notices nothing.
+another way. A thread that changes such state has it for itself. A process with one thread notices nothing.
 """
 
 from __future__ import annotations

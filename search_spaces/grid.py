@@ -15,18 +15,9 @@ from search_spaces.network import read
 from search_spaces.point import SHARED, trial_at
 from search_spaces.search import Range
 from search_spaces.space import NAMED, Space, check
-from search_spaces.trial import TRAINING, Cell, Role, Trial, data_label
+from search_spaces.trial import TOLD, TRAINING, Cell, Role, Trial, data_label
 
 Point = Mapping[str, Any]  # a value for each field that the space sets; a choice with settings is {name, …}
-UNIQUE = (
-    "dataset",
-    "architecture",
-    "pruner",
-    "compression",
-    "kappa",
-    "mask",
-    "seed",
-)  # fields that a cell names anyway
 
 
 class Grid:
@@ -64,7 +55,7 @@ class Grid:
         settled = settle(point, searched)
         network = read(settled["architecture"], self.catalog.architecture(settled["architecture"]["name"]))
         trial = trial_at(settled, network, self.catalog)
-        settings = {key: settled[key] for key in self.space.varied if key not in UNIQUE}
+        settings = {key: settled[key] for key in self.space.varied if key not in TOLD}
         settings = {key: self.label(key, value) for key, value in settings.items()}
         made_by = "mask" if "mask" in point else "pruner"
         cell = Cell(

@@ -15,7 +15,7 @@ from search_spaces.phases import PHASES, phases
 from search_spaces.space import check
 from search_spaces.trial import TRAINING, Trial
 
-# The settings which every pruner shares, and where the catalog lists their allowed words.
+# The settings that every pruner shares: what a space may say beside its name, or for all pruners at once.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
 # All fields that say which weights go and when: a dense trial has none of them.
 PRUNING = ("pruner", "compression", "kappa", "options", "code", "mask", "dense_classifier", "keep_dense", *SHARED)

@@ -144,6 +144,9 @@ class Trial(BaseModel):
 
 Role = Literal["grid", "search"]
 
+# The fields of a trial that a cell always tells; of the others those that its space varies, as `settings`.
+TOLD = ("dataset", "architecture", "pruner", "compression", "kappa", "mask", "seed")
+
 
 class Cell(BaseModel):
     """One point of the grid, as the user names it. Several cells may share a trial (at 1x all pruners do).

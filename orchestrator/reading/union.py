@@ -7,18 +7,18 @@ from typing import Any
 
 from search_spaces import Cell, Trial
 from search_spaces.point import SHARED
+from search_spaces.trial import TOLD
 
-NAMED = {"dataset", "architecture", "pruner", "compression", "kappa", "seed"}
 PRUNING = (*SHARED, "options", "code", "mask")  # what belongs to a pruner: it tells labels apart, not panels
-RECIPE = tuple(name for name in Trial.model_fields if name not in NAMED and name not in PRUNING)
+RECIPE = tuple(name for name in Trial.model_fields if name not in TOLD and name not in PRUNING)
 
 
 def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tuple[Cell, ...]:
     """Each cell once, oldest sweep first, with every field of the recipe that differs anywhere among its settings.
 
-    A cell records only what its own space varies. What a search chose is "searched": its choices are not the question.
-    Two sweeps that differ in their epochs would else look like two
-    seeds of one question, and `synflow` of 100 iterations like `synflow` of one.
+    A cell records only what its own space varies: two sweeps that differ in their epochs would else look like two seeds
+    of one question, and `synflow` of 100 iterations like `synflow` of one. What a search chose is "searched": its
+    choices are not the question.
     """
     everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
     varied = [name for name in RECIPE if len({_value(name, cell, trial) for cell, trial in everyone}) > 1]

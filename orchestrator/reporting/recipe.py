@@ -8,6 +8,7 @@ from orchestrator.reading.lines import pruners
 from orchestrator.reading.results import Results
 from search_spaces import TRAINING, Trial
 from search_spaces.measuring import RECIPE
+from search_spaces.trial import TOLD
 
 # Fields that act only where another has this value: momentum is nothing to Adam.
 ONLY_WITH = {
@@ -20,7 +21,6 @@ UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
           "pretrain_epochs": "0", "compression": "1",
           "warmup_epochs": "0", "label_smoothing": "0", "accumulate": "1", "ema": "0", "precision": "float32",
           "ablation": "none", "dense_classifier": "False", "measure": "training"}  # what need not be said  # fmt: skip
-PLACES = ("dataset", "architecture", "compression", "kappa", "mask", "seed", "pruner")  # the axes themselves
 TOTAL = "epochs in all"
 
 
@@ -44,7 +44,7 @@ def by_pruner(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]
             total = {TOTAL: f"{trial.pretrain_epochs + trial.epochs_to_train}"}
             records.setdefault(row.cell.pruner, []).append(trial.params() | total)
     names = [pruner for pruner in pruners(results) if pruner in records]
-    keys = dict.fromkeys(key for name in names for record in records[name] for key in record if key not in PLACES)
+    keys = dict.fromkeys(key for name in names for record in records[name] for key in record if key not in TOLD)
     found = {key: [_values(records[name], key) for name in names] for key in keys}
     differing = [key for key in [*(key for key in found if key != TOTAL), TOTAL] if len(set(found.get(key, []))) > 1]
     return differing, [(name, [found[key][i] for key in differing]) for i, name in enumerate(names)]
