@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pruners.errors import PruningError, in_one_line, require_known, words
+from pruners.errors import PruningError, in_one_line, require_known
 
 
 def load_object(name: str, kind: str, code: str = "") -> Any:
@@ -18,15 +18,22 @@ def load_object(name: str, kind: str, code: str = "") -> Any:
     """
     place, _, wanted = name.rpartition(":")
     path = Path(place).expanduser()
-    if not code and not path.is_file():
-        raise PruningError(f"{kind} {name!r}: there is no file {str(path)!r} in {str(Path.cwd())!r}.")
-    try:
-        text = code or path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PruningError(f"{kind} {name!r}: {str(path)!r} cannot be read as UTF-8 text ({words(error)}).") from None
-    found = vars(_run(path, text, f"{kind} {name!r}"))
+    what = f"{kind} {name!r}"
+    found = vars(_run(path, code or _text(path, what), what))
     require_known(f"name in {path.name}", wanted, [key for key in found if not key.startswith("_")])
     return found[wanted]
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise PruningError(f"{what}: line {line} of {path.name} is not UTF-8; save the file as UTF-8.") from None
+    except FileNotFoundError:
+        raise PruningError(f"{what}: there is no file {str(path)!r} in {str(Path.cwd())!r}.") from None
+    except OSError as error:
+        raise PruningError(f"{what}: {path.name} cannot be read: {error.strerror}.") from None
 
 
 def _run(path: Path, text: str, what: str) -> ModuleType:

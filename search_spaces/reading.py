@@ -63,8 +63,11 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
             near = get_close_matches(path.name, (file.name for file in path.parent.glob("*.y*ml")), n=1)
             hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""
             raise SpaceError(f"space: there is no file '{source}'{hint}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpaceError(f"space: '{source}' cannot be read: {error}") from None
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise SpaceError(f"space: line {line} of '{source}' is not UTF-8; save the file as UTF-8") from None
+        except OSError as error:
+            raise SpaceError(f"space: '{source}' cannot be read: {error.strerror}") from None
     else:
         files = _preset_files()
         if str(source) not in files and os.path.isfile(f"{source}.yaml"):  # noqa: PTH113 - the same

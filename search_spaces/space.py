@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -157,7 +158,7 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]
         return adapter.validate_python(value)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Input should be ")
+        reason = re.sub(r"^Input should be |, (unable to|got) .*", "", error.errors()[0]["msg"])
         raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be {reason}") from None
 
 

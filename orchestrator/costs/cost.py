@@ -90,6 +90,8 @@ def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
 
 def words(seconds: float) -> str:
     """A length of time for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    if seconds < 1:
+        return "1 s"  # of what is short a second more or less matters to nobody, and 0 s would be untrue
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"

@@ -105,7 +105,7 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
 
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours >= 0.01 else "under 0.01"
 
 
 def _on_more(cost: Estimate) -> Table:

@@ -155,8 +155,12 @@ class Progress:
             if done % max(1, self._count // LINES) == 0 or done == self._count:
                 came = f"stopped after {self._stopped[trial.fingerprint]}" if end == "stopped" else ""
                 came = came or _words(*self._came[trial.fingerprint])
+                # how many run is not said: at this moment one less than at any other
                 self._console.print(
-                    f"{self._counts()}  |  {self._name(trial)}: {came}", markup=False, highlight=False, soft_wrap=True
+                    f"{self._counts(running=False)}  |  {self._name(trial)}: {came}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
                 )
 
     def _say_failed(self, name: str, reason: str) -> None:
@@ -169,12 +173,13 @@ class Progress:
         elif math.log10(count).is_integer():
             self._say(f"failed  {count} trials alike by now, the last {name}: {reason}", "red")
 
-    def _counts(self) -> str:
+    def _counts(self, running: bool) -> str:
         done, failed = len(self._came) + len(self._stopped), len(self._failed)
-        parts = [f"{self._before + done}/{self._before + self._count} done", f"{len(self._epochs)} running"]
+        parts = [f"{self._before + done}/{self._before + self._count} done"]
+        parts += [f"{len(self._epochs)} running"] if running else []
         parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
         parts += [f"{failed} failed"] if failed else []
-        left = self._left()
+        left = self._left() if done + failed < self._count else None
         return ", ".join(parts) + (f", about {words(left)} left" if left else "")
 
     def _left(self) -> float | None:
@@ -192,7 +197,7 @@ class Progress:
         with self._lock:
             bar = Table.grid(padding=(0, 1))
             finished = len(self._came) + len(self._stopped) + len(self._failed)
-            counts = self._counts()
+            counts = self._counts(running=True)
             width = max(8, min(30, self._console.width - len(counts) - 2))
             bar.add_row(ProgressBar(self._count, finished, width=width), Text(counts))
             trials = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]

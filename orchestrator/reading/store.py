@@ -39,7 +39,8 @@ def require_answer(tracking_uri: str) -> None:
                     return
                 reason = f"HTTP {answer.status}"
         except (OSError, ValueError, HTTPException) as error:
-            reason = str(getattr(error, "reason", error))
+            cause = getattr(error, "reason", error)
+            reason = getattr(cause, "strerror", None) or str(cause)
         raise SpaceError(f"tracking server: {public(tracking_uri)} does not answer ({reason})")
     scheme, _, rest = tracking_uri.partition("://")
     if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql") or not rest.strip("/"):
@@ -85,8 +86,11 @@ def connect(tracking_uri: str) -> MlflowClient:
                 database.execute("SELECT 1 FROM experiments LIMIT 1")
         except sqlite3.Error:
             raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
-    elif "://" not in tracking_uri:
-        raise ReportError(f"tracking URI '{tracking_uri}': write sqlite:///path/to/mlflow.db or http://host:port")
+    else:
+        try:
+            require_answer(tracking_uri)  # MLflow asks a server that is away for twenty seconds
+        except SpaceError as error:
+            raise ReportError(str(error)) from None
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return tracking.connect(tracking_uri)

@@ -15,8 +15,8 @@ TRIALS = tuple(Trial(dataset="digits", architecture="mlp", seed=seed) for seed i
 NODE = {"CPU": 4.0, "GPU": 1.0}
 
 
-def cost(resources=Resources(1), nodes=(NODE,), stages=0, measured=8, alone=False):  # noqa: B008
-    seconds = {trial.fingerprint: 3600.0 for trial in TRIALS}
+def cost(resources=Resources(1), nodes=(NODE,), stages=0, measured=8, alone=False, hours=1.0):  # noqa: B008
+    seconds = {trial.fingerprint: 3600 * hours for trial in TRIALS}
     return Estimate(TRIALS[:stages], TRIALS[stages:], seconds, measured, {"NVIDIA H200"}, nodes, resources, alone)
 
 
@@ -49,6 +49,7 @@ def test_stages_come_first():
 def test_hours_of_cpu_and_of_gpu():
     assert "8 CPU-hours; 2.0 h on this machine with 4 at once" in text(cost())
     assert "2 GPU-hours; 2.0 h on this machine with 4 at once" in text(cost(Resources(1, 0.25)))
+    assert text(cost(hours=1e-5)).startswith("about 1 s of training, under 0.01 CPU-hours; ")
     assert "on 2 nodes of the cluster with 8 at once" in text(cost(nodes=(NODE, NODE)), here=False)
     assert "on 1 node of the cluster with 4 at once" in text(cost(), here=False)
 

@@ -96,7 +96,7 @@ def test_plain_lines_are_few_and_whole() -> None:
             finish(progress, trial)
     lines = on.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == LINES
-    assert lines[-1].startswith("5000/5000 done, 0 running")
+    assert lines[-1] == f"5000/5000 done  |  {made[-1].name}: top-1 50.00 %"
     assert not any("\x1b" in line for line in lines)
 
 

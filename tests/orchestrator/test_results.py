@@ -144,8 +144,13 @@ def test_another_database_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("uri", ["results/mlflow.db", "nonsense://here"])
 def test_a_uri_that_is_none(uri: str) -> None:
-    with pytest.raises(ReportError):
+    with pytest.raises(ReportError, match="is not a tracking store"):
         read(uri, "small")
+
+
+def test_a_server_that_is_away_is_said_at_once() -> None:
+    with pytest.raises(ReportError, match=r"http://127\.0\.0\.1:9 does not answer \(Connection refused\)$"):
+        read("http://127.0.0.1:9", "small")
 
 
 def test_of_several_experiments_each_question_is_told(store: Store) -> None:

@@ -60,6 +60,13 @@ def test_files_that_are_no_spaces(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_in_another_encoding(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes("dataset: digits\ndescription: Größe\n".encode("latin-1"))
+    with pytest.raises(SpaceError, match=r"line 2 of '.*mine\.yaml' is not UTF-8; save the file as UTF-8$"):
+        load(file)
+
+
 def test_a_misspelt_file_is_found_beside_it(tmp_path):
     (tmp_path / "my-question.yaml").touch()
     with pytest.raises(SpaceError, match=r"there is no file '.*questoin\.yaml'; did you mean '.*my-question\.yaml'\?"):

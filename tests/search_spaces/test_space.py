@@ -91,6 +91,11 @@ def test_a_space_must_say_what_it_is_about():
         load({"dataset": "digits", "architecture": "mlp"})
 
 
+def test_a_word_for_a_number():
+    with pytest.raises(SpaceError, match=r"^lr: 'fast' is not allowed; it must be a valid number$"):
+        load(SMALL | {"lr": "fast"})
+
+
 def test_how_many_work_on_a_trial_is_no_part_of_it():
     asked = load(SMALL | {"workers_per_trial": 2, "gpus_per_trial": 2})
     assert (asked.workers_per_trial, asked.gpus_per_trial) == (2, 2)
