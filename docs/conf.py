@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -20,3 +24,15 @@ autodoc_typehints = "signature"
 maximum_signature_line_length = 90
 napoleon_google_docstring = True
 myst_heading_anchors = 3
+
+
+def setup(app: Any) -> None:
+    from orchestrator.choices import listing
+
+    def list_names(_: Any, page: str, source: list[str]) -> None:
+        """Ends the page of names with what `--list` shows, so that what is registered needs no line there."""
+        if page == "names":
+            listing.show(Console(file=(shown := StringIO())))
+            source[0] += f"\n## All of them\n\n```text\n{shown.getvalue()}```\n"
+
+    app.connect("source-read", list_names)

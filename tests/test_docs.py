@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+from pruners import PRUNERS
 
 ROOT = Path(__file__).parent.parent
 build = pytest.importorskip("sphinx.cmd.build", reason="the extra docs is not installed")
@@ -44,6 +47,11 @@ def test_every_page_is_there_and_asks_only_for_files_beside_it(built):
         for url in asked.urls:
             if not url.startswith(("data:", "#")):
                 assert (built / re.sub(r"[?#].*", "", url)).is_file(), (page.name, url)
+
+
+def test_the_page_of_names_has_all_that_is_registered(built):
+    page = unescape((built / "names.html").read_text(encoding="utf-8"))
+    assert [name for name, pruner in PRUNERS.items() if f"{name} " not in page or pruner.summary not in page] == []
 
 
 def test_nor_do_its_styles(built):
