@@ -18,7 +18,8 @@ from pruners.pruner import MODES, Batch, Pruner, Settings
 from pruners.pruning import Pruning, find, prune
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities
-from pruners.selection import SCOPES, select
+from pruners.scopes import SCOPES
+from pruners.selection import select
 from pruners.weights import keep_dense, layer_weights, prunable
 
 __all__ = [

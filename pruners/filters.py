@@ -15,19 +15,17 @@ from pruners.weights import prunable
 SCOPES = ("global", "layer")
 
 
-def filters(
-    model: nn.Module, compression: float, merit: str = "sum", kappa: float = 0.0
-) -> Callable[..., dict[str, Tensor]]:
+def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> Callable[..., dict[str, Tensor]]:
     """A selector (`pruners.granularity.Selector`) that keeps whole channels.
 
     A channel that leaves takes along the filters that write it and the weights of other layers that read it, so
     that the compression is that of the smaller network (`pruners.compact`). Channels that a residual
     connection adds up, or a depthwise convolution maps to each other, leave together: one group. The logits always
     stay, and the best channel of every layer.
-    A group's merit is the "sum" (or "" for short), "mean" or "max" of the scores of its filters; what reads it is
-    not counted. Groups are ranked by merit, under scope "layer" by their rank among the channels of their layer,
-    earlier layers and channels first where they tie. From the top, as many are kept as fit: at most
-    n - floor((1 - density) n) of n weights, and the next group would exceed that.
+    A group's merit is the "sum", "mean" or "max" of the scores of its filters; what reads it is not counted. Groups
+    are ranked by merit, under scope "layer" by their rank among the channels of their layer, earlier layers and
+    channels first where they tie. From the top, as many are kept as fit: at most n - floor((1 - density) n) of n
+    weights, and the next group would exceed that.
     With a `kappa` above 0 it is filters that are counted, and no weights: `density` is the share of filters kept.
     From the bottom, floor((1 - density) n) of the n filters that are not logits are removed; a group counts
     with all its filters, and one larger than what is left to remove is passed over.
@@ -35,7 +33,6 @@ def filters(
     Raises PruningError if the channels cannot be followed; the selector does so for scores that are not finite,
     another scope, and a compression or kappa beyond reach.
     """
-    merit = merit or "sum"
     try:
         channels = follow(model)
     except UnfollowableError as error:

@@ -13,7 +13,7 @@ from pruners.selection import require_finite, select
 from pruners.weights import prunable
 
 # What a space may name. Beyond these, any n:m with n < m is understood.
-FILTERS = ("filter", "filter-mean", "filter-max")
+FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> what ranks a channel, of its scores
 GRANULARITIES = ("weight", *FILTERS, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
 
 # (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
@@ -49,7 +49,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
     if blocks is None:
         if granularity == "weight":
             return select
-        return filters(model, compression, granularity.removeprefix("filter").lstrip("-"), kappa)
+        return filters(model, compression, FILTERS[granularity], kappa)
     n, m = blocks
     if not math.isclose(compression * n, m):
         raise PruningError(

@@ -10,7 +10,7 @@ from torch import Tensor
 from pruners.errors import PruningError, require_known
 from pruners.granularity import pattern
 from pruners.schedules import SCHEDULES
-from pruners.selection import SCOPES
+from pruners.scopes import SCOPES
 
 MODES = ("train", "eval")
 

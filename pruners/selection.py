@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from pruners.errors import PruningError
-from pruners.scopes import SCOPES, budgets
-
-__all__ = ["SCOPES", "select"]
+from pruners.scopes import budgets
 
 
 def select(

@@ -62,10 +62,6 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
         "pruners.selection",
         "count > spare  ->  count >= spare",
     ): "the first so many of as many are all of them",
-    (
-        "pruners.filters",
-        "0.0  ->  1.0  in  model: nn.Module, compression: float, merit: str='sum', kappa: float=0.0",
-    ): "a default that the only caller gives",
     ("pruners.filters", "sizes > 0  ->  sizes >= 0"): "a number that is no group's weighs nothing, kept or not",
     (
         "pruners.liveness",
