@@ -30,14 +30,6 @@ class Compacted:
     reason: str = ""
     constant: bool = False  # the model is a `Constant`: no input reaches the output
 
-    def scatter(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`state`, a state dict of the whole model, with the compacted model's numbers where they belong.
-
-        So the compacted model can be trained in the whole one's place. What was removed stays as in `state`.
-        """
-        small = self.model.state_dict()
-        return {name: self.put(name, whole, small[name]) if name in small else whole for name, whole in state.items()}
-
     def take(self, name: str, whole: Tensor) -> Tensor | None:
         """Of a tensor shaped like the whole model's `name` what the compacted model has; None if it has nothing."""
         if self.constant and name not in self.kept:
@@ -65,7 +57,7 @@ def compact(
 
     With `training` the smaller model can also be trained in the whole one's place, under the masks of what is left
     of its weights: with any optimizer that treats each number by itself, the losses are the same, and so is all
-    that `Compacted.scatter` brings back. Fewer channels can go then: a constant that training would move stays
+    that `Compacted.put` brings back. Fewer channels can go then: a constant that training would move stays
     (see `pruners.compaction.lasting`), and a model that draws random numbers while it trains stays whole, because
     another width would draw others. What is removed has gradients of exactly zero, so that weight decay alone
     moves it, and running statistics that are nobody's.
