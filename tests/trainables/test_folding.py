@@ -9,21 +9,11 @@ import torch
 import torchvision
 from torch import nn
 
+from tests.pruners.smaller_networks import stirred
 from trainables.architectures import build
 from trainables.folding import foldable, folded
 
 SHAPE = (3, 16, 16)
-
-
-def stirred(model):
-    generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0, 0.3, generator=generator)
-            module.running_mean.normal_(0, 0.3, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-    return model.double()
 
 
 def norms(model):
@@ -32,7 +22,7 @@ def norms(model):
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg11-bn", "mobilenet-v2-cifar"])
 def test_all_are_folded_and_nothing_changes(name):
-    model = stirred(build(name, SHAPE, 10, seed=0))
+    model = stirred(build(name, SHAPE, 10, seed=0)).double()
     before = copy.deepcopy(model.state_dict())
     fixed = folded(model, foldable(model))
     x = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(1)).double()
@@ -44,7 +34,7 @@ def test_all_are_folded_and_nothing_changes(name):
 
 def test_a_norm_before_its_layer_stays():
     """DenseNet normalises what several layers read."""
-    model = stirred(torchvision.models.DenseNet(8, (2,), 16, num_classes=10))
+    model = stirred(torchvision.models.DenseNet(8, (2,), 16, num_classes=10)).double()
     fixed = folded(model, foldable(model))
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
