@@ -118,23 +118,23 @@ class TellWatch(tune.Callback):
     def _ended(self, fingerprint: str, result: dict[str, Any], beside_others: bool) -> None:
         """A trial is over, having recorded how it ended."""
         self._running.discard(fingerprint)
-        if result["end"] == "memory":
+        end = result["end"]
+        if end == "memory":
             had, gets = self._attempts.grow(fingerprint, beside_others)
             name = self._watch.name_of(fingerprint)
             self._watch.notice(f"{name}: out of memory with {had:g} of a GPU; it is tried again with {gets:g}")
             (self._handing.later if beside_others else self._handing.again)(fingerprint)
             return
-        if result.get("end") in ("elsewhere", "superseded") and fingerprint not in self._elsewhere:
+        if end in ("elsewhere", "superseded") and fingerprint not in self._elsewhere:
             self._elsewhere.add(fingerprint)
             self._watch.notice(f"{self._watch.name_of(fingerprint)}: {result['error']}")
-        if result.get("end") == "elsewhere" and not self._stop():
+        if end == "elsewhere" and not self._stop():
             self._handing.later(fingerprint)
             return
-        if result.get("end") == "misplaced" and not self._stop():  # and so would all the others be, one by one
+        if end == "misplaced" and not self._stop():  # and so would all the others be, one by one
             self._stop.request(result["error"])
         if fingerprint in self._watch.begun:
-            end = result.get("end")
-            self._watch.ended(fingerprint, result.get("error") if end == "failed" else None)
+            self._watch.ended(fingerprint, result["error"] if end == "failed" else None)
             if end not in ("interrupted", "misplaced", "elsewhere"):  # else the same command takes it up again
                 self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
 

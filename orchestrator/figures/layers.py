@@ -12,16 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
-from orchestrator.figures.drawing import (
-    Drawing,
-    label,
-    legend,
-    log_ticks,
-    panels,
-    pruner_handles,
-    slug,
-    spread,
-)  # fmt: skip
+from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles, slug, spread
 from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import Row
