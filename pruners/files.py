@@ -9,7 +9,7 @@ from typing import Any
 from pruners.errors import PruningError, in_one_line, require_known
 
 
-def load_object(name: str, kind: str, code: str = "") -> Any:
+def load_object(name: str, kind: str, code: str) -> Any:
     """What `path/to/file.py:NAME` names. `kind` is what a message calls it: "Pruner".
 
     The file is run each time: what it does when imported is its author's business. `code`, if given, is the text

@@ -16,7 +16,7 @@ def kept_of(n: int, density: float) -> int:
 
 
 def budgets(
-    scores: Mapping[str, Tensor], density: float, scope: str, alive: Mapping[str, Tensor] | None = None
+    scores: Mapping[str, Tensor], density: float, scope: str, alive: Mapping[str, Tensor] | None
 ) -> list[tuple[list[str], int]]:
     """Groups of layers that compete with each other, and how many weights each group keeps.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search_spaces.errors import SpaceError, choose
@@ -128,7 +128,7 @@ class Catalog:
     modes: Collection[str]
     mask: Callable[[str], MaskTraits]  # of a run of MLflow or a file; raises ValueError if there are none
     custom: Callable[[str], PrunerTraits]  # loads a pruner of the user's own: `my_file.py:MyScore`
-    measures: Mapping[str, MeasureTraits] = field(default_factory=dict)  # what can be measured instead of training
+    measures: Mapping[str, MeasureTraits]  # what can be measured instead of training
 
     def pruner(self, name: str) -> PrunerTraits:
         """The pruner of that name, of the house or of the user's own file.

@@ -38,9 +38,9 @@ class Bench:
     data: datasets.Dataset
     device: torch.device
     save_seconds: float
-    stop: Callable[[], bool] = lambda: False  # asked after each epoch of any training, and within long ones
-    weights: Path | None = None  # the folder of pretrained weights
-    team: Team = ALONE  # the workers that train it together; scoring, and tests between trainings, are the first one's
+    stop: Callable[[], bool]  # asked after each epoch of any training, and within long ones
+    weights: Path | None  # the folder of pretrained weights
+    team: Team  # the workers that train it together; scoring, and tests between trainings, are the first one's
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.randomness import Drawn
-from trainables.team import ALONE, Team
+from trainables.team import Team
 
 
 class TrainingError(RuntimeError):
@@ -23,7 +23,7 @@ class Epoch:
     Each worker of a team counts its own images; what they counted together is the first one's.
     """
 
-    def __init__(self, number: int, state: Mapping[str, Any], team: Team = ALONE) -> None:
+    def __init__(self, number: int, state: Mapping[str, Any], team: Team) -> None:
         """Epoch `number`, from its beginning, or from the `state` that it had before."""
         self.number, self._team = number, team
         self.batches: int = state.get("batches", 0)

@@ -125,7 +125,7 @@ def require_somewhere(
         )
 
 
-def usual_share(nodes: Iterable[Mapping[str, float]], pack: int = 1) -> float:
+def usual_share(nodes: Iterable[Mapping[str, float]], pack: int) -> float:
     """Of a GPU for each trial, if nobody says otherwise: networks of CIFAR's size leave most of one idle."""
     usual = packed_share(pack) if pack > 1 else 0.25
     return usual if any(node.get("GPU", 0) for node in nodes) else 0

@@ -28,7 +28,7 @@ class Attempts:
         """Whether the trial needs a process for itself: in one with others it died, or ran out of memory."""
         return fingerprint in self._alone
 
-    def grow(self, fingerprint: str, beside_others: bool = False) -> tuple[float, float]:
+    def grow(self, fingerprint: str, beside_others: bool) -> tuple[float, float]:
         """Double the share of a trial that ran out of memory; what it was and what it is.
 
         One that did so `beside_others` in its process gets a whole GPU: who of them took how much is not known.

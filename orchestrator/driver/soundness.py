@@ -18,7 +18,7 @@ from trainables.versions import unlike, versions
 ANSWER_SECONDS = 180.0  # a node's first: it fetches our code and imports it
 
 
-def require_sound(output: Path, data_root: Path | None = None, storage: str = "") -> None:
+def require_sound(output: Path, data_root: Path | None, storage: str) -> None:
     """Refuse a cluster some node of which would compute something else, or where nobody would find it.
 
     What trials write is found where all nodes see the same: in the object store `storage`, in that folder, or without

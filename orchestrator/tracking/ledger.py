@@ -78,7 +78,7 @@ class Ledger:
         given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
         return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
 
-    def epoch_seconds(self, on_gpu: bool = False) -> tuple[dict[Kind, list[float]], set[str]]:
+    def epoch_seconds(self, on_gpu: bool) -> tuple[dict[Kind, list[float]], set[str]]:
         """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs, and on which machines.
 
         Of those of several workers, what all of them took together.

@@ -10,7 +10,7 @@ from pruners.compaction.constants import Connected, connections, constants, link
 from pruners.compaction.lasting import lasting
 
 
-def surviving(channels: Channels, masks: Mapping[nn.Module, Tensor], training: bool = False) -> Tensor:
+def surviving(channels: Channels, masks: Mapping[nn.Module, Tensor], training: bool) -> Tensor:
     """One flag per group of channels: True where removing it could change the output, now or while it trains.
 
     `masks` holds a layer's mask, of its weight's shape; layers without one are dense. A channel can go if

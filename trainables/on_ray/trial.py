@@ -37,8 +37,8 @@ def ray_trial(
     place: Place,
     stop: Callable[[], bool],
     drivers_versions: Mapping[str, str],
-    compared: Compared | None = None,
-    next_after: Callable[[str], Sequence[Point]] = lambda fingerprint: (),
+    compared: Compared | None,
+    next_after: Callable[[str], Sequence[Point]],
 ) -> None:
     """Run `points` at once and report how each ended; if they are `compared`, each epoch too.
 
