@@ -78,7 +78,7 @@ def test_one_finite_score_per_prunable_weight(name, model, batches):
 @every_pruner
 @pytest.mark.parametrize("compression", [1, 1.5, 2, 3.16, 7, 10, 100, 750, 10_000])
 def test_exact_count(name, compression, model, batches):
-    masks = prune(model, name, compression, batches, iterations=3)
+    masks = prune(model, name, compression, batches, scope="global", iterations=3)
     assert kept(masks) == 750 - math.floor((1 - 1 / compression) * 750)
 
 
@@ -150,8 +150,8 @@ def test_iterations_matter_only_where_declared(name, model, batches):
 @every_pruner
 def test_precision_of_the_model(name, model, batches):
     doubles = [(x.double(), y) for x, y in batches]
-    single = prune(model, name, 5, batches, mode="eval")
-    double = prune(model.double(), name, 5, doubles, mode="eval")
+    single = prune(model, name, 5, batches, scope="global", mode="eval")
+    double = prune(model.double(), name, 5, doubles, scope="global", mode="eval")
     if name in ("random", "magnitude", "lamp", "imp", "gradual", "set", "rigl"):
         assert equal(single, double)
     assert kept(single) == kept(double) == 150
@@ -197,9 +197,10 @@ def test_travels_and_describes_itself(name):
 @every_pruner
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu(name, model, batches):
-    on_cpu = prune(model.double(), name, 5, [(x.double(), y) for x, y in batches], mode="eval")
+    settings = {"batches": [(x.double(), y) for x, y in batches], "scope": "global", "mode": "eval"}
+    on_cpu = prune(model.double(), name, 5, **settings)
     before = torch.cuda.get_rng_state()
-    on_gpu = prune(model.cuda(), name, 5, [(x.double(), y) for x, y in batches], mode="eval")
+    on_gpu = prune(model.cuda(), name, 5, **settings)
     assert all(mask.is_cuda for mask in on_gpu.values())
     assert kept(on_gpu) == 150
     assert torch.equal(before, torch.cuda.get_rng_state())
