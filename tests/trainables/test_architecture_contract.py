@@ -7,11 +7,13 @@ import re
 
 import pytest
 import torch
+from torch import nn
 
 from pruners import dead_weights, prunable
 from pruners.channels import UnfollowableError, follow
 from search_spaces import Network
 from trainables.architectures import ARCHITECTURES, build
+from trainables.architectures.architecture import Architecture
 
 
 def form(name):
@@ -97,6 +99,15 @@ def test_refusals_in_one_line(network, message):
     with pytest.raises(ValueError, match=message) as refusal:
         build(network, (3, 32, 32), 10, seed=0)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_has_a_default_that_a_space_can_write_is_an_option(monkeypatch):
+    def make(input_shape, num_classes, width=8, bias=True, norm="batch", kernel=(3, 3)):
+        return nn.Conv2d(input_shape[0], width, kernel, bias=bias)
+
+    monkeypatch.setitem(ARCHITECTURES, "own", Architecture(make, "for this test", min_size=1))
+    assert ARCHITECTURES["own"].options == {"width": 8, "bias": True, "norm": "batch"}
+    assert build(Network("own", (("bias", False), ("norm", "none"))), (3, 8, 8), 10, seed=0).bias is None
 
 
 def test_an_mlp_of_one_layer_is_that_layer():
