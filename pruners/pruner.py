@@ -97,7 +97,7 @@ class Pruner:
         if schedule == "oneshot" and iterations > 1:
             raise PruningError(
                 f'The schedule "oneshot" has 1 iteration, but iterations={iterations} was asked for; '
-                "leave one of the two out, or choose exponential or linear."
+                "leave one of the two out, or choose exponential, linear or cubic."
             )
         moments = self.when == "during" and self.schedule != "oneshot"  # iterations are moments of training
         if iterations == 1 or not (self.iterates or moments):

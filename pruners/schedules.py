@@ -27,6 +27,8 @@ def densities(schedule: str, density: float, iterations: int) -> list[float]:
     if iterations < 1:
         raise PruningError(f"Pruning takes {iterations} iterations; it must take at least 1.")
     if schedule == "oneshot" and iterations > 1:
-        raise PruningError(f"A oneshot schedule has 1 iteration, not {iterations}; choose exponential or linear.")
+        raise PruningError(
+            f"A oneshot schedule has 1 iteration, not {iterations}; choose exponential, linear or cubic."
+        )
     after = _AFTER[schedule]
     return [after(density, t / iterations) for t in range(1, iterations)] + [density]

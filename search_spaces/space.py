@@ -102,8 +102,9 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
 
 
 def _count(key: str, value: Any) -> int:
-    if type(value) is not int or value < (key == "workers_per_trial"):
-        raise SpaceError(f"{key}: {value!r} is not allowed; it must be a whole number")
+    least = 1 if key == "workers_per_trial" else 0
+    if type(value) is not int or value < least:
+        raise SpaceError(f"{key}: {value!r} is not allowed; it must be a whole number from {least}")
     return value
 
 

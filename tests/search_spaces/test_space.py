@@ -104,5 +104,5 @@ def test_how_many_work_on_a_trial_is_no_part_of_it():
 
 @pytest.mark.parametrize("value", [0, 1.5, True, "two"])
 def test_half_a_worker_is_refused(value):
-    with pytest.raises(SpaceError, match=r"workers_per_trial: .* must be a whole number"):
+    with pytest.raises(SpaceError, match=r"workers_per_trial: .* must be a whole number from 1"):
         load(SMALL | {"workers_per_trial": value})
