@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
+from trainables.architectures import Shape
 from trainables.profiling import macs
 
-Shape = tuple[int, int, int]  # channels, height, width
 State = dict[str, Any]  # a checkpoint, as `trainables.training.train` saves it and goes on from it
 Tensors = Mapping[str, Tensor]
 WORTH = 0.9  # of the multiply-accumulates: where more are left than that, a network is trained as it is

@@ -135,7 +135,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
     device = make_ready(place)
     recorder = Recorder(trial, attempt.folder, outbox)
-    recorder.trial(device)
+    recorder.begun(device)
     outbox.tags({"workers": str(place.workers)})
     data = images_of(trial, place)
     outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})

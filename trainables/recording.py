@@ -31,15 +31,15 @@ COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "
 class Recorder:
     """Writes a trial's files into its folder and its numbers into its outbox."""
 
-    trial_record: Trial
+    trial: Trial
     folder: Path
     outbox: Outbox
 
-    def trial(self, device: torch.device) -> None:
+    def begun(self, device: torch.device) -> None:
         """Record what is about to be computed."""
-        self.outbox.params(self.trial_record.params())
+        self.outbox.params(self.trial.params())
         self.outbox.tags({"python": platform.python_version(), "torch": torch.__version__, "machine": machine(device)})
-        self._text("trial.json", self.trial_record.model_dump_json(indent=1) + "\n")
+        self._text("trial.json", self.trial.model_dump_json(indent=1) + "\n")
 
     def stored_masks(self, device: torch.device) -> dict[str, Tensor] | None:
         """The masks that `pruned` recorded, or None. The dense trial has none: an empty dict."""
@@ -99,9 +99,9 @@ class Recorder:
         counts = histograms(model, masks)
         self._text("histograms.json", json.dumps({"layers": counts}))
         with turns.one_at_a_time():  # matplotlib is not made for threads
-            draw(counts, self.trial_record.name, self.folder / "histograms.png")
+            draw(counts, self.trial.name, self.folder / "histograms.png")
         self.outbox.artifact("histograms.png")
-        if size <= weights_mb or self.trial_record.pruner == "dense":
+        if size <= weights_mb or self.trial.pruner == "dense":
             self._tensors(WEIGHTS, model.state_dict(), listed=size <= weights_mb)
 
     def _text(self, name: str, text: str) -> None:

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from pruners import compact, connected, dead_weights, effective, empty_layers
 from pruners.errors import OF_THE_MACHINE, in_one_line
+from trainables.architectures import Shape
 from trainables.profiling import file_mb, latency_ms, macs, peak_mb
-
-Shape = tuple[int, int, int]  # channels, height, width
 
 
 def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
