@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from orchestrator.colors import look
-from orchestrator.figures.accuracy import percent
+from orchestrator.figures.accuracy import top1
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
 from orchestrator.reading.lines import Facet, Point, facets, line, pruned, pruners
 from orchestrator.reading.results import Results
@@ -76,7 +76,7 @@ def _bars(axis: Axes, results: Results, kinds: Sequence[Facet], compression: flo
 
 
 def _point(results: Results, facet: Facet, pruner: str, compression: float) -> Point | None:
-    return next((p for p in line(results, facet, pruner, percent) if p.compression == compression), None)
+    return next((p for p in line(results, facet, pruner, top1) if p.compression == compression), None)
 
 
 def _word(kind: str) -> str:

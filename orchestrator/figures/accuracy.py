@@ -24,8 +24,8 @@ TICKS = (90, 50, 99, 10, 95, 80, 98, 70, 94, 85, 92, 30, 96, 97, 60, 93, 91, 40,
 STRETCHED = "The vertical axis is stretched towards 100 %: equal distances are equal ratios of error."
 
 
-def percent(row: Row) -> float | None:
-    """Test accuracy after the last epoch: the best epoch's would be chosen on the test set."""
+def top1(row: Row) -> float | None:
+    """Test accuracy after the last epoch, in percent: the best epoch's would be chosen on the test set."""
     value = row.metrics.get("final/top1")
     return None if value is None else 100 * value
 
@@ -39,7 +39,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     sources: list[str] = []
     for axis, facet in zip(axes, shown, strict=True):
         marks += accuracy_axis(axis, results, facet, _others(results, facet))
-        marks += draw_lines(axis, results, facet, percent)
+        marks += draw_lines(axis, results, facet, top1)
         marks += _published(axis, results, facet, sources)
         axis.set_title(facet.title)
     label(axes, "compression", "test accuracy (%)")
@@ -67,7 +67,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 def _tried(results: Results, facet: Facet) -> bool:
     """Whether there is anything to draw: a result, or that there is none to be had."""
-    points = (point for pruner in pruners(results) for point in line(results, facet, pruner, percent))
+    points = (point for pruner in pruners(results) for point in line(results, facet, pruner, top1))
     return any(point.values or point.lost for point in points)
 
 
@@ -97,9 +97,9 @@ def accuracy_axis(axis: Axes, results: Results, facet: Facet, others: Sequence[f
     On a linear axis a collapsed pruner at 10 % squeezes 93 % and 91 %, the difference in question, into one
     line. The logarithm of the error keeps both in view; the half point keeps 100 % finite.
     """
-    unpruned, classes = dense(results, facet, percent), _classes(results, facet)
+    unpruned, classes = dense(results, facet, top1), _classes(results, facet)
     rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
-    values = [value for row in rows if (value := percent(row)) is not None]  # one range for a dataset's panels
+    values = [value for row in rows if (value := top1(row)) is not None]  # one range for a dataset's panels
     values = [*values, *others] or [0.0, 100.0]  # a dataset may still be without any result
     stretch(axis, min([*values, 100 / classes] if classes else values), max(values))
     if unpruned is not None:

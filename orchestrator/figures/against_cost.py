@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from orchestrator.colors import look
-from orchestrator.figures.accuracy import STRETCHED, accuracy_axis, percent
+from orchestrator.figures.accuracy import STRETCHED, accuracy_axis, top1
 from orchestrator.figures.against_compression import draw_line, survivors_note
 from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
 from orchestrator.reading.lines import Facet, Measure, facets, line, pruners
@@ -31,7 +31,7 @@ def draw_tradeoff(results: Results, name: str, cost: Measure, axis_title: str, c
         marks += _front(axis, front(_places(results, facet, cost)))
         for pruner in pruners(results):
             costs = [point.mean for point in line(results, facet, pruner, cost)]
-            marks += draw_line(axis, costs, line(results, facet, pruner, percent), look(pruner), width=0.6)
+            marks += draw_line(axis, costs, line(results, facet, pruner, top1), look(pruner), width=0.6)
         axis.invert_xaxis()  # pruned further to the right, as in the other figures
         log_ticks(axis.xaxis)
         axis.set_title(facet.title)
@@ -56,7 +56,7 @@ def front(places: Sequence[Place]) -> list[Place]:
 def _places(results: Results, facet: Facet, cost: Measure) -> list[Place]:
     found = set()
     for pruner in pruners(results):
-        both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, percent), strict=True)
+        both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, top1), strict=True)
         # A collapsed network is the cheapest of all, and no bargain: it guesses.
         found |= {(a.mean, b.mean) for a, b in both if not (math.isnan(a.mean + b.mean) or b.flatters or b.collapsed)}
     return sorted(found)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import Look
-from orchestrator.figures.accuracy import STRETCHED, percent, stretch
+from orchestrator.figures.accuracy import STRETCHED, stretch, top1
 from orchestrator.figures.against_compression import draw_line, seeds_note
 from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
 from orchestrator.reading.lines import Facet, Point, facets, line, pruners
@@ -38,7 +38,7 @@ def _families(results: Results) -> dict[str, dict[str, dict[float, list[Point]]]
     found: dict[str, dict[str, dict[float, list[Point]]]] = {}
     for facet in facets(results):
         for pruner in pruners(results):
-            points = [p for p in line(results, facet, pruner, percent) if p.compression > 1 and p.values]
+            points = [p for p in line(results, facet, pruner, top1) if p.compression > 1 and p.values]
             name, settings = _read(facet, pruner)
             for key, text in settings.items() if points else ():
                 value = _number(key, text)

@@ -9,8 +9,8 @@ from search_spaces import Cell, Trial
 from search_spaces.point import SHARED
 from search_spaces.trial import TOLD
 
-PRUNING = (*SHARED, "options", "code", "mask")  # what belongs to a pruner: it tells labels apart, not panels
-RECIPE = tuple(name for name in Trial.model_fields if name not in TOLD and name not in PRUNING)
+OF_PRUNERS = (*SHARED, "options", "code", "mask")  # what belongs to a pruner: it tells labels apart, not panels
+OF_PANELS = tuple(name for name in Trial.model_fields if name not in TOLD and name not in OF_PRUNERS)
 
 
 def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tuple[Cell, ...]:
@@ -21,7 +21,7 @@ def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tupl
     choices are not the question.
     """
     everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
-    varied = [name for name in RECIPE if len({_value(name, cell, trial) for cell, trial in everyone}) > 1]
+    varied = [name for name in OF_PANELS if len({_value(name, cell, trial) for cell, trial in everyone}) > 1]
     meanings = [_meanings(cells, trials) for cells in sweeps]
     united: dict[str, Cell] = {}
     for cells, meaning in zip(sweeps, meanings, strict=True):
@@ -40,9 +40,9 @@ def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, d
     for cell in cells:
         trial = trials[cell.fingerprint]
         if trial.pruner != "dense":
-            own = {key: _text(getattr(trial, key)) for key in PRUNING} | {"code": trial.params()["code"]}
+            own = {key: _text(getattr(trial, key)) for key in OF_PRUNERS} | {"code": trial.params()["code"]}
             own["mask"] = "given" if trial.mask else "computed"  # which it is tells seeds apart, not labels
-            own |= {key: "searched" for key in PRUNING if f"pruner.{key}" in cell.searched}
+            own |= {key: "searched" for key in OF_PRUNERS if f"pruner.{key}" in cell.searched}
             common = found.setdefault(cell.pruner, own)
             found[cell.pruner] = {key: value for key, value in common.items() if own[key] == value}
     return found

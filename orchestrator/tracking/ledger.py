@@ -29,7 +29,7 @@ TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layer
 
 
 @dataclass
-class Run:
+class TrialRun:
     """The MLflow run of a trial."""
 
     run_id: str
@@ -50,7 +50,7 @@ class Ledger:
         self.experiment = experiment
         self.experiment_id = experiment_id
         self._space = experiment  # of the sweep that runs
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, TrialRun] = {}
         self._doubles: list[str] = []  # the ids of runs that are not those which count
         self.read()
 
@@ -145,7 +145,7 @@ class Ledger:
             "mlflow.loggedArtifacts": TABLES,
         }
         run_id = self._create(trial.name, tags)
-        self.runs[trial.fingerprint] = Run(run_id, "RUNNING")
+        self.runs[trial.fingerprint] = TrialRun(run_id, "RUNNING")
         with suppress(Exception):  # the params tell the same: a server that takes no datasets costs nothing
             log_dataset(self.client, run_id, trial)
         return run_id
@@ -213,8 +213,8 @@ def _by_worth(runs: Iterable[Any]) -> list[Any]:
     return sorted(sorted(runs, key=lambda run: run.info.start_time or 0), key=worth, reverse=True)
 
 
-def _as_run(run: Any) -> Run:
-    return Run(
+def _as_run(run: Any) -> TrialRun:
+    return TrialRun(
         run.info.run_id,
         run.info.status,
         run.data.params,
