@@ -65,13 +65,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
     pack = "train up to K trials at once in one process; auto: as many as fit on a GPU, 1 on CPUs (default: 1)"
     p.add_argument("--pack", metavar="K|auto", help=pack)
-    p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help="or per worker of one (default: 1)")
+    cpus = "CPUs of a trial, or of each of its workers (default: 1)"
+    p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help=cpus)
     packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
     packing += "; a whole number above 1 is as many workers with a GPU each"
     p.add_argument("--gpus-per-trial", metavar="N", help=packing)
     workers = "processes that train each trial together, on parts of its batches: same numbers, sooner (default: 1)"
     p.add_argument("--workers-per-trial", type=int, metavar="N", help=workers)
-    budget = "stop after so long (2h30m, 1d, 90 s as 90); the same command goes on later"
+    budget = "stop after so long (2h30m, 1d, 90s); the same command goes on later"
     p.add_argument("--time-budget", metavar="TIME", help=budget)
     p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
     return p

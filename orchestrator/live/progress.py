@@ -176,7 +176,7 @@ class Progress:
     def _counts(self, running: bool) -> str:
         done, failed = len(self._came) + len(self._stopped), len(self._failed)
         parts = [f"{self._before + done}/{self._before + self._count} done"]
-        parts += [f"{len(self._epochs)} running"] if running else []
+        parts += [f"{len(self._epochs)} running" if self._epochs or done or failed else "starting"] if running else []
         parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
         parts += [f"{failed} failed"] if failed else []
         left = self._left() if done + failed < self._count else None

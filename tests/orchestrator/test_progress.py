@@ -68,6 +68,11 @@ def test_five_thousand_trials_fit_the_terminal(size: tuple[int, int]) -> None:
     assert f"and {64 - running} more" in lines
 
 
+def test_before_the_first_trial_it_starts() -> None:
+    on = console(True)
+    assert shown(Progress(trials(5), {}, 0, on), on)[0].endswith("0/5 done, starting")
+
+
 def test_five_trials_are_all_there() -> None:
     on = console(True)
     lines = shown(begun(5, on), on)
