@@ -15,27 +15,13 @@ from orchestrator.environment import ALWAYS
 from orchestrator.live.sources import Listed
 from orchestrator.live.stopping import Stop
 from search_spaces import Trial
+from tests.orchestrator.listener import Listener
 
 pytestmark = pytest.mark.cluster
 NODES, GPUS, SHARE = 3, 2, 0.25
 SLOTS = int(NODES * GPUS / SHARE)
 TRIALS = 3 * SLOTS
 PATIENCE = 240.0  # seconds without any trial that begins: the first 24 wait for as many processes
-
-
-class Listener:
-    """What the driver tells of a watch."""
-
-    def __init__(self) -> None:
-        self.begun: set[str] = set()
-        self.over: set[str] = set()
-        self.errors: dict[str, str | None] = {}
-        self.name_of = self.notice = lambda text: text
-        self.started = self.begun.add
-
-    def ended(self, fingerprint: str, error: str | None = None) -> None:
-        self.over.add(fingerprint)
-        self.errors[fingerprint] = error
 
 
 @pytest.fixture

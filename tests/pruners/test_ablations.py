@@ -2,15 +2,12 @@
 
 import pytest
 import torch
+from by_hand import kept
 from torch import nn
 
 from pruners import ABLATIONS, PRUNERS, PruningError, find, prune
 
 every_pruner = pytest.mark.parametrize("name", PRUNERS)
-
-
-def kept(masks):
-    return sum(int(mask.sum()) for mask in masks.values())
 
 
 @every_pruner

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torchvision
+from by_hand import SCORES, kept, three_layers, total
 from smaller_networks import Branching
 from torch import nn, tensor
 
@@ -17,26 +18,6 @@ from trainables.architectures import build
 T, F = True, False
 SHAPE = (3, 16, 16)
 BATCH = [(torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10)]
-
-
-def kept(masks):
-    return sum(int(mask.sum()) for mask in masks.values())
-
-
-def total(masks):
-    return sum(mask.numel() for mask in masks.values())
-
-
-def three_layers():
-    """2 -> 3 -> 2 -> 1; 6 + 6 + 2 = 14 weights."""
-    return nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
-
-
-SCORES = {
-    "0.weight": tensor([[1.0, 1.0], [5.0, 0.0], [4.0, 4.0]]),  # sums 2, 5, 8; largest 1, 5, 4
-    "2.weight": tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]),  # sums 3, 6; means 1, 2
-    "4.weight": tensor([[9.0, 9.0]]),
-}
 
 
 def rows(masks):

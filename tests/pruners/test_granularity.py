@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from by_hand import kept, total
 from torch import nn, tensor
 
 from pruners import GRANULARITIES, PRUNERS, Pruner, PruningError, find, prunable, prune
@@ -13,14 +14,6 @@ from pruners.granularity import selector
 from trainables.architectures import build
 
 T, F = True, False
-
-
-def kept(masks):
-    return sum(int(mask.sum()) for mask in masks.values())
-
-
-def total(masks):
-    return sum(mask.numel() for mask in masks.values())
 
 
 def test_two_of_four_keeps_the_two_highest_of_four():

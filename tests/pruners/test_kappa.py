@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 import torch
+from by_hand import SCORES, three_layers
 from torch import nn, tensor
 
 from pruners import PruningError, compact, find, prunable, prune
@@ -14,18 +15,6 @@ from trainables.architectures import build
 
 SHAPE = (3, 16, 16)
 BATCH = [(torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10)]
-
-
-def three_layers():
-    """2 -> 3 -> 2 -> 1: five filters beside the logit."""
-    return nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
-
-
-SCORES = {
-    "0.weight": tensor([[1.0, 1.0], [5.0, 0.0], [4.0, 4.0]]),  # sums 2, 5, 8
-    "2.weight": tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]),  # sums 3, 6
-    "4.weight": tensor([[9.0, 9.0]]),
-}
 
 
 def filters_left(masks):

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from by_hand import kept
 from torch import nn
 
 from pruners import PRUNERS, PruningError, compact, effective, keep_dense, layer_weights, prunable, prune
@@ -22,10 +23,6 @@ def three(bias=False):
     for weight in model.parameters():
         nn.init.uniform_(weight, 0.5, 1.5, generator=torch.Generator().manual_seed(weight.numel()))
     return model
-
-
-def total(tensors):
-    return sum(int(tensor.sum()) for tensor in tensors.values())
 
 
 def test_patterns_name_weights_and_copies_remember():
@@ -60,7 +57,7 @@ def test_every_pruner_counts_the_others_alone(pruner):
     options = {"iterations": 2} if pruner in ("synflow", "px", "ntk-sap", "force", "iter-snip") else {}
     masks = prune(model, pruner, 4, data, **options)
     assert list(masks) == ["2.weight"]
-    assert total(masks) == 9216 // 4
+    assert kept(masks) == 9216 // 4
 
 
 @pytest.mark.parametrize("dense", ["0.weight", "2.weight", "4.weight"])
@@ -79,7 +76,7 @@ def test_a_dense_layer_keeps_its_filters_and_the_channels_it_reads(dense):
     layers = dict(small.named_modules())
     own = dict(model.named_modules())[dense.removesuffix(".weight")]
     assert layers[dense.removesuffix(".weight")].weight.shape == own.weight.shape
-    assert sum(weight.numel() for weight in prunable(small).values()) == total(masks)
+    assert sum(weight.numel() for weight in prunable(small).values()) == kept(masks)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet-v2-cifar"])
@@ -93,8 +90,8 @@ def test_filters_with_a_dense_classifier_and_stem(name):
     small = layer_weights(compacted.model)
     assert small[last].shape == layer_weights(model)[last].shape
     assert small[first].shape == layer_weights(model)[first].shape
-    assert sum(weight.numel() for weight in prunable(compacted.model).values()) == total(masks)
-    assert total(masks) <= sum(mask.numel() for mask in masks.values()) / 2 + 1
+    assert sum(weight.numel() for weight in prunable(compacted.model).values()) == kept(masks)
+    assert kept(masks) <= sum(mask.numel() for mask in masks.values()) / 2 + 1
 
 
 def test_compaction_takes_columns_of_a_dense_layer_that_read_nothing():

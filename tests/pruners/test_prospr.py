@@ -4,19 +4,12 @@ import math
 
 import pytest
 import torch
+from by_hand import LOG3, batch, two_weights
 from torch import nn
 
 from pruners import PRUNERS, find, prune
 
-LOG3 = math.log(3)
-BATCH = (torch.ones(1, 1, dtype=torch.float64), torch.tensor([0]))
-
-
-def two_weights():
-    """For input 1 the logits are (1 + log 3, 1), so the class probabilities are 3/4 and 1/4."""
-    layer = nn.Linear(1, 2, bias=False).double()
-    layer.weight.data = torch.tensor([[1 + LOG3], [1.0]], dtype=torch.float64)
-    return layer
+BATCH = batch(0)
 
 
 def score(model, batches, masks=None, **options):

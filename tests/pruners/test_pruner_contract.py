@@ -8,15 +8,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+from by_hand import kept
 from torch import nn
 
 from pruners import MODES, PRUNERS, PruningError, apply_masks, find, prunable, prune
 
 every_pruner = pytest.mark.parametrize("name", PRUNERS)
-
-
-def kept(masks):
-    return sum(int(mask.sum()) for mask in masks.values())
 
 
 def equal(a, b):

@@ -1,24 +1,11 @@
 import copy
-import math
 
 import pytest
 import torch
+from by_hand import LOG3, batch, two_weights
 from torch import nn
 
 from pruners import find
-
-LOG3 = math.log(3)
-
-
-def two_weights():
-    """For input 1 the logits are (1 + log 3, 1), so the class probabilities are 3/4 and 1/4."""
-    layer = nn.Linear(1, 2, bias=False).double()
-    layer.weight.data = torch.tensor([[1 + LOG3], [1.0]], dtype=torch.float64)
-    return layer
-
-
-def batch(label):
-    return torch.ones(1, 1, dtype=torch.float64), torch.tensor([label])
 
 
 def test_by_hand():
