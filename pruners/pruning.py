@@ -67,7 +67,7 @@ def find(
     `share` is called in place of a scoring that no compression enters, with the scoring, and returns what that
     returns: it may have it from elsewhere.
     The model and the global random state are left as they were: the work is done on a copy.
-    Raises PruningError for a request that cannot be met or scores that are not finite, naming what and where.
+    Raises PruningError for a request that cannot be met or scores that are not one finite number per weight, naming it.
     """
     chosen = lookup(pruner) if isinstance(pruner, str) else pruner
     settings = chosen.settings(scope, schedule, iterations, mode, options, granularity)
@@ -94,15 +94,28 @@ def find(
         else:
             extra = {}
             apply_masks(working, masks)
-        score = partial(
-            chosen.score, working, data, mode=settings.mode, generator=generator, **extra, **settings.options
-        )
+        given = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
+        score = partial(_scored, masks, chosen.score, working, data, **given)
         scores = share(score) if share and settings.iterations == 1 and not alive else score()
         merits = inverted(scores) if ablation == "invert" else scores
         masks = choose(merits, density, alive if chosen.revives else masks, settings.scope)
     if ablation == "shuffle":
         masks = shuffled(masks, _stream(seed, "shuffle"))
     return Pruning(masks, scores)
+
+
+def _scored(weights: Mapping[str, Tensor], score: Callable[..., Any], /, *given: Any, **settings: Any) -> Any:
+    """What the score returns, if that is a score per weight: before it is kept for others, who take it as it is."""
+    scores = score(*given, **settings)
+    if not isinstance(scores, Mapping):
+        raise PruningError(f"A score returns a tensor per layer, by name, and not a {type(scores).__name__}.")
+    if layers := ", ".join(sorted(scores.keys() ^ weights.keys())):
+        raise PruningError(f"Scores and prunable weights must be of the same layers; only one of them has {layers}.")
+    for name, weight in weights.items():
+        if scores[name].shape != weight.shape:
+            shapes = f"{list(scores[name].shape)}, and not {list(weight.shape)} as its weights"
+            raise PruningError(f"The scores of layer {name!r} are of shape {shapes}.")
+    return scores
 
 
 def _falling(masks: Mapping[str, Tensor], settings: Settings, density: float) -> list[float]:

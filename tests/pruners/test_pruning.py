@@ -1,4 +1,5 @@
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -60,10 +61,23 @@ def test_unknown_pruner_is_refused_not_trained_dense(model):
         prune(model, "synflw", 2)
 
 
-def test_a_layer_left_out_by_a_score_is_refused(model):
-    partial = Pruner(score=lambda *_, **__: {"first.weight": torch.ones(6, 3, 3, 3)}, summary="partial", paper="")
-    with pytest.raises(PruningError, match=r"grouped\.weight, head\.weight"):
-        prune(model, partial, 2)
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "by name, and not a NoneType"),
+        ({}, "only one of them has bias_free.weight"),
+        ({"bias_free.weight": torch.ones(3, 1)}, r"of shape \[3, 1\], and not \[3, 4\] as its weights"),
+    ],
+)
+def test_what_is_no_score_per_weight_is_refused_before_others_share_it(scores, message):
+    model = nn.Sequential(OrderedDict(bias_free=nn.Linear(4, 3, bias=False)))
+    mine = Pruner(score=lambda *_, **__: scores, summary="mine", paper="")
+    with pytest.raises(PruningError, match=message):
+        prune(model, mine, 2)
+    kept = []
+    with pytest.raises(PruningError, match=message):
+        find(model, mine, 2, share=lambda scoring: kept.append(scoring()) or kept[-1])
+    assert not kept
 
 
 def test_random_is_not_the_stream_of_the_weights():
