@@ -21,6 +21,7 @@ from pruners.errors import OF_THE_MACHINE
 from trainables.atomic import write_atomically
 
 T = TypeVar("T")
+CHECKPOINT = "checkpoint.pt"  # of a trial, in its folder
 KEPT = 2  # generations of a checkpoint: should a disk spoil the newest, the one before goes on
 
 

@@ -16,13 +16,14 @@ from pruners import Pruning
 from search_spaces import TRAINING, Trial, stage
 from trainables import checkpoint, given_masks
 from trainables.bench import Bench, bench
+from trainables.checkpoint import CHECKPOINT
 from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
 from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.measures import MEASURES
 from trainables.mirror import Copy
 from trainables.outbox import Outbox
-from trainables.place import CHECKPOINT, Place
+from trainables.place import Place
 from trainables.precision import used
 from trainables.ready import images_of, make_ready
 from trainables.recording import Recorder, machine

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from trainables.team import ALONE, Team
 
-CHECKPOINT = "checkpoint.pt"
-
 
 @dataclass(frozen=True)
 class Place:

@@ -12,9 +12,8 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.reading.results import read as read_results
-from trainables.checkpoint import generations
+from trainables.checkpoint import CHECKPOINT, generations
 from trainables.outbox import ended, read
-from trainables.place import CHECKPOINT
 
 pytestmark = pytest.mark.cluster  # whole sweeps on Ray, four minutes of them
 EPOCHS = 9

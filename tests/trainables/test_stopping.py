@@ -9,10 +9,10 @@ import torch
 
 from pruners import registry
 from search_spaces import Trial
-from trainables.checkpoint import generations
+from trainables.checkpoint import CHECKPOINT, generations
 from trainables.gpu_share import CONTEXT_BYTES, allowed, keep_to
 from trainables.outbox import ended, read
-from trainables.place import CHECKPOINT, Place
+from trainables.place import Place
 from trainables.run import Outcome, run
 
 SHORT = {"dataset": "digits", "architecture": "mlp", "seed": 0, "epochs": 6}

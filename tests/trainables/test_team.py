@@ -13,13 +13,13 @@ from search_spaces import Trial
 from trainables import checkpoint
 from trainables.architectures import build
 from trainables.bench import bench
+from trainables.checkpoint import CHECKPOINT
 from trainables.computation import _speed
 from trainables.datasets import DATASETS
 from trainables.datasets.batches import part_of
 from trainables.datasets.memory import InMemory
 from trainables.evaluation import evaluate
 from trainables.outbox import ended, read
-from trainables.place import CHECKPOINT
 from trainables.recording import machine
 from trainables.run import run, run_together
 from trainables.team import ALONE

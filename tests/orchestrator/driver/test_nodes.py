@@ -16,9 +16,10 @@ from orchestrator.costs.resources import Resources
 from orchestrator.driver import telling
 from orchestrator.live.stopping import Stop
 from trainables import checkpoint
+from trainables.checkpoint import CHECKPOINT
 from trainables.on_ray.workers import MisplacedError, with_workers
 from trainables.outbox import ended
-from trainables.place import CHECKPOINT, Place
+from trainables.place import Place
 from trainables.versions import versions
 
 pytestmark = pytest.mark.cluster
