@@ -64,8 +64,8 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     fields |= phases(name, traits, given, fields.get("epochs", Trial.model_fields["epochs"].default))
     if fields.get("kappa"):
         _require_filters(name, settings.granularity, fields["levels"], catalog)
-    else:
-        _require_share(settings.granularity, fields.get("compression", 1.0))
+    elif measure is None:
+        _require_share(settings.granularity, fields["compression"])
     path, _, wanted = name.rpartition(":")
     fields |= {
         "pruner": f"{Path(path).name}:{wanted}" if is_custom(name) else name,

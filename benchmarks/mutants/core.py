@@ -47,6 +47,7 @@ CORE: dict[str, str] = {  # module -> the tests that hold it, in tests/<its fold
     "search_spaces.expand": "test_expand test_studies test_properties",
     "search_spaces.grid": "test_space test_studies test_expand test_properties test_kappa_spaces test_phases",
     "search_spaces.point": "test_expand test_space test_kappa_spaces test_measured_spaces test_phases",
+    "search_spaces.search": "test_studies test_space",
     "search_spaces.trial": "test_trial test_expand test_stages test_kappa_spaces test_measured_spaces test_phases",
     "trainables.dynamics.dynamics": "test_dynamics",
     "trainables.dynamics.gradual": "test_dynamics",

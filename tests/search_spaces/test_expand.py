@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from orchestrator.choices.catalog import catalog
@@ -84,6 +87,7 @@ def test_other_varied_fields_stand_in_the_cell():
         ({"nesterov": True, "momentum": 0}, "nesterov: needs momentum above 0"),
         ({"epochs": 5, "warmup_epochs": 5}, "warmup_epochs: 5 is not allowed; it must be below epochs: 5"),
         ({"batch_size": 16, "accumulate": 9}, "accumulate: 9 is not allowed; batch_size: 16 has at most 8 parts"),
+        ({"batch_size": 2, "accumulate": 2}, "accumulate: 2 is not allowed; batch_size: 2 has at most 1 parts"),
         ({"accumulate": 0}, "accumulate: 0 is not allowed; it must be greater than or equal to 1"),
         ({"ema": 1}, "ema: 1 is not allowed; it must be less than 1"),
         ({"label_smoothing": -0.1}, "label_smoothing: -0.1 is not allowed; it must be greater than or equal to 0"),
@@ -96,7 +100,32 @@ def test_names_and_options_that_do_not_exist(fields, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("fields", [{"nesterov": True}, {"momentum": 0}])
-def test_nesterov_alone_and_no_momentum_alone_are_allowed(fields):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nesterov": True},  # alone
+        {"momentum": 0},
+        {"batch_size": 4, "accumulate": 2},
+        {"epochs": 5, "warmup_epochs": 4},
+        {"granularity": "2:4"},
+    ],
+)
+def test_what_is_just_allowed(fields):
     (trial,) = trials(compression=2, **fields)
     assert fields.items() <= trial.model_dump().items()
+
+
+def test_masks_that_are_given_say_what_they_are():
+    made = {
+        "a": {"mask": "aaaaaaaaaaaa", "pruner": "snip", "compression": 4.0},
+        "b": {"mask": "bbbbbbbbbbbb", "pruner": "snip", "compression": 4.0},
+        "c": {"mask": "cccccccccccc", "pruner": "snip", "compression": 1.5},
+        "d": {"mask": "dddddddddddd", "pruner": "snip", "compression": 1.0},
+    }
+    names = replace(catalog(), mask=lambda text: SimpleNamespace(fields=made[text]))
+    space = load({"dataset": "digits", "architecture": "mlp", "mask": list(made)})
+    cells, found = expand(space, names)
+    assert [cell.pruner for cell in cells] == ["snip mask=aaaaaaaa", "snip mask=bbbbbbbb", "snip", "snip"]
+    assert [cell.compression for cell in cells] == [4.0, 4.0, 1.5, 1.0]
+    assert [trial.mask for trial in found] == ["aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", ""]
+    assert found[-1].pruner == "dense"  # such masks prune nothing

@@ -45,6 +45,11 @@ def test_what_makes_no_difference_is_not_searched():
     assert [bool(grid.ranges(point)) for point in grid.points()] == [False, True, False, False]
 
 
+def test_a_value_that_is_listed_twice_hides_no_other():
+    grid = Grid(load(BASE | {"lr": {"choices": [0.1, 0.1, 0.2]}}), catalog())
+    assert [list(grid.ranges(point)) for point in grid.points()] == [["lr"]]
+
+
 def test_points_with_nothing_to_search_are_trials_as_ever():
     synflow = {"name": "synflow", "iterations": {"choices": [1, 100]}}
     space = load(BASE | {"pruner": ["snip", synflow], "search": {"trials": 2}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from pydantic import ValidationError
 
@@ -27,6 +29,68 @@ def test_fingerprints_are_pinned(fields, fingerprint):
 
 def test_defaults_do_not_enter_the_fingerprint():
     assert Trial(**SNIP).fingerprint == Trial(**SNIP, epochs=160, momentum=0.9, seed=0).fingerprint
+
+
+def test_defaults_are_a_promise():
+    # Fingerprints leave them out: another default would make old results those of trials that never ran.
+    promised = {
+        "data_digest": "", "validation": 0.0, "architecture_options": {}, "architecture_code": "", "pretrained": "",
+        "dense_classifier": False, "keep_dense": (), "pruner": "dense", "compression": 1.0, "kappa": 0.0,
+        "granularity": "weight", "scope": "global", "schedule": "oneshot", "iterations": 1, "mode": "eval",
+        "samples_per_class": 10, "options": {}, "mask": "", "code": "", "ablation": "none", "pretrain_epochs": 0,
+        "levels": 0, "rewind_epoch": 0, "measure": "training", "seed": 0, "epochs": 160, "batch_size": 128,
+        "optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4,
+        "lr_schedule": "constant", "lr_drops": (), "lr_factor": 0.1, "warmup_epochs": 0, "label_smoothing": 0.0,
+        "accumulate": 1, "ema": 0.0, "precision": "float32",
+    }  # fmt: skip
+    trial = Trial(dataset="digits", architecture="mlp")
+    assert {key: getattr(trial, key) for key in promised} == promised
+
+
+@pytest.mark.parametrize(
+    ("field", "allowed", "refused"),
+    [
+        ("validation", (0, 0.99), (-0.01, 1)),
+        ("compression", (1, 1e9), (0.99, inf)),
+        ("kappa", (0, 0.99), (-0.01, 1)),
+        ("iterations", (1,), (0,)),
+        ("samples_per_class", (1,), (0,)),
+        ("pretrain_epochs", (0,), (-1,)),
+        ("levels", (0,), (-1,)),
+        ("rewind_epoch", (0,), (-1,)),
+        ("seed", (0,), (-1,)),
+        ("epochs", (0,), (-1,)),
+        ("batch_size", (2,), (1,)),
+        ("lr", (1e-9, 1.5), (0, inf)),
+        ("momentum", (0, 1.5), (-0.1, inf)),
+        ("weight_decay", (0, 1.5), (-0.1, inf)),
+        ("lr_factor", (1e-9, 1), (0, 1.01)),
+        ("warmup_epochs", (0,), (-1,)),
+        ("label_smoothing", (0, 0.99), (-0.01, 1)),
+        ("accumulate", (1,), (0,)),
+        ("ema", (0, 0.99), (-0.01, 1)),
+    ],
+)
+def test_numbers_have_their_bounds(field, allowed, refused):
+    for value in allowed:
+        assert getattr(Trial(**SNIP | {field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ValidationError):
+            Trial(**SNIP | {field: value})
+
+
+def test_scoring_is_what_compressions_have_in_common():
+    scoring = Trial(**SNIP).scoring
+    assert scoring == Trial(**SNIP | {"compression": 20}).scoring == Trial(**SNIP | {"kappa": 0.5}).scoring != ""
+    assert scoring != Trial(**SNIP, seed=1).scoring
+    others = [{"pruner": "dense"}, {"mask": "ab"}, {"measure": "unit-conservation"}, {"iterations": 2}, {"levels": 1}]
+    assert [Trial(**SNIP | other).scoring for other in others] == [""] * 5
+
+
+def test_numbers_that_follow_from_a_trial():
+    assert Trial(**SNIP).density == 0.1
+    assert Trial(**SNIP).epochs_to_train == 160
+    assert Trial(**SNIP, levels=3, rewind_epoch=10).epochs_to_train == 10 + 3 * 150
 
 
 def test_fields_that_came_later_default_to_what_trials_did_before():
