@@ -55,10 +55,11 @@ def mutants(source: str) -> Iterator[tuple[int, str, ast.Module]]:
     """Line, what was changed into what (a number with what it stands in), and the whole module, per change."""
     tree = ast.parse(source)
     hints = [getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns")]
-    types = {id(node) for hint in hints if isinstance(hint, ast.AST) for node in ast.walk(hint)}
+    said = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]  # what it says is for people
+    left = {id(node) for one in (*hints, *said) if isinstance(one, ast.AST) for node in ast.walk(one)}
     for owner in ast.walk(tree):
         for field, value in ast.iter_fields(owner):
-            if isinstance(owner, ast.Raise) or field in ("annotation", "returns") or id(owner) in types:
+            if field in ("annotation", "returns") or id(owner) in left:
                 continue
             if isinstance(owner, ast.keyword) and owner.arg in GUARDS:
                 continue

@@ -65,6 +65,11 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
     ): "the first so many of as many are all of them",
     ("pruners.filters", "sizes > 0  ->  sizes >= 0"): "a number that is no group's weighs nothing, kept or not",
     (
+        "pruners.channels.records",
+        "0  ->  1  in  torch.zeros(0, dtype=torch.bool)",
+    ): "replaced once the whole network is followed",
+    ("pruners.channels.following", "0  ->  1  in  self.count = 0"): "one more group, with no channel",
+    (
         "pruners.liveness",
         "output.sum  ->  output.mean",
     ): "whether a slope is zero is asked, not how large it is",

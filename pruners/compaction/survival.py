@@ -38,7 +38,7 @@ def _uses(step: Step, needed: Mapping[str, Tensor], values: Mapping[str, Tensor]
     if step.kind in ("output", "mix"):
         return [torch.ones_like(needed[source]) for source in step.sources]
     sizes = [len(needed[source]) for source in step.sources]
-    wanted = needed.get(step.name, torch.zeros(0, dtype=torch.bool))
+    wanted = needed[step.name]
     if step.kind == "layer":
         assert isinstance(step.module, Layer)
         found = links(step.module, values[step.sources[0]], connected)

@@ -9,9 +9,109 @@ from smaller_networks import Branching, difference, full, masked, size, stirred
 from torch import nn
 
 from pruners import compact, prune
+from pruners.channels import UnfollowableError, follow
 from trainables.architectures import build
 
 SMALL = (3, 16, 16)
+
+
+class Ending(nn.Module):
+    """Four channels, `end`, and a linear layer on what that makes of them."""
+
+    def __init__(self, end, features=4):
+        super().__init__()
+        self.layer, self.end, self.head = nn.Conv2d(3, 4, 1), end, nn.Linear(features, 2)
+
+    def forward(self, x):
+        return self.head(self.end(self.layer(x)))
+
+
+@pytest.mark.parametrize(
+    ("end", "places"),
+    [
+        (lambda x: x.flatten(1), 9),
+        (lambda x: torch.flatten(x, 1, -1), 9),
+        (lambda x: x.view(x.shape[0], -1), 9),
+        (lambda x: x.reshape((x.size(0), -1)), 9),
+        (lambda x: x.view(x.ndim // x.ndim, -1), 9),
+        (lambda x: x.mean((2, 3)), 1),
+        (lambda x: x.mean(dim=[2, 3]), 1),
+        (lambda x: x.mean((-2, -1), keepdim=True).flatten(1), 1),
+    ],
+)
+def test_features_belong_to_channels(end, places):
+    model = Ending(end, 4 * places)
+    found = follow(model)
+    assert found.inputs[model.head].tolist() == found.outputs[model.layer].repeat_interleave(places).tolist()
+    assert len(found.outputs[model.layer].unique()) == 4
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda x: x, "not flattened"),
+        (lambda x: x.flatten(2), "what flatten does"),
+        (lambda x: x.flatten(1, 2), "what flatten does"),
+        (lambda x: x.flatten(), "what flatten does"),
+        (lambda x: x.view(x.shape[0], -1, 4), "what view does"),
+        (lambda x: x.view(x.shape[0], 4), "what view does"),
+        (lambda x: x.mean(), "what mean does"),
+        (lambda x: x.mean(0), "what mean does"),
+        (lambda x: x.mean((1, 2)), "what mean does"),
+        (lambda x: x.mean((2, 3), True), "not flattened"),
+        (lambda x: x + x.mean((2, 3)), "different dimension"),
+        (lambda x: torch.cat([x, x], 2), "another axis"),
+        (lambda x: torch.cat([x, x]), "another axis"),
+        (lambda x: x.flatten(1)[:, :3], "what getitem does"),
+    ],
+)
+def test_where_following_ends(end, reason):
+    with pytest.raises(UnfollowableError, match=reason):
+        follow(Ending(end))
+
+
+def test_channels_within_a_group_go_together():
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 6, 1, groups=2))
+    found = follow(model)
+    assert [len(found.inputs[model[1]].unique()), len(found.outputs[model[1]].unique())] == [2, 2]
+
+
+def test_two_layers_of_one_weight_go_together():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[3].weight = model[1].weight
+    found = follow(model)
+    assert torch.equal(found.inputs[model[1]], found.inputs[model[3]]) and len(found.inputs[model[1]].unique()) == 4
+    assert torch.equal(found.outputs[model[1]], found.outputs[model[3]])
+
+
+def test_a_map_that_all_channels_are_multiplied_by_ties_them():
+    gate = nn.Conv2d(4, 1, 1)
+    model = Ending(lambda x: (x * model.gate(x).sigmoid()).mean((2, 3)))
+    model.gate = gate
+    found = follow(model)
+    assert {*found.outputs[model.layer].tolist()} == {*found.outputs[gate].tolist()}
+
+
+def test_a_constant_goes_through_a_method_as_it_was_called():
+    model = Ending(lambda x: x.clamp(0.0, 1.0).flatten(1), 16)
+    masks = full(model)
+    masks["layer.weight"][:3] = False
+    model.layer.bias.data = torch.tensor([-1.0, 0.5, 0.0, 2.0])  # 0 and 2 are zero then
+    assert compact(model, masks, (3, 2, 2)).kept["layer.bias"][0].tolist() == [1, 3]
+
+
+def test_a_constant_is_its_own_mean():
+    model = nn.Sequential(nn.Conv1d(1, 3, 2), nn.BatchNorm1d(3, affine=False), nn.ReLU(), nn.Conv1d(3, 2, 1))
+    masks = full(model)
+    masks["0.weight"][1:] = False
+    model[0].bias.data = torch.tensor([0.1, 0.5, 0.5])
+    model[1].running_mean = torch.tensor([0.0, 0.5, 0.2])  # the third is 0.3 in eval mode
+    assert compact(model, masks, (1, 4)).kept["0.bias"][0].tolist() == [0, 2]
+
+
+def test_a_layer_keeps_a_channel_though_none_matters():
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.ReLU(), nn.Linear(1, 2))
+    assert compact(model, {"0.weight": torch.zeros(1, 2, dtype=torch.bool)}, (2,)).model[0].weight.shape == (1, 2)
 
 
 def test_hand_worked():

@@ -6,9 +6,13 @@ import pytest
 
 from orchestrator.choices.catalog import catalog
 from search_spaces import Grid, SpaceError, expand, load, studies
+from search_spaces.search import read_early_stopping, read_range
 
 LR = {"low": 0.001, "high": 0.1, "log": True}
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "compression": 4, "validation": 0.2}
+
+
+TWO = ["validation/top1", "model/latency_ms"]
 
 
 def of(**fields):
@@ -101,6 +105,10 @@ def test_one_study_may_choose_between_all_cells():
         ({"pruner": {"name": "synflow", "norm": {"choices": ["l1", "l3"]}}}, "l3"),
         ({"early_stopping": "asha", "validation": 0, "search": None}, "validation: validation/top1"),
         ({"early_stopping": {"name": "asha", "group": ["color"]}, "search": None}, "early_stopping: group: 'color'"),
+        ({"lr": {"choices": []}}, "lr: choices must be a list of at least one value"),
+        ({"lr": {"choices": [0.1], "low": 0.1}}, "lr: choices must be a list of at least one value and stand alone"),
+        ({"lr": LR, "search": {"trials": 2, "objective": TWO, "sampler": "gp"}}, "sampler: gp has one objective"),
+        ({"lr": LR, "search": {"trials": 2, "objective": TWO, "confirm_seeds": 1}}, "several objectives have no"),
         ({"early_stopping": "bandit"}, "early_stopping: name: "),
         ({"measure": "unit-conservation", "lr": LR}, "search: measure unit-conservation has no accuracy"),
         ({"measure": ["training", "unit-conservation"], "early_stopping": "asha", "search": None}, "early_stopping: m"),
@@ -111,3 +119,28 @@ def test_a_search_that_cannot_be_is_refused(fields, message):
     with pytest.raises(SpaceError) as refusal:
         studies(load({key: value for key, value in wanted.items() if value is not None}), catalog())
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"trials": 1, "sampler": "gp", "confirm_seeds": 2, "objective": "validation/loss"},
+        {"trials": 1, "sampler": "nsga2", "objective": TWO},
+    ],
+)
+def test_a_search_that_can_be(search):
+    asked = load(BASE | {"lr": LR, "search": search}).search
+    assert (asked.sampler, asked.confirm_seeds) == (search["sampler"], search.get("confirm_seeds", 0))
+
+
+def test_whole_numbers_are_searched_where_all_that_is_named_is_whole():
+    whole = [{"low": 1, "high": 3}, {"low": 1, "high": 9, "step": 2}, {"low": 1, "high": 2.5}, {"low": 0.5, "high": 2}]
+    assert [read_range("x", one).whole for one in whole] == [True, True, False, False]
+
+
+def test_a_rule_says_all_that_decides():
+    rule = read_early_stopping("asha").rule
+    assert rule == "asha of validation/top1, grace 1, reduction 3, same dataset and architecture and compression"
+    alone = read_early_stopping({"name": "median", "grace_epochs": 5, "group": []})
+    assert alone.rule == "median of validation/top1, grace 5, reduction 3, same nothing"
+    assert alone.stopped(f"epoch 12 by {alone.rule}") and not alone.stopped(f"epoch 12 by {rule}")

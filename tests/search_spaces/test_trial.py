@@ -7,7 +7,7 @@ from math import inf
 import pytest
 from pydantic import ValidationError
 
-from search_spaces import Trial
+from search_spaces import Cell, Trial
 
 SNIP = {"dataset": "cifar10", "architecture": "resnet20", "pruner": "snip", "compression": 10}
 
@@ -91,6 +91,11 @@ def test_numbers_that_follow_from_a_trial():
     assert Trial(**SNIP).density == 0.1
     assert Trial(**SNIP).epochs_to_train == 160
     assert Trial(**SNIP, levels=3, rewind_epoch=10).epochs_to_train == 10 + 3 * 150
+
+
+def test_a_cell_written_before_there_was_kappa_has_none():
+    cell = Cell(dataset="digits", architecture="mlp", pruner="snip", compression=4, seed=0, fingerprint="ab")
+    assert (cell.kappa, cell.role) == (0, "grid")
 
 
 def test_fields_that_came_later_default_to_what_trials_did_before():
