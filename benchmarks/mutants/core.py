@@ -70,6 +70,10 @@ EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
     ): "replaced once the whole network is followed",
     ("pruners.channels.following", "0  ->  1  in  self.count = 0"): "one more group, with no channel",
     (
+        "pruners.compaction.constants",
+        "2  ->  3  in  (2, len(channels.groups[step.name]))",
+    ): "NaN in three modes is NaN in two",
+    (
         "pruners.liveness",
         "output.sum  ->  output.mean",
     ): "whether a slope is zero is asked, not how large it is",

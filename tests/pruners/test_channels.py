@@ -109,6 +109,30 @@ def test_a_constant_is_its_own_mean():
     assert compact(model, masks, (1, 4)).kept["0.bias"][0].tolist() == [0, 2]
 
 
+def test_a_constant_below_zero_in_both_modes_goes():
+    """In eval mode (0 + 1) / 2 * scale - 1, in train mode -1: ReLU makes zeros of both."""
+    model = nn.Sequential(nn.Conv1d(1, 3, 1, bias=False), nn.BatchNorm1d(3, eps=0.0), nn.ReLU(), nn.Conv1d(3, 2, 1))
+    masks = full(model)
+    masks["0.weight"][1:] = False
+    model[1].weight.data = torch.tensor([1.0, 1.0, 0.25])
+    model[1].bias.data = torch.tensor([0.0, -1.0, -1.0])
+    model[1].running_mean, model[1].running_var = torch.full((3,), -1.0), torch.full((3,), 4.0)
+    assert compact(model, masks, (1, 4)).kept["0.weight"][0].tolist() == [0]
+
+
+def test_one_tap_and_one_feature_make_a_channel_matter():
+    model = nn.Sequential(nn.Conv2d(3, 4, 2, bias=False), nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2))
+    masks = full(model)
+    masks["0.weight"][1] = masks["3.weight"][:] = False
+    masks["0.weight"][1, 0, 0, 0] = masks["3.weight"][0, 5] = True  # 5 is the second feature of channel 1
+    assert compact(model, masks, (3, 3, 3)).kept["0.weight"][0].tolist() == [1]
+
+
+def test_what_a_layer_reads_at_once_stays():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    assert size(compact(model, full(model), (2,)).model) == size(model)
+
+
 def test_a_layer_keeps_a_channel_though_none_matters():
     model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.ReLU(), nn.Linear(1, 2))
     assert compact(model, {"0.weight": torch.zeros(1, 2, dtype=torch.bool)}, (2,)).model[0].weight.shape == (1, 2)
