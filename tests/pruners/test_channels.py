@@ -121,16 +121,13 @@ def test_a_constant_below_zero_in_both_modes_goes():
 
 
 def test_one_tap_and_one_feature_make_a_channel_matter():
-    model = nn.Sequential(nn.Conv2d(3, 4, 2, bias=False), nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2))
+    reader = nn.Conv2d(3, 4, 2, bias=False)
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), reader, nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2))
     masks = full(model)
-    masks["0.weight"][1] = masks["3.weight"][:] = False
-    masks["0.weight"][1, 0, 0, 0] = masks["3.weight"][0, 5] = True  # 5 is the second feature of channel 1
-    assert compact(model, masks, (3, 3, 3)).kept["0.weight"][0].tolist() == [1]
-
-
-def test_what_a_layer_reads_at_once_stays():
-    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
-    assert size(compact(model, full(model), (2,)).model) == size(model)
+    masks["1.weight"][1] = masks["4.weight"][:] = False
+    masks["1.weight"][1, 2, 0, 0] = masks["4.weight"][0, 5] = True  # 5 is the second feature of channel 1
+    compacted = compact(model, masks, (1, 3, 3))
+    assert [compacted.kept[f"{layer}.weight"][0].tolist() for layer in (0, 1)] == [[2], [1]]
 
 
 def test_a_layer_keeps_a_channel_though_none_matters():
