@@ -61,8 +61,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def workers() -> list[int]:
-    """The processes of workers other than the first."""
-    return [pid for pid, _, command in processes() if command.startswith("ray::Worker.work")]
+    """The processes of workers other than the first, without those that they fork to read images."""
+    found = {pid: parent for pid, parent, command in processes() if command.startswith("ray::Worker.work")}
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 def test_a_worker_is_killed_and_the_trial_goes_on(tmp_path: Path, images: Path, nodes: Nodes, server: Server) -> None:
