@@ -11,7 +11,7 @@ from invented_sweep import Store, build
 from mlflow import MlflowClient
 
 from orchestrator import figures
-from orchestrator.colors import KNOWN, look
+from orchestrator.colors import look
 from orchestrator.figures import Drawing, draw
 from orchestrator.figures.accuracy import accuracy_axis
 from orchestrator.figures.against_compression import _labels
@@ -221,24 +221,6 @@ def test_a_dataset_without_any_result_has_no_empty_panels(results: Results) -> N
     for name in ("accuracy", "tradeoff", "macs", "latency"):
         assert len(drawings[name].figure.axes) == 2
         assert drawings[name].save("svg")
-
-
-def test_known_pruners_can_be_told_apart() -> None:
-    looks = [look(name) for name in KNOWN]
-    assert len({entry.color for entry in looks}) == len({entry.marker for entry in looks}) == len(KNOWN)
-
-
-def test_a_look_depends_on_the_label_alone() -> None:
-    assert look("my-own") == look("my-own")
-    assert look("snip scope=layer").dash != look("snip").dash
-
-
-@pytest.mark.parametrize("settings", ["imp levels=1,2,3", "synflow iterations=1,10,100", "snip scope=layer,erk"])
-def test_variants_of_a_pruner_can_be_told_apart(settings: str) -> None:
-    key, _, values = settings.partition("=")
-    looks = [look(f"{key}={value}") for value in values.split(",")]
-    assert len({(entry.color, entry.marker) for entry in looks}) == len(looks)
-    assert len({(entry.color, entry.dash) for entry in looks}) == len(looks)
 
 
 @pytest.mark.parametrize(
