@@ -140,7 +140,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     outbox.tags({"workers": str(place.workers)})
     data = images_of(trial, place)
     outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})
-    if trial.precision != "float32":
+    if trial.precision != "float32" or device.type == "cuda":
         outbox.tags({"precision": used(trial, device)})
 
     def stop() -> bool:

@@ -101,8 +101,7 @@ def train(
         progress.images += epoch.images
         progress.image_seconds += epoch.seconds
         rate.after_epoch(epoch.number)
-        with standing.tested():
-            test, held_out = evaluate(), validate()
+        test, held_out = standing.tested(lambda: (evaluate(), validate()))
         progress.epoch = epoch.number
         progress.train_seconds += epoch.seconds
         progress.best_top1 = max(progress.best_top1, test["top1"])
