@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pruners import turns
 from pruners.errors import in_one_line
 from trainables.masked import Masked
 from trainables.stepping import Stepper
@@ -78,15 +77,14 @@ class Captured:
         return found
 
     def _capture(self, x: Tensor, y: Tensor) -> None:
-        with turns.alone():  # other threads may neither wait for the GPU nor allocate on it meanwhile
-            self._x, self._y = x.clone(), y.clone()
-            try:
-                with self._rates_there(x.device):
-                    self._replay, self._found = self._record(self._once)
-                self._tell("one CUDA graph")
-            except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
-                self._optimizer.zero_grad(set_to_none=True)
-                self._refuse(in_one_line(error))
+        self._x, self._y = x.clone(), y.clone()
+        try:
+            with self._rates_there(x.device):
+                self._replay, self._found = self._record(self._once)
+            self._tell("one CUDA graph")
+        except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
+            self._optimizer.zero_grad(set_to_none=True)
+            self._refuse(in_one_line(error))
 
     def _once(self) -> Tensor:
         steps = self._masked.steps

@@ -11,7 +11,6 @@ from trainables.captured import WARM, Captured
 from trainables.masked import Masked
 from trainables.optimizer import make_optimizer
 from trainables.outbox import read
-from trainables.packed import together
 from trainables.place import Place
 from trainables.run import run
 from trainables.stepping import Stepper
@@ -93,24 +92,6 @@ def test_a_graph_trains_what_python_trains(tmp_path, monkeypatch, fields):
     run(trial, other)
     assert stepped(trial, place) == "one CUDA graph"
     assert final(trial, place) == pytest.approx(final(trial, other), abs=0.05)
-
-
-@CUDA
-def test_packed_on_a_gpu_is_as_alone(tmp_path):
-    trials = [
-        Trial(dataset="digits", architecture="resnet20", pruner="snip", compression=c, epochs=2, seed=s)
-        for c in (5, 50)
-        for s in (0, 1)
-    ]
-    packed, alone = (Place(tmp_path / name, tmp_path / "data", device="cuda") for name in ("packed", "alone"))
-    left = list(trials)
-    ends = []
-    together(4, lambda: left.pop() if left else None, lambda t: run(t, packed), lambda t, o: ends.append(o.end))
-    assert ends == ["finished"] * 4
-    for trial in trials:
-        run(trial, alone)
-        assert stepped(trial, packed) == "one CUDA graph"
-        assert final(trial, packed) == final(trial, alone)
 
 
 def events(trial, place):
