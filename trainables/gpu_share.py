@@ -1,12 +1,17 @@
-"""A trial's share of a GPU: never more memory than that, whoever else is on it; and whether the GPU still works."""
+"""A trial's share of a GPU: its memory, whether it works, and whether those who share it compute at the same time."""
 
 from __future__ import annotations
 
+import errno
 import gc
+import socket
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 CONTEXT_BYTES = 600 * 2**20  # of a process on a GPU, outside of what torch allocates: CUDA context, cuBLAS, cuDNN
+MPS_PIPES = "/tmp/nvidia-mps"  # NVIDIA's default for CUDA_MPS_PIPE_DIRECTORY
 
 
 def allowed(share: float, total_bytes: int) -> float:
@@ -52,3 +57,31 @@ def works(device: str) -> bool:
     except (RuntimeError, AssertionError):  # torch.AcceleratorError is one
         return False
     return True
+
+
+def mps_runs(environment: Mapping[str, str]) -> bool:
+    """Tell whether NVIDIA's MPS control daemon listens where CUDA, with such an `environment`, would look for it.
+
+    With it, kernels of several processes run on a GPU at the same time; without it, the processes take turns.
+    The socket that a killed daemon leaves behind is not taken for it.
+    """
+    control = Path(environment.get("CUDA_MPS_PIPE_DIRECTORY") or MPS_PIPES) / "control"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(str(control))
+        except OSError as error:
+            # Linux refuses the kind of socket only where another kind has a listener, who hears nothing of it.
+            return error.errno == errno.EPROTOTYPE
+    return True
+
+
+def sharing(mps: Mapping[str, bool]) -> str:
+    """Say in one line how trials share GPUs, from whether MPS runs on each node that has one; "" if none has."""
+    without = [node for node, runs in mps.items() if not runs]
+    if not without:
+        return "trials that share a GPU run on it at the same time: NVIDIA MPS runs" if mps else ""
+    where = ""
+    if len(mps) > 1:
+        named = ", ".join(without[:3]) + (", …" if len(without) > 3 else "")
+        where = f" on {len(without)} of {len(mps)} nodes ({named})"
+    return f"trials that share a GPU take turns on it: NVIDIA MPS does not run{where} (docs/gpus.md)"

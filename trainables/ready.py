@@ -34,5 +34,5 @@ def images_of(trial: Trial, place: Place) -> datasets.Dataset:
         place.cache,
         validation=trial.validation,
         digest=trial.data_digest,
-        workers=0 if place.shared else place.threads,  # which a process with other trials' threads must not fork
+        workers=place.threads,
     )

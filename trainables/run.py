@@ -58,7 +58,7 @@ class Outcome:
     """How a trial ended, and the error in one line if it failed.
 
     "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
-    Nor is "broken": this process can use its GPU no more, whoever caused that.
+    Nor is "broken": this process can use its GPU no more, whoever caused that. In another one a trial may go on.
     Nor are "elsewhere" (another process computes it), "superseded" (another one has taken it over, in a store) and
     "misplaced" (not on these nodes). One that was "stopped", as not worth more epochs, goes on too, if anybody wants.
     """
