@@ -25,6 +25,7 @@ from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import Place
 from trainables.precision import used
+from trainables.profiling import company
 from trainables.ready import images_of, make_ready
 from trainables.recording import Recorder, machine
 from trainables.scores import shared
@@ -110,6 +111,8 @@ def compute(attempt: Attempt) -> None:
     outbox.metrics({"time/train_seconds": progress.train_seconds})
     outbox.metrics(_speed(place, trial, on.device, progress))
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
+    if device.type == "cuda":
+        outbox.tags({"latency": company(place.gpus)})
     _finish(attempt, seconds())
 
 
