@@ -17,6 +17,7 @@ from search_spaces import TRAINING, Trial, stage
 from trainables import checkpoint, given_masks
 from trainables.bench import Bench, bench
 from trainables.checkpoint import CHECKPOINT
+from trainables.datasets.resident import release_unused
 from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
 from trainables.levels import REWIND, prune_in_levels, rewind
@@ -142,6 +143,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     recorder.begun(device)
     outbox.tags({"workers": str(place.workers)})
     data = images_of(trial, place)
+    release_unused(data.spec)
     outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})
     if trial.precision != "float32":
         outbox.tags({"precision": used(trial, device)})
