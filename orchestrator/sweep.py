@@ -30,6 +30,7 @@ from orchestrator.tracking.speeds import images_per_second, of_one_worker
 from pruners import PruningError
 from search_spaces import SpaceError, load
 from trainables.datasets import DatasetError
+from trainables.gpu_check import unused_accelerator
 from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store
 
@@ -136,6 +137,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         console.print(f"each trial gets {resources}", highlight=False)
         if told:
             console.print(told, markup=False, highlight=False, soft_wrap=True)
+        if not resources.gpus and args.gpus_per_trial is None and (unused := unused_accelerator()):
+            console.print(unused, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
             console.print(on_cpu(), style="yellow", markup=False, highlight=False, soft_wrap=True)
         each = {trial.fingerprint: trial for trial in todo}.values()
