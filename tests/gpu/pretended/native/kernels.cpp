@@ -134,12 +134,13 @@ EXPORT void pretended_set_hooks(RunHook run, ReleaseHook release, TraceHook trac
     runtime().trace = trace_hook;
 }
 
-// Launch kernel number `node` of Python's. 0: do it now; 1: a capture recorded it; negative: the error, negated.
+// Launch kernel number `node` of Python's; one without a name is a copy and counts as no launch. Returns 0: do it now;
+// 1: a capture recorded it; negative: the error, negated.
 EXPORT int pretended_launch(int device, void* handle, long node, const char* name) {
     Lock lock(runtime().mutex);
-    fault_before_launch(device);
+    if (*name) fault_before_launch(device);
     if (cudaError_t error = fault_of(device)) return -error;
-    count(std::string("launch/") + name);
+    if (*name) count(std::string("launch/") + name);
     Stream* stream = stream_of(static_cast<cudaStream_t>(handle), device);
     Capture* capture = stream->capture;
     if (!capture) {

@@ -34,6 +34,7 @@ class Kernel:
         self.name = f"{base}.{schema.overload_name}" if schema.overload_name else base
         self._function = function or op
         self._parameters = [each.name for each in schema.arguments]
+        self._tensors = {each.name for each in schema.arguments if str(each.type) == "Tensor"}
         self._keyword_only = {each.name for each in schema.arguments if each.kwarg_only}
         written = {each.name: each for each in schema.arguments if each.alias_info and each.alias_info.is_write}
         self._outs = [name for name in written if name in self._keyword_only]
@@ -87,6 +88,10 @@ class Kernel:
             return tensor.clone() if capturing else tensor  # a kernel is launched with the value that a number has now
 
         cpu = {name: mapped(value, there) for name, value in given.items()}
+        for name in self._tensors:
+            if isinstance(cpu.get(name), int | float | complex):  # C++ hands on a tensor made of a number as the number
+                kind = torch.result_type(next(tensors_in(list(cpu.values()))), cpu[name])
+                cpu[name] = torch.tensor(cpu[name], dtype=kind)
         if "device" in cpu:
             cpu["device"] = torch.device("cpu")
         seed = draw(given.get(self._generator), device) if self._generator else None

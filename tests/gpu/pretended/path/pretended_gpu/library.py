@@ -68,6 +68,8 @@ def is_capturing(device: int) -> bool:
 def launch(name: str, device: int, kernel: Callable[[], object]) -> bool:
     """Report a kernel to the runtime; return True if it was recorded: else the caller does it now.
 
+    Without a name it is a copy from or to the host, which is not counted among the launches.
+
     Raises what torch raises where a launch fails.
     """
     number = next(_numbers)

@@ -31,10 +31,7 @@ def copy_(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
         to, what = (on_cpu(target) if target.is_cuda else target), (on_cpu(source) if source.is_cuda else source)
         with torch.cuda.device(device):
             kind = "device to device" if host is None else "host to device" if target.is_cuda else "device to host"
-            if host is None:
-                recorded = launch("copy_", device, lambda: to.copy_(what))
-            else:
-                recorded = launch(f"copy_ {kind}", device, lambda: to.copy_(what))
+            recorded = launch("" if host is not None else "copy_", device, lambda: to.copy_(what))
             library.pretended_count(f"copy/{kind}".encode(), 1)
             if not recorded or (target.is_cuda and in_private_pool(target)):
                 to.copy_(what)
