@@ -18,6 +18,8 @@ def make_ready(place: Place) -> torch.device:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     device = torch.device(place.device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())  # limits of memory are set for one GPU
     keep_to(place.gpus, device)
     return device
 

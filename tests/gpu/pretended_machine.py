@@ -151,7 +151,9 @@ class PretendedMachine:
             with contextlib.suppress(ValueError):  # of a process that was killed while it wrote
                 processes[int(file.stem)] = json.loads(file.read_text())
         if check and done.returncode:
-            raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
+            raise AssertionError(
+                f"{command} ended with {done.returncode}:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
+            )
         return Finished(done.returncode, done.stdout, done.stderr, processes)
 
     def python(self, code: str, check: bool = True, seconds: float = SECONDS, **machine: str) -> Finished:

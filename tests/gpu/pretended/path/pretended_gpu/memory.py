@@ -40,9 +40,7 @@ def on_cpu(tensor: Tensor) -> Tensor:
 
 def like(tensor: Tensor, device: int) -> Tensor:
     """Return an empty tensor on the GPU with the shape, strides and dtype of `tensor`."""
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device=torch.device("cuda", device)
-    )
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=torch.device("cuda", device))
 
 
 def in_private_pool(tensor: Tensor) -> bool:

@@ -45,7 +45,15 @@ def _cudnn_batch_norm(*args: Any) -> tuple[Tensor, ...]:
 
 
 def _cudnn_batch_norm_backward(
-    x: Tensor, grad: Tensor, weight: Tensor, _mean: Any, _var: Any, mean: Tensor, invstd: Tensor, eps: float, _space: Any
+    x: Tensor,
+    grad: Tensor,
+    weight: Tensor,
+    _mean: Any,
+    _var: Any,
+    mean: Tensor,
+    invstd: Tensor,
+    eps: float,
+    _space: Any,
 ) -> tuple[Tensor, ...]:
     found = aten.native_batch_norm_backward.default(
         grad, x, weight, None, None, mean, invstd, True, eps, [True, True, True]
