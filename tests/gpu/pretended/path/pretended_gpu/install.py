@@ -54,8 +54,18 @@ def install() -> None:
                     library.impl(short, Kernel(op), "CUDA", allow_override=True)
     for enable in ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_cudnn_sdp"):
         getattr(torch.backends.cuda, enable)(False)
+    _gather_by_gloo()
     listen(None)
     atexit.register(_end)
+
+
+def _gather_by_gloo() -> None:
+    """Have gloo do what processes ask of NCCL: it takes tensors on GPUs too, by way of the host."""
+    if torch.distributed.is_available():
+        backend = torch.distributed.Backend
+        for name in ("gloo", "nccl"):
+            backend._ensure_backend_registered(name)
+        backend._plugins["NCCL"] = backend._plugins["GLOO"]
 
 
 def _emulated(name: str) -> bool:
