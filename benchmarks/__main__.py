@@ -25,7 +25,6 @@ PARTS = {
     "grid": ["--rounds", "1"],
     "overhead": ["--runs", "1"],
     "scale": ["--trials", "100", "300"],
-    "packing": [],
     "compaction": ["--networks", "resnet20", "vgg16-bn", "--pruners", "synflow", "--granularities", "weight"],
 }
 

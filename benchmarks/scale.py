@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,13 @@ ONCE = (
 )
 
 
-def made_up(points: Sequence[Mapping[str, Any]], place: Any, *_: Any) -> None:
-    """Stands for `trainables.on_ray.trial.ray_trial`, of one point."""
+def made_up(point: Mapping[str, Any], place: Any, *_: Any) -> None:
+    """Stand for `trainables.on_ray.trial.ray_trial`."""
     from ray import tune  # not before its environment is prepared
 
     from trainables.outbox import Outbox
 
-    fingerprint = points[0]["fingerprint"]
+    fingerprint = point["fingerprint"]
     folder = place.storage / fingerprint
     folder.mkdir(parents=True)
     time.sleep(SECONDS)

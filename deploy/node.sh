@@ -33,6 +33,12 @@ if [[ ! -x $venv/bin/pip ]]; then
 fi
 "$venv/bin/pip" install --quiet --constraint constraints.txt --editable '.[cluster]'
 
+# With NVIDIA's MPS, trials that share a GPU run on it at the same time; without it they take turns (docs/gpus.md). A
+# second daemon is refused, and none is needed.
+if command -v nvidia-cuda-mps-control > /dev/null && nvidia-smi --list-gpus > /dev/null 2>&1; then
+    nvidia-cuda-mps-control -d > /dev/null 2>&1 || true
+fi
+
 # For commands typed on the node, and for `ray exec`, `ray submit` and `ray job submit`. Without RAY_AUTH_MODE even
 # `ray status` is refused.
 for line in "export PATH=$venv/bin:\$PATH" 'export RAY_AUTH_MODE=token'; do

@@ -19,7 +19,6 @@ from orchestrator.choices.listing import show
 from orchestrator.costs.cost import kind, several, shape, trial_seconds
 from orchestrator.costs.estimate import estimate
 from orchestrator.costs.estimate import show as show_cost
-from orchestrator.costs.resources import spread
 from orchestrator.execution.allotment import asked, room_for
 from orchestrator.execution.execution import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.execution.job import Job
@@ -63,13 +62,16 @@ def parser() -> argparse.ArgumentParser:
         help="a running Ray cluster: auto or HOST:PORT, all of its nodes sharing --output (default: start Ray here)",
     )
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
-    pack = "train up to K trials at once in one process; auto: as many as fit on a GPU, 1 on CPUs (default: 1)"
-    p.add_argument("--pack", metavar="K|auto", help=pack)
+    p.add_argument(
+        "--pack", nargs="?", const="", help=argparse.SUPPRESS
+    )  # no more; who gives it is told instead of what
     cpus = "CPUs of a trial, or of each of its workers (default: 1)"
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help=cpus)
-    packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
-    packing += "; a whole number above 1 is as many workers with a GPU each"
-    p.add_argument("--gpus-per-trial", metavar="N", help=packing)
+    sharing = (
+        "with a fraction several trials share a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
+    )
+    sharing += "; a whole number above 1 is as many workers with a GPU each"
+    p.add_argument("--gpus-per-trial", metavar="N", help=sharing)
     workers = "processes that train each trial together, on parts of its batches: same numbers, sooner (default: 1)"
     p.add_argument("--workers-per-trial", type=int, metavar="N", help=workers)
     budget = "stop after so long (2h30m, 1d, 90s); the same command goes on later"
@@ -122,15 +124,18 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
     over = bool(planned.search and known and not planned.todo and known.settled(planned))
     todo = (*planned.started, *(() if over else planned.examples))
     _show(planned, over, console)
-    nodes, resources = room_for(args, resources, tracking_uri) if planned.started or planned.search else ([], resources)
-    if args.pack == "auto":
-        resources = spread(resources, len(todo) + planned.to_choose, nodes)
+    nodes: list[dict[str, float]] = []
+    told = ""
+    if planned.started or planned.search:
+        nodes, resources, told = room_for(args, resources, tracking_uri)
     measured, machines = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else ({}, set())
     speeds, others = images_per_second(tracking_uri, [t for t in todo if kind(t) not in measured], bool(resources.gpus))
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
     if todo:
         console.print(f"each trial gets {resources}", highlight=False)
+        if told:
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
         if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
             console.print(on_cpu(), style="yellow", markup=False, highlight=False, soft_wrap=True)
         each = {trial.fingerprint: trial for trial in todo}.values()

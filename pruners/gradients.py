@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pruners import turns
 from pruners.pruner import Batch
 from pruners.weights import prunable
 
@@ -37,7 +36,6 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
     gpus = sorted(device.index for device in devices if device.type == "cuda")
     kind = next(iter(devices)).type
     with (
-        turns.one_at_a_time(),
         torch.random.fork_rng(gpus),
         torch.enable_grad(),
         torch.autocast(kind, enabled=False),
@@ -57,7 +55,7 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
 @contextmanager
 def differentiable_twice() -> Iterator[None]:
     """Inside, attention has a second derivative: fused kernels have none, and torch chooses for the whole process."""
-    with turns.alone(), sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH):
         yield
 
 

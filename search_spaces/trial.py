@@ -77,7 +77,9 @@ class Trial(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     accumulate: Count = 1  # micro-batches of a step: the gradient of the batch in less memory
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average that is tested; 0: the weights are
-    precision: Literal["float32", "bfloat16"] = "float32"  # of forward and backward passes; weights are float32
+    # Of forward and backward passes in training; weights, scores and tests are IEEE float32. "tf32" is for NVIDIA GPUs.
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    cudnn_benchmark: bool = False  # cuDNN times its kernels and takes the fastest: not the same ones in every run
 
     @property
     def network(self) -> Network:

@@ -84,6 +84,7 @@ class Bench:
         it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained".
         """
         trial, team, instead = self.trial, self.team, None
+        torch.backends.cudnn.benchmark = trial.cudnn_benchmark
         team.order(
             lambda: {
                 "trial": trial.model_dump_json(),

@@ -1,119 +1,133 @@
 """A training step as one CUDA graph: on small networks a GPU otherwise waits for Python, kernel after kernel.
 
-A graph repeats what was launched once, on the same memory: so each batch is copied to where that one was, and the
-learning rate is a number on the GPU. Forward, backward, optimizer, masks and averages are in the graph; making the
-batch is not, and needs no host either. What a network's own Python would do otherwise in later steps is not done.
+A graph repeats what was launched once, on the same memory. So each batch is copied to where the first one was, and the
+learning rate and the masks are numbers on the GPU. Forward, backward, optimizer, masks and averages are in the graph;
+making the batch is not. What a network's own Python would do otherwise in later steps is not done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import gc
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pruners import turns
 from pruners.errors import in_one_line
-from trainables.masked import Masked
 from trainables.stepping import Stepper
 
-WARM = 3  # steps before: cuDNN chooses its kernels in them, and the optimizer allocates its moments
-Replay = Callable[[], object]
-Record = Callable[[Callable[[], Tensor]], tuple[Replay, Tensor]]
+WARM = 3  # steps before: cuDNN and cuBLAS start in them, and the optimizer allocates its moments
+SIZES = 2  # an epoch has whole batches and at most one other
 
 
-def record(work: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
-    """A graph of `work`, which is not done by that: what replays it, and where its result will be."""
-    graph = torch.cuda.CUDAGraph()
-    current = torch.cuda.current_stream()
-    # What torch did on this stream before, it expects there again; the default stream cannot be captured.
-    stream = None if current == torch.cuda.default_stream() else current
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        found = work()
-    return graph.replay, found
+@dataclass(frozen=True)
+class Graph:
+    """One captured step and the memory it works on."""
+
+    graph: torch.cuda.CUDAGraph
+    x: Tensor
+    y: Tensor
+    sums: Tensor  # what `Stepper.gradients` returns, overwritten by each replay
+    gradients: list[Tensor | None]  # of the parameters, where masks change by them; else empty
 
 
 class Captured:
-    """A `Stepper` that is captured after its first steps, and replayed on every batch of the first one's size."""
+    """Make steps as a `Stepper` does: after its first steps by replaying a CUDA graph for each size of batch.
 
-    def __init__(
-        self,
-        step: Stepper,
-        optimizer: torch.optim.Optimizer,
-        masked: Masked,
-        tell: Callable[[str], object],
-        record: Record = record,
-    ) -> None:
-        """`tell` hears once how training goes: "one CUDA graph", or step by step, and why."""
-        self._step, self._optimizer, self._masked, self._tell, self._record = step, optimizer, masked, tell, record
-        self._size: torch.Size | None = None
+    Graphs share one pool of memory, as only one of them runs at a time. Where capturing fails, or its memory is
+    needed elsewhere (`release`), steps are made one kernel after the other, which gives the same numbers.
+    """
+
+    def __init__(self, step: Stepper, model: nn.Module, changes: bool, tell: Callable[[str], object]) -> None:
+        """`changes`: masks change by the gradients of a step. `tell` hears how training goes, or why not so."""
+        self._step, self._tell, self._changes = step, tell, changes
+        self._parameters = [weight for weight in model.parameters() if weight.requires_grad]
+        self._graphs: dict[torch.Size, Graph] = {}
         self._made = 0
-        self._replay: Replay | None = None
         self._refused = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """See `Stepper`. What is returned is overwritten by the next step."""
-        self._size = x.shape if self._size is None else self._size
-        if self._refused or x.shape != self._size or self._made < WARM:
+        """See `Stepper`. The next step overwrites what is returned."""
+        known = self._graph(x, y)
+        if known is None:
             return self._eager(x, y)
-        if self._replay is None:
-            self._capture(x, y)
-        if self._replay is None:
-            return self._eager(x, y)
-        self._x.copy_(x)
-        self._y.copy_(y)
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            rate.fill_(group["lr"])
-        self._replay()
-        self._masked.steps += 1
-        return self._found
+        known.x.copy_(x)
+        known.y.copy_(y)
+        known.graph.replay()
+        for weight, gradient in zip(self._parameters, known.gradients, strict=False):
+            weight.grad = gradient
+        self._step.finish()
+        return known.sums
+
+    def release(self, why: str) -> bool:
+        """Give up the graphs for the memory that they hold; return whether there were any."""
+        there = bool(self._graphs)
+        if there:
+            self._refuse(why)
+        return there
+
+    def _graph(self, x: Tensor, y: Tensor) -> Graph | None:
+        if self._refused or self._made < WARM:
+            return None
+        known = self._graphs.get(x.shape)
+        if known is None and len(self._graphs) < SIZES:
+            known = self._capture(x, y)
+        return known
 
     def _eager(self, x: Tensor, y: Tensor) -> Tensor:
-        before = self._random(x) if self._made == 0 else None  # in its first step nobody else draws
-        found = self._step(x, y)
+        if self._refused or self._made >= WARM:
+            return self._step(x, y)
+        before = _host_draws() if self._made == 0 else None
         self._made += 1
-        if before is not None and not torch.equal(before, self._random(x)):
-            self._refuse("it draws random numbers")  # a graph would draw them from one stream for all trials
-        return found
+        # torch asks that the steps before a capture are made on another stream than the default one.
+        current, side = torch.cuda.current_stream(x.device), torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            sums = self._step(x, y)
+        current.wait_stream(side)
+        sums.record_stream(current)
+        if before is not None and before != _host_draws():
+            self._refuse("the network draws random numbers on the host")  # a graph would repeat the first ones for ever
+        return sums
 
-    def _capture(self, x: Tensor, y: Tensor) -> None:
-        with turns.alone():  # other threads may neither wait for the GPU nor allocate on it meanwhile
-            self._x, self._y = x.clone(), y.clone()
-            try:
-                with self._rates_there(x.device):
-                    self._replay, self._found = self._record(self._once)
-                self._tell("one CUDA graph")
-            except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
-                self._optimizer.zero_grad(set_to_none=True)
-                self._refuse(in_one_line(error))
-
-    def _once(self) -> Tensor:
-        steps = self._masked.steps
+    def _capture(self, x: Tensor, y: Tensor) -> Graph | None:
+        """Capture a step without making it; None, and steps are made one by one from here on, if that fails."""
+        pool = next((known.graph.pool() for known in self._graphs.values()), None)
         try:
-            return self._step(self._x, self._y)
-        finally:
-            self._masked.steps = steps  # it is recorded, not made
-
-    @contextmanager
-    def _rates_there(self, device: torch.device) -> Iterator[None]:
-        """Inside, the optimizer reads its learning rates from tensors on `device`."""
-        groups = self._optimizer.param_groups
-        rates = [group["lr"] for group in groups]
-        self._rates = [torch.tensor(float(rate), device=device) for rate in rates]
-        try:
-            for group, there in zip(groups, self._rates, strict=True):
-                group["lr"] = there
-            yield
-        finally:
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate
+            x, y = x.clone(), y.clone()
+            _give_back()  # what the steps before took, or the graph's memory would come on top of it
+            graph = torch.cuda.CUDAGraph()
+            # Other threads (a loader that pins memory) may do meanwhile what a capture forbids its own thread.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                sums = self._step.compute(x, y)
+        except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
+            self._refuse(in_one_line(error))
+            return None
+        self._tell("one CUDA graph")
+        gradients = [weight.grad for weight in self._parameters] if self._changes else []
+        self._graphs[x.shape] = Graph(graph, x, y, sums, gradients)
+        return self._graphs[x.shape]
 
     def _refuse(self, why: str) -> None:
         self._refused = True
         self._tell(f"step by step: {why}")
+        self._graphs.clear()
+        for weight in self._parameters:
+            weight.grad = None
+        _give_back()
 
-    @staticmethod
-    def _random(x: Tensor) -> Tensor:
-        generator = torch.cuda.default_generators[x.device.index] if x.is_cuda else torch.default_generator
-        return generator.get_state()
+
+def _give_back() -> None:
+    """Return all memory of the GPU that no tensor is in."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _host_draws() -> tuple[object, ...]:
+    """Where the random generators of the host are."""
+    legacy: Any = np.random.get_state(legacy=True)
+    return torch.default_generator.get_state().numpy().tobytes(), random.getstate(), legacy[1].tobytes(), legacy[2]

@@ -8,20 +8,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pruners import turns
-
 
 @contextmanager
 def held(file: Path, seconds: float = -1) -> Iterator[None]:
-    """Inside, nobody else holds `file`, whose folder exists. Who waits for it is in no other thread's way.
+    """Hold `file`, whose folder exists: inside, nobody else does.
 
     Raises:
         filelock.Timeout: if it is not to be had within so many `seconds`; below 0 there is no end to the waiting.
     """
-    lock = FileLock(file)
-    with turns.away():  # who holds it may be a thread of this process, and want to be alone
-        lock.acquire(timeout=seconds)
-    try:
+    with FileLock(file).acquire(timeout=seconds):
         yield
-    finally:
-        lock.release()

@@ -12,7 +12,11 @@ from trainables.dynamics import Dynamics
 
 
 class Masked:
-    """Keeps pruned weights at zero after each optimizer step, and lets `dynamics` change what is pruned."""
+    """Keep pruned weights at zero after each optimizer step, and let `dynamics` change what is pruned.
+
+    The factors that weights are multiplied with stay at the same place in memory when masks change: a CUDA graph
+    that was captured before goes on with the new ones.
+    """
 
     def __init__(
         self,
@@ -25,13 +29,22 @@ class Masked:
         """`masks` is changed in place as the dynamics wants; `steps` were made so far."""
         self._model, self._optimizer, self._masks, self._dynamics = model, optimizer, masks, dynamics
         self.steps = steps
-        self._hold = masking(model, masks)
-        self._hold()
+        weights = dict(model.named_parameters())
+        self._factors = {name: mask.to(weights[name]) for name, mask in masks.items() if name in weights}
+        self.hold = masking(model, masks | self._factors)  # `masking` refuses a mask that names no weight
+        self.hold()
+
+    @property
+    def changes(self) -> bool:
+        """Whether masks may change while weights train."""
+        return self._dynamics is not None
 
     def after_step(self) -> Mapping[str, Tensor]:
-        """To be called after each optimizer step, before its gradients are gone; returns the masks if they changed."""
+        """Count an optimizer step after which pruned weights were held; return the masks if they changed.
+
+        To be called while the step's gradients are there: dynamics may grow weights by them.
+        """
         self.steps += 1
-        self._hold()
         if self._dynamics is None:
             return {}
         masks = self._dynamics.update(self.steps, self._masks, self._model)
@@ -39,8 +52,9 @@ class Masked:
             return {}
         self._forget({name: mask & ~self._masks[name] for name, mask in masks.items()})
         self._masks.update(masks)
-        self._hold = masking(self._model, masks)
-        self._hold()
+        for name, mask in masks.items():
+            self._factors[name].copy_(mask)
+        self.hold()
         return masks
 
     def _forget(self, grown: dict[str, Tensor]) -> None:
@@ -49,4 +63,4 @@ class Masked:
         for name, mask in grown.items():
             for value in self._optimizer.state[parameters[name]].values():
                 if isinstance(value, Tensor) and value.shape == mask.shape:
-                    value[mask] = 0
+                    value.masked_fill_(mask, 0)

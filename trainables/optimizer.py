@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces import Trial
 
 
 def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
-    """The trial's optimizer over all parameters; weight decay on all of them, as in the published programs."""
+    """Return the trial's optimizer of all parameters; weight decay on all of them, as in the published programs.
+
+    On a GPU its learning rate is a float32 tensor there, in every step: a CUDA graph reads it from that place, and a
+    step outside of a graph must not see another number than one inside.
+    """
+    device = next(model.parameters()).device
+    lr = torch.tensor(trial.lr, device=device) if device.type == "cuda" else trial.lr
     if trial.optimizer == "adam":
-        on_gpu = next(model.parameters()).is_cuda  # where its steps may be captured in a graph
-        decay = trial.weight_decay
-        return torch.optim.Adam(model.parameters(), lr=trial.lr, weight_decay=decay, fused=True, capturable=on_gpu)
+        decay, on_gpu = trial.weight_decay, device.type == "cuda"
+        return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=decay, fused=True, capturable=on_gpu)
     return torch.optim.SGD(
         model.parameters(),
-        lr=trial.lr,
+        lr=lr,
         momentum=trial.momentum,
         nesterov=trial.nesterov,
         weight_decay=trial.weight_decay,
@@ -26,8 +31,19 @@ def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
     )
 
 
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on with the moments of a checkpoint, of any kind of device.
+
+    The settings are the optimizer's own, as the trial and this device want them, and not those of the checkpoint: a
+    learning rate from a CPU is no tensor on a GPU.
+    """
+    optimizer.load_state_dict({"state": state["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+
+
 class LearningRate:
     """The trial's learning rate: its schedule changes it between epochs, a warm-up between the steps of the first.
+
+    The schedule runs on an optimizer of its own, in float64, and its rate is then written into the real one.
 
     The warm-up is linear and ends at the full rate (Goyal et al. 2017, section 2.2). Drops of `step` count all epochs,
     as there; a cosine takes the epochs after the warm-up (He et al. 2019, section 3.1).
@@ -38,12 +54,15 @@ class LearningRate:
         self._warm_steps = trial.warmup_epochs * steps_per_epoch
         self._steps_per_epoch = steps_per_epoch
         self._schedule: torch.optim.lr_scheduler.LRScheduler
+        self._scheduled = scheduled = torch.optim.SGD([torch.zeros(())], lr=trial.lr)
         if trial.lr_schedule == "cosine":
             epochs = max(trial.epochs - trial.warmup_epochs, 1)
-            self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+            self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(scheduled, epochs)
         else:
             drops = trial.lr_drops if trial.lr_schedule == "step" else ()
-            self._schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(drops), trial.lr_factor)
+            self._schedule = torch.optim.lr_scheduler.MultiStepLR(scheduled, list(drops), trial.lr_factor)
+        scheduled.step()  # nothing to step: torch warns of a schedule that steps before its optimizer
+        self._written = trial.lr
 
     def before_step(self, epoch: int, done: int) -> None:
         """To be called in `epoch` (from 1) after `done` of its steps."""
@@ -53,15 +72,20 @@ class LearningRate:
 
     def after_epoch(self, epoch: int) -> None:
         """To be called at the end of `epoch`."""
-        warming = epoch <= self._trial.warmup_epochs
-        if warming:
-            self._scale(1)  # torch's schedules compute a rate from the one before
-        if not warming or self._trial.lr_schedule != "cosine":
+        if epoch > self._trial.warmup_epochs or self._trial.lr_schedule != "cosine":
             self._schedule.step()
+        self._scale(1)
 
     def _scale(self, factor: float) -> None:
-        for group, full in zip(self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True):
-            group["lr"] = full * factor
+        rate = float(self._schedule.get_last_lr()[0]) * factor
+        if rate == self._written:
+            return
+        self._written = rate
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # in its place, from which graphs read
+            else:
+                group["lr"] = rate
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, between two epochs or in the middle of one."""
@@ -70,3 +94,5 @@ class LearningRate:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self._schedule.load_state_dict(state)
+        self._scheduled.param_groups[0]["lr"] = float(self._schedule.get_last_lr()[0])  # schedules go on from it
+        self._scale(1)

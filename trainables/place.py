@@ -20,7 +20,6 @@ class Place:
     threads: int = 1
     gpus: float = 0  # its share of a GPU, or whole ones: what it may take of their memory
     grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
-    shared: bool = False  # whether other trials run in this process
     save_seconds: float = 60.0
     mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
     workers: int = 1  # that train a trial together, each with the threads and the GPU that are said here

@@ -1,4 +1,4 @@
-"""The numbers that networks train in. Weights, scores and tests are float32 (or as the model is) in any case."""
+"""The arithmetic that networks train in. Weights are float32; scores and tests are computed in IEEE float32."""
 
 from __future__ import annotations
 
@@ -8,18 +8,36 @@ from functools import partial
 
 import torch
 
+from pruners.float32 import ieee_float32, tf32
 from search_spaces import Trial
 
 
 def used(trial: Trial, device: torch.device) -> str:
-    """What `trial` trains in on `device`: "float32" or "bfloat16", and why if that is not what it asks for."""
-    if trial.precision == "float32" or device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
-        return trial.precision
-    return f"float32: {torch.cuda.get_device_name(device)} has no bfloat16"  # emulated it would be slower than this
+    """Return what `trial` trains in on `device`: its `precision`, or "float32: " and why it is not that one.
+
+    "float32" is IEEE's, with TF32 off: torch itself lets convolutions on NVIDIA GPUs round their inputs to TF32's ten
+    bits. "tf32" asks for that, in forward and backward passes of training.
+    """
+    wanted = trial.precision
+    if wanted == "float32" or (device.type != "cuda" and wanted == "bfloat16"):
+        return wanted
+    if device.type != "cuda":
+        return "float32: TF32 is for NVIDIA GPUs"
+    name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    if wanted == "tf32":
+        there = torch.version.hip is None and capability >= (8, 0)
+        return wanted if there else f"float32: {name} has no TF32"
+    # Emulated, bfloat16 would be slower than float32.
+    return wanted if torch.cuda.is_bf16_supported(including_emulation=False) else f"float32: {name} has no bfloat16"
+
+
+def arithmetic(trial: Trial, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """Return what makes the context of a step's forward and backward passes, for float32 numbers in them."""
+    return tf32 if used(trial, device) == "tf32" else ieee_float32 if device.type == "cuda" else nullcontext
 
 
 def autocast(trial: Trial, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-    """Makes the context in which one forward pass is computed as `used` says (Micikevicius et al. 2018).
+    """Return what makes the context of one forward pass, as `used` says (Micikevicius et al. 2018).
 
     bfloat16 has float32's range of exponents, so that gradients need no scaling.
     """

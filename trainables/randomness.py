@@ -10,8 +10,6 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from pruners import turns
-
 
 def derive(seed: int, *names: str | int) -> int:
     """The seed of one named use of randomness: an integer in [0, 2**63), the same on every machine, for ever.
@@ -35,7 +33,7 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
     """Inside, torch's global generators are seeded; afterwards they are as if nothing had been drawn.
 
     For code that takes no generator: module initialisation. Covers the CPU, and the current CUDA device if CUDA is
-    in use. Other threads that draw wait.
+    in use.
     """
     with Drawn(seed, *names).piece():
         yield
@@ -45,38 +43,29 @@ class Drawn:
     """What one named use draws from torch's global generators, piece by piece, with others drawing in between.
 
     For dropout: a training step is a piece. The pieces together are what one `seeded` block would have drawn.
-    Threads at work beside others would wait for each other here. So there, once a piece has drawn nothing, none after
-    it is taken to draw: a network that draws in later steps of an epoch alone is not to be packed.
     """
 
     def __init__(self, seed: int, *names: str | int, states: Mapping[str, Tensor] | None = None) -> None:
         """From its beginning, or from where its `states` were, by kind of device."""
         self._seed = derive(seed, *names)
         self.states = dict(states or {})
-        self._idle = False  # whether the last piece drew nothing
 
     @contextmanager
     def piece(self) -> Iterator[None]:
         """Inside, the generators go on from where the last piece left them."""
-        if self._idle and turns.beside_others():
+        generators = _generators()
+        others = {kind: each.get_state() for kind, each in generators.items()}
+        try:
+            for kind, each in generators.items():
+                if kind in self.states:
+                    each.set_state(self.states[kind].cpu())
+                else:  # and not torch.manual_seed: before CUDA starts it leaves a call that would seed CUDA later
+                    each.manual_seed(self._seed)
             yield
-            return
-        with turns.one_at_a_time():
-            generators = _generators()
-            others = {kind: each.get_state() for kind, each in generators.items()}
-            try:
-                for kind, each in generators.items():
-                    if kind in self.states:
-                        each.set_state(self.states[kind].cpu())
-                    else:  # and not torch.manual_seed: before CUDA starts it leaves a call that would seed CUDA later
-                        each.manual_seed(self._seed)
-                before = {kind: each.get_state() for kind, each in generators.items()}
-                yield
-                self.states = {kind: each.get_state() for kind, each in generators.items()}
-                self._idle = all(torch.equal(before[kind], state) for kind, state in self.states.items())
-            finally:
-                for kind, each in generators.items():
-                    each.set_state(others[kind])
+            self.states = {kind: each.get_state() for kind, each in generators.items()}
+        finally:
+            for kind, each in generators.items():
+                each.set_state(others[kind])
 
 
 def _generators() -> dict[str, torch.Generator]:

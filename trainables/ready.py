@@ -7,19 +7,21 @@ import torch
 from search_spaces import Trial
 from trainables import datasets
 from trainables.allocation import keep_freed_memory
-from trainables.gpu_share import keep_to
+from trainables.gpu_share import indexed, keep_to
 from trainables.place import Place
 
 
 def make_ready(place: Place) -> torch.device:
-    """Set torch up so that the same trial gives the same numbers; returns the device to compute on."""
+    """Set torch up so that the same trial gives the same numbers; return the device to compute on, with its number.
+
+    Raises:
+        RuntimeError: if it is a GPU that does not work.
+    """
     torch.set_num_threads(place.threads)
     keep_freed_memory()
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    device = torch.device(place.device)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())  # limits of memory are set for one GPU
+    device = indexed(place.device)
     keep_to(place.gpus, device)
     return device
 
@@ -32,5 +34,5 @@ def images_of(trial: Trial, place: Place) -> datasets.Dataset:
         place.cache,
         validation=trial.validation,
         digest=trial.data_digest,
-        workers=0 if place.shared else place.threads,  # which a process with other trials' threads must not fork
+        workers=place.threads,
     )

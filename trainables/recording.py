@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import empty_layers, prunable, turns
+from pruners import empty_layers, prunable
 from search_spaces import Trial
 from trainables.atomic import write_atomically
 from trainables.checkpoint import read_or_set_aside
@@ -98,8 +98,7 @@ class Recorder:
         size = file_mb(model)
         counts = histograms(model, masks)
         self._text("histograms.json", json.dumps({"layers": counts}))
-        with turns.one_at_a_time():  # matplotlib is not made for threads
-            draw(counts, self.trial.name, self.folder / "histograms.png")
+        draw(counts, self.trial.name, self.folder / "histograms.png")
         self.outbox.artifact("histograms.png")
         if size <= weights_mb or self.trial.pruner == "dense":
             self._tensors(WEIGHTS, model.state_dict(), listed=size <= weights_mb)

@@ -26,7 +26,7 @@ from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
 from trainables.giving_up import Judge, Judged
-from trainables.gpu_share import own_stream
+from trainables.gpu_share import works
 from trainables.locks import held
 from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
 from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
@@ -58,7 +58,7 @@ class Outcome:
     """How a trial ended, and the error in one line if it failed.
 
     "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
-    Nor is "broken": this process can use its GPU no more, and any of the trials in it may have caused that.
+    Nor is "broken": this process can use its GPU no more, whoever caused that. In another one a trial may go on.
     Nor are "elsewhere" (another process computes it), "superseded" (another one has taken it over, in a store) and
     "misplaced" (not on these nodes). One that was "stopped", as not worth more epochs, goes on too, if anybody wants.
     """
@@ -118,8 +118,7 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
             outbox.tags({"stopped": ""})  # no longer
         bring(trial.network, place)
         weights = partial(_weights, place=place, stop=stop)
-        with own_stream(place.device):
-            compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
+        compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
     except StoppedError:
         if not judged.given_up:
             return Outcome("interrupted")
@@ -134,7 +133,7 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
         if place.grow and isinstance(error, torch.OutOfMemoryError):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
             return Outcome("memory", line)
-        if place.shared and isinstance(error, torch.AcceleratorError):
+        if not works(place.device):
             return Outcome("broken", line)
         with suppress(OSError):  # a disk may be too full even for that; who runs the trial is told in any case
             outbox.tags({"error": line[:500]})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from search_spaces import Trial
@@ -16,10 +17,12 @@ from trainables.captured import Captured
 from trainables.dynamics import Dynamics
 from trainables.epoch import Epoch
 from trainables.masked import Masked
-from trainables.optimizer import LearningRate, make_optimizer
+from trainables.optimizer import LearningRate, load_moments, make_optimizer
 from trainables.stepping import Stepper
 from trainables.team import ALONE, Team
 from trainables.team.stepping import SharedStepper
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Standing:
         saved = state or {}
         if state is not None:
             model.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            load_moments(self._optimizer, state["optimizer"])
             self.rate.load_state_dict(state["scheduler"])
             self.progress = Progress(**state["progress"])
             masks.update(state["masks"] if dynamics else {})
@@ -67,10 +70,14 @@ class Standing:
         self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
         parts = model, self._optimizer, self._masked, trial, self._average
         step = SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
-        # Workers speak with each other in their steps, on the host too: no graph can hold that.
-        alone = team.size == 1 and not dynamics and next(model.parameters()).is_cuda
-        self.step: Callable[[Tensor, Tensor], Tensor]
-        self.step = Captured(step, self._optimizer, self._masked, partial(tell, "stepped")) if alone else step
+        self._captured: Captured | None = None
+        if next(model.parameters()).is_cuda:
+            stepped = partial(tell, "stepped")
+            if team.size == 1:
+                self._captured = Captured(step, model, self._masked.changes, stepped)
+            else:  # they speak with each other in their steps
+                stepped(f"step by step: {team.size} workers")
+        self.step: Callable[[Tensor, Tensor], Tensor] = self._captured or step
 
     def next_epoch(self) -> Epoch:
         """The epoch after the last finished one, or what is left of it."""
@@ -90,9 +97,19 @@ class Standing:
         state |= {"average": self._average.state_dict()} if self._average else {}
         return state | ({"begun": epoch.state_dict()} if epoch else {})
 
-    def tested(self) -> AbstractContextManager[None]:
-        """Inside, the model has the weights that are to be tested."""
-        return self._average.in_place() if self._average else nullcontext()
+    def tested(self, test: Callable[[], T]) -> T:
+        """Return what `test` finds of the weights that are to be tested.
+
+        Where captured graphs leave it too little memory they are given up, and it is called again: a test changes
+        nothing, so that it may be.
+        """
+        with self._average.in_place() if self._average else nullcontext():
+            try:
+                return test()
+            except torch.OutOfMemoryError:
+                if self._captured is None or not self._captured.release("testing needs the memory of a graph"):
+                    raise
+            return test()
 
     def finish(self) -> None:
         """Leave those weights to the model for good."""

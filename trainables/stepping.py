@@ -1,4 +1,4 @@
-"""One optimizer step on one batch: the piece of training that a graph captures and that workers share out."""
+"""One optimizer step on one batch: the piece of training that a CUDA graph captures and that workers share out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from search_spaces import Trial
 from trainables.averaging import Average
 from trainables.datasets.batches import micro_batches
 from trainables.masked import Masked
-from trainables.precision import autocast
+from trainables.precision import arithmetic, autocast
 
 
 class Stepper:
-    """Moves the weights of a model in training mode by one batch at a time."""
+    """Train a model by one batch at a time.
+
+    A step is `compute`, which a CUDA graph can hold, and then `finish`, which may change masks and runs on the host.
+    """
 
     def __init__(
         self,
@@ -26,14 +29,34 @@ class Stepper:
     ) -> None:
         self._model, self._optimizer, self._masked, self._average = model, optimizer, masked, average
         self._trial = trial
-        self._autocast = autocast(trial, next(model.parameters()).device)
+        device = next(model.parameters()).device
+        self._autocast, self._arithmetic = autocast(trial, device), arithmetic(trial, device)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """One step on images `x` [B, C, H, W] of classes `y` [B]; returns what `gradients` does."""
-        self._optimizer.zero_grad(set_to_none=True)
-        found = self.gradients(x, y)
-        self.move()
+        """Make one step on images `x` [B, C, H, W] of classes `y` [B]; return what `gradients` does."""
+        found = self.compute(x, y)
+        self.finish()
         return found
+
+    def compute(self, x: Tensor, y: Tensor) -> Tensor:
+        """Move the weights, hold pruned ones at zero and follow with the average; return what `gradients` does.
+
+        All of it happens on the device. On a GPU nothing waits for a number, so a CUDA graph can hold it.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._arithmetic():
+            found = self.gradients(x, y)
+        self._optimizer.step()
+        self._masked.hold()
+        if self._average is not None:
+            self._average.after_step()
+        return found
+
+    def finish(self) -> None:
+        """Count the step, and change the masks where they are due."""
+        changed = self._masked.after_step()
+        if self._average is not None:
+            self._average.hold(changed)
 
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """Add the batch's gradients to those there are; returns float64 [2]: its summed loss, and its hits (top-1).
@@ -59,11 +82,3 @@ class Stepper:
             logits = logits.float()
         loss = F.cross_entropy(logits, y, reduction=reduction, label_smoothing=self._trial.label_smoothing)
         return loss, (logits.detach().argmax(1) == y).sum().double()
-
-    def move(self) -> None:
-        """Move the weights by their gradients, hold pruned ones at zero, and follow with the average."""
-        self._optimizer.step()
-        changed = self._masked.after_step()
-        if self._average is not None:
-            self._average.after_step()
-            self._average.hold(changed)

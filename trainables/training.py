@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pruners import turns
 from search_spaces import Trial
 from trainables.dynamics import Dynamics
 from trainables.epoch import Epoch, TrainingError
@@ -89,7 +88,6 @@ def train(
         model.train()
         dropout = epoch.drawn(trial.seed, "dropout", drawn)
         for x, y in batches(drawn, epoch.batches):
-            turns.give_way()
             if epoch.batches and team.agreed(time.monotonic() - asked >= LONG):
                 leave_off(epoch)
                 asked = time.monotonic()
@@ -101,8 +99,7 @@ def train(
         progress.images += epoch.images
         progress.image_seconds += epoch.seconds
         rate.after_epoch(epoch.number)
-        with standing.tested():
-            test, held_out = evaluate(), validate()
+        test, held_out = standing.tested(lambda: (evaluate(), validate()))
         progress.epoch = epoch.number
         progress.train_seconds += epoch.seconds
         progress.best_top1 = max(progress.best_top1, test["top1"])

@@ -34,7 +34,6 @@ CORE: dict[str, str] = {  # module -> the tests that hold it, in tests/<its fold
     "pruners.pruning": "test_pruning test_ablations test_kappa test_pruner_contract",
     "pruners.compatibility": "test_compatibility",
     "pruners.liveness": "test_liveness",
-    "pruners.turns": "trainables/test_packed test_compaction",
     "pruners.channels.records": "test_channels test_compaction test_filters test_phew",
     "pruners.channels.operations": "test_channels test_compaction test_filters test_phew",
     "pruners.channels.following": "test_channels test_compaction test_filters test_phew test_keep_dense",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.costs.resources import packed_share
-
 MARGIN = 0.15  # of a trial's peak: fragmentation, larger batches of scores, cuDNN choosing other kernels
 
 
@@ -30,4 +28,4 @@ def packed(measured: Measured, cpus_per_trial: float) -> int:
 
 def share(measured: Measured, cpus_per_trial: float) -> float:
     """The part of a GPU that each gets: rounded down to the four decimals that Ray takes, so that all fit."""
-    return packed_share(packed(measured, cpus_per_trial))
+    return max(1, 10_000 // packed(measured, cpus_per_trial)) / 10_000

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from search_spaces import SpaceError
 
-AS_MANY = 64  # trials in one process, where a GPU's memory and the CPUs allow more: they share one Python
 FRACTION = "a fraction of at most four decimals up to 1, or a whole number"
 
 
@@ -23,7 +22,6 @@ class Resources:
     gpus: float = 0
     max_concurrent: int | None = None
     auto: bool = False  # each kind of trial gets the share of a GPU that it was measured to need; at most `gpus`
-    pack: int = 1  # trials in one process, at most
     workers: int = 1  # that train a trial together, on one node or several
 
     def __str__(self) -> str:
@@ -36,12 +34,12 @@ class Resources:
             gpus = "no GPU"
         else:
             gpus = f"{self.gpus:g} {'of a GPU' if self.gpus < 1 else 'GPU' + 's' * (self.gpus != 1)}"
-        return f"{cpus} and {gpus}{f', up to {self.pack} in one process' if self.pack > 1 else ''}"
+        return f"{cpus} and {gpus}"
 
     @property
-    def processes(self) -> int | None:
-        """How many processes with trials there may be at once (None: as many as fit)."""
-        return self.max_concurrent and max(1, self.max_concurrent // self.pack)
+    def sharing(self) -> bool:
+        """Whether several trials may be on one GPU."""
+        return self.auto or 0 < self.gpus < 1
 
 
 def each_worker(gpus: float, workers: int | None) -> tuple[float, int]:
@@ -73,20 +71,6 @@ def require_legal(resources: Resources) -> None:
         raise SpaceError(f"--gpus-per-trial: {gpus:g} is not allowed; it must be {FRACTION}")
     if resources.max_concurrent is not None and resources.max_concurrent < 1:
         raise SpaceError(f"--max-concurrent: {resources.max_concurrent} is not allowed; it must be at least 1")
-    _require_legal_pack(resources)
-
-
-def _require_legal_pack(resources: Resources) -> None:
-    pack, gpus, most = resources.pack, resources.gpus, resources.max_concurrent
-    if pack < 1:
-        raise SpaceError(f"--pack: {pack} is not allowed; it must be auto or a whole number from 1")
-    if pack * gpus > 1 and pack > 1 and not resources.auto:
-        raise SpaceError(
-            f"--pack: {pack} trials with {gpus:g} of a GPU each do not fit on one; "
-            f"leave --gpus-per-trial out, or give at most {packed_share(pack):g}"
-        )
-    if most is not None and pack > 1 and most < pack and not resources.auto:
-        raise SpaceError(f"--pack: {pack} in one process are more than --max-concurrent {most}")
 
 
 def this_machine() -> dict[str, float]:
@@ -102,12 +86,6 @@ def require_somewhere(
     Raises:
         SpaceError: naming the resource, what was asked and the most that there is.
     """
-    most = max((node.get("CPU", 0) for node in (*nodes, *to_come)), default=0)
-    if not resources.auto and resources.cpus <= most < resources.cpus * resources.pack:
-        raise SpaceError(
-            f"--pack: {resources.pack} trials with {resources.cpus:g} CPUs each asked for in one process, "
-            f"but no node has more than {most:g} CPUs"
-        )
     gpus = "auto" if resources.auto else f"{resources.workers * resources.gpus:g}"
     for flag, kind, asked, text in (
         ("--cpus-per-trial", "CPU", resources.cpus, f"{resources.cpus:g}"),
@@ -125,22 +103,9 @@ def require_somewhere(
         )
 
 
-def usual_share(nodes: Iterable[Mapping[str, float]], pack: int) -> float:
+def usual_share(nodes: Iterable[Mapping[str, float]]) -> float:
     """Of a GPU for each trial, if nobody says otherwise: networks of CIFAR's size leave most of one idle."""
-    usual = packed_share(pack) if pack > 1 else 0.25
-    return usual if any(node.get("GPU", 0) for node in nodes) else 0
-
-
-def packed_share(pack: int) -> float:
-    """Of a GPU for each of so many: rounded down to the four decimals that Ray takes, so that all fit."""
-    return max(1, 10_000 // pack) / 10_000
-
-
-def spread(resources: Resources, trials: int, nodes: Iterable[Mapping[str, float]]) -> Resources:
-    """With no more trials in one process than leave some for every GPU."""
-    gpus = sum(node.get("GPU", 0) for node in nodes)
-    most = min(trials, resources.max_concurrent or trials)
-    return replace(resources, pack=max(1, min(resources.pack, math.ceil(most / gpus)))) if gpus else resources
+    return 0.25 if any(node.get("GPU", 0) for node in nodes) else 0
 
 
 def room(resources: Resources, node: Mapping[str, float]) -> int:

@@ -6,28 +6,43 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.driver.packs import Packs
+from orchestrator.costs.resources import Resources, concurrency
+from orchestrator.driver.attempts import Attempts
+from orchestrator.driver.fairness import Fairness
+from orchestrator.driver.handing import Handing
+from orchestrator.driver.nodes import alive
+
+SLOTS_TO_COME = 8  # how many trials run at once where all nodes are still to come
 
 
 class Asking(Searcher):
     """Asks for Tune. Tune pickles its searchers: all that this one knows stays out of that."""
 
-    def __init__(self, *known: Any) -> None:
+    def __init__(
+        self, handing: Handing, attempts: Attempts, resources: Resources, fairness: Fairness | None = None
+    ) -> None:
+        """Take trials from `handing`, with the share that `attempts` has for each; `fairness` is told of them."""
         super().__init__()
-        self._packs: Packs
-        if known:
-            (self._packs,) = known
+        self._handing, self._attempts, self._resources, self._fairness = handing, attempts, resources, fairness
 
-    def __reduce__(self) -> tuple[type[Asking], tuple[()]]:
-        return Asking, ()
+    def __getstate__(self) -> dict[str, object]:
+        return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The trials of a new process as Tune's config; None if there are none now."""
-        together = self._packs.new()
-        if not together:
-            return Searcher.FINISHED if self._packs.over else None
-        first, *others = together
-        return {"point": first} | ({"beside": others} if others else {})
+        """Give the next trial as Tune's config, as `ray_trial` takes its point; None if there is none now."""
+        trial = self._handing.next(self._slots())
+        if trial is None:
+            return Searcher.FINISHED if self._handing.over else None
+        if self._fairness:
+            self._fairness.enter(trial)
+        point = {"fingerprint": trial.fingerprint, "trial": trial.model_dump_json()}
+        return {"point": point | self._attempts.share(trial.fingerprint)}
+
+    def _slots(self) -> int:
+        """How many trials run at once on the nodes that are there."""
+        here = concurrency(self._resources, *({"CPU": 0, "GPU": 0} | node for node in alive().values()))
+        most = self._resources.max_concurrent
+        return min(here or SLOTS_TO_COME, most or here or SLOTS_TO_COME)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback tells that, and knows more."""

@@ -16,7 +16,6 @@ class Attempts:
         """`gpus` is what each trial gets at first, but for those of which `shares` says more."""
         self._gpus = defaultdict(lambda: gpus, shares)
         self._grown: set[str] = set()
-        self._alone: set[str] = set()
         self._died_on: defaultdict[str, list[str]] = defaultdict(list)
 
     def share(self, fingerprint: str) -> dict[str, Any]:
@@ -24,19 +23,11 @@ class Attempts:
         gpus = self._gpus[fingerprint]
         return {"gpus": gpus, "grow": 0 < gpus < 1 and fingerprint not in self._grown}
 
-    def alone(self, fingerprint: str) -> bool:
-        """Whether the trial needs a process for itself: in one with others it died, or ran out of memory."""
-        return fingerprint in self._alone
-
-    def grow(self, fingerprint: str, beside_others: bool) -> tuple[float, float]:
-        """Double the share of a trial that ran out of memory; what it was and what it is.
-
-        One that did so `beside_others` in its process gets a whole GPU: who of them took how much is not known.
-        """
+    def grow(self, fingerprint: str) -> tuple[float, float]:
+        """Double the share of a trial that ran out of memory; what it was and what it is."""
         before = self._gpus[fingerprint]
         self._grown.add(fingerprint)
-        self._alone |= {fingerprint} if beside_others else set()
-        self._gpus[fingerprint] = 1.0 if beside_others else min(1.0, 2 * before)
+        self._gpus[fingerprint] = min(1.0, 2 * before)
         return before, self._gpus[fingerprint]
 
     def died(self, fingerprint: str, node: str) -> int:
@@ -48,5 +39,4 @@ class Attempts:
         nodes = self._died_on[fingerprint]
         nodes.append(node)
         there = {node: not node or all(map(answers, node.split(","))) for node in set(nodes)}
-        self._alone |= {fingerprint} if there[node] else set()
         return sum(there[node] for node in nodes)

@@ -22,6 +22,7 @@ from orchestrator.driver.nodes import alive, lacking, to_come
 from orchestrator.driver.soundness import require_sound
 from pruners.errors import words
 from search_spaces import SpaceError
+from trainables.gpu_share import mps_runs
 
 CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
 NO_ENTRY = (  # Ray does not tell why a cluster that answers refuses us; nearly always it is this
@@ -38,8 +39,10 @@ def connected(
     tracking_uri: str,
     data_root: Path | None = None,
     storage: str = "",
-) -> Iterator[None]:
+) -> Iterator[dict[str, bool]]:
     """Inside, Ray is there: a cluster at `address`, or one on this machine that listens on loopback only.
+
+    Gives whether NVIDIA's MPS runs, for each node with a GPU.
 
     Raises:
         SpaceError: if nothing answers at `address`, if no node can ever give what one trial asks for, or if a node
@@ -51,14 +54,15 @@ def connected(
     else:
         _join(address, runtime_env={"py_modules": list(CODE)})
     try:
+        mps = {node: mps_runs(os.environ) for node, has in alive().items() if has.get("GPU", 0)}  # of a cluster of one
         if address is not None:
             why = lacking(resources, resources.gpus)
             if why is not None:
                 raise SpaceError(why)
             if len(alive()) + len(to_come()) > 1:
                 _require_server(tracking_uri)
-                require_sound(output, data_root, storage)
-        yield
+                mps = require_sound(output, data_root, storage)
+        yield mps
     finally:
         ray.shutdown()
 

@@ -1,10 +1,8 @@
-"""What the driver tells trials anywhere in the cluster: all of them, or one, stop after their epoch; who comes next."""
+"""What the driver tells trials anywhere in the cluster: all of them, or one, stop after their epoch."""
 
 from __future__ import annotations
 
-import json
 import secrets
-from typing import Any
 
 from ray.experimental import internal_kv
 
@@ -39,15 +37,9 @@ class Flag:
 
     def give_up(self, fingerprint: str) -> None:
         """Tell one trial that it is not worth more epochs."""
-        self._tell(of_one(self.key, fingerprint), b"1")
-
-    def hand_on(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
-        """Give the process in which a trial has ended others to run."""
-        self._tell(_after(self.key, fingerprint), json.dumps(points).encode())
-
-    def _tell(self, key: str, value: bytes) -> None:
+        key = of_one(self.key, fingerprint)
         self._put.add(key)
-        internal_kv._internal_kv_put(key, value, namespace=NAMESPACE)
+        internal_kv._internal_kv_put(key, b"1", namespace=NAMESPACE)
 
 
 def of_one(key: str, fingerprint: str) -> str:
@@ -58,13 +50,3 @@ def of_one(key: str, fingerprint: str) -> str:
 def is_up(key: str) -> bool:
     """Whether the driver raised its flag. About a millisecond."""
     return bool(internal_kv._internal_kv_exists(key, namespace=NAMESPACE))
-
-
-def handed_on(key: str, fingerprint: str) -> list[dict[str, Any]]:
-    """What the driver gave to run after a trial; nothing if it gave nothing."""
-    value = internal_kv._internal_kv_get(_after(key, fingerprint), namespace=NAMESPACE)
-    return list(json.loads(value)) if value else []
-
-
-def _after(key: str, fingerprint: str) -> str:
-    return f"{key}/{fingerprint}/after"

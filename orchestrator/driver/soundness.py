@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +13,20 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import SpaceError
+from trainables.gpu_share import mps_runs
 from trainables.storage import Bucket, is_object_store
 from trainables.versions import unlike, versions
 
 ANSWER_SECONDS = 180.0  # a node's first: it fetches our code and imports it
 
 
-def require_sound(output: Path, data_root: Path | None, storage: str) -> None:
+def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[str, bool]:
     """Refuse a cluster some node of which would compute something else, or where nobody would find it.
 
     What trials write is found where all nodes see the same: in the object store `storage`, in that folder, or without
     one in `output`. Beside it each trial keeps data and copies in `output`, which need not be the same one everywhere.
     Writes a file there, or where they would be made, for as long as that takes.
+    Returns whether NVIDIA's MPS runs, for each node with a GPU.
 
     Raises:
         SpaceError: naming the node, and what it lacks.
@@ -39,7 +42,10 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> None:
     except OSError as error:
         raise SpaceError(f"{option}: '{shared}' cannot be written ({error.strerror})") from None
     try:
-        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in there}
+        with_gpus = {node["NodeID"] for node in there if node["Resources"].get("GPU", 0)}
+        mps: dict[str, bool] = {}
         answers = {node: _look.options(scheduling_strategy=_there(node)).remote(look) for node in nodes}
         ray.wait(list(answers.values()), num_returns=len(answers), timeout=ANSWER_SECONDS)
         for node, answer in answers.items():
@@ -56,6 +62,9 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> None:
                 raise SpaceError(f"{sight.refused}; this is what node {name} says")
             if not sight.data:
                 raise SpaceError(f"--data-root: node {name} does not see '{look.data}'; give one that all nodes share")
+            if node in with_gpus:
+                mps[name] = sight.mps
+        return mps
     finally:
         if file:
             file.unlink(missing_ok=True)
@@ -79,6 +88,7 @@ class Sight:
     read: str  # in the file
     refused: str  # why it cannot write where it must; "" if it can
     data: bool
+    mps: bool  # whether NVIDIA's MPS runs there
 
 
 def _existing(folder: Path) -> Path:
@@ -98,7 +108,7 @@ def _look(at: Look) -> Sight:
         read = at.file.read_text(encoding="utf-8") if at.file else ""
     except OSError as error:
         read = error.strerror or "unreadable"
-    return Sight(versions(), read, _refused(at), at.data is None or at.data.is_dir())
+    return Sight(versions(), read, _refused(at), at.data is None or at.data.is_dir(), mps_runs(os.environ))
 
 
 def _refused(at: Look) -> str:

@@ -18,7 +18,6 @@ from orchestrator.driver.corrections import forget
 from orchestrator.driver.flag import Flag
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.nodes import lacking
-from orchestrator.driver.packs import Packs, Point, gpus, points
 from orchestrator.live.stopping import Stop
 from orchestrator.live.watch import Watch
 
@@ -32,26 +31,20 @@ WAIT_SECONDS = 600.0  # for a node that can run what is left, when the last one 
 class TellWatch(tune.Callback):
     """Tune pickles its callbacks: all that this one knows stays out of that."""
 
-    def __init__(self, *known: Any) -> None:
-        self._watch: Watch
-        self._handing: Handing
-        self._stop: Stop
-        self._flag: Flag
-        self._attempts: Attempts
-        self._resources: Resources
-        self._packs: Packs
-        if known:
-            self._watch, self._handing, self._stop, self._flag, self._attempts, self._resources, self._packs = known
+    def __init__(
+        self, watch: Watch, handing: Handing, stop: Stop, flag: Flag, attempts: Attempts, resources: Resources
+    ) -> None:
+        self._watch, self._handing, self._stop = watch, handing, stop
+        self._flag, self._attempts, self._resources = flag, attempts, resources
         self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
         self._elsewhere: set[str] = set()  # the trials of which other processes are known to compute them
         self._running: set[str] = set()
-        self._aboard: dict[str, dict[str, float]] = {}  # the trials that run in each process, and their shares
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
         self._looked = time.monotonic()
         self._stuck: float | None = None  # since when no node can run what is left
 
-    def __reduce__(self) -> tuple[type[TellWatch], tuple[()]]:
-        return TellWatch, ()
+    def __getstate__(self) -> dict[str, object]:
+        return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune turns once more: stop it if that is the order, or if it would turn for ever."""
@@ -66,7 +59,7 @@ class TellWatch(tune.Callback):
 
     def _look(self, pending: list[Any]) -> None:
         """Nothing runs: is there a node that will ever run what is left?"""
-        most = max((gpus(trial.config) for trial in pending), default=0)
+        most = max((trial.config["point"]["gpus"] for trial in pending), default=0)
         why = lacking(self._resources, most) if pending else None
         if why is None:
             self._stuck = None
@@ -77,53 +70,37 @@ class TellWatch(tune.Callback):
             self._stop.request(f"{why}, and none came.", grace=0)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A process for one or several trials got its resources."""
+        """A trial got its resources, and a process."""
         self._stuck = None
-        self._aboard[trial.trial_id] = {}
-        together = points(trial.config)
-        if len(together) > 1:
-            trial.max_failures = 0  # should it die, each of them is tried again by itself
-        self._board(trial, together, _where(trial))
-
-    def _board(self, trial: Any, together: list[Point], node: str) -> None:
-        for point in together:
-            fingerprint = point["fingerprint"]
-            self._aboard[trial.trial_id][fingerprint] = point["gpus"]
-            self._running.add(fingerprint)
-            self._nodes[fingerprint] = node
-            if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
-                self._watch.started(fingerprint)
+        fingerprint = trial.config["point"]["fingerprint"]
+        self._running.add(fingerprint)
+        self._nodes[fingerprint] = _where(trial)
+        if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
+            self._watch.started(fingerprint)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Where a trial is, an epoch, or its end: then others may join those that its process still runs."""
+        """Where a trial is, an epoch, or its end."""
         fingerprint = result.get("fingerprint", "")
         if "nodes" in result:  # of several workers
             self._nodes[fingerprint] = result["nodes"]
-        if "end" not in result or not self._handing.out(fingerprint):
-            return
-        aboard, lanes = self._aboard[trial.trial_id], len(points(trial.config))
-        aboard.pop(fingerprint, None)
-        self._ended(fingerprint, result, lanes > 1)
-        if lanes > 1 and (others := self._packs.more(list(aboard.values()), lanes, gpus(trial.config))):
-            self._flag.hand_on(fingerprint, others)
-            self._board(trial, others, self._nodes[fingerprint])
+        if "end" in result and self._handing.out(fingerprint):
+            self._ended(fingerprint, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A process has nothing more to run."""
-        self._aboard.pop(trial.trial_id, None)
+        """Tune is done with a trial."""
         forget(trial)
 
-    def _ended(self, fingerprint: str, result: dict[str, Any], beside_others: bool) -> None:
+    def _ended(self, fingerprint: str, result: dict[str, Any]) -> None:
         """A trial is over, having recorded how it ended."""
         self._running.discard(fingerprint)
         end = result["end"]
         if end == "memory":
-            had, gets = self._attempts.grow(fingerprint, beside_others)
+            had, gets = self._attempts.grow(fingerprint)
             name = self._watch.name_of(fingerprint)
             self._watch.notice(f"{name}: out of memory with {had:g} of a GPU; it is tried again with {gets:g}")
-            (self._handing.later if beside_others else self._handing.again)(fingerprint)
+            self._handing.again(fingerprint)
             return
         if end in ("elsewhere", "superseded") and fingerprint not in self._elsewhere:
             self._elsewhere.add(fingerprint)
@@ -139,24 +116,23 @@ class TellWatch(tune.Callback):
                 self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The process of a trial that has it for itself, or one that had not begun, died; Tune starts it again."""
-        for fingerprint in (point["fingerprint"] for point in points(trial.config)):
-            self._running.discard(fingerprint)
-            if _low_memory(trial):
-                self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
-            if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
-                trial.max_failures = trial.num_failures  # once more, not for ever
+        """The process of a trial died; Tune starts it again."""
+        fingerprint = trial.config["point"]["fingerprint"]
+        self._running.discard(fingerprint)
+        if _low_memory(trial):
+            self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
+        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
+            trial.max_failures = trial.num_failures  # once more, not for ever
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A process died, and Tune does not start it again."""
-        unbegun = [point["fingerprint"] for point in points(trial.config)]  # where it died as it came up, each time
-        for fingerprint in self._aboard.pop(trial.trial_id, unbegun):
-            self._running.discard(fingerprint)
-            if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
-                self._watch.ended(fingerprint, f"{LOW_MEMORY}, {ATTEMPTS} times" if _low_memory(trial) else DIED)
-                self._handing.ended(fingerprint)
-            else:  # that was the node's death, or that of any of those in the process
-                self._handing.again(fingerprint)
+        """The process of a trial died, and Tune does not start it again."""
+        fingerprint = trial.config["point"]["fingerprint"]
+        self._running.discard(fingerprint)
+        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
+            self._watch.ended(fingerprint, f"{LOW_MEMORY}, {ATTEMPTS} times" if _low_memory(trial) else DIED)
+            self._handing.ended(fingerprint)
+        else:  # that was the death of its node
+            self._handing.again(fingerprint)
 
 
 def _low_memory(trial: Any) -> bool:

@@ -18,9 +18,8 @@ from orchestrator.driver.asking import Asking
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor, write_no_state
 from orchestrator.driver.fairness import Fairness, FairScheduler
-from orchestrator.driver.flag import Flag, handed_on, is_up, of_one
+from orchestrator.driver.flag import Flag, is_up, of_one
 from orchestrator.driver.handing import Handing
-from orchestrator.driver.packs import Packs, gpus, points
 from orchestrator.driver.telling import DIED, TellWatch
 from orchestrator.live.rivals import Rivals
 from orchestrator.live.sources import Source
@@ -54,14 +53,14 @@ def run_on_ray(
     attempts = Attempts(resources.gpus, shares or {})
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
-    packs = Packs(handing, attempts, resources, *([fairness.enter] if fairness else []))
     failures = 0  # of Tune, one after the other
     with Flag(stop) as flag:
         while handing.begin():  # one Tuner does it, unless Tune itself fails
-            tell = TellWatch(watch, handing, stop, flag, attempts, resources, packs)
+            tell = TellWatch(watch, handing, stop, flag, attempts, resources)
+            asking = Asking(handing, attempts, resources, fairness)
             known = len(watch.over)
             try:
-                _fit(Asking(packs), place, resources, tell, scratch, flag, fairness)
+                _fit(asking, place, resources, tell, scratch, flag, fairness)
             except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
                 logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
             finally:
@@ -91,11 +90,10 @@ def _fit(
     ours = versions()
 
     def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
-        ray_trial(points(config), place, lambda: is_up(key), ours, compared, lambda ended: handed_on(key, ended))
+        ray_trial(config["point"], place, lambda: is_up(key), ours, compared)
 
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        each = {"CPU": len(points(config)) * resources.cpus, "GPU": gpus(config)}
-        return tune.PlacementGroupFactory([each] * resources.workers)
+        return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["point"]["gpus"]}] * resources.workers)
 
     tune.Tuner(
         tune.with_resources(trainable, asked),
@@ -103,7 +101,7 @@ def _fit(
             search_alg=asking,
             scheduler=FairScheduler(fairness, flag) if fairness else None,
             num_samples=-1,  # as many as there are
-            max_concurrent_trials=resources.processes,
+            max_concurrent_trials=resources.max_concurrent,
             reuse_actors=True,  # a fresh process costs seconds of importing torch
         ),
         run_config=tune.RunConfig(

@@ -28,6 +28,7 @@ from orchestrator.tracking.opening import create
 from orchestrator.views import browser
 from orchestrator.views.view import link, save_overview
 from search_spaces import Trial
+from trainables.gpu_share import sharing
 from trainables.storage import require_writable
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -56,9 +57,11 @@ def execute(job: Job, console: Console) -> int:
             environment.prepare_ray(job.address)
             from orchestrator.driver import connected
 
-            stack.enter_context(
+            mps = stack.enter_context(
                 connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
             )
+            if job.address is not None and job.resources.sharing and mps:  # else it was said with the plan
+                console.print(sharing(mps), markup=False, highlight=False, soft_wrap=True)
             if job.resources.auto:
                 job = _measured(job, console)
         if opening is None:

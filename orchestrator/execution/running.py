@@ -135,7 +135,7 @@ class Run:
         if source.over:
             return True
         if job.local:
-            return run_here(source, job.place, watch, self.stop, job.resources.pack)
+            return run_here(source, job.place, watch, self.stop)
         from orchestrator.driver import run_on_ray
 
         return run_on_ray(source, job.place, job.resources, watch, job.output / ".tune", self.stop, job.shares, rivals)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, fx, nn
 
-from pruners import turns
 from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
 from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
 from pruners.errors import OF_THE_MACHINE, words
@@ -24,8 +23,7 @@ def follow(model: nn.Module) -> Channels:
     root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        with turns.alone():  # while torch.fx traces, the calls of all modules of the process go through it
-            graph = fx.Tracer().trace(root)
+        graph = fx.Tracer().trace(root)
     except OF_THE_MACHINE:
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything

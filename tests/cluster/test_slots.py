@@ -42,7 +42,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
 
     # Made-up trials: real ones would want CUDA, and 24 processes with torch 12 GB. Nested, so that Ray sends the
     # function itself: of our code its processes import nothing.
-    def made_up(points, book, *_):
+    def made_up(point, book, *_):
         import time
 
         from ray import get_runtime_context, tune
@@ -51,7 +51,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
             with open(book) as file:  # noqa: PTH123
                 return [line.split()[0] for line in file]
 
-        name = points[0]["fingerprint"]
+        name = point["fingerprint"]
         node, (gpu,) = get_runtime_context().get_node_id(), get_runtime_context().get_accelerator_ids()["GPU"]
         with open(book, "a") as file:  # noqa: PTH123 - a short line in append mode: nobody else's comes between
             file.write(f"{name} {node} {gpu}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -81,9 +82,11 @@ def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.execution.allotment.prepare_ray", lambda address: None)
     monkeypatch.setattr("orchestrator.driver.survey", lambda address: (here, to_come))
-    monkeypatch.setattr("orchestrator.driver.connected", lambda *where: nullcontext())
+    monkeypatch.setattr("orchestrator.driver.connected", lambda *where: nullcontext({"10.0.0.1": False}))
     assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0
-    assert f"each trial gets {gets}\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"each trial gets {gets}\n" in said
+    assert ("take turns on it: NVIDIA MPS does not run (docs/gpus.md)\n" in said) == ("of a GPU" in gets)
 
 
 @pytest.fixture
@@ -130,6 +133,20 @@ def test_what_several_nodes_need(cluster, tmp_path):
 def refused_with_two(cluster, output):
     cluster.add_node(num_cpus=1)
     return refused(cluster, output, tracking="sqlite:///here.db")
+
+
+@pytest.mark.slow
+def test_nodes_with_gpus_say_whether_mps_runs_there(cluster, tmp_path):
+    cluster.add_node(num_cpus=1, num_gpus=1, env_vars={"CUDA_MPS_PIPE_DIRECTORY": str(tmp_path)})
+    found = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as daemon:
+        daemon.bind(str(tmp_path / "control"))
+        daemon.listen()
+        with connected(cluster.address, Resources(1, 0.5), tmp_path / "results", SERVER) as mps:
+            found += mps.values()
+    with connected(cluster.address, Resources(1, 0.5), tmp_path / "results", SERVER) as mps:
+        found += mps.values()
+    assert found == [True, False]  # and nothing of the head, which has no GPU
 
 
 @pytest.mark.slow

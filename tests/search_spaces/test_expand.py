@@ -91,7 +91,7 @@ def test_other_varied_fields_stand_in_the_cell():
         ({"accumulate": 0}, "accumulate: 0 is not allowed; it must be greater than or equal to 1"),
         ({"ema": 1}, "ema: 1 is not allowed; it must be less than 1"),
         ({"label_smoothing": -0.1}, "label_smoothing: -0.1 is not allowed; it must be greater than or equal to 0"),
-        ({"precision": "float16"}, "precision: 'float16' is not allowed; it must be 'float32' or 'bfloat16'"),
+        ({"precision": "float16"}, "precision: 'float16' is not allowed; it must be 'float32', 'tf32' or 'bfloat16'"),
     ],
 )
 def test_names_and_options_that_do_not_exist(fields, message):

@@ -129,6 +129,7 @@ def test_grown_weights_start_at_zero_without_momentum(kind):
         optimizer.zero_grad()
         layer(torch.ones(1, 4)).sum().backward()
         optimizer.step()
+        masked.hold()
         masked.after_step()
     assert masks["weight"].tolist() == [[True, False, True, False]]
     assert (layer.weight[0] != 0).tolist() == [True, False, False, False]

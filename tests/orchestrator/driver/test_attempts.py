@@ -15,7 +15,6 @@ def attempts(monkeypatch):
 
 def test_deaths_on_nodes_that_are_there_count(attempts):
     assert [attempts.died("t", node) for node in ("a", "gone", "b", "")] == [1, 1, 2, 3]
-    assert attempts.alone("t")
 
 
 def test_workers_lost_with_one_of_their_nodes_do_not_count(attempts):
@@ -25,4 +24,3 @@ def test_workers_lost_with_one_of_their_nodes_do_not_count(attempts):
 def test_the_death_of_one_trial_is_not_that_of_another(attempts):
     attempts.died("t", "a")
     assert attempts.died("other", "gone") == 0
-    assert not attempts.alone("other")

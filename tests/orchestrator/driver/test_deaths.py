@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from raylets import epochs, long, tags
+from raylets import long, tags
 
 from orchestrator.costs.resources import Resources
 from orchestrator.driver import telling
@@ -36,17 +36,6 @@ def test_a_process_that_dies_every_time_is_not_started_for_ever(cluster, sweep, 
     assert len((tmp_path / "log").read_text()) == telling.ATTEMPTS
 
 
-def test_those_in_one_process_with_a_trial_that_dies_every_time_finish(cluster, sweep, own, tmp_path):
-    cluster.add_node(num_cpus=3)
-    deadly, plain = own("deadly"), [long(seed, epochs=1) for seed in range(4)]
-    undisturbed, told = sweep([deadly, *plain], Resources(1, pack=3))
-    assert undisturbed
-    assert told.errors == {deadly.fingerprint: telling.DIED} | {trial.fingerprint: None for trial in plain}
-    assert len((tmp_path / "log").read_text()) == telling.ATTEMPTS
-    for trial in plain:
-        assert epochs(tmp_path / "checkpoints" / trial.fingerprint) == [1]
-
-
 def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
     cluster.add_node(num_cpus=1, env_vars=SHORT)
     trial = long(0, epochs=5000)
@@ -54,11 +43,3 @@ def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
     assert undisturbed
     assert told.errors == {trial.fingerprint: f"{telling.LOW_MEMORY}, 4 times"}
     assert told.notices == [f"{trial.fingerprint}: {telling.LOW_MEMORY}; it is tried again"] * 3
-
-
-def test_trials_of_one_process_that_ray_kills_each_time_it_comes_up_end_too(cluster, sweep):
-    cluster.add_node(num_cpus=2, env_vars=SHORT)
-    trials = [long(seed, epochs=5000) for seed in range(2)]
-    undisturbed, told = sweep(trials, Resources(1, pack=2))
-    assert undisturbed
-    assert told.errors == {trial.fingerprint: f"{telling.LOW_MEMORY}, 4 times" for trial in trials}

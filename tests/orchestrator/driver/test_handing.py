@@ -14,7 +14,6 @@ from orchestrator.costs.resources import Resources
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor
 from orchestrator.driver.handing import Handing
-from orchestrator.driver.packs import Packs
 from orchestrator.driver.telling import TellWatch
 from orchestrator.live.sources import Listed
 from orchestrator.live.stopping import Stop
@@ -28,9 +27,8 @@ def driver():
     watch, stop = Listener(), Stop()
     handing = Handing(Listed(TRIALS), stop)
     assert handing.begin()
-    attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25, pack=2)
-    packs = Packs(handing, attempts, resources)
-    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources, packs)
+    attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25)
+    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources)
 
 
 def end(driver, trial, how):
@@ -39,8 +37,7 @@ def end(driver, trial, how):
     watch.started(trial.fingerprint)
     result = {"fingerprint": trial.fingerprint, "end": how, "error": "another process computes it", "epoch": 0}
     known = SimpleNamespace(metric_analysis={"epoch": {"max": 0}}, metric_n_steps={})
-    process = SimpleNamespace(trial_id="p", config={"point": {"gpus": 0.25}}, run_metadata=known)
-    tell._aboard["p"] = {trial.fingerprint: 0.25}
+    process = SimpleNamespace(config={"point": {"gpus": 0.25}}, run_metadata=known)
     tell.on_trial_result(1, [], process, result)
     tell.on_trial_complete(1, [], process)
     assert not known.metric_analysis  # there may be 10,000 trials
