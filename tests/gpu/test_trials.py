@@ -16,7 +16,6 @@ def test_trials_are_as_on_the_cpu(pretended_gpu, chosen):
     assert not [event for event in finished.counts if event.startswith(("violation/", "unemulated/"))]
 
 
-def test_our_tests_for_cuda_pass(pretended_gpu):
-    """Tests that are skipped without CUDA are not skipped here."""
-    finished = pretended_gpu.pytest("tests/trainables/test_captured.py", "-rs")
-    assert "no CUDA here" not in finished.stdout
+def test_steps_are_captured_as_graphs(pretended_gpu):
+    finished = pretended_gpu.pytest("tests/gpu/inside/test_cuda_graphs.py")
+    assert "failed" not in finished.stdout and " passed" in finished.stdout
