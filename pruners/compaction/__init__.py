@@ -42,6 +42,7 @@ class Compacted:
         return put(whole, part, self.kept[name]) if name in self.kept else part.clone()
 
 
+@ieee_float32()
 def compact(
     model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...], *, training: bool = False
 ) -> Compacted:
@@ -109,9 +110,8 @@ def _difference(whole: nn.Module, small: nn.Module, input_shape: tuple[int, ...]
     x = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0)).to(like)
     modes = [(module, module.training) for model in (whole, small) for module in model.modules()]
     try:
-        with ieee_float32():
-            expected = call(whole.eval(), {}, x)
-            found = call(small.eval(), {}, x)
+        expected = call(whole.eval(), {}, x)
+        found = call(small.eval(), {}, x)
     except OF_THE_MACHINE:
         raise
     except Exception as error:  # noqa: BLE001 - a forward written for one width fails as it likes
