@@ -48,7 +48,11 @@ def saved_in_host_memory(
     reserve = RESERVE * available()
 
     def pack(tensor: Tensor) -> Tensor | _Moved:
-        if tensor.device.type not in kinds or tensor.is_leaf and tensor.requires_grad or tensor.layout != torch.strided:
+        if (
+            tensor.device.type not in kinds
+            or (tensor.is_leaf and tensor.requires_grad)
+            or tensor.layout != torch.strided
+        ):
             return tensor
         with torch.no_grad():
             span = _span(tensor)

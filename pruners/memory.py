@@ -29,7 +29,7 @@ class Memory:
 
     @property
     def how(self) -> str:
-        """How the scores were taken: "whole batches", "in micro-batches of 64, activations in host memory"; "" before any."""
+        """How the scores were taken, "in micro-batches of 64, activations in host memory"; "" if none were."""
         if not self.ran:
             return ""
         ways = [f"in micro-batches of {self.images}"] * self.split + ["activations in host memory"] * self.on_host

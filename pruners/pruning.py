@@ -106,7 +106,9 @@ def find(
             apply_masks(working, masks)
         given = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
         compute = partial(_scored, masks, chosen.score, working, data, **given)
-        restore = partial(_restore, working, model, {} if chosen.takes_masks else masks, generator, generator.get_state())
+        restore = partial(
+            _restore, working, model, {} if chosen.takes_masks else masks, generator, generator.get_state()
+        )
         score = partial(memory.run, compute, restore)
         scores = share(score) if share and settings.iterations == 1 and not alive else score()
         merits = inverted(scores) if ablation == "invert" else scores

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from torch import nn
 
 from search_spaces import Trial
@@ -77,7 +76,11 @@ def test_damaged_ones_are_computed_again(place):
 def test_kinds_of_devices_never_select_by_each_others(place, monkeypatch):
     one = trial()
     place = replace(place, shared_scores=frozenset({one.scoring}))
-    names = {"cpu": "cpu", "NVIDIA H200": "NVIDIA-H200", "NVIDIA GeForce RTX 4090 (24/GB)": "NVIDIA-GeForce-RTX-4090-24-GB"}
+    names = {
+        "cpu": "cpu",
+        "NVIDIA H200": "NVIDIA-H200",
+        "NVIDIA GeForce RTX 4090 (24/GB)": "NVIDIA-GeForce-RTX-4090-24-GB",
+    }
     model = nn.Linear(2, 3)
     for value, name in enumerate(names):
         monkeypatch.setattr(scores, "kind_of_device", lambda device, name=name: names[name])
