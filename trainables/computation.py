@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pruners import Pruning
+from pruners.memory import WHOLE
 from search_spaces import TRAINING, Trial, stage
 from trainables import checkpoint, given_masks
 from trainables.bench import Bench, bench
@@ -91,6 +92,8 @@ def compute(attempt: Attempt) -> None:
         else:
             found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(attempt, on, dynamics)
             outbox.metrics({"time/prune_seconds": seconds() - before})
+            if found.how and (device.type != "cpu" or found.how != WHOLE):
+                outbox.tags({"scored": found.how})
         masks = found.masks
         if not dynamics:
             recorder.pruned(on.model, masks, found.scores, data.input_shape)
@@ -151,7 +154,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     def stop() -> bool:
         return bool(attempt.judged.given_up) or attempt.stop()
 
-    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained, place.team)
+    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained, place.team, place.scoring_images)
     return recorder, on
 
 
