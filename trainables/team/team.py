@@ -82,7 +82,7 @@ class Team:
         if self.size == 1:
             return numbers
         if self.rank == 0:
-            self._announce(" ".join(map(str, numbers)))
+            self._announce(" ".join(str(int(number)) for number in numbers))
             return numbers
         return tuple(map(int, self._hear().split()))
 
