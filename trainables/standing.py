@@ -67,10 +67,8 @@ class Standing:
         self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
         parts = model, self._optimizer, self._masked, trial, self._average
         step = SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
-        on_gpu = next(model.parameters()).is_cuda
-        if on_gpu and team.size > 1:  # DDP's hooks run on the host
-            tell("stepped", f"step by step: {team.size} workers")
-        alone = team.size == 1 and not dynamics and on_gpu
+        # Workers speak with each other in their steps, on the host too: no graph can hold that.
+        alone = team.size == 1 and not dynamics and next(model.parameters()).is_cuda
         self.step: Callable[[Tensor, Tensor], Tensor]
         self.step = Captured(step, self._optimizer, self._masked, partial(tell, "stepped")) if alone else step
 

@@ -104,7 +104,7 @@ class Team:
         self.told()
 
     def allow(self, timeout: timedelta) -> None:
-        """Let collectives from now on fail after `timeout`. torch before 2.15 keeps to what it began with, `START`."""
+        """Let collectives from now on fail after `timeout`; an older torch, which cannot, keeps to `START`."""
         if self.size > 1 and hasattr(dist, "set_timeout"):
             dist.set_timeout(timeout)
 
