@@ -1,4 +1,4 @@
-"""Train with one worker and with two on GPUs, and print what they found as JSON. Usage: two_workers.py FOLDER."""
+"""Train with one worker and with two on GPUs; print what they found as JSON. Usage: two_workers.py FOLDER."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SNIP = Trial(dataset="digits", architecture="conv", pruner="snip", compression=1
 
 
 def curve(place: Place, team: Team, precision: str, accumulate: int) -> list[float]:
-    """Losses of 18 images in batches of 8: of the last 2 images a worker has none in some micro-batches."""
+    """Return the losses of 18 images in batches of 8: of the last 2 images a worker has none in some micro-batches."""
     device, dtype = torch.device(place.device), torch.float64 if precision == "float32" else torch.float32
     model = build("resnet20", (3, 8, 8), 10, seed=0).to(device, dtype)
     x = torch.randn(18, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=dtype).to(device)
@@ -50,12 +50,12 @@ def curve(place: Place, team: Team, precision: str, accumulate: int) -> list[flo
 
 
 def curves(place: Place, team: Team) -> list[list[float]]:
-    """In float64, and in bfloat16 with gradients added up."""
+    """Return those in float64, and in bfloat16 with gradients added up."""
     return [curve(place, team, "float32", 1), curve(place, team, "bfloat16", 2)]
 
 
 def together(place: Place) -> list[list[float]]:
-    """The first of two workers' curves; the other one has the second GPU."""
+    """Return the curves of the first of two workers; the other one has the second GPU."""
 
     def launch(seat: object) -> Spawned:
         other = replace(place, device="cuda:1")
@@ -68,7 +68,7 @@ def together(place: Place) -> list[list[float]]:
 
 
 def trial(place: Place) -> dict[str, object]:
-    """How the trial ends, its tags, and its masks in hexadecimal."""
+    """Return how the trial ends, how it was stepped, and its masks in hexadecimal."""
     outcome = run_together(SNIP, place)
     folder = place.storage / SNIP.fingerprint
     tags = {key: value for event, _ in read(folder) for key, value in event.get("tags", {}).items()}
@@ -86,7 +86,11 @@ def main() -> None:
     folder = Path(sys.argv[1])
     place = Place(storage=folder / "gpu", cache=folder / "data", device="cuda", gpus=1)
     found = {
-        "alone": curves(replace(place, device="cuda:0"), ALONE),
+        # On a GPU one worker's steps are a graph, in which the learning rate is rounded to float32.
+        "alone": [
+            curve(replace(place, device="cpu"), ALONE, "float32", 1),
+            curve(replace(place, device="cuda:0"), ALONE, "bfloat16", 2),
+        ],
         "together": together(replace(place, device="cuda:0")),
         "on_cpu": trial(replace(place, storage=folder / "cpu", device="cpu", gpus=0)),
         "on_gpus": trial(replace(place, workers=2)),
