@@ -16,7 +16,9 @@ def test_trials_are_as_on_the_cpu(pretended_gpu, chosen):
     assert not [event for event in finished.counts if event.startswith(("violation/", "unemulated/"))]
 
 
-def test_our_tests_for_cuda_pass(pretended_gpu):
-    """Tests that are skipped without CUDA are not skipped here."""
-    finished = pretended_gpu.pytest("tests/trainables/test_captured.py", "-rs")
-    assert "no CUDA here" not in finished.stdout
+@pytest.mark.parametrize("what", ["cuda_graphs", "data"])
+def test_inside(pretended_gpu, what):
+    """What is asked of torch itself, in a process with a GPU."""
+    finished = pretended_gpu.pytest(f"tests/gpu/inside/test_{what}.py", "-rs")
+    assert " passed" in finished.stdout
+    assert "skipped" not in finished.stdout
