@@ -19,8 +19,9 @@ def in_one_line(error: BaseException) -> str:
 
 
 def words(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())
+    """Return what an error says, in one line. Of a GPU's error its first: others are torch's advice."""
+    said = str(error)
+    return " ".join((said.partition("\n")[0] if isinstance(error, torch.AcceleratorError) else said).split())
 
 
 def require_known(kind: str, name: object, allowed: Iterable[str]) -> None:

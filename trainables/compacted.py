@@ -92,7 +92,7 @@ class Smaller(nn.Module):
 
     def _left(self, tensors: Tensors) -> Tensor:
         if all(tensor.dim() == 0 for tensor in tensors.values()):  # a count of steps, the same for all
-            return next(iter(tensors.values())).clone()  # counts that several weights shared would be counted up by each
+            return next(iter(tensors.values())).clone()  # each weight counts up one of its own
         return torch.cat([tensors[name][away] for name, away in self._away.items() if name in tensors])
 
     def _fill(self, small: Tensors, whole: Tensors) -> dict[str, Tensor]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import torch
 
@@ -14,17 +15,11 @@ import torch
 OLDEST_DRIVER = {11: "450", 12: "525", 13: "580"}
 LOOK_SECONDS = 120.0  # a GPU that hangs answers never
 
-# Each GPU that is seen multiplies two matrices: a dead one raises, and one too old has no kernel for it.
+# A dead GPU raises here, and so does one for which this torch has no kernels.
 COMPUTE = """
 import torch
-faults = []
-for number in range(torch.cuda.device_count()):
-    try:
-        x = torch.ones(64, 64, device=f"cuda:{number}")
-        fault = "" if float((x @ x).sum()) == 64**3 else "it computes wrong numbers"
-    except Exception as error:
-        fault = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    print("fault" if fault else "works", number, fault)
+x = torch.ones(64, 64, device="cuda")
+assert float((x @ x).sum()) == 64**3, "it computes wrong numbers"
 """
 
 
@@ -58,28 +53,36 @@ def unused_accelerator() -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Tried:
-    """What came of trying the GPUs that a process sees: how many there were, and the faults by number."""
+def try_gpus(numbers: Sequence[str]) -> dict[str, str]:
+    """Compute something on each of the GPUs of these numbers; return what is wrong with those that fail, in one line.
 
-    count: int
-    faults: dict[int, str]
-
-
-def try_gpus() -> Tried:
-    """Compute something on each GPU that this process may see, in another process: a broken one spoils its process."""
-    try:
-        tried = subprocess.run(
-            [sys.executable, "-c", COMPUTE], capture_output=True, text=True, timeout=LOOK_SECONDS, check=False
+    Each is tried in a process of its own: one that is broken spoils its process for all others. `numbers` are what
+    CUDA_VISIBLE_DEVICES may hold.
+    """
+    tried = {
+        number: subprocess.Popen(
+            [sys.executable, "-c", COMPUTE],
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": number},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        for number in numbers
+    }
+    faults = {number: _fault(process) for number, process in tried.items()}
+    return {number: fault for number, fault in faults.items() if fault}
+
+
+def _fault(process: subprocess.Popen[str]) -> str:
+    try:
+        _, said = process.communicate(timeout=LOOK_SECONDS)
     except subprocess.TimeoutExpired:
-        return Tried(1, {0: f"no answer within {LOOK_SECONDS:.0f} s"})
-    if tried.returncode != 0:
-        said = [line for line in tried.stderr.splitlines() if line.strip()]
-        died = f"a process that used it ended with exit code {tried.returncode}"
-        return Tried(1, {0: (said or [died])[-1][:300]})
-    lines = [line.split(" ", 2) for line in tried.stdout.splitlines() if line.startswith(("fault ", "works "))]
-    return Tried(len(lines), {int(number): fault[:300] for verdict, number, fault in lines if verdict == "fault"})
+        process.kill()
+        return f"no answer within {LOOK_SECONDS:.0f} s"
+    if process.returncode == 0:
+        return ""
+    errors = [line for line in said.splitlines() if "Error: " in line and not line.startswith(" ")]
+    return (errors or [f"a process that used it ended with exit code {process.returncode}"])[0][:300]
 
 
 def _driver() -> int | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.tune.execution.tune_controller import TuneController
 
@@ -34,6 +36,21 @@ def write_no_state() -> None:
         """This one too need not be written."""
 
     setattr(TuneController, TuneController._mark_trial_to_checkpoint.__name__, mark)
+
+
+def leave_deaths_to_us() -> None:
+    """Keep from the terminal what Ray and Tune print of each process that died: two pages, where we tell a line."""
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    original = worker.print_to_stdstream
+    if original.__module__ == __name__:
+        return
+
+    def printed(data: dict[str, Any], ignore_prefix: bool) -> None:
+        if data.get("pid") != "raylet" or not str(data["lines"][0]).startswith("A worker died or was killed"):
+            original(data, ignore_prefix)
+
+    setattr(worker, original.__name__, printed)
 
 
 def forget(trial: Any) -> None:

@@ -139,7 +139,7 @@ class Holder:
     def look(self, wanted: str) -> tuple[str, str]:
         """Return the number of the GPU, and what is wrong with it if it is the `wanted` one."""
         number = str(ray.get_gpu_ids()[0])
-        return number, "".join(try_gpus().faults.values()) if number == wanted else ""
+        return number, try_gpus([number]).get(number, "") if number == wanted else ""
 
 
 def _address(node: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import SpaceError
-from trainables.gpu_check import Tried, driver_fault, try_gpus
+from trainables.gpu_check import driver_fault, try_gpus
 
 ANSWER_SECONDS = 180.0  # a node's first: it fetches our code and imports torch; one whose GPUs are busy gives none
 
@@ -18,7 +18,7 @@ class Seen:
     """What a node says of its GPUs."""
 
     driver: str  # why none can be used; "" if nothing is known
-    tried: Tried | None = None
+    faults: dict[str, str] = field(default_factory=dict)  # by the number of each GPU that does not work
 
 
 def require_gpus() -> list[str]:
@@ -55,9 +55,8 @@ def require_gpus() -> list[str]:
             continue
         if seen.driver:
             raise SpaceError(f"--gpus-per-trial: on node {name} {seen.driver}")
-        assert seen.tried is not None
-        works = works or len(seen.tried.faults) < seen.tried.count
-        faults += [f"GPU {number} of node {name} does not work: {why}" for number, why in seen.tried.faults.items()]
+        works = works or len(seen.faults) < int(nodes[node][1])
+        faults += [f"GPU {number} of node {name} does not work: {why}" for number, why in seen.faults.items()]
     if answers and not works:
         raise SpaceError(f"--gpus-per-trial: {'; '.join(faults) or 'no GPU is seen by torch'}")
     return faults
@@ -67,4 +66,4 @@ def require_gpus() -> list[str]:
 def _see() -> Seen:
     """Done on a node, with all of its GPUs."""
     fault = driver_fault()
-    return Seen(fault) if fault else Seen("", try_gpus())
+    return Seen(fault) if fault else Seen("", try_gpus([str(number) for number in ray.get_gpu_ids()]))

@@ -17,7 +17,7 @@ from ray import tune
 from orchestrator.costs.resources import Resources
 from orchestrator.driver.asking import Asking
 from orchestrator.driver.attempts import Attempts
-from orchestrator.driver.corrections import survive_the_memory_monitor, write_no_state
+from orchestrator.driver.corrections import leave_deaths_to_us, survive_the_memory_monitor, write_no_state
 from orchestrator.driver.fairness import Fairness, FairScheduler
 from orchestrator.driver.flag import Flag, is_up, of_gpu, of_one
 from orchestrator.driver.gpu_health import GpuHealth
@@ -52,6 +52,7 @@ def run_on_ray(
     """
     survive_the_memory_monitor()
     write_no_state()
+    leave_deaths_to_us()
     attempts = Attempts(resources.gpus, shares or {})
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None

@@ -1,9 +1,17 @@
 /* libcuda.so.1, as far as torch's libraries link against it: they load, and find a context. */
+#include <stdio.h>
+#include <stdlib.h>
+
 #define UNSUPPORTED(name) \
     int name(void) { return 801; } /* CUDA_ERROR_NOT_SUPPORTED */
 
 int cuInit(unsigned flags) { return 0; }
-int cuDriverGetVersion(int *version) { return *version = 13020, 0; }
+int cuDriverGetVersion(int *version) {
+    int major = 13, minor = 2;
+    const char *wanted = getenv("PRETENDED_GPU_CUDA");
+    if (wanted) sscanf(wanted, "%d.%d", &major, &minor);
+    return *version = 1000 * major + 10 * minor, 0;
+}
 int cuDeviceGetCount(int *count) { return *count = 1, 0; }
 int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, 0; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) { return *value = 0, 0; }
