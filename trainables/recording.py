@@ -39,7 +39,8 @@ class Recorder:
     def begun(self, device: torch.device) -> None:
         """Record what is about to be computed."""
         self.outbox.params(self.trial.params())
-        self.outbox.tags({"python": platform.python_version(), "torch": torch.__version__, "machine": machine(device)})
+        self.outbox.tags({"python": platform.python_version(), "torch": torch.__version__})
+        self.outbox.tags({"machine": machine(device), "device": device.type})
         self._text("trial.json", self.trial.model_dump_json(indent=1) + "\n")
 
     def stored_masks(self, device: torch.device) -> dict[str, Tensor] | None:
