@@ -1,0 +1,131 @@
+"""What a trial takes of a GPU's memory, and what happens where its share is too small."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.setting import Result, Setting, apart, judged, moved, step_by_step
+from pruners.pruning import Pruning, find
+from search_spaces import Network, Trial
+from trainables import datasets
+from trainables.architectures import build
+from trainables.bench import laid_out
+from trainables.gpu_share import CONTEXT_BYTES
+
+MIB = 2**20
+LEAST = 0.01  # of a GPU: `trainables.gpu_share.allowed` gives any trial as much
+MORE = 1.2  # times the memory of single steps that a graph may take
+TIGHT = 0.6  # of the memory that a trial or a score needs
+ROUNDING = 1e-4  # of the largest score of a layer
+
+
+def memory(setting: Setting) -> Iterator[Result]:
+    """Peaks with a graph and without, a share that only the graph exceeds, one that is too small, tight scoring."""
+    # So large a batch that it needs more than `LEAST`.
+    network, batch, epochs = ("conv", 1000, 3) if setting.small else ("resnet20", 2000, 6)
+    trial = setting.trial(
+        dataset="synthetic-32", architecture=network, batch_size=batch, epochs=epochs, pruner="random", lr=0.01
+    )
+    with step_by_step():
+        eager = _peak(setting, trial, "eager")
+    graph = _peak(setting, trial, "graph")
+    yield judged(
+        "memory: a graph's",
+        graph <= MORE * eager,
+        f"{network}, batch {batch}: reserved {graph / MIB:.0f} MiB, step by step {eager / MIB:.0f}",
+    )
+    yield _window(setting, trial, eager, graph)
+    yield from _too_small(setting, trial, TIGHT * eager)
+    yield from _scoring(setting)
+
+
+def _peak(setting: Setting, trial: Trial, name: str) -> int:
+    """Return the most that torch reserved for a trial."""
+    _forget_peak()
+    ran = setting.run(trial, f"peak {name}")
+    if ran.outcome.end != "finished":
+        raise RuntimeError(f"{name}: {ran.end}")
+    return torch.cuda.max_memory_reserved()
+
+
+def _forget_peak() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def _window(setting: Setting, trial: Trial, eager: int, graph: int) -> Result:
+    """Allow more memory than single steps take, and less than the graph took."""
+    row, limit = "memory: too little for a graph", (eager + graph) // 2
+    if graph < eager + 2 * MIB:
+        return Result(row, "skipped", "a graph took no more than single steps")
+    if _fraction(limit) < LEAST:
+        return Result(row, "skipped", f"any trial may take more than these {limit / MIB:.0f} MiB of this GPU")
+    ran = setting.run(trial, "window", gpus=_share(limit))
+    return judged(row, ran.outcome.end == "finished", f"with {limit / MIB:.0f} MiB: {ran.end}; {ran.stepped[:100]}")
+
+
+def _too_small(setting: Setting, trial: Trial, limit: float) -> Iterator[Result]:
+    """Run a trial that needs more than it is given, then again with all of the GPU."""
+    if _fraction(limit) < LEAST:
+        yield Result("memory: too small a share", "skipped", f"any trial may take {LEAST:.0%} of this GPU")
+        return
+    first = setting.run(trial, "grown", gpus=_share(limit), grow=True)
+    yield judged("memory: too small a share", first.outcome.end == "memory", f"with {limit / MIB:.0f} MiB: {first.end}")
+    then = setting.run(trial, "grown", gpus=1.0, grow=True)
+    yield judged("memory: then the whole GPU", then.outcome.end == "finished", f"in the same process: {then.end}")
+
+
+def _fraction(limit: float) -> float:
+    """Return the fraction of the GPU's memory that this is."""
+    return limit / torch.cuda.get_device_properties(0).total_memory
+
+
+def _share(limit: float) -> float:
+    """Return the share of a GPU with which torch may allocate so much."""
+    return _fraction(limit + CONTEXT_BYTES)
+
+
+def _scoring(setting: Setting) -> Iterator[Result]:
+    """Score in less memory than whole batches take."""
+    if "images_at_once" not in inspect.signature(find).parameters:
+        yield Result("memory: scoring", "skipped", "pruners.find takes no images_at_once here")
+        return
+    data = datasets.load("synthetic-32", None, setting.cache)
+    batches = data.scoring_batches(0, 5 if setting.small else 25)
+    network = laid_out(build(Network("resnet20"), data.input_shape, data.num_classes, 0), data.input_shape).cuda()
+
+    def scored(mode: str) -> Pruning:
+        asked: dict[str, Any] = {"mode": mode}
+        return find(copy.deepcopy(network), "snip", 10.0, batches, **asked)
+
+    torch.backends.cudnn.deterministic = True
+    # In eval mode inputs do not depend on each other, so that a batch can be split; in train mode by its norms they do.
+    for mode in ("eval", "train"):
+        scored(mode)  # cuDNN's and cuBLAS's own memory is not what is measured
+        _forget_peak()
+        whole, needed = scored(mode), torch.cuda.max_memory_reserved()
+        _forget_peak()
+        torch.cuda.set_per_process_memory_fraction(_fraction(TIGHT * needed))
+        try:
+            tight = scored(mode)
+        except torch.OutOfMemoryError as error:
+            yield Result(
+                f"memory: scoring, {mode}", "FAIL", f"with {TIGHT:.0%} of {needed / MIB:.0f} MiB: {error}"[:200]
+            )
+            continue
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        difference, lost = apart(whole.scores, tight.scores), moved(whole.masks, tight.masks)
+        how = getattr(tight, "how", "")
+        yield judged(
+            f"memory: scoring, {mode}",
+            difference <= ROUNDING and how != getattr(whole, "how", ""),
+            f"with {TIGHT:.0%} of {needed / MIB:.0f} MiB: {how}; scores differ by {difference:.0e}, masks {lost:.1%}",
+        )
