@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: help sweep test test-cluster lint docs coverage mutants bench bench-answers install clean
+.PHONY: help sweep test test-gpu test-cluster lint docs coverage mutants bench bench-answers install clean
 .DEFAULT_GOAL := sweep
 
 help:  ## these lines
@@ -12,8 +12,11 @@ help:  ## these lines
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
 
-test: .venv/installed  ## the whole test suite, but for the clusters
+test: .venv/installed  ## the whole test suite, but for the clusters and the trials on a pretended GPU
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-gpu: .venv/installed  ## every kind of trial on a pretended GPU, which needs g++ and a torch for CUDA
+	$(BIN)/python -m pytest -m gpu -n 2 -rs $(CHOSEN)
 
 test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
 	$(BIN)/python -m pytest -m cluster -rs $(CHOSEN)

@@ -30,6 +30,7 @@ from orchestrator.tracking.speeds import images_per_second, of_one_worker
 from pruners import PruningError
 from search_spaces import SpaceError, load
 from trainables.datasets import DatasetError
+from trainables.gpu_check import unused_accelerator
 from trainables.precision import on_cpu
 from trainables.storage import Bucket, is_object_store
 
@@ -67,11 +68,11 @@ def parser() -> argparse.ArgumentParser:
     )  # no more; who gives it is told instead of what
     cpus = "CPUs of a trial, or of each of its workers (default: 1)"
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help=cpus)
-    sharing = (
-        "with a fraction several trials share a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
-    )
-    sharing += "; a whole number above 1 is as many workers with a GPU each"
-    p.add_argument("--gpus-per-trial", metavar="N", help=sharing)
+    packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
+    packing += "; a whole number above 1 is as many workers with a GPU each"
+    p.add_argument("--gpus-per-trial", metavar="N", help=packing)
+    scoring = "inputs of a forward pass while scoring, where that changes no score (default: as many as memory holds)"
+    p.add_argument("--scoring-images", type=int, default=0, metavar="N", help=scoring)
     workers = "processes that train each trial together, on parts of its batches: same numbers, sooner (default: 1)"
     p.add_argument("--workers-per-trial", type=int, metavar="N", help=workers)
     budget = "stop after so long (2h30m, 1d, 90s); the same command goes on later"
@@ -109,6 +110,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         args.gpus_per_trial = str(space.gpus_per_trial)
     if args.workers_per_trial is None:
         args.workers_per_trial = space.workers_per_trial
+    if args.scoring_images < 0:
+        raise PruningError(f"--scoring-images is {args.scoring_images}; it must be at least 0, which is whole batches")
     resources = asked(args)
     if space.early_stopping and args.local:
         raise SpaceError(
@@ -136,6 +139,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         console.print(f"each trial gets {resources}", highlight=False)
         if told:
             console.print(told, markup=False, highlight=False, soft_wrap=True)
+        if not resources.gpus and args.gpus_per_trial is None and (unused := unused_accelerator()):
+            console.print(unused, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
             console.print(on_cpu(), style="yellow", markup=False, highlight=False, soft_wrap=True)
         each = {trial.fingerprint: trial for trial in todo}.values()
@@ -163,6 +168,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         budget=budget,
         storage=storage,
         save_seconds=save_seconds,
+        scoring_images=args.scoring_images,
         alone=of_one_worker(tracking_uri, todo) if resources.workers > 1 else {},
     )
     return execute(job, console)

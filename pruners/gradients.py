@@ -1,14 +1,18 @@
 """What scores that look at gradients share: a forward pass that leaves no trace on the model."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
+from pruners import memory, turns
+from pruners.float32 import ieee_float32
 from pruners.pruner import Batch
 from pruners.weights import prunable
 
@@ -27,7 +31,7 @@ def noise(generator: torch.Generator) -> int:
 def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
     """Inside, `model` is in `mode` ("train" or "eval") and dropout draws from the seed `noise`.
 
-    Whatever surrounds the block, gradients are on and autocast is off: scores in half precision would be
+    Whatever surrounds the block, gradients are on, autocast and TF32 are off: scores in half precision would be
     others. On leaving, every submodule has its own mode back (frozen batch norms included) and the random
     states of the CPU and of the model's GPUs are as before.
     """
@@ -39,6 +43,7 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
         torch.random.fork_rng(gpus),
         torch.enable_grad(),
         torch.autocast(kind, enabled=False),
+        ieee_float32(),
     ):
         # Not torch.manual_seed: it would reseed devices that are not restored, even ones not yet started.
         torch.default_generator.manual_seed(noise)
@@ -69,6 +74,99 @@ def call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Ten
     return output
 
 
+def micro_batches(model: nn.Module, inputs: Tensor, modes: Iterable[str]) -> list[slice]:
+    """Return the parts of a batch to pass on their own, so that a sum over inputs fits into the GPU's memory.
+
+    All in one, unless `pruners.memory` asks for less and in each of these `modes` ("train", "eval") the output for an
+    input depends on no other input: batch norm in train mode makes it depend on them, and so does dropout, which
+    draws other numbers for smaller batches.
+    """
+    budget, n = memory.current(), len(inputs)
+    whole = [slice(0, n)]
+    if budget is None:
+        return whole
+    if 0 < budget.images < n:
+        for mode in modes:
+            if mode not in budget.separable:
+                budget.separable[mode] = _separable(model, inputs, mode)
+        if all(budget.separable[mode] for mode in modes):
+            budget.split, budget.largest = True, max(budget.largest, budget.images)
+            return [slice(start, min(start + budget.images, n)) for start in range(0, n, budget.images)]
+        if budget.must_split:
+            raise torch.OutOfMemoryError("A batch does not fit into the GPU's memory, and cannot be split.")
+        return whole
+    budget.largest = max(budget.largest, n)
+    return whole
+
+
+class _BatchStatistics(TorchFunctionMode):
+    """Notes whether anything normalises by the statistics of its batch."""
+
+    seen = False
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (F.batch_norm, torch.batch_norm):
+            self.seen |= bool(kwargs.get("training", args[5] if args[5:] else False))
+        return func(*args, **kwargs)
+
+
+@torch.no_grad()
+def _separable(model: nn.Module, inputs: Tensor, mode: str) -> bool:
+    """Return True if in this mode the model's output for an input depends on no other: in doubt False.
+
+    Asked of the network itself, as a stranger's may do anything: the first and the last input alone must give what
+    they give in the batch, or as much of it as memory holds, and nothing may be drawn or use the batch's statistics.
+    """
+    inputs = inputs.to(next(model.parameters()).device)
+    with passes(model, mode, 0):
+        before = _random_states(inputs.device)
+        with _BatchStatistics() as statistics:
+            together, count = _as_many(model, inputs)
+            try:
+                alone = [call(model, {}, inputs[i : i + 1]) for i in (0, count - 1)]
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # noqa: BLE001 - a forward that takes no single input fails as it likes
+                return False
+        drawn = not all(map(torch.equal, before, _random_states(inputs.device)))
+    if count < 2 or drawn or statistics.seen or len(together) != count:
+        return False
+    scale = float(together.abs().max())
+    tolerance = scale * (1e-9 if together.dtype == torch.float64 else 1e-4)  # rounding: 1e-15 and 1e-6
+    return all(
+        one.shape == together[i : i + 1].shape and float((one - together[i : i + 1]).abs().max()) <= tolerance
+        for one, i in zip(alone, (0, count - 1), strict=True)
+    )
+
+
+def _as_many(model: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
+    """The outputs of the first inputs, of as many as a pass without gradients has memory for."""
+    count = len(inputs)
+    while True:
+        try:
+            return call(model, {}, inputs[:count]), count
+        except torch.OutOfMemoryError:
+            if count <= 2:
+                raise
+        count //= 2
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def mode_of(model: nn.Module) -> str:
+    """Return the mode that a model is in within `passes`."""
+    return "train" if model.training else "eval"
+
+
 def batch_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch, temperature: float = 1.0) -> Tensor:
     """Mean cross-entropy of one batch, of the logits divided by `temperature`."""
     device = next(iter(weights.values())).device
@@ -76,15 +174,28 @@ def batch_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch, te
     return F.cross_entropy(call(model, weights, inputs) / temperature, labels)
 
 
+def losses(
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], temperature: float = 1.0
+) -> Iterator[Tensor]:
+    """Yield the batches' mean losses, each in as many terms as memory asks for (`micro_batches`).
+
+    Call it within `passes`. Only one term's graph is alive at a time, if the caller drops it.
+    """
+    for inputs, labels in batches:
+        for part in micro_batches(model, inputs, [mode_of(model)]):
+            share = len(inputs[part]) / len(inputs)
+            loss = batch_loss(model, weights, (inputs[part], labels[part]), temperature)
+            yield loss if share == 1 else share * loss
+
+
 def gradient(
     model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], temperature: float = 1.0
 ) -> list[Tensor]:
     """Gradient of the batches' summed mean losses, one tensor per weight; zero where a weight is not used.
 
-    Call it within `passes`. Only one batch's graph is alive at a time.
+    Call it within `passes`. Only one term's graph is alive at a time.
     """
     total = [torch.zeros_like(weight) for weight in weights.values()]
-    for batch in batches:
-        loss = batch_loss(model, weights, batch, temperature)
+    for loss in losses(model, weights, batches, temperature):
         torch._foreach_add_(total, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
     return total

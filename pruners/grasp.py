@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pruners.gradients import batch_loss, differentiable_twice, gradient, leaves, noise, passes
+from pruners.gradients import differentiable_twice, gradient, leaves, losses, noise, passes
 from pruners.pruner import Batch, Pruner
 
 TEMPERATURE = 200.0  # softens the logits, so that one confident class does not decide the Hessian
@@ -25,8 +25,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
         fixed = gradient(model, weights, batches, TEMPERATURE)
     curvature = [torch.zeros_like(value) for value in values]
     with passes(model, mode, seed), differentiable_twice():
-        for batch in batches:
-            loss = batch_loss(model, weights, batch, TEMPERATURE)
+        for loss in losses(model, weights, batches, TEMPERATURE):
             slopes = torch.autograd.grad(loss, values, create_graph=True, materialize_grads=True)
             along = torch.stack([(slope * g).sum() for slope, g in zip(slopes, fixed, strict=True)]).sum()
             torch._foreach_add_(curvature, torch.autograd.grad(along, values, materialize_grads=True))

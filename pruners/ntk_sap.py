@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pruners.gradients import call, noise, passes
+from pruners.gradients import call, micro_batches, noise, passes
 from pruners.pruner import Batch, Pruner
 from pruners.weights import layer_weights, prunable
 
@@ -51,10 +51,12 @@ def score(
             seed = noise(generator)
             statistics = _statistics(model, {name: w * kept[name] for name, w in fresh.items()}, x, seed)
             gates = [mask.clone().requires_grad_() for mask in kept.values()]
-            with passes(model, "eval", seed):
-                here, there = (call(model, {**statistics, **_gated(chosen, gates)}, x) for chosen in (fresh, moved))
-                slopes = torch.autograd.grad((here - there).square().sum(), gates, materialize_grads=True)
-            torch._foreach_add_(total, slopes)
+            for part in micro_batches(model, x, ["eval"]):
+                with passes(model, "eval", seed):
+                    nets = (fresh, moved)
+                    here, there = (call(model, {**statistics, **_gated(net, gates)}, x[part]) for net in nets)
+                    slopes = torch.autograd.grad((here - there).square().sum(), gates, materialize_grads=True)
+                torch._foreach_add_(total, slopes)
     found = dict(zip(weights, total, strict=True))
     return {name: (found[name] * kept[name]).abs() for name in prunable(model)}
 

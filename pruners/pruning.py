@@ -15,6 +15,7 @@ from pruners.ablations import ABLATIONS, inverted, shuffled
 from pruners.errors import PruningError, require_known
 from pruners.granularity import selector
 from pruners.masks import apply_masks
+from pruners.memory import Memory
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
 from pruners.schedules import densities
@@ -31,6 +32,7 @@ class Pruning:
 
     masks: dict[str, Tensor]
     scores: dict[str, Tensor]
+    how: str = ""  # the scores were taken, see `pruners.memory.Memory.how`; "" if none were taken here
 
 
 def find(
@@ -50,6 +52,7 @@ def find(
     ablation: str = "none",
     alive: Mapping[str, Tensor] | None = None,
     share: Callable[[Scoring], dict[str, Tensor]] | None = None,
+    images_at_once: int = 0,
 ) -> Pruning:
     """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
 
@@ -66,6 +69,10 @@ def find(
     the density that it left to the one asked for, which is still a fraction of all weights.
     `share` is called in place of a scoring that no compression enters, with the scoring, and returns what that
     returns: it may have it from elsewhere.
+    `images_at_once` limits how many inputs a forward pass takes, where that changes no score beyond rounding: where a
+    score is a sum over inputs and none depends on another, as batch norm in train mode makes them. 0 is whole batches.
+    Where a GPU's memory does not suffice, scores are taken again: in smaller passes where that is exact, and else with
+    activations in the host's memory (`Pruning.how` says so); torch.OutOfMemoryError is raised if neither helps.
     The model and the global random state are left as they were: the work is done on a copy.
     Raises PruningError for a request that cannot be met or scores that are not one finite number per weight, naming it.
     """
@@ -75,6 +82,8 @@ def find(
     if ablation == "shuffle" and granularity != "weight":
         raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
     target = _asked(compression, kappa)
+    if images_at_once < 0:
+        raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0, which is whole batches.")
     if kappa and alive:
         raise PruningError("kappa is a share of all filters: it does not go on from the masks of an earlier pruning.")
     data = tuple(batches or ())
@@ -88,6 +97,7 @@ def find(
     choose = selector(granularity, working, 1 / target, kappa)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
+    memory = Memory(images=images_at_once)
     for density in _falling(masks, settings, target):
         if chosen.takes_masks:
             extra = {"masks": masks}
@@ -95,13 +105,35 @@ def find(
             extra = {}
             apply_masks(working, masks)
         given = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
-        score = partial(_scored, masks, chosen.score, working, data, **given)
+        compute = partial(_scored, masks, chosen.score, working, data, **given)
+        restore = partial(
+            _restore, working, model, {} if chosen.takes_masks else masks, generator, generator.get_state()
+        )
+        score = partial(memory.run, compute, restore)
         scores = share(score) if share and settings.iterations == 1 and not alive else score()
         merits = inverted(scores) if ablation == "invert" else scores
         masks = choose(merits, density, alive if chosen.revives else masks, settings.scope)
     if ablation == "shuffle":
         masks = shuffled(masks, _stream(seed, "shuffle"))
-    return Pruning(masks, scores)
+    return Pruning(masks, scores, memory.how)
+
+
+def _restore(
+    working: nn.Module, model: nn.Module, masks: Mapping[str, Tensor], generator: torch.Generator, state: Tensor
+) -> None:
+    """Make the working copy and the generator what they were before a score that did not come to its end."""
+    for ours, theirs in zip(working.modules(), model.modules(), strict=True):
+        ours.training = theirs.training
+    with torch.no_grad():
+        for mine, given in zip(_tensors(working), _tensors(model), strict=True):
+            mine.grad = None
+            mine.copy_(given)
+    apply_masks(working, masks)
+    generator.set_state(state)
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def _scored(weights: Mapping[str, Tensor], score: Callable[..., Any], /, *given: Any, **settings: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pruners.gradients import call, noise, passes
+from pruners.gradients import call, micro_batches, noise, passes
 from pruners.linear_flow import LinearFlow, Patterns
 from pruners.pruner import Batch, Pruner
 from pruners.weights import prunable
@@ -38,11 +38,12 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     seed = noise(generator)
     data: Tensor | float = 0.0
     for inputs, _ in batches:
-        x = inputs.to(device)
-        with passes(model, mode, seed), torch.no_grad(), Patterns() as patterns:
-            call(model, {}, x)
-        with passes(model, "eval", seed), torch.no_grad(), LinearFlow(0, patterns.seen):
-            data = data + call(model, ones, x.double().square()).sum(0)
+        for part in micro_batches(model, inputs, [mode, "eval"]):
+            x = inputs[part].to(device)
+            with passes(model, mode, seed), torch.no_grad(), Patterns() as patterns:
+                call(model, {}, x)
+            with passes(model, "eval", seed), torch.no_grad(), LinearFlow(0, patterns.seen):
+                data = data + call(model, ones, x.double().square()).sum(0)
     with passes(model, "eval", seed), LinearFlow(2):
         flow = call(model, paths, torch.ones(1, *batches[0][0].shape[1:], dtype=torch.float64, device=device))[0]
         slopes = torch.autograd.grad((flow * data).sum(), squares, materialize_grads=True)

@@ -10,6 +10,8 @@ from torch import Tensor
 from pruners.errors import PruningError
 from pruners.scopes import budgets
 
+ROUNDING = 1e-5  # of a score
+
 
 def select(
     scores: Mapping[str, Tensor],
@@ -38,6 +40,26 @@ def select(
     for names, kept in budgets(scores, density, scope, alive):
         masks |= _keep_highest({name: scores[name] for name in names}, kept, alive)
     return masks
+
+
+def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope: str) -> float:
+    """Return the share of kept weights that rounding alone could exchange for pruned ones; 0 without any kept.
+
+    In each group of layers that compete: of the scores that differ from the lowest kept one by at most 1e-5 of it,
+    the kept ones or the pruned ones, whichever are fewer. 1e-5 is a hundred float32 roundings, about what another
+    order of a long sum moves.
+    """
+    groups = [list(scores)] if scope == "global" else [[name] for name in scores]
+    kept = sum(int(masks[name].count_nonzero()) for name in scores)
+    exchanged = 0
+    for names in groups:
+        lowest = min((float(scores[n][masks[n]].min()) for n in names if masks[n].any()), default=None)
+        if lowest is None:
+            continue
+        near = {name: (scores[name] - lowest).abs() <= ROUNDING * abs(lowest) for name in names}
+        inside = sum(int((near[name] & masks[name]).count_nonzero()) for name in names)
+        exchanged += min(inside, sum(int(near[name].count_nonzero()) for name in names) - inside)
+    return exchanged / kept if kept else 0.0
 
 
 def require_finite(name: str, score: Tensor) -> None:

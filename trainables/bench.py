@@ -41,6 +41,7 @@ class Bench:
     stop: Callable[[], bool]  # asked after each epoch of any training, and within long ones
     weights: Path | None  # the folder of pretrained weights
     team: Team  # the workers that train it together; scoring, and tests between trainings, are the first one's
+    scoring_images: int = 0  # inputs of a forward pass while scoring, see `pruners.find`
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""
@@ -194,6 +195,7 @@ class Bench:
             ablation=ablation,
             alive=alive or None,
             share=share,
+            images_at_once=self.scoring_images,
         )
 
     def _scoring_batches(self, pruner: Pruner) -> list[Batch]:
@@ -211,11 +213,12 @@ def bench(
     stop: Callable[[], bool] = lambda: False,
     weights: Path | None = None,
     team: Team = ALONE,
+    scoring_images: int = 0,
 ) -> Bench:
     """The bench of `trial`, its model as it is before any training; `weights` is the folder of pretrained ones."""
     model = build(trial.network, data.input_shape, data.num_classes, trial.seed, weights)
     model = laid_out(model, data.input_shape).to(device)
-    return Bench(trial, model, data, device, save_seconds, stop, weights, team=team)
+    return Bench(trial, model, data, device, save_seconds, stop, weights, team, scoring_images)
 
 
 def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from pruners import Pruning
+from pruners.memory import WHOLE
 from search_spaces import TRAINING, Trial, stage
 from trainables import checkpoint, given_masks
 from trainables.bench import Bench, bench
 from trainables.checkpoint import CHECKPOINT
+from trainables.datasets.resident import release_unused
 from trainables.dynamics import Dynamics
 from trainables.giving_up import Judged
 from trainables.levels import REWIND, prune_in_levels, rewind
@@ -25,6 +27,7 @@ from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import Place
 from trainables.precision import used
+from trainables.profiling import company
 from trainables.ready import images_of, make_ready
 from trainables.recording import Recorder, machine
 from trainables.scores import shared
@@ -89,6 +92,8 @@ def compute(attempt: Attempt) -> None:
         else:
             found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(attempt, on, dynamics)
             outbox.metrics({"time/prune_seconds": seconds() - before})
+            if found.how and (device.type != "cpu" or found.how != WHOLE):
+                outbox.tags({"scored": found.how})
         masks = found.masks
         if not dynamics:
             recorder.pruned(on.model, masks, found.scores, data.input_shape)
@@ -110,6 +115,8 @@ def compute(attempt: Attempt) -> None:
     outbox.metrics({"time/train_seconds": progress.train_seconds})
     outbox.metrics(_speed(place, trial, on.device, progress))
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
+    if device.type == "cuda":
+        outbox.tags({"latency": company(place.gpus)})
     _finish(attempt, seconds())
 
 
@@ -139,6 +146,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     recorder.begun(device)
     outbox.tags({"workers": str(place.workers)})
     data = images_of(trial, place)
+    release_unused(data.spec)
     outbox.tags({"data_path": data.spec.path, "input_shape": "x".join(map(str, data.input_shape))})
     if trial.precision != "float32" or device.type == "cuda":
         outbox.tags({"precision": used(trial, device)})
@@ -146,7 +154,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     def stop() -> bool:
         return bool(attempt.judged.given_up) or attempt.stop()
 
-    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained, place.team)
+    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained, place.team, place.scoring_images)
     return recorder, on
 
 

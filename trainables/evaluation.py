@@ -8,13 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruners import turns
+from pruners.float32 import ieee_float32
 from trainables.team import ALONE, Team
 
 
+@ieee_float32()
 @torch.inference_mode()
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: Team = ALONE) -> dict[str, float]:
     """Mean cross-entropy, top-1 and top-5 accuracy (fractions) over all examples of `batches`.
 
+    In IEEE float32, whatever the process has set for training.
     `batches` yields inputs (N, C, H, W) and class numbers (N,). The model is left in eval mode.
     With fewer than five classes top-5 means any class. Of a `team` each worker has batches of its own, and gets what
     all have found together.

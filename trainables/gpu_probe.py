@@ -11,7 +11,7 @@ from search_spaces import Trial
 from trainables.bench import Bench, bench
 from trainables.captured import WARM
 from trainables.datasets import lookup
-from trainables.datasets.memory import InMemory
+from trainables.datasets.memory import GROUP_BYTES, InMemory
 from trainables.gpu_share import CONTEXT_BYTES
 
 TEST_IMAGES = 500  # no test batch is larger
@@ -48,9 +48,11 @@ def _bench(trial: Trial, device: torch.device) -> Bench:
 
 
 def _images_bytes(trial: Trial) -> int:
-    """Of the dataset, which a process has on its GPU once, if it is one that lies in memory."""
+    """Return the bytes of the dataset on the GPU, if it lies in memory, and of the batches that are made at once."""
     spec = lookup(trial.dataset)
-    return (spec.train_size + spec.test_size) * math.prod(spec.input_shape) if spec.path == "memory" else 0
+    if spec.path != "memory":
+        return 0
+    return (spec.train_size + spec.test_size) * math.prod(spec.input_shape) + 4 * GROUP_BYTES
 
 
 def made_up(trial: Trial) -> InMemory:

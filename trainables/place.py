@@ -27,6 +27,7 @@ class Place:
     # Images per second of one worker, by fingerprint and machine, where trials like it were run before.
     alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     shared_scores: frozenset[str] = frozenset()  # that several trials need, as `Trial.scoring` calls them
+    scoring_images: int = 0  # inputs of a forward pass while scoring, see `pruners.find`
     weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -91,16 +92,29 @@ def profile(
 
 
 def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15) -> float:
-    """Median milliseconds of one forward pass of 64 inputs in eval mode, after three passes of warm-up."""
+    """Return the median milliseconds of one forward pass of 64 inputs in eval mode, after three passes of warm-up.
+
+    Wall time, until the device has finished. `torch.utils.benchmark.Timer` measures the same, but makes two more
+    passes for each that it times, or as many as fill a given time.
+    """
     x = _zeros(model, (BATCH, *input_shape))
     times = []
-    for _ in range(3 + repeats):
-        _wait(x)
-        started = time.perf_counter()
-        _forward(model, x)
-        _wait(x)
-        times.append(time.perf_counter() - started)
+    with _in_eval_mode(model):
+        for _ in range(3 + repeats):
+            _wait(x)
+            started = time.perf_counter()
+            model(x)
+            _wait(x)
+            times.append(time.perf_counter() - started)
     return 1000 * statistics.median(times[3:])
+
+
+def company(share: float) -> str:
+    """Return what the tag `latency` says of a trial with this `share` of a GPU (0: it was told of none).
+
+    Other processes on the same GPU make latencies longer: only those measured "alone" can be compared.
+    """
+    return "beside other trials" if 0 < share < 1 else "alone"
 
 
 def peak_mb(model: nn.Module, input_shape: tuple[int, ...]) -> float:
@@ -123,12 +137,21 @@ def file_mb(model: nn.Module) -> float:
     return len(to_safetensors({k: v.contiguous() for k, v in model.state_dict().items()})) / 1e6
 
 
-@torch.inference_mode()
-def _forward(model: nn.Module, x: Tensor) -> None:
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode and nothing is kept for a backward pass."""
     was_training = model.training
     model.eval()
-    model(x)
-    model.train(was_training)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _forward(model: nn.Module, x: Tensor) -> None:
+    with _in_eval_mode(model):
+        model(x)
 
 
 def _zeros(model: nn.Module, shape: tuple[int, ...]) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import empty_layers, prunable
+from pruners import empty_layers, prunable, turns
+from pruners.selection import tied_share
 from search_spaces import Trial
 from trainables.atomic import write_atomically
 from trainables.checkpoint import read_or_set_aside
@@ -69,11 +70,19 @@ class Recorder:
                 "prune/empty_layers": len(empty_layers(masks)),
                 "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
             }
+            | self._ties(masks, scores)
         )
         self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))
         if scores:
             self._text("scores.json", json.dumps({"layers": score_histograms(scores)}))
         self._tensors("masks.safetensors", masks)
+
+    def _ties(self, masks: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, float]:
+        """How many kept weights rounding decides, where single weights are kept by the scores as they are."""
+        trial = self.trial
+        if not scores or trial.granularity != "weight" or trial.ablation in ("shuffle", "invert"):
+            return {}
+        return {"prune/tied_scores": tied_share(scores, masks, trial.scope)}
 
     def measured(self, found: Found) -> None:
         """Record the table of a measure, and its numbers."""

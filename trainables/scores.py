@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -23,11 +24,12 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
     """The scores of `trial` for its `model`: those in the storage, else those of `compute`, which are then kept there.
 
     The same to the bit. Of trials that come at once one computes and the others wait for it, no longer than they would
-    compute themselves. Kept are only those that other trials of the sweep need too (`place.shared_scores`).
+    compute themselves. Kept are only those that other trials of the sweep need too (`place.shared_scores`), for each
+    kind of device apart: sums are taken in another order on another kind, which moves some masks by a few per cent.
     """
     if trial.scoring not in place.shared_scores:
         return compute()
-    file = place.scores / f"{trial.scoring}.safetensors"
+    file = place.scores / f"{trial.scoring}-{kind_of_device(next(model.parameters()).device)}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     with held(file.with_suffix(".lock")):
         known = read_or_set_aside(file, lambda: load_file(file))
@@ -42,3 +44,9 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
         name: torch.empty_like(weight, dtype=known[name].dtype).copy_(known[name])
         for name, weight in prunable(model).items()
     }
+
+
+def kind_of_device(device: torch.device) -> str:
+    """Return a name for what computes alike, fit for a file name: "cpu", "NVIDIA-H200"."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

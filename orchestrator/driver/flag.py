@@ -6,6 +6,7 @@ import secrets
 
 from ray.experimental import internal_kv
 
+from orchestrator.driver.gpu_health import Gpu
 from orchestrator.live.stopping import Stop
 
 NAMESPACE = b"pruning-sweeps"
@@ -35,9 +36,19 @@ class Flag:
             internal_kv._internal_kv_put(self.key, b"1", namespace=NAMESPACE)
         return self._raised
 
+    def avoid(self, gpu: Gpu, yes: bool) -> None:
+        """Tell trials that they are, or are no longer, to leave a GPU."""
+        key = of_gpu(self.key, *gpu)
+        if yes:
+            self._raise(key)
+        else:
+            internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+
     def give_up(self, fingerprint: str) -> None:
         """Tell one trial that it is not worth more epochs."""
-        key = of_one(self.key, fingerprint)
+        self._raise(of_one(self.key, fingerprint))
+
+    def _raise(self, key: str) -> None:
         self._put.add(key)
         internal_kv._internal_kv_put(key, b"1", namespace=NAMESPACE)
 
@@ -45,6 +56,11 @@ class Flag:
 def of_one(key: str, fingerprint: str) -> str:
     """The key of the flag for one trial."""
     return f"{key}/{fingerprint}"
+
+
+def of_gpu(key: str, node: str, number: str) -> str:
+    """The key of the flag on a GPU that is to be avoided."""
+    return f"{key}/gpu/{node}/{number}"
 
 
 def is_up(key: str) -> bool:

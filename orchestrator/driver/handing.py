@@ -51,6 +51,11 @@ class Handing:
         """A trial waits for another process: it is given again where there is nothing else to give."""
         self._later.append(self._given[fingerprint])
 
+    @property
+    def outstanding(self) -> int:
+        """How many trials are with Tune."""
+        return len(self._given) - len(self._again) - len(self._later)
+
     def out(self, fingerprint: str) -> bool:
         """Whether a trial was given and is not over."""
         return fingerprint in self._given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,19 @@ import ray
 import yaml
 
 from orchestrator.costs.resources import Resources, require_somewhere
+from orchestrator.driver.gpu_health import Gpu
 from search_spaces import SpaceError
 
 LAUNCHER = Path("~/ray_bootstrap_config.yaml")  # what `ray up` leaves on the head
 
 
-def alive() -> dict[str, dict[str, float]]:
-    """The resources of each node, by its id."""
-    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+def alive(given_up: Collection[Gpu] = ()) -> dict[str, dict[str, float]]:
+    """Return the resources of each node, by its id; without the GPUs that are `given_up`."""
+    known = {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    for node, _ in given_up:
+        if node in known:
+            known[node]["GPU"] = max(0.0, known[node].get("GPU", 0.0) - 1)
+    return known
 
 
 def answers(node: str) -> bool:
@@ -44,10 +50,10 @@ def to_come() -> list[dict[str, float]]:
     return kinds + [dict(group.resources) for group in groups if group.max_count]
 
 
-def lacking(resources: Resources, gpus: float) -> str | None:
-    """Why no node that is there or may come can run a trial with `gpus`, or None if one can."""
+def lacking(resources: Resources, gpus: float, given_up: Collection[Gpu] = ()) -> str | None:
+    """Return why no node that is there or may come can run a trial with `gpus`, or None if one can."""
     try:
-        require_somewhere(list(alive().values()), replace(resources, gpus=gpus), to_come())
+        require_somewhere(list(alive(given_up).values()), replace(resources, gpus=gpus), to_come())
     except SpaceError as error:
         return str(error)
     return None

@@ -16,8 +16,9 @@ from orchestrator.costs.resources import Resources
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import forget
 from orchestrator.driver.flag import Flag
+from orchestrator.driver.gpu_health import Gpu, GpuHealth
 from orchestrator.driver.handing import Handing
-from orchestrator.driver.nodes import lacking
+from orchestrator.driver.nodes import lacking, to_come
 from orchestrator.live.stopping import Stop
 from orchestrator.live.watch import Watch
 
@@ -32,11 +33,22 @@ class TellWatch(tune.Callback):
     """Tune pickles its callbacks: all that this one knows stays out of that."""
 
     def __init__(
-        self, watch: Watch, handing: Handing, stop: Stop, flag: Flag, attempts: Attempts, resources: Resources
+        self,
+        watch: Watch,
+        handing: Handing,
+        stop: Stop,
+        flag: Flag,
+        attempts: Attempts,
+        resources: Resources,
+        health: GpuHealth,
     ) -> None:
-        self._watch, self._handing, self._stop = watch, handing, stop
+        self._watch, self._handing, self._stop, self._health = watch, handing, stop, health
         self._flag, self._attempts, self._resources = flag, attempts, resources
         self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
+        self._gpus: dict[str, Gpu] = {}  # of trials that have one
+        self._began: dict[str, float] = {}  # when, as `time.monotonic` has it
+        self._broke: dict[str, str] = {}  # what a process said of its GPU before it ended
+        self._avoiding: set[str] = set()  # the trials that leave a suspected GPU
         self._elsewhere: set[str] = set()  # the trials of which other processes are known to compute them
         self._running: set[str] = set()
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
@@ -48,6 +60,7 @@ class TellWatch(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune turns once more: stop it if that is the order, or if it would turn for ever."""
+        self._health.look()
         running = self._running  # and not a look at all trials: there may be 10,000
         if not running and time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
@@ -60,9 +73,14 @@ class TellWatch(tune.Callback):
     def _look(self, pending: list[Any]) -> None:
         """Nothing runs: is there a node that will ever run what is left?"""
         most = max((trial.config["point"]["gpus"] for trial in pending), default=0)
-        why = lacking(self._resources, most) if pending else None
+        bad = self._health.given_up
+        # Trials that wait are not all with Tune, but each of them gets at least that.
+        most = most or (self._resources.gpus if bad and not self._resources.auto else 0)
+        why = lacking(self._resources, most, bad) if pending or bad else None
         if why is None:
             self._stuck = None
+        elif bad and not to_come():
+            self._stop.request(f"{why} that works.", grace=0)
         elif self._stuck is None:
             self._stuck = time.monotonic()
             self._watch.notice(f"{why}; waiting {WAIT_SECONDS / 60:.0f} min for one")
@@ -75,6 +93,8 @@ class TellWatch(tune.Callback):
         fingerprint = trial.config["point"]["fingerprint"]
         self._running.add(fingerprint)
         self._nodes[fingerprint] = _where(trial)
+        self._began[fingerprint] = time.monotonic()
+        self._gpus.pop(fingerprint, None)
         if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
             self._watch.started(fingerprint)
 
@@ -85,6 +105,11 @@ class TellWatch(tune.Callback):
         fingerprint = result.get("fingerprint", "")
         if "nodes" in result:  # of several workers
             self._nodes[fingerprint] = result["nodes"]
+        if "gpu" in result:
+            self._gpus[fingerprint] = Gpu(self._nodes[fingerprint], result["gpu"])
+            self._avoiding |= {fingerprint} if result["avoided"] else set()
+        if "broken" in result:
+            self._broke[fingerprint] = result["broken"]
         if "end" in result and self._handing.out(fingerprint):
             self._ended(fingerprint, result)
 
@@ -96,6 +121,8 @@ class TellWatch(tune.Callback):
         """A trial is over, having recorded how it ended."""
         self._running.discard(fingerprint)
         end = result["end"]
+        if end == "finished":
+            self._health.worked(fingerprint, self._gpus.get(fingerprint))
         if end == "memory":
             had, gets = self._attempts.grow(fingerprint)
             name = self._watch.name_of(fingerprint)
@@ -115,24 +142,29 @@ class TellWatch(tune.Callback):
             if end not in ("interrupted", "misplaced", "elsewhere"):  # else the same command takes it up again
                 self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The process of a trial died; Tune starts it again."""
-        fingerprint = trial.config["point"]["fingerprint"]
-        self._running.discard(fingerprint)
-        if _low_memory(trial):
-            self._watch.notice(f"{self._watch.name_of(fingerprint)}: {LOW_MEMORY}; it is tried again")
-        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS - 1:
-            trial.max_failures = trial.num_failures  # once more, not for ever
-
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The process of a trial died, and Tune does not start it again."""
+        """The process of a trial died: the trial is given again, to another process, if it has not died too often."""
         fingerprint = trial.config["point"]["fingerprint"]
         self._running.discard(fingerprint)
-        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, "")) >= ATTEMPTS:
-            self._watch.ended(fingerprint, f"{LOW_MEMORY}, {ATTEMPTS} times" if _low_memory(trial) else DIED)
-            self._handing.ended(fingerprint)
-        else:  # that was the death of its node
+        low = _low_memory(trial)
+        forget(trial)
+        if fingerprint in self._avoiding:
+            self._avoiding.discard(fingerprint)
             self._handing.again(fingerprint)
+            return
+        gpu, broke = self._gpus.get(fingerprint), self._broke.pop(fingerprint, "")
+        if not low:
+            self._health.died(fingerprint, gpu, self._began.get(fingerprint, 0.0), broke)
+        name = self._watch.name_of(fingerprint)
+        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, ""), gpu, self._health.given_up) >= ATTEMPTS:
+            times = f"{LOW_MEMORY if low else broke}, {ATTEMPTS} times"
+            self._watch.ended(fingerprint, times if low or broke else DIED)
+            self._handing.ended(fingerprint)
+            return
+        if low or broke:
+            why = LOW_MEMORY if low else f"its GPU broke ({broke})"
+            self._watch.notice(f"{name}: {why}; it is tried again")
+        self._handing.again(fingerprint)
 
 
 def _low_memory(trial: Any) -> bool:

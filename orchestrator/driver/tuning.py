@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from orchestrator.driver.asking import Asking
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor, write_no_state
 from orchestrator.driver.fairness import Fairness, FairScheduler
-from orchestrator.driver.flag import Flag, is_up, of_one
+from orchestrator.driver.flag import Flag, is_up, of_gpu, of_one
+from orchestrator.driver.gpu_health import GpuHealth
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.telling import DIED, TellWatch
 from orchestrator.live.rivals import Rivals
@@ -54,10 +56,10 @@ def run_on_ray(
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
     failures = 0  # of Tune, one after the other
-    with Flag(stop) as flag:
+    with Flag(stop) as flag, closing(GpuHealth(watch.notice, flag.avoid)) as health:
         while handing.begin():  # one Tuner does it, unless Tune itself fails
-            tell = TellWatch(watch, handing, stop, flag, attempts, resources)
-            asking = Asking(handing, attempts, resources, fairness)
+            tell = TellWatch(watch, handing, stop, flag, attempts, resources, health)
+            asking = Asking(handing, attempts, resources, health, fairness)
             known = len(watch.over)
             try:
                 _fit(asking, place, resources, tell, scratch, flag, fairness)
@@ -90,7 +92,7 @@ def _fit(
     ours = versions()
 
     def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
-        ray_trial(config["point"], place, lambda: is_up(key), ours, compared)
+        ray_trial(config["point"], place, lambda: is_up(key), ours, compared, lambda *gpu: is_up(of_gpu(key, *gpu)))
 
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": config["point"]["gpus"]}] * resources.workers)
@@ -107,7 +109,7 @@ def _fit(
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=str(scratch.resolve()),
-            failure_config=tune.FailureConfig(max_failures=-1),  # who counts as failed too often says `Attempts`
+            failure_config=tune.FailureConfig(max_failures=0),  # what died is given again by us: see `TellWatch`
             callbacks=[tell],
             verbose=0,
         ),

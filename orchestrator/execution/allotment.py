@@ -20,6 +20,7 @@ from orchestrator.costs.resources import (
 )
 from orchestrator.environment import prepare_ray
 from search_spaces import SpaceError
+from trainables.gpu_check import driver_fault
 from trainables.gpu_share import mps_runs, sharing
 
 PACK = (
@@ -48,6 +49,8 @@ def asked(args: argparse.Namespace) -> Resources:
     require_legal(resources)
     if args.address is None:  # else nothing is known yet
         resources = _usual(args, resources, [here])
+        if resources.gpus and (fault := driver_fault()):
+            raise SpaceError(f"--gpus-per-trial: {fault}; with --gpus-per-trial 0 trials run on CPUs")
         require_somewhere([here], resources)
     return resources
 

@@ -55,13 +55,15 @@ def execute(job: Job, console: Console) -> int:
         work = bool(todo or (search and not known))
         if work and not job.local:
             environment.prepare_ray(job.address)
-            from orchestrator.driver import connected
+            from orchestrator.driver import connected, require_gpus
 
             mps = stack.enter_context(
                 connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
             )
             if job.address is not None and job.resources.sharing and mps:  # else it was said with the plan
                 console.print(sharing(mps), markup=False, highlight=False, soft_wrap=True)
+            for fault in require_gpus() if job.resources.gpus else ():
+                console.print(fault, style="yellow", markup=False, highlight=False, soft_wrap=True)
             if job.resources.auto:
                 job = _measured(job, console)
         if opening is None:

@@ -32,6 +32,7 @@ class Job:
     shares: Mapping[str, float] = field(default_factory=dict)  # of a GPU, by fingerprint, where they were measured
     storage: str = ""  # where trials keep their things: a path or an object store; default: in the output folder
     save_seconds: float = 60.0  # between two checkpoints of a trial
+    scoring_images: int = 0  # inputs of a forward pass while scoring; 0: whole batches
     show: bool = False  # the report in the browser, at the end
     alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see `Place.alone`
     budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
@@ -53,6 +54,7 @@ class Job:
             storage=self.output.resolve() / ".scratch" if self.mirror else self.folder,
             mirror=self.mirror,
             save_seconds=self.save_seconds,
+            scoring_images=self.scoring_images,
             cache=(self.output / "data").resolve(),
             data_root=self.data_root.resolve() if self.data_root else None,
             device="cuda" if self.resources.gpus else "cpu",

@@ -12,6 +12,7 @@ from pruners.compaction.constant_model import Constant, constant_logits
 from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
 from pruners.compaction.survival import surviving
 from pruners.errors import OF_THE_MACHINE, words
+from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes
 from pruners.masks import apply_masks
 from pruners.weights import layer_weights
@@ -41,6 +42,7 @@ class Compacted:
         return put(whole, part, self.kept[name]) if name in self.kept else part.clone()
 
 
+@ieee_float32()
 def compact(
     model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...], *, training: bool = False
 ) -> Compacted:

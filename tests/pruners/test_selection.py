@@ -5,6 +5,7 @@ import torch
 from torch import tensor
 
 from pruners import PruningError, select
+from pruners.selection import tied_share
 
 T, F = True, False
 
@@ -138,3 +139,17 @@ def test_a_single_weight_can_be_no_number(value):
 def test_a_layer_without_weights_has_no_say():
     masks = select({"a": torch.zeros(0, 3), "b": torch.tensor([[1.0, 2.0]])}, 0.5)
     assert masks["a"].shape == (0, 3) and masks["b"].tolist() == [[False, True]]
+
+
+def test_ties_that_rounding_decides():
+    scores = {"a": torch.tensor([4.0, 2.0, 2.00001, 1.99999]), "b": torch.tensor([2.0, 1.0, 3.0])}
+    masks = {"a": torch.tensor([True, True, True, False]), "b": torch.tensor([False, False, True])}
+    # Near 2: kept are 2.0 and 2.00001 of a; pruned 1.99999 of a and 2.0 of b. Two of the four kept may go.
+    assert tied_share(scores, masks, "global") == 2 / 4
+    # Within a: two kept and one pruned. Within b nothing is near 3.
+    assert tied_share(scores, masks, "layer") == tied_share(scores, masks, "erk") == 1 / 4
+    zeros = {"a": torch.tensor([1.0, 0.0, 0.0, 0.0])}
+    assert tied_share(zeros, {"a": torch.tensor([True, True, False, False])}, "global") == 1 / 2
+    assert tied_share(zeros, {"a": torch.zeros(4, dtype=torch.bool)}, "global") == 0
+    negative = {"a": torch.tensor([-1.0, -1.000001, -2.0])}
+    assert tied_share(negative, {"a": torch.tensor([True, False, False])}, "global") == 1

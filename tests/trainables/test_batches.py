@@ -5,6 +5,7 @@ import torch
 from torchvision import transforms
 
 from trainables.datasets import DatasetSpec, dataset
+from trainables.datasets.batches import grouped
 from trainables.datasets.memory import InMemory
 from trainables.datasets.split import split
 
@@ -131,3 +132,41 @@ def test_scoring_batches_are_balanced_plain_and_a_function_of_the_seed(monkeypat
 def test_scoring_asks_for_no_more_than_a_class_has():
     with pytest.raises(ValueError, match="samples_per_class: 5 asked for, but class 0 of 'tiny' has 4"):
         tiny().scoring_batches(seed=0, samples_per_class=5)
+
+
+@pytest.mark.parametrize("augment", ["none", "crop", "crop-flip"])
+@pytest.mark.parametrize("most", [1, 10, 11, 1000])
+def test_images_made_in_groups_are_those_made_batch_by_batch(augment, most, monkeypatch):
+    data = tiny(size=43, augment=augment, validation=0.2)
+    ways = [
+        lambda: data.train_batches(0, 1, 5),
+        lambda: data.train_batches(0, 1, 5, skip=3),
+        lambda: data.train_batches(0, 1, 5, part=(1, 3), micro=2),
+        lambda: data.train_batches(0, 1, 5, part=(3, 4)),  # of its last batches some are empty
+        lambda: data.train_batches(0, 1, 5, blind=True),
+        data.test_batches,
+        data.validation_batches,
+        lambda: data.scoring_batches(0, samples_per_class=4),
+    ]
+    alone = [list(way()) for way in ways]
+    monkeypatch.setattr(InMemory, "_made_at_once", lambda self, device: most)
+    for way, expected in zip(ways, alone, strict=True):
+        found = list(way())
+        assert len(found) == len(expected) > 0
+        assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_group_holds_as_many_whole_batches_as_fit():
+    batches = torch.arange(12).split([4, 4, 3, 1])
+    assert [[len(batch) for batch in group] for group in grouped(batches, 8)] == [[4, 4], [3, 1]]
+    assert [[len(batch) for batch in group] for group in grouped(batches, 7)] == [[4], [4, 3], [1]]
+    assert [len(group) for group in grouped(batches, 0)] == [1, 1, 1, 1]
+    assert [len(group) for group in grouped(batches, 99)] == [4]
+    assert grouped([], 8) == []
+
+
+def test_a_cpu_makes_each_batch_by_itself_and_a_gpu_no_more_than_its_memory_is_worth():
+    assert tiny()._made_at_once("cpu") == 0
+    assert tiny()._made_at_once("cuda") == 8192
+    assert tiny(input_shape=(3, 64, 64))._made_at_once("cuda") == 2**25 // (3 * 64 * 64 * 4) == 682
+    assert tiny(input_shape=(3, 25, 25))._made_at_once("cuda") == 0  # 7500 bytes each: not aligned alike

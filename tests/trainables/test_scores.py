@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from search_spaces import Trial
-from trainables import computation
+from trainables import computation, scores
 from trainables.outbox import read
 from trainables.run import run
 from trainables.scores import shared
@@ -67,6 +68,31 @@ def test_damaged_ones_are_computed_again(place):
     one = trial()
     place = replace(place, shared_scores=frozenset({one.scoring}))
     place.scores.mkdir()
-    (place.scores / f"{one.scoring}.safetensors").write_bytes(b"half a file")
+    (place.scores / f"{one.scoring}-cpu.safetensors").write_bytes(b"half a file")
     assert run(one, place).end == "finished"
-    assert load_file(place.scores / f"{one.scoring}.safetensors")
+    assert load_file(place.scores / f"{one.scoring}-cpu.safetensors")
+
+
+def test_kinds_of_devices_never_select_by_each_others(place, monkeypatch):
+    one = trial()
+    place = replace(place, shared_scores=frozenset({one.scoring}))
+    names = {
+        "cpu": "cpu",
+        "NVIDIA H200": "NVIDIA-H200",
+        "NVIDIA GeForce RTX 4090 (24/GB)": "NVIDIA-GeForce-RTX-4090-24-GB",
+    }
+    model = nn.Linear(2, 3)
+    for value, name in enumerate(names):
+        monkeypatch.setattr(scores, "kind_of_device", lambda device, name=name: names[name])
+        for found in (value, -1):  # the second time they lie there
+            kept = shared(one, place, model, lambda found=found: {"weight": torch.full((3, 2), float(found))})
+            assert kept["weight"].eq(value).all()
+    assert {file.name for file in place.scores.glob("*.safetensors")} == {
+        f"{one.scoring}-{slug}.safetensors" for slug in names.values()
+    }
+
+
+def test_names_of_kinds(monkeypatch):
+    assert scores.kind_of_device(torch.device("cpu")) == "cpu"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce RTX 4090 (24/GB)")
+    assert scores.kind_of_device(torch.device("cuda", 0)) == "NVIDIA-GeForce-RTX-4090-24-GB"

@@ -26,6 +26,20 @@ def spans(n: int, batch_size: int) -> Iterator[tuple[int, int]]:
     return pairwise(edges)
 
 
+def grouped(batches: Sequence[Tensor], most: int) -> list[list[Tensor]]:
+    """Put consecutive batches into groups of at most `most` images; a larger batch is a group by itself."""
+    groups: list[list[Tensor]] = []
+    images = 0
+    for batch in batches:
+        if groups and images + len(batch) <= most:
+            groups[-1].append(batch)
+            images += len(batch)
+        else:
+            groups.append([batch])
+            images = len(batch)
+    return groups
+
+
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """How many batches n training images make."""
     return sum(1 for _ in spans(n, batch_size))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from trainables.datasets.batches import WHOLE, Batch, Part, balanced, normalise, part_of, spans
+from trainables.datasets.batches import WHOLE, Batch, Part, balanced, grouped, normalise, part_of, spans
 from trainables.datasets.resident import at_once
 from trainables.datasets.spec import DatasetError, DatasetSpec
 from trainables.randomness import generator
@@ -32,11 +33,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
-        """Images uint8 [B, C, H, W] on `device`: for each batch of rows of `half` the images as they are."""
+        """Yield images uint8 [B, C, H, W] for each batch of rows of `half`, as they are; ready for `_normalised`."""
 
     @abstractmethod
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
-        """The same of the training images, each altered as its row, the seed and the epoch say."""
+        """Yield the same of the training images, each altered as its row, the seed and the epoch say."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -70,22 +71,22 @@ class Dataset(ABC):
         batches = [order[start:end] for start, end in spans(len(order), batch_size)][skip:]
         if part != WHOLE:
             batches = [torch.cat(part_of(rows, part, micro)) for rows in batches]
-        images = self._blanks(batches, device) if blind else self.augmented(batches, seed, epoch, device)
-        return self._batches(images, batches, self.train_y, device)
+        make = partial(self.augmented, seed=seed, epoch=epoch, device=device)
+        return self._batches(make, batches, self.train_y, device, blind=blind)
 
     def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
         """The test set in its order, never augmented; `blind` as for training, and `part` of all its images."""
         (rows,) = part_of(torch.arange(len(self.test_y)), part)
         batches = torch.split(rows, self._at_once(device))
-        images = self._blanks(batches, device) if blind else self.plain("test", batches, device)
-        return self._batches(images, batches, self.test_y, device)
+        make = partial(self.plain, "test", device=device)
+        return self._batches(make, batches, self.test_y, device, blind=blind)
 
     def validation_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
         """The held-out training images, never augmented; nothing if none are held out. `part` as for testing."""
         (rows,) = part_of(self.held_out, part)
         batches = torch.split(rows, self._at_once(device)) if len(self.held_out) else ()
-        images = self._blanks(batches, device) if blind else self.plain("train", batches, device)
-        return self._batches(images, batches, self.train_y, device)
+        make = partial(self.plain, "train", device=device)
+        return self._batches(make, batches, self.train_y, device, blind=blind)
 
     def scoring_batches(self, seed: int, samples_per_class: int = 10, device: Device = "cpu") -> list[Batch]:
         """`samples_per_class` training images of every class, shuffled: what pruners score on.
@@ -105,7 +106,8 @@ class Dataset(ABC):
             )
         chosen = order[balanced(self.train_y[order], samples_per_class)]
         batches = [chosen[start:end] for start, end in spans(len(chosen), SCORING_BATCH)]
-        return list(self._batches(self.plain("train", batches, device), batches, self.train_y, device))
+        make = partial(self.plain, "train", device=device)
+        return list(self._batches(make, batches, self.train_y, device))
 
     def _at_once(self, device: Device) -> int:
         """Images at a time without gradients: what a GPU's memory holds, or the caches of a CPU (1.4 times faster)."""
@@ -118,8 +120,32 @@ class Dataset(ABC):
         """Images without a pixel, for a network that looks at none."""
         return (torch.empty(len(rows), self.input_shape[0], 0, 0, dtype=torch.uint8, device=device) for rows in batches)
 
+    def _made_at_once(self, device: Device) -> int:
+        """How many images are made at once, whatever the batch size; 0: each batch by itself."""
+        return 0
+
+    def _normalised(self, images: Iterator[Tensor], device: Device) -> Iterator[Tensor]:
+        """Yield float32 pixels on `device` of the uint8 images that `plain` and `augmented` yield."""
+        return (normalise(x, self.spec.mean, self.spec.std) for x in images)
+
     def _batches(
-        self, images: Iterator[Tensor], batches: Sequence[Tensor], classes: Tensor, device: Device
+        self,
+        make: Callable[[Sequence[Tensor]], Iterator[Tensor]],
+        batches: Sequence[Tensor],
+        classes: Tensor,
+        device: Device,
+        *,
+        blind: bool = False,
     ) -> Iterator[Batch]:
-        for x, y in zip(images, at_once([classes[rows] for rows in batches], device), strict=True):
-            yield normalise(x, self.spec.mean, self.spec.std), y
+        """Yield pixels and classes for each of `batches`, which hold rows; `make` gives the images of such batches.
+
+        An image depends on its row alone. So a GPU makes the images of many batches with as many kernels as those of
+        one, and yields views of them.
+        """
+        groups = grouped(batches, self._made_at_once(device))
+        rows = [group[0] if len(group) == 1 else torch.cat(group) for group in groups]
+        images = self._blanks(rows, device) if blind else make(rows)
+        labels = at_once([classes[each] for each in rows], device)
+        for x, y, group in zip(self._normalised(images, device), labels, groups, strict=True):
+            sizes = [len(batch) for batch in group]
+            yield from zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)

@@ -2,42 +2,87 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Hashable, Sequence
+import gc
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-SHARE = 0.25  # of a GPU's memory that images may take; what would be more stays where it is
+from trainables.datasets.spec import DatasetSpec
 
-_LOCK = threading.Lock()
-_THERE: dict[tuple[Hashable, torch.device], Tensor] = {}  # kept until the process ends: other trials read them
+SHARE = 0.25  # of the GPU memory that this process may use; larger datasets stay in the host's memory
 
 
-def resident(images: Tensor, key: Hashable, device: torch.device | str) -> Tensor:
-    """`images` on `device`, if that is a GPU with room for them. `key` says which they are, in any trial."""
-    device = torch.device(device)
-    if device.type != "cuda":
+class Key(NamedTuple):
+    """Which images they are, in any trial. The digest tells apart folders whose images have changed."""
+
+    name: str
+    digest: str
+    half: str
+    shape: torch.Size
+
+
+_resident: dict[tuple[Key, torch.device], Tensor] = {}
+
+
+def resident(images: Tensor, key: Key, device: torch.device | str) -> Tensor:
+    """Return `images` on `device` if that is a GPU with room for them; else as they are."""
+    if torch.device(device).type != "cuda":
         return images
-    device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
-    with _LOCK:
-        known = _THERE.get((key, device))
-        if known is not None:
-            return known
-        taken = sum(tensor.nbytes for (_, where), tensor in _THERE.items() if where == device)
-        total = torch.cuda.get_device_properties(device).total_memory
-        if taken + images.nbytes > SHARE * total * torch.cuda.get_per_process_memory_fraction(device):
-            return images
-        try:
-            copy = images.contiguous().to(device)  # complete when this returns, so that all streams may read it
-        except torch.OutOfMemoryError:
-            return images
-        _THERE[key, device] = copy
-        return copy
+    device = with_index(device)
+    known = _resident.get((key, device))
+    if known is not None:
+        return known
+    if _bytes_on(device) + images.nbytes > _room(device):
+        return images
+    try:
+        copy = images.contiguous().to(device)  # complete when this returns, so any stream may read it
+    except torch.OutOfMemoryError:
+        return images
+    _resident[key, device] = copy
+    return copy
+
+
+def release_unused(keep: DatasetSpec | None) -> None:
+    """Free GPU memory that earlier trials of this process left: models, and images of datasets other than `keep`.
+
+    Images of `keep` go too where they no longer fit this process's share of the GPU. Does nothing on CPUs.
+    """
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return
+    for key, device in list(_resident):
+        used = keep is not None and (key.name, key.digest) == (keep.name, keep.digest)
+        if not used or _bytes_on(device) > _room(device):
+            del _resident[key, device]
+    gc.collect()  # models, optimizers and graphs refer to themselves in cycles; only then is their memory unused
+    torch.cuda.empty_cache()
 
 
 def at_once(batches: Sequence[Tensor], device: torch.device | str) -> tuple[Tensor, ...]:
-    """`batches` on `device`, by one copy: each by itself would wait for all that the GPU has yet to do."""
+    """Return `batches` on `device`, brought there by one copy."""
     if not batches:
         return ()
-    return torch.split(torch.cat(list(batches)).to(device), [len(batch) for batch in batches])
+    return torch.split(to_device(torch.cat(list(batches)), device), [len(batch) for batch in batches])
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Return `tensor` on `device`. To a GPU it goes through pinned memory: else the host waits for all work there."""
+    if tensor.is_cuda or torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # the allocator keeps pinned memory until it was read
+
+
+def with_index(device: torch.device | str) -> torch.device:
+    """Return the GPU with its index: the current one where none is given."""
+    device = torch.device(device)
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def _bytes_on(device: torch.device) -> int:
+    return sum(tensor.nbytes for (_, where), tensor in _resident.items() if where == device)
+
+
+def _room(device: torch.device) -> float:
+    total = torch.cuda.get_device_properties(device).total_memory
+    return SHARE * total * torch.cuda.get_per_process_memory_fraction(device)

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Readable
 
+from trainables.datasets.batches import normalise
 from trainables.datasets.dataset import Dataset, Device, Half
 from trainables.datasets.images import MODES, opened
+from trainables.datasets.prefetch import prefetched
 from trainables.datasets.spec import DatasetError, Files
 from trainables.randomness import seeded
 
@@ -54,7 +56,17 @@ class Streamed(Dataset):
         for images in loader:
             if isinstance(images, DatasetError):
                 raise images
-            yield images.to(device, non_blocking=on_gpu)
+            yield images
+
+    def _normalised(self, images: Iterator[Tensor], device: Device) -> Iterator[Tensor]:
+        """See `Dataset._normalised`. A GPU copies and normalises the next batch while it trains on another."""
+        if torch.device(device).type != "cuda":
+            return super()._normalised((batch.to(device) for batch in images), device)
+
+        def prepare(batch: Tensor) -> Tensor:
+            return normalise(batch.to(device, non_blocking=True), self.spec.mean, self.spec.std)
+
+        return prefetched(images, device, prepare)
 
 
 class _Reader(Readable[Tensor | DatasetError]):

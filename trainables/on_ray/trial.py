@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 from ray import tune
 
 from search_spaces import Trial
@@ -33,16 +34,24 @@ def ray_trial(
     stop: Callable[[], bool],
     drivers_versions: Mapping[str, str],
     compared: Compared | None,
+    avoided: Callable[[str, str], bool] = lambda node, gpu: False,
 ) -> None:
     """Run the trial of `point` and report how it ended; if it is `compared`, each epoch too.
 
     A point has the "fingerprint" of a trial, the "trial" as JSON, which share of a GPU it has ("gpus"), and whether it
     can get more ("grow").
     A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what
-    fails again in the same way. What Tune sees as a failure is a process or a node that died.
+    fails again in the same way. What Tune sees as a failure is a process or a node that died. So a process whose GPU
+    broke ends, having told the reason, and so does one on a GPU that is `avoided` (by node and number).
     On nodes of which one has other versions than the driver's nothing is computed: the end is "misplaced".
     """
     fingerprint = point["fingerprint"]
+    if point["gpus"] and place.workers == 1:
+        gpu = ",".join(map(str, ray.get_gpu_ids()))
+        avoid = avoided(ray.get_runtime_context().get_node_id(), gpu)
+        tune.report({"fingerprint": fingerprint, "gpu": gpu, "avoided": avoid})
+        if avoid:
+            os._exit(1)  # and not return: Tune would keep the process, and the GPU with it, for another trial
 
     def judge(metrics: Mapping[str, float], epoch: int) -> str:
         assert compared is not None
@@ -64,7 +73,8 @@ def ray_trial(
     except MisplacedError as error:
         outcome = Outcome("misplaced", str(error))
     if outcome.end == "broken":
-        os._exit(1)  # this process can use its GPU no more: Tune starts another one for the trial
+        tune.report({"fingerprint": fingerprint, "broken": outcome.error})
+        os._exit(1)  # this process can use its GPU no more
     tune.report({"fingerprint": fingerprint, "end": outcome.end, "error": outcome.error, "epoch": outcome.epoch})
 
 

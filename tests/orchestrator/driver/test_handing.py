@@ -13,6 +13,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 from orchestrator.costs.resources import Resources
 from orchestrator.driver.attempts import Attempts
 from orchestrator.driver.corrections import survive_the_memory_monitor
+from orchestrator.driver.gpu_health import GpuHealth
 from orchestrator.driver.handing import Handing
 from orchestrator.driver.telling import TellWatch
 from orchestrator.live.sources import Listed
@@ -28,7 +29,8 @@ def driver():
     handing = Handing(Listed(TRIALS), stop)
     assert handing.begin()
     attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25)
-    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources)
+    health = GpuHealth(watch.notice, lambda *_: None)
+    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources, health)
 
 
 def end(driver, trial, how):

@@ -1,0 +1,95 @@
+"""Scoring in less memory: the same scores from smaller passes, or with activations in the host's memory."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from pruners.host_memory import saved_in_host_memory
+
+T = TypeVar("T")
+WHOLE = "whole batches"
+
+
+@dataclass
+class Memory:
+    """How a scoring keeps within the GPU's memory; what one iteration learns serves the next."""
+
+    images: int = 0  # inputs of a forward pass where that changes no score; 0: whole batches
+    on_host: bool = False  # whether activations lie in the host's memory
+    must_split: bool = False  # whether `images` was set because memory ran out
+    largest: int = 0  # inputs of the largest pass so far that may be splittable
+    split: bool = False  # whether a batch was split
+    ran: bool = False  # whether anything was computed
+    separable: dict[str, bool] = field(default_factory=dict)  # mode -> what is known of the network in it
+
+    @property
+    def how(self) -> str:
+        """How the scores were taken, "in micro-batches of 64, activations in host memory"; "" if none were."""
+        if not self.ran:
+            return ""
+        ways = [f"in micro-batches of {self.images}"] * self.split + ["activations in host memory"] * self.on_host
+        return ", ".join(ways) or WHOLE
+
+    def run(self, compute: Callable[[], T], restore: Callable[[], None]) -> T:
+        """Return what `compute` returns, run again in less memory each time a GPU's memory does not suffice.
+
+        First with half as many inputs in a pass, down to one, as far as the score can do that; then with activations
+        in the host's memory. `restore` is called before each further run.
+
+        Raises:
+            torch.OutOfMemoryError: if nothing helps. Then a larger share of the GPU may.
+        """
+        last: torch.OutOfMemoryError | None = None
+        while True:
+            self.largest, self.split, self.ran = 0, False, True
+            try:
+                with _current_set(self), saved_in_host_memory() if self.on_host else nullcontext():
+                    return compute()
+            except torch.OutOfMemoryError as error:
+                if not self._take_less():
+                    raise
+                last = error.with_traceback(None)  # whose frames hold tensors
+                last.__context__ = None
+            except RuntimeError as error:
+                if last is None or not self.on_host:
+                    raise
+                # torch.func's transforms, which a user's own score may use, refuse saved tensors to be moved.
+                raise torch.OutOfMemoryError(f"{last} (and activations cannot be moved: {error})") from error
+            gc.collect()  # before the cache is emptied: what lies in cycles is free only then
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.empty_cache()
+            restore()
+
+    def _take_less(self) -> bool:
+        """Ask for less in the next run; False if there is nothing less."""
+        if self.on_host:
+            return False
+        if self.largest > 1:
+            self.images, self.must_split = self.largest // 2, True
+        else:
+            self.on_host, self.must_split = True, False
+            if not self.split:
+                self.images = 0
+        return True
+
+
+_CURRENT: ContextVar[Memory | None] = ContextVar("memory", default=None)
+
+
+def current() -> Memory | None:
+    """Return the memory that the scoring running now must keep to; None outside of `Memory.run`."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def _current_set(memory: Memory) -> Iterator[None]:
+    token = _CURRENT.set(memory)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
