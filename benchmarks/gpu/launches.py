@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 
 from benchmarks.gpu.setting import Result, Setting, judged, step_by_step
-from benchmarks.gpu.training import BATCH, Epoch, images_of, train
+from benchmarks.gpu.training import Epoch, batch_size, images_of, train
 
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")
 COPIES = ("cudaMemcpyAsync", "cudaMemsetAsync")
@@ -41,7 +41,7 @@ def launches(setting: Setting) -> Iterator[Result]:
 
 def _of_an_epoch(setting: Setting, steps: int) -> Counts:
     """Return the counts of the second epoch of so many steps."""
-    data = images_of(setting, steps * BATCH)
+    data = images_of(setting, steps * batch_size(setting))
     counter = _counter()
     stack = ExitStack()
     epochs = 0

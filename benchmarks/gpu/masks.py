@@ -101,5 +101,5 @@ def _compare(name: str, subject: _Subject) -> Result:
 @contextmanager
 def _scored_in_tf32() -> Iterator[None]:
     """Compute scores in TF32, which `pruners` does not, to show what that would move."""
-    with tf32(), patch.object(gradients, "ieee_float32", tf32, create=True):
+    with tf32(), patch.object(gradients, "ieee_float32", tf32):
         yield

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.setting import Result, Setting, apart, judged, moved, step_by_step
+from benchmarks.gpu.setting import GRAPH, Result, Setting, apart, judged, moved, step_by_step
 from pruners.pruning import Pruning, find
 from search_spaces import Network, Trial
 from trainables import datasets
@@ -26,9 +26,9 @@ ROUNDING = 1e-4  # of the largest score of a layer
 
 
 def memory(setting: Setting) -> Iterator[Result]:
-    """Peaks with a graph and without, a share that only the graph exceeds, one that is too small, tight scoring."""
+    """Peaks with a graph and without, limits that a graph or any trial exceeds, scoring in less memory."""
     # So large a batch that it needs more than `LEAST`.
-    network, batch, epochs = ("conv", 1000, 3) if setting.small else ("resnet20", 2000, 6)
+    network, batch, epochs = ("conv", 500, 1) if setting.small else ("resnet20", 2000, 6)
     trial = setting.trial(
         dataset="synthetic-32", architecture=network, batch_size=batch, epochs=epochs, pruner="random", lr=0.01
     )
@@ -37,21 +37,34 @@ def memory(setting: Setting) -> Iterator[Result]:
     graph = _peak(setting, trial, "graph")
     yield judged(
         "memory: a graph's",
-        graph <= MORE * eager,
-        f"{network}, batch {batch}: reserved {graph / MIB:.0f} MiB, step by step {eager / MIB:.0f}",
+        graph.reserved <= MORE * eager.reserved,
+        f"{network}, batch {batch}: reserved {graph.reserved / MIB:.0f} MiB, "
+        f"step by step {eager.reserved / MIB:.0f}, of which {eager.allocated / MIB:.0f} are used",
     )
-    yield _window(setting, trial, eager, graph)
-    yield from _too_small(setting, trial, TIGHT * eager)
+    yield from _too_small(setting, trial, TIGHT * eager.allocated)
+    yield _window(setting, trial, eager.allocated, graph.reserved)
     yield from _scoring(setting)
 
 
-def _peak(setting: Setting, trial: Trial, name: str) -> int:
-    """Return the most that torch reserved for a trial."""
+@dataclass(frozen=True)
+class _Peak:
+    """Bytes: the most that tensors took, and the most that torch had for them."""
+
+    allocated: int
+    reserved: int
+
+
+def _peak(setting: Setting, trial: Trial, name: str) -> _Peak:
+    """Return what a trial takes.
+
+    Raises:
+        RuntimeError: if it does not finish.
+    """
     _forget_peak()
     ran = setting.run(trial, f"peak {name}")
     if ran.outcome.end != "finished":
         raise RuntimeError(f"{name}: {ran.end}")
-    return torch.cuda.max_memory_reserved()
+    return _Peak(torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved())
 
 
 def _forget_peak() -> None:
@@ -60,15 +73,23 @@ def _forget_peak() -> None:
     torch.cuda.reset_peak_memory_stats()
 
 
-def _window(setting: Setting, trial: Trial, eager: int, graph: int) -> Result:
-    """Allow more memory than single steps take, and less than the graph took."""
-    row, limit = "memory: too little for a graph", (eager + graph) // 2
-    if graph < eager + 2 * MIB:
-        return Result(row, "skipped", "a graph took no more than single steps")
-    if _fraction(limit) < LEAST:
-        return Result(row, "skipped", f"any trial may take more than these {limit / MIB:.0f} MiB of this GPU")
-    ran = setting.run(trial, "window", gpus=_share(limit))
-    return judged(row, ran.outcome.end == "finished", f"with {limit / MIB:.0f} MiB: {ran.end}; {ran.stepped[:100]}")
+def _window(setting: Setting, trial: Trial, low: float, high: float) -> Result:
+    """Seek a limit at which a trial finishes step by step, as only its graph runs out of memory."""
+    row = "memory: too little for a graph"
+    for number in range(2 if setting.small else 6):
+        limit = (low + high) / 2
+        if _fraction(limit) < LEAST:
+            return Result(row, "skipped", f"any trial may take {LEAST:.0%} of this GPU")
+        ran = setting.run(trial, f"window {number}", gpus=_share(limit), grow=True)
+        if ran.outcome.end == "memory":
+            low = limit
+        elif ran.outcome.end != "finished":
+            return Result(row, "FAIL", f"with {limit / MIB:.0f} MiB: {ran.end}")
+        elif ran.stepped == GRAPH:
+            high = limit
+        else:
+            return Result(row, "ok", f"with {limit / MIB:.0f} MiB: finished, {ran.stepped[:100]}")
+    return Result(row, "reported", f"with {high / MIB:.0f} MiB a graph, with {low / MIB:.0f} out of memory")
 
 
 def _too_small(setting: Setting, trial: Trial, limit: float) -> Iterator[Result]:
@@ -94,9 +115,6 @@ def _share(limit: float) -> float:
 
 def _scoring(setting: Setting) -> Iterator[Result]:
     """Score in less memory than whole batches take."""
-    if "images_at_once" not in inspect.signature(find).parameters:
-        yield Result("memory: scoring", "skipped", "pruners.find takes no images_at_once here")
-        return
     data = datasets.load("synthetic-32", None, setting.cache)
     batches = data.scoring_batches(0, 5 if setting.small else 25)
     network = laid_out(build(Network("resnet20"), data.input_shape, data.num_classes, 0), data.input_shape).cuda()
@@ -123,9 +141,8 @@ def _scoring(setting: Setting) -> Iterator[Result]:
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         difference, lost = apart(whole.scores, tight.scores), moved(whole.masks, tight.masks)
-        how = getattr(tight, "how", "")
         yield judged(
             f"memory: scoring, {mode}",
-            difference <= ROUNDING and how != getattr(whole, "how", ""),
-            f"with {TIGHT:.0%} of {needed / MIB:.0f} MiB: {how}; scores differ by {difference:.0e}, masks {lost:.1%}",
+            difference <= ROUNDING and tight.how != whole.how,
+            f"with {TIGHT:.0%} of {needed / MIB:.0f} MiB: {tight.how}; scores move {difference:.0e}, masks {lost:.1%}",
         )

@@ -22,6 +22,7 @@ from trainables.run import Outcome, run
 
 Verdict = Literal["ok", "FAIL", "skipped", "reported"]
 TRAINED = {"pruner": "snip", "mode": "train", "compression": 10.0}
+GRAPH = "one CUDA graph"  # the tag `stepped` of a trial whose steps are captured
 WEIGHTS_MB = 1e6  # the weights of every network are kept, to compare them
 
 

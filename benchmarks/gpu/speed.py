@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.setting import Result, Setting, judged, step_by_step, thousands
-from benchmarks.gpu.training import BATCH, IMAGES, STOP, Epoch, images_of, train
+from benchmarks.gpu.training import STOP, Epoch, of_an_epoch, train
 
 HELD_ON = "H200"
 ONE, ALL = 60_000, 300_000  # images a second to hold there
@@ -25,7 +25,7 @@ WINDOW = 10.0  # seconds in which all of them train
 
 def speed(setting: Setting) -> Iterator[Result]:
     """One trial in each precision, then as many as share a GPU, in the fastest of them."""
-    data = images_of(setting, 2 * BATCH if setting.small else IMAGES)
+    data = of_an_epoch(setting)
     rates = {}
     for precision in ("float32", "tf32", "bfloat16"):
         epochs: list[Epoch] = []
@@ -37,7 +37,7 @@ def speed(setting: Setting) -> Iterator[Result]:
         epochs = []
         train(setting, data, best, 2, epochs.append)
     yield Result(f"speed: one, {best}", "reported", f"{thousands(_rate(epochs[1:]))}, step by step")
-    yield _held("speed: one ResNet-20", rates[best], ONE, best)
+    yield _held("speed: one trial", rates[best], ONE, best)
     torch.cuda.empty_cache()
     count, found = 2 if setting.small else 16, {}
     folder = setting.folder / "processes"

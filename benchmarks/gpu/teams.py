@@ -19,9 +19,6 @@ def teams(setting: Setting) -> Iterator[Result]:
     if torch.cuda.device_count() < 2:
         yield Result(row, "skipped", "there is one GPU, and NCCL takes one for each worker")
         return
-    if setting.small:
-        yield Result(row, "skipped", "pretended GPUs have no NCCL")
-        return
     trial = setting.trial(epochs=1, lr=0.01)
     alone = setting.run(trial, "alone")
     outcome = run_together(

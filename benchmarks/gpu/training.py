@@ -26,7 +26,6 @@ from trainables.ready import make_ready
 from trainables.training import StoppedError
 
 IMAGES = 50_000  # of an epoch, as CIFAR-10's
-BATCH = 128
 STOP = "stop"
 
 
@@ -37,6 +36,11 @@ class Epoch:
     images: int
     began: float
     ended: float
+
+
+def batch_size(setting: Setting) -> int:
+    """Return the images of a step."""
+    return 16 if setting.small else 128
 
 
 def images_of(setting: Setting, images: int) -> InMemory:
@@ -50,7 +54,14 @@ def images_of(setting: Setting, images: int) -> InMemory:
         train_x=data.train_x[rows],
         train_y=data.train_y[rows],
         rows=torch.arange(images),
+        test_x=data.test_x[: 50 if setting.small else None],
+        test_y=data.test_y[: 50 if setting.small else None],
     )
+
+
+def of_an_epoch(setting: Setting) -> InMemory:
+    """Return the images on which speed is measured."""
+    return images_of(setting, 6 * batch_size(setting) if setting.small else IMAGES)
 
 
 def train(
@@ -61,9 +72,11 @@ def train(
     tell: Callable[[Epoch], object],
     stop: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Train a ResNet-20 that was pruned at random; return how it was stepped. `tell` hears of each epoch."""
-    base = {"dataset": "synthetic-32", "architecture": "resnet20", "pruner": "random", "compression": 10.0}
-    trial = Trial.model_validate(base | {"batch_size": BATCH, "epochs": epochs, "precision": precision, "lr": 0.01})
+    """Train a ResNet-20 (if small, less) that was pruned at random; return how it was stepped. `tell` hears of each epoch."""
+    base = {"dataset": "synthetic-32", "architecture": setting.network, "pruner": "random", "compression": 10.0}
+    trial = Trial.model_validate(
+        base | {"batch_size": batch_size(setting), "epochs": epochs, "precision": precision, "lr": 0.01}
+    )
     device = make_ready(Place(setting.folder, setting.cache, device="cuda"))
     on = bench(trial, data, device, save_seconds=1e9, stop=stop)
     masks = on.find(trial.compression).masks
@@ -100,7 +113,7 @@ def main() -> None:
     def stop() -> bool:
         return epochs > 1 and (setting.folder / STOP).exists()  # the first is warm-up
 
-    train(setting, images_of(setting, 2 * BATCH if args.small else IMAGES), args.precision, 10**6, tell, stop)
+    train(setting, of_an_epoch(setting), args.precision, 10**6, tell, stop)
 
 
 if __name__ == "__main__":
