@@ -39,18 +39,26 @@ def speed(setting: Setting) -> Iterator[Result]:
     yield Result(f"speed: one, {best}", "reported", f"{thousands(_rate(epochs[1:]))}, step by step")
     yield _held("speed: one trial", rates[best], ONE, best)
     torch.cuda.empty_cache()
-    count, found = 2 if setting.small else 16, {}
-    folder = setting.folder / "processes"
-    found["without MPS"] = _together(setting, folder / "single", count, best, _nowhere(folder))
-    yield Result(f"speed: {count} without MPS", "reported", f"{thousands(found['without MPS'])} in all, {best}")
-    if shutil.which(MPS) is None:
-        yield Result(f"speed: {count} with MPS", "skipped", f"there is no {MPS} here")
-    else:
-        with _mps(folder) as environment:
-            found["with MPS"] = _together(setting, folder / "mps", count, best, environment)
-        yield Result(f"speed: {count} with MPS", "reported", f"{thousands(found['with MPS'])} in all, {best}")
-    how = max(found, key=lambda name: found[name])
-    yield _held(f"speed: {count} processes", found[how], ALL, f"{how}, {best}")
+    yield from _sharing(setting, best)
+
+
+def _sharing(setting: Setting, precision: str) -> Iterator[Result]:
+    """Processes that share the GPU, without MPS and with it; the better of both is to hold."""
+    count, folder, found = 2 if setting.small else 16, setting.folder / "processes", dict[str, float]()
+    for how, sharing in (("without MPS", _nowhere), ("with MPS", _mps)):
+        row = f"speed: {count} {how}"
+        try:
+            with sharing(folder) as environment:
+                found[how] = _together(setting, folder / how, count, precision, environment)
+        except _NoDaemonError as error:
+            yield Result(row, "skipped", str(error))
+        except RuntimeError as error:
+            yield Result(row, "FAIL", str(error))
+        else:
+            yield Result(row, "reported", f"{thousands(found[how])} in all, {precision}")
+    if found:
+        how = max(found, key=lambda name: found[name])
+        yield _held(f"speed: {count} processes", found[how], ALL, f"{how}, {precision}")
 
 
 def _held(row: str, rate: float, least: int, how: str) -> Result:
@@ -108,28 +116,48 @@ def _last(errors: Path) -> str:
     return (errors.read_text(encoding="utf-8").strip().splitlines() or ["no word"])[-1][:200]
 
 
-def _nowhere(folder: Path) -> dict[str, str]:
-    """Return where no daemon is, so that one that the machine has is not asked."""
+class _NoDaemonError(Exception):
+    """NVIDIA's MPS cannot be had here; the message says why."""
+
+
+@contextmanager
+def _nowhere(folder: Path) -> Iterator[dict[str, str]]:
+    """Give an environment in which processes find no daemon, even if the machine has one."""
     (folder / "none").mkdir(parents=True)
-    return {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "none")}
+    yield {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "none")}
 
 
 @contextmanager
 def _mps(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a daemon of our own; give the environment in which processes find it."""
+    """Run a daemon of our own; give the environment in which processes find it.
+
+    Raises:
+        _NoDaemonError: if there is none, or it does not start.
+    """
+    if shutil.which(MPS) is None:
+        raise _NoDaemonError(f"there is no {MPS} here")
     environment = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
     for path in environment.values():
         Path(path).mkdir(parents=True)
-    subprocess.run([MPS, "-d"], env=os.environ | environment, check=True, timeout=30, stdout=subprocess.DEVNULL)
+    try:
+        _control(environment, "-d", check=True)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise _NoDaemonError(f"{MPS} does not start: {error}") from error
     try:
         yield environment
     finally:
-        subprocess.run(
-            [MPS],
-            env=os.environ | environment,
-            check=False,
-            timeout=30,
-            input="quit\n",
-            text=True,
-            stdout=subprocess.DEVNULL,
-        )
+        _control(environment, told="quit\n", check=False)
+
+
+def _control(environment: Mapping[str, str], *arguments: str, told: str = "", check: bool) -> None:
+    """Call the daemon's program. It keeps what it was started with open, so that nobody may read its output."""
+    subprocess.run(
+        [MPS, *arguments],
+        env=os.environ | environment,
+        input=told,
+        text=True,
+        check=check,
+        timeout=30,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

@@ -72,7 +72,10 @@ def train(
     tell: Callable[[Epoch], object],
     stop: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Train a ResNet-20 (if small, less) that was pruned at random; return how it was stepped. `tell` hears of each epoch."""
+    """Train a ResNet-20, or less if small, that was pruned at random; return how it was stepped.
+
+    `tell` hears of each epoch.
+    """
     base = {"dataset": "synthetic-32", "architecture": setting.network, "pruner": "random", "compression": 10.0}
     trial = Trial.model_validate(
         base | {"batch_size": batch_size(setting), "epochs": epochs, "precision": precision, "lr": 0.01}
