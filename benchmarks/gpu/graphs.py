@@ -30,6 +30,7 @@ def kinds(setting: Setting) -> dict[str, dict[str, Any]]:
         "set": {"pruner": "set", "scope": "erk", "options": {"interval": interval}},
         "rigl": {"pruner": "rigl", "scope": "erk", "options": {"interval": interval}},
         "compacted": small_layers | {"compression": 50.0 if setting.small else 100.0},
+        "compacted, Adam": small_layers | {"compression": 50.0, "optimizer": "adam", "lr": 0.001},
     }
 
 
@@ -63,15 +64,15 @@ def _compare(setting: Setting, name: str, fields: dict[str, Any]) -> Result:
             return Result(row, "FAIL", f"{ran.folder.parent.name}: {ran.end}")
     plain, interrupted = _unequal(graph, eager), _unequal(graph, resumed)
     captured = graph.stepped == GRAPH and resumed.stepped == GRAPH and eager.stepped != GRAPH
+    small = name.startswith("compacted")
     figures = [graph.stepped if graph.stepped != GRAPH else f"graph {graph.speed}, step by step {eager.speed}"]
     figures += [f"numbers that differ: step by step {plain}, resumed {interrupted}"]
     figures += [f"loss {graph.metrics['final/loss']:.4f}"]
-    figures += [graph.tags["trained"]] if name == "compacted" else []
-    figures += (
-        [graph.tags["precision"]] if "precision" in fields and graph.tags["precision"] != fields["precision"] else []
-    )
-    small = name != "compacted" or graph.tags.get("trained", "").startswith("compacted")
-    return judged(row, captured and small and plain == interrupted == 0, "; ".join(figures))
+    figures += [graph.tags["trained"]] if small else []
+    used = graph.tags.get("precision", "")
+    figures += [used] if used != trial.precision else []
+    whole = small and not graph.tags["trained"].startswith("compacted")
+    return judged(row, captured and not whole and plain == interrupted == 0, "; ".join(figures))
 
 
 def _unequal(some: Ran, others: Ran) -> int:
