@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from pruners import memory, turns
+from pruners import memory
 from pruners.float32 import ieee_float32
 from pruners.pruner import Batch
 from pruners.weights import prunable

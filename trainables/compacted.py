@@ -92,13 +92,13 @@ class Smaller(nn.Module):
 
     def _left(self, tensors: Tensors) -> Tensor:
         if all(tensor.dim() == 0 for tensor in tensors.values()):  # a count of steps, the same for all
-            return next(iter(tensors.values()))
+            return next(iter(tensors.values())).clone()  # counts that several weights shared would be counted up by each
         return torch.cat([tensors[name][away] for name, away in self._away.items() if name in tensors])
 
     def _fill(self, small: Tensors, whole: Tensors) -> dict[str, Tensor]:
         rest = small["rest"]
         if rest.dim() == 0:
-            return dict.fromkeys(whole, rest)
+            return {name: rest.clone() for name in whole}
         chunks = dict(zip(self._away, torch.split(rest, self._sizes), strict=True))
         filled = {}
         for name, tensor in whole.items():

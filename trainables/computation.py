@@ -27,7 +27,7 @@ from trainables.mirror import Copy
 from trainables.outbox import Outbox
 from trainables.place import Place
 from trainables.precision import used
-from trainables.profiling import company
+from trainables.profiling import latency_setting
 from trainables.ready import images_of, make_ready
 from trainables.recording import Recorder, machine
 from trainables.scores import shared
@@ -92,8 +92,7 @@ def compute(attempt: Attempt) -> None:
         else:
             found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(attempt, on, dynamics)
             outbox.metrics({"time/prune_seconds": seconds() - before})
-            if found.how and (device.type != "cpu" or found.how != WHOLE):
-                outbox.tags({"scored": found.how})
+            outbox.tags(_scored(found, device))
         masks = found.masks
         if not dynamics:
             recorder.pruned(on.model, masks, found.scores, data.input_shape)
@@ -108,16 +107,26 @@ def compute(attempt: Attempt) -> None:
     if dynamics:
         recorder.pruned(on.model, masks, {}, data.input_shape)
     final = progress.last or on.test() | {f"validation_{key}": value for key, value in on.validate().items()}
+    _log_training(attempt, device, progress, final)
+    recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
+    if device.type == "cuda":
+        outbox.tags({"latency": latency_setting(place.gpus)})
+    _finish(attempt, seconds())
+
+
+def _scored(found: Pruning, device: torch.device) -> dict[str, str]:
+    """Return the tag on how scores were computed; none on a CPU that scored whole batches, as it nearly always does."""
+    return {"scored": found.how} if found.how and (device.type != "cpu" or found.how != WHOLE) else {}
+
+
+def _log_training(attempt: Attempt, device: torch.device, progress: Progress, final: dict[str, float]) -> None:
+    trial, outbox = attempt.trial, attempt.outbox
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
     if trial.levels:
         outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
     outbox.metrics({"time/train_seconds": progress.train_seconds})
-    outbox.metrics(_speed(place, trial, on.device, progress))
-    recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
-    if device.type == "cuda":
-        outbox.tags({"latency": company(place.gpus)})
-    _finish(attempt, seconds())
+    outbox.metrics(_speed(attempt.place, trial, device, progress))
 
 
 def _speed(place: Place, trial: Trial, device: torch.device, progress: Progress) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.randomness import Drawn
-from trainables.team import Team
+from trainables.team import START, STEP, Team
 
 
 class TrainingError(RuntimeError):
@@ -20,14 +20,17 @@ class TrainingError(RuntimeError):
 class Epoch:
     """The batches of an epoch so far: how many, and what they summed up to.
 
-    Each worker of a team counts its own images; what they counted together is the first one's.
+    Each worker of a team sums up what its own part of the batches gave; the sums of all are the first one's. All of
+    them count the images of whole batches. Collectives of the first step may take `START`, as data readers start and
+    cuDNN chooses its kernels; those of later ones `STEP`.
     """
 
     def __init__(self, number: int, state: Mapping[str, Any], team: Team) -> None:
         """Epoch `number`, from its beginning, or from the `state` that it had before."""
         self.number, self._team = number, team
         self.batches: int = state.get("batches", 0)
-        self.images: int = 0 if team.rank else state.get("images", 0)
+        self.images: int = state.get("images", 0)
+        self._in_step = False  # whether workers have made a step since they last did something else
         totals = [0.0, 0.0] if team.rank else state.get("totals", [])
         self._totals: Tensor | int = torch.tensor(totals, dtype=torch.float64) if state else 0
         self._random: Mapping[str, Tensor] = state.get("random", {})
@@ -51,16 +54,20 @@ class Epoch:
         self._totals = self._totals + found
         self.batches += 1
         self.images += images
+        if self._team.size > 1 and not self._in_step:
+            self._in_step = True
+            found.tolist()  # waits for a GPU: NCCL counts the time from when a collective was asked for
+            self._team.allow(STEP)
 
     def pool(self, over: bool) -> None:
-        """Give what all workers counted to the first, the others beginning anew; to all of them if the epoch is `over`.
+        """Give the sums of all workers to the first, the others beginning anew; to all of them if the epoch is `over`.
 
         All do that at once.
         """
         if self._team.size > 1 and isinstance(self._totals, Tensor):
-            sums = self._team.sum(torch.cat([self._totals, self._totals.new_tensor([self.images])]))
-            sums *= over or self._team.rank == 0
-            self._totals, self.images = sums[:2], int(sums[2])
+            self._totals = self._team.sum(self._totals) * (over or self._team.rank == 0)
+            self._team.allow(START)
+            self._in_step = False
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands after at least one batch, `pool`ed."""

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruners import turns
 from pruners.float32 import ieee_float32
 from trainables.team import ALONE, Team
 

@@ -109,7 +109,7 @@ def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15
     return 1000 * statistics.median(times[3:])
 
 
-def company(share: float) -> str:
+def latency_setting(share: float) -> str:
     """Return what the tag `latency` says of a trial with this `share` of a GPU (0: it was told of none).
 
     Other processes on the same GPU make latencies longer: only those measured "alone" can be compared.

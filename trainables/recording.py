@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import empty_layers, prunable, turns
+from pruners import empty_layers, prunable
 from pruners.selection import tied_share
 from search_spaces import Trial
 from trainables.atomic import write_atomically

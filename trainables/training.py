@@ -13,6 +13,7 @@ from trainables.dynamics import Dynamics
 from trainables.epoch import Epoch, TrainingError
 from trainables.standing import Progress, Standing
 from trainables.team import ALONE, Team
+from trainables.team.checkpoint_schedule import CheckpointSchedule
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 LONG = 5.0  # seconds: an epoch that lasts longer may be stopped, and saved, in its middle
@@ -48,12 +49,13 @@ def train(
     `validate` gives anything) and `time/…`; `save(state)` is called after an epoch, or in the middle of a long one,
     when the last call is more than `save_seconds` ago. With `until` training pauses after that epoch, which is then
     always saved: going on from any saved state is the same, bit for bit, as never having paused. `stop` is asked
-    after each epoch but the last, and every `LONG` seconds within one.
+    after each epoch but the last, and about every `LONG` seconds within one.
     After pre-training, batches are asked for and dropout is drawn as if its epochs had been counted on: else
     fine-tuning would see the data in the very order in which pre-training began.
     Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
     cannot bring them back. `dynamics` may change `masks`, in place; they are part of what is saved then.
-    Of a `team` each worker calls this, with its own part of the batches; `report`, `save` and `stop` are the first's.
+    Of a `team` each worker calls this, with the images of its own part of the batches and the classes of the whole
+    ones; `report`, `save` and `stop` are the first's.
     On a GPU steps are captured in a graph, where they can be; `tell` hears whether they are, or why not, as how they
     are "stepped".
     Where the trial averages its weights, the averages are tested, and are what the model ends with.
@@ -64,19 +66,20 @@ def train(
     """
     standing = Standing(model, masks, trial, steps_per_epoch, dynamics, state, team, tell)
     progress, rate, step = standing.progress, standing.rate, standing.step
-    saved = time.monotonic()
+    schedule, saved = CheckpointSchedule(team, LONG), time.monotonic()
 
     def keep(epoch: Epoch | None = None) -> None:
         nonlocal saved
         if epoch:
             epoch.pool(over=False)
         save(standing.state_dict(epoch))
+        team.told()  # that it is saved: into a store far away that may take longer than any time-out
         saved = time.monotonic()
 
     def leave_off(epoch: Epoch | None = None) -> None:
         """Save if it is time, and stop if that is asked for: after an epoch, or in the middle of `epoch`."""
-        stopped = team.agreed(stop())
-        if team.agreed(stopped or time.monotonic() - saved >= save_seconds):
+        stopped, due = schedule.agree(stop(), time.monotonic() - saved >= save_seconds)
+        if due:
             keep(epoch)
         if stopped:
             raise StoppedError
@@ -84,13 +87,14 @@ def train(
     until = trial.epochs if until is None else until
     while progress.epoch < until:
         epoch = standing.next_epoch()
-        drawn, asked = trial.pretrain_epochs + epoch.number, time.monotonic()
+        drawn = trial.pretrain_epochs + epoch.number
+        schedule.begin()
         model.train()
         dropout = epoch.drawn(trial.seed, "dropout", drawn)
         for x, y in batches(drawn, epoch.batches):
-            if epoch.batches and team.agreed(time.monotonic() - asked >= LONG):
+            if epoch.batches and schedule.is_due():
                 leave_off(epoch)
-                asked = time.monotonic()
+                schedule.begin()
             rate.before_step(epoch.number, epoch.batches)
             with dropout.piece():
                 epoch.add(step(x, y), len(y))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Callable
+from typing import Any
 
 import pytest
-import torch
+
+pytestmark = pytest.mark.gpu
 
 # Printed: what one score needs whole, and how it is taken under a limit below that, with what difference.
 SCRIPT = """
@@ -52,23 +51,13 @@ print(json.dumps({**how, "needed": needed, "least": least, "worst": worst, "same
 """
 
 
-@pytest.fixture
-def pretended_gpu() -> Callable[..., str]:
-    """Runs a script with arguments where there is a GPU, be it a pretended one; returns what it printed."""
-    if not torch.cuda.is_available():
-        pytest.skip("needs a GPU, or a session on the pretended one")
-
-    def run(script: str, *arguments: str) -> str:
-        ran = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
-
-    return run
+def scored(machine, *arguments: str) -> dict[str, Any]:
+    return machine.run([sys.executable, "-c", SCRIPT, *arguments]).answer
 
 
 @pytest.mark.parametrize("name", ["snip", "grasp", "iter-snip", "force", "ntk-sap"])
 def test_sums_over_inputs_are_taken_in_micro_batches(pretended_gpu, name):
-    said = json.loads(pretended_gpu(SCRIPT, name, "eval", "0.6").splitlines()[-1])
+    said = scored(pretended_gpu, name, "eval", "0.6")
     assert said["whole"] == "whole batches"
     assert said["how"].startswith("in micro-batches of ")
     assert said["least"] <= 0.6 * said["needed"]
@@ -77,7 +66,7 @@ def test_sums_over_inputs_are_taken_in_micro_batches(pretended_gpu, name):
 
 @pytest.mark.parametrize(("name", "share"), [("snip", 0.75), ("prospr", 0.75)])
 def test_others_have_their_activations_in_host_memory(pretended_gpu, name, share):
-    said = json.loads(pretended_gpu(SCRIPT, name, "train", str(share)).splitlines()[-1])
+    said = scored(pretended_gpu, name, "train", str(share))
     assert said["how"] == "activations in host memory"
     assert said["least"] <= share * said["needed"]
     assert said["worst"] == 0 and said["same"]  # bit for bit

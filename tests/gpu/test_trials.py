@@ -16,6 +16,9 @@ def test_trials_are_as_on_the_cpu(pretended_gpu, chosen):
     assert not [event for event in finished.counts if event.startswith(("violation/", "unemulated/"))]
 
 
-def test_steps_are_captured_as_graphs(pretended_gpu):
-    finished = pretended_gpu.pytest("tests/gpu/inside/test_cuda_graphs.py")
-    assert "failed" not in finished.stdout and " passed" in finished.stdout
+@pytest.mark.parametrize("what", ["cuda_graphs", "data"])
+def test_inside(pretended_gpu, what):
+    """What is asked of torch itself, in a process with a GPU."""
+    finished = pretended_gpu.pytest(f"tests/gpu/inside/test_{what}.py", "-rs")
+    assert " passed" in finished.stdout
+    assert "skipped" not in finished.stdout

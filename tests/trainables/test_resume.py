@@ -47,6 +47,7 @@ def dies(trial, place, saves, within=False):
 
 
 CUT = Trial(**BASE, pruner="snip", granularity="filter", epochs=3, ema=0.99, accumulate=2, warmup_epochs=1)
+ADAM = Trial(**BASE | {"compression": 50, "lr": 0.001}, pruner="snip", epochs=3, optimizer="adam")  # compacted as well
 WITHIN = True
 
 
@@ -66,6 +67,8 @@ WITHIN = True
         pytest.param(IMP.model_copy(update={"ema": 0.9}), 5, WITHIN, id="within the dense training, averaged"),
         pytest.param(SET.model_copy(update={"ema": 0.9}), 16, WITHIN, id="set, within an epoch, averaged"),
         pytest.param(RIGL, 16, WITHIN, id="rigl, within an epoch"),
+        pytest.param(ADAM, 2, False, id="compacted, with Adam"),
+        pytest.param(ADAM, 2, WITHIN, id="compacted, with Adam, within an epoch"),
         pytest.param(CUT, 16, WITHIN, id="compacted, within an epoch"),
     ],
 )

@@ -65,14 +65,18 @@ class Dataset(ABC):
 
         A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored. The first
         `skip` batches are passed over, and not even read: what is drawn for an image depends on no other.
-        Of several workers each gets its `part` of every batch, which is made of those of its `micro` micro-batches.
+        Of several workers each gets the images of its `part` of every batch, which is made of those of its `micro`
+        micro-batches, and the classes of the whole batch: so all of them know its size.
         """
         order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
         batches = [order[start:end] for start, end in spans(len(order), batch_size)][skip:]
-        if part != WHOLE:
-            batches = [torch.cat(part_of(rows, part, micro)) for rows in batches]
+        own = batches if part == WHOLE else [torch.cat(part_of(rows, part, micro)) for rows in batches]
         make = partial(self.augmented, seed=seed, epoch=epoch, device=device)
-        return self._batches(make, batches, self.train_y, device, blind=blind)
+        made = self._batches(make, own, self.train_y, device, blind=blind)
+        if part == WHOLE:
+            return made
+        classes = at_once([self.train_y[rows] for rows in batches], device)
+        return ((x, whole) for (x, _), whole in zip(made, classes, strict=True))
 
     def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
         """The test set in its order, never augmented; `blind` as for training, and `part` of all its images."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pruners.errors import in_one_line
 from search_spaces import Trial
 from trainables.bench import Bench, bench
 from trainables.place import Place
@@ -19,7 +18,7 @@ def follow(place: Place, team: Team) -> None:
     try:
         _follow(place, team)
     except Exception as error:
-        team.failed(in_one_line(error))
+        team.failed(error)
         raise
 
 

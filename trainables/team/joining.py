@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -19,10 +18,9 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from trainables.place import Place
 from trainables.team.following import follow
-from trainables.team.team import LostError, Other, Team
+from trainables.team.team import START, LostError, Other, Team
 
 LOOPBACK = "127.0.0.1"
-STEP = timedelta(hours=1)  # from one exchange to the next; between epochs the first may save to a store far away
 START_SECONDS = 600.0  # until a worker is there: it imports torch, and its code may have to come first
 STUCK_SECONDS = 60.0  # after a worker's end, until the first, waiting for it in vain, ends as well
 SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
@@ -52,17 +50,17 @@ def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterato
     store = TCPStore(
         host, port, place.workers, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach()
     )
-    over = threading.Event()
+    over, device = threading.Event(), own_device(place)
     others: list[Other] = []
     try:
         for rank in range(1, place.workers):
             others.append(launch(Seat(rank, place.workers, host, port)))
         team = Team(0, place.workers, store, tuple(others))
         _await(team)
-        if host != LOOPBACK or torch.device(place.device).type == "cuda":
+        if host != LOOPBACK or device.type == "cuda":
             threading.Thread(target=_watch, args=(others, over), daemon=True).start()
-        with _joined(team, host, torch.device(place.device)):
-            yield replace(place, team=team)
+        with _joined(team, host, device):
+            yield replace(place, team=team, device=str(device))
     finally:
         over.set()
         for other in others:
@@ -76,8 +74,9 @@ def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = 
     store = TCPStore(seat.host, seat.port, seat.size, is_master=False)
     team = Team(seat.rank, seat.size, store)
     store.set(_here(seat.rank), "yes")
-    with _joined(team, own, torch.device(place.device)):
-        work(place, team)
+    device = own_device(place)
+    with _joined(team, own, device):
+        work(replace(place, device=str(device)), team)
 
 
 def _await(team: Team) -> None:
@@ -98,14 +97,16 @@ def _joined(team: Team, address: str, device: torch.device) -> Iterator[None]:
     if before is None and (name := _interface(address)):  # else gloo takes what the machine's name stands for
         os.environ["GLOO_SOCKET_IFNAME"] = name
     if device.type == "cuda":
-        torch.cuda.set_device(device.index or 0)
+        torch.cuda.set_device(device)  # before anything allocates: else every process would open a context on GPU 0
     try:
+        backend = backend_for(device)
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            backend,
             store=PrefixStore("group", team.store),
             rank=team.rank,
             world_size=team.size,
-            timeout=STEP,
+            timeout=START,
+            device_id=device if "nccl" in backend else None,  # connects at once: what NCCL lacks is said before a step
         )
     finally:
         if before is None:
@@ -117,10 +118,28 @@ def _joined(team: Team, address: str, device: torch.device) -> Iterator[None]:
             dist.destroy_process_group()
 
 
+def own_device(place: Place) -> torch.device:
+    """Return the device of this worker, a GPU with its index: 0 where Ray shows a process no other."""
+    device = torch.device(place.device)
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def backend_for(device: torch.device) -> str:
+    """Return what workers on `device` speak with each other through, as torch's process groups name it.
+
+    NCCL between GPUs, unless this torch has none, or the environment says TEAM_BACKEND=gloo: through the host's memory
+    then, slower, but also where NCCL cannot run, as for two workers on one GPU.
+    """
+    nccl = device.type == "cuda" and dist.is_nccl_available() and os.environ.get("TEAM_BACKEND") != "gloo"
+    return "cpu:gloo,cuda:nccl" if nccl else "gloo"
+
+
 def _watch(others: list[Other], over: threading.Event) -> None:
     """End this process if it waits for a worker that is gone: from a lost machine, and to NCCL, no word comes."""
     while not over.wait(1.0):
-        if any(other.ended(0) for other in others) and not over.wait(STUCK_SECONDS):
+        gone = [rank for rank, other in enumerate(others, 1) if other.ended(0)]
+        if gone and not over.wait(STUCK_SECONDS):
+            print(f"worker {gone[0]} of {len(others) + 1} is gone; the trial goes on from its last checkpoint")  # noqa: T201
             os._exit(1)
 
 

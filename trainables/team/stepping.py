@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,40 +21,46 @@ class SharedStepper(Stepper):
     """Moves the weights of all workers alike, as one worker would move them for the whole batch."""
 
     def __init__(self, team: Team, model: nn.Module, *others: Any) -> None:
-        """What comes after the team is what a `Stepper` takes."""
+        """Wait until all of the team are here; what comes after it is what a `Stepper` takes."""
         super().__init__(model, *others)
+        team.assemble()
         self._team, self._share = team, Share()
-        self._together: nn.Module | None = None
+        self._together: nn.parallel.DistributedDataParallel | None = None
 
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the whole batch's gradients, from this worker's part of it; returns the sums over that part alone."""
+        """Add the whole batch's gradients, from this worker's images `x` of it; returns the sums over those alone.
+
+        `y` are the classes of the whole batch: so all workers know its size. Gradients are reduced once, with the last
+        micro-batch.
+        """
         self._together = self._together or averaging(self._model, x)
-        total = int(self._team.sum(torch.tensor(len(y))))
         found: Tensor | int = 0
         with whole_batches(self._team, self._share):
-            for images, classes in self._micro_batches(x, y, total):
-                loss, hits = self._forward(self._together, images, classes, "sum")
-                # Gradients are averaged over workers: so that is of the mean over all images, whoever has how many.
-                (loss * (self._team.size / total)).backward()  # type: ignore[no-untyped-call]
+            for images, classes, is_last in self._micro_batches(x, y):
+                with nullcontext() if is_last else self._together.no_sync():
+                    loss, hits = self._forward(self._together, images, classes, "sum")
+                    # Gradients are averaged over workers: so that is of the mean over all images, whoever has how many.
+                    (loss * (self._team.size / len(y))).backward()  # type: ignore[no-untyped-call]
                 found = found + torch.stack([loss.detach().double(), hits])
         assert isinstance(found, Tensor)
         return found
 
-    def _micro_batches(self, x: Tensor, y: Tensor, total: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This worker's parts of a batch's micro-batches, where the batch has `total` images."""
-        rows, count = torch.arange(total), self._trial.accumulate
-        parts = part_of(rows, self._team.part, count)
+    def _micro_batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        """This worker's images and classes of each micro-batch, and whether it is the last; `_share` says which."""
+        rows, count = torch.arange(len(y)), self._trial.accumulate
+        wholes, parts = micro_batches(rows, count), part_of(rows, self._team.part, count)
         sizes = [len(part) for part in parts]
-        for whole, part, images, classes in zip(
-            micro_batches(rows, count), parts, torch.split(x, sizes), torch.split(y, sizes), strict=True
-        ):
-            self._share.start = int((whole < part[0]).sum()) if len(part) else 0
-            self._share.count, self._share.total = len(part), len(whole)
-            yield images, classes
+        for number, (whole, part, images) in enumerate(zip(wholes, parts, torch.split(x, sizes), strict=True), 1):
+            begin = int(part[0]) if len(part) else int(whole[0])
+            self._share.start, self._share.count, self._share.total = begin - int(whole[0]), len(part), len(whole)
+            yield images, y[begin : begin + len(part)], number == len(wholes)
 
 
-def averaging(model: nn.Module, like: Tensor) -> nn.Module:
-    """`model` such that a backward pass leaves it with the mean of all workers' gradients. Inputs are `like` this."""
+def averaging(model: nn.Module, like: Tensor) -> nn.parallel.DistributedDataParallel:
+    """Wrap `model` so that a backward pass leaves it with the mean of all workers' gradients. Inputs are `like` this.
+
+    Buffers are not broadcast: running statistics are those of the whole batch on each worker already.
+    """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     with passes(model, "train", noise=0):
         logits = call(model, weights, like.new_zeros(2, *like.shape[1:]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretended_gpu import counting
 from safetensors.torch import load_file
 
 from pruners import PRUNERS
@@ -89,6 +90,21 @@ def test_a_trial_on_the_gpu_is_as_on_the_cpu(kind, tmp_path, cache):
     assert sum(moved.values()) == 0, f"masks differ: {moved}"
     tolerance = 0.05 if KINDS[kind].precision == "bfloat16" else 1e-3
     assert gpu_metrics["final/loss"] == pytest.approx(metrics["final/loss"], rel=tolerance)
+
+
+@pytest.mark.parametrize("fields", [{}, {"pruner": "rigl"}, {"ema": 0.9, "accumulate": 2}], ids=["snip", "rigl", "ema"])
+def test_the_host_waits_no_more_often_where_an_epoch_has_more_steps(fields, tmp_path, cache):
+    waits = []
+    for batch_size in (128, 40):
+        options = {"interval": 100} if fields.get("pruner") == "rigl" else {}  # it reads its masks when they change
+        made = trial(**{"pruner": "snip"} | fields, batch_size=batch_size, epochs=2, options=options)
+        with counting(places=True) as counts:
+            computed(made, tmp_path / str(batch_size), cache, "cuda")
+        waits.append(counts)
+    few, many = waits
+    assert many.synchronizations.total() == few.synchronizations.total(), many.places - few.places
+    assert not many.violations
+    assert many.replayed > few.replayed > 0
 
 
 @pytest.mark.parametrize("measure", MEASURES)
