@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: help sweep test test-gpu test-cluster lint docs coverage mutants bench bench-answers install clean
+.PHONY: help sweep test test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
 .DEFAULT_GOAL := sweep
 
 help:  ## these lines
@@ -45,6 +45,9 @@ bench-answers: .venv/installed  ## how good its answers are: searches, early sto
 	$(BIN)/python -m benchmarks.fairness
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.search
+
+bench-gpu: .venv/installed  ## what only a GPU can tell: numbers, memory, faults, speed; at most 8 minutes
+	$(BIN)/python -m benchmarks.gpu
 
 install: .venv/installed  ## everything into .venv, which the others do first
 
