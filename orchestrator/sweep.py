@@ -143,6 +143,8 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
             console.print(unused, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
             console.print(on_cpu(), style="yellow", markup=False, highlight=False, soft_wrap=True)
+        if not resources.gpus and any(trial.precision == "tf32" for trial in todo):
+            console.print("precision: tf32 is for NVIDIA GPUs; on CPUs these trials train in float32", style="yellow")
         each = {trial.fingerprint: trial for trial in todo}.values()
         seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
         show_cost(

@@ -9,6 +9,17 @@ import torch
 OF_THE_MACHINE = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if a GPU had too little memory: torch says so in one way, CUDA and its libraries in others."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "CUDA error: out of memory" in said
+        or any(f"{library}_STATUS_ALLOC_FAILED" in said for library in ("CUBLAS", "CUDNN", "CUSPARSE"))
+    )
+
+
 class PruningError(ValueError):
     """A request or a score that cannot lead to a mask; the message says what, where and what is allowed."""
 

@@ -70,7 +70,7 @@ def saved_in_host_memory(
         if isinstance(packed, Tensor):
             return packed
         with torch.no_grad():
-            back = packed.span.to(packed.device, non_blocking=True, copy=True)
+            back = packed.span.to(packed.device, non_blocking=packed.span.is_pinned(), copy=True)
             return back.as_strided(packed.size, packed.stride)
 
     try:

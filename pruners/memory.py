@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from pruners.errors import is_out_of_memory
 from pruners.host_memory import saved_in_host_memory
 
 T = TypeVar("T")
@@ -44,22 +45,22 @@ class Memory:
         Raises:
             torch.OutOfMemoryError: if nothing helps. Then a larger share of the GPU may.
         """
-        last: torch.OutOfMemoryError | None = None
+        last: RuntimeError | None = None
         while True:
             self.largest, self.split, self.ran = 0, False, True
             try:
                 with _current_set(self), saved_in_host_memory() if self.on_host else nullcontext():
                     return compute()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    if last is None or not self.on_host:
+                        raise
+                    # torch.func's transforms, which a user's own score may use, refuse saved tensors to be moved.
+                    raise torch.OutOfMemoryError(f"{last} (and activations cannot be moved: {error})") from error
                 if not self._take_less():
                     raise
                 last = error.with_traceback(None)  # whose frames hold tensors
                 last.__context__ = None
-            except RuntimeError as error:
-                if last is None or not self.on_host:
-                    raise
-                # torch.func's transforms, which a user's own score may use, refuse saved tensors to be moved.
-                raise torch.OutOfMemoryError(f"{last} (and activations cannot be moved: {error})") from error
             gc.collect()  # before the cache is emptied: what lies in cycles is free only then
             if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.empty_cache()

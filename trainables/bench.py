@@ -22,6 +22,7 @@ from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
 from trainables.folding import Pair, foldable, folded
 from trainables.norms import quick_norms
+from trainables.precision import cudnn_benchmark
 from trainables.randomness import derive
 from trainables.team import ALONE, Team
 from trainables.training import Progress, train
@@ -85,7 +86,6 @@ class Bench:
         it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained".
         """
         trial, team, instead = self.trial, self.team, None
-        torch.backends.cudnn.benchmark = trial.cudnn_benchmark
         team.order(
             lambda: {
                 "trial": trial.model_dump_json(),
@@ -104,7 +104,7 @@ class Bench:
             tell("trained", how)
         on = self if instead is None else replace(self, model=instead)
         norms = quick_norms(on.model) if team.size == 1 else nullcontext()  # a team has norms of its own
-        with norms, still_biases(on._network, on._foldable):
+        with norms, still_biases(on._network, on._foldable), cudnn_benchmark(trial.cudnn_benchmark):
             progress = train(
                 on.model,
                 masks if instead is None else instead.masks,

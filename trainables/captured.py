@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import gc
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,8 @@ class Captured:
         self._step, self._tell, self._changes = step, tell, changes
         self._parameters = [weight for weight in model.parameters() if weight.requires_grad]
         self._graphs: dict[torch.Size, Graph] = {}
-        self._made = 0
+        self._warm: Counter[torch.Size] = Counter()  # steps made one kernel after the other, by size of batch
+        self._uncaptured: set[torch.Size] = set()  # sizes of which no graph could be made
         self._refused = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -71,20 +74,24 @@ class Captured:
         return there
 
     def _graph(self, x: Tensor, y: Tensor) -> Graph | None:
-        if self._refused or self._made < WARM:
+        size = x.shape
+        # One step of its own is enough for the second size: cuDNN loads and times kernels for each, and may do neither
+        # in a capture.
+        cold = self._warm[size] < (1 if self._graphs else WARM)
+        if self._refused or cold or size in self._uncaptured:
             return None
-        known = self._graphs.get(x.shape)
-        if known is None and len(self._graphs) < SIZES:
-            known = self._capture(x, y)
-        return known
+        if size not in self._graphs and len(self._graphs) < SIZES:
+            self._capture(x, y)
+        return self._graphs.get(size)
 
     def _eager(self, x: Tensor, y: Tensor) -> Tensor:
-        if self._refused or self._made >= WARM:
+        if self._refused or x.shape in self._uncaptured or len(self._graphs) == SIZES:
             return self._step(x, y)
-        before = _host_draws() if self._made == 0 else None
-        self._made += 1
-        # torch asks that the steps before a capture are made on another stream than the default one.
-        current, side = torch.cuda.current_stream(x.device), torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
+        before = None if self._warm else _host_draws()
+        self._warm[x.shape] += 1
+        # torch asks that the steps before a capture are made on another stream than the default one. It is the same
+        # one each time: memory that was freed on a stream serves that stream alone.
+        current, side = torch.cuda.current_stream(x.device), _side_stream(x.device)
         side.wait_stream(current)
         with torch.cuda.stream(side):
             sums = self._step(x, y)
@@ -94,9 +101,9 @@ class Captured:
             self._refuse("the network draws random numbers on the host")  # a graph would repeat the first ones for ever
         return sums
 
-    def _capture(self, x: Tensor, y: Tensor) -> Graph | None:
-        """Capture a step without making it; None, and steps are made one by one from here on, if that fails."""
-        pool = next((known.graph.pool() for known in self._graphs.values()), None)
+    def _capture(self, x: Tensor, y: Tensor) -> None:
+        """Capture a step without making it. If that fails steps of that size are made one kernel after the other."""
+        pool, why = next((known.graph.pool() for known in self._graphs.values()), None), ""
         try:
             x, y = x.clone(), y.clone()
             _give_back()  # what the steps before took, or the graph's memory would come on top of it
@@ -104,21 +111,34 @@ class Captured:
             # Other threads (a loader that pins memory) may do meanwhile what a capture forbids its own thread.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 sums = self._step.compute(x, y)
+            gradients = [weight.grad for weight in self._parameters] if self._changes else []
+            self._graphs[x.shape] = Graph(graph, x, y, sums, gradients)
         except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
-            self._refuse(in_one_line(error))
-            return None
-        self._tell("one CUDA graph")
-        gradients = [weight.grad for weight in self._parameters] if self._changes else []
-        self._graphs[x.shape] = Graph(graph, x, y, sums, gradients)
-        return self._graphs[x.shape]
+            why = in_one_line(error)
+        if not why:
+            self._tell("one CUDA graph")
+        elif self._graphs:
+            self._uncaptured.add(x.shape)
+            self._drop_gradients()
+            self._tell(f"one CUDA graph; batches of {len(x)} step by step: {why}")
+        else:
+            self._refuse(why)  # after the exception is gone, whose frames hold tensors
 
     def _refuse(self, why: str) -> None:
         self._refused = True
         self._tell(f"step by step: {why}")
         self._graphs.clear()
+        self._drop_gradients()
+
+    def _drop_gradients(self) -> None:
         for weight in self._parameters:
             weight.grad = None
         _give_back()
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _give_back() -> None:

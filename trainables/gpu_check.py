@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -44,7 +45,7 @@ def driver_fault() -> str:
 
 def unused_accelerator() -> str:
     """Return which accelerator of this machine trials do not use, and why, in one sentence; "" if there is none."""
-    here = torch.accelerator.current_accelerator()
+    here = torch.accelerator.current_accelerator(check_available=True)
     if here is not None and here.type != "cuda":
         name = {"mps": "Apple GPU", "xpu": "Intel GPU"}.get(here.type, f"accelerator '{here.type}'")
         return f"trials run on CPUs: the {name} of this machine is not supported; NVIDIA's (CUDA) and AMD's (ROCm) are"
@@ -53,12 +54,13 @@ def unused_accelerator() -> str:
     return ""
 
 
-def try_gpus(numbers: Sequence[str]) -> dict[str, str]:
+def try_gpus(numbers: Sequence[str], seconds: float = LOOK_SECONDS) -> dict[str, str]:
     """Compute something on each of the GPUs of these numbers; return what is wrong with those that fail, in one line.
 
     Each is tried in a process of its own: one that is broken spoils its process for all others. `numbers` are what
-    CUDA_VISIBLE_DEVICES may hold.
+    CUDA_VISIBLE_DEVICES may hold. One that has not answered after so many `seconds` fails.
     """
+    deadline = time.monotonic() + seconds
     tried = {
         number: subprocess.Popen(
             [sys.executable, "-c", COMPUTE],
@@ -69,16 +71,16 @@ def try_gpus(numbers: Sequence[str]) -> dict[str, str]:
         )
         for number in numbers
     }
-    faults = {number: _fault(process) for number, process in tried.items()}
+    faults = {number: _fault(process, max(0.1, deadline - time.monotonic())) for number, process in tried.items()}
     return {number: fault for number, fault in faults.items() if fault}
 
 
-def _fault(process: subprocess.Popen[str]) -> str:
+def _fault(process: subprocess.Popen[str], seconds: float) -> str:
     try:
-        _, said = process.communicate(timeout=LOOK_SECONDS)
+        _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        return f"no answer within {LOOK_SECONDS:.0f} s"
+        return "it hangs: no answer to a product of two matrices"
     if process.returncode == 0:
         return ""
     errors = [line for line in said.splitlines() if "Error: " in line and not line.startswith(" ")]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
+from pruners.errors import is_out_of_memory
 from search_spaces import Trial
 from trainables.bench import Bench, bench
 from trainables.captured import WARM
@@ -37,7 +38,9 @@ def peak_bytes(trials: Iterable[Trial], device: torch.device) -> int:
         for trial in pruners.values():
             if trial.pruner != "dense" and not trial.mask:
                 _bench(trial, device).find(trial.compression)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return torch.cuda.get_device_properties(device).total_memory
     return torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES + max(map(_images_bytes, some))
 

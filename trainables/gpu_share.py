@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,8 +41,6 @@ def keep_to(share: float, device: torch.device) -> None:
     """Cap what this process allocates on `device`; Ray itself only counts shares, it does not guard them."""
     if device.type != "cuda":
         return
-    gc.collect()  # of the trial that this process ran before: models hold each other in cycles
-    torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(allowed(share, total) if share else 1.0, device)
 

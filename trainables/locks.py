@@ -1,4 +1,4 @@
-"""Locks that are files: of all threads of all processes of a machine one holds such a file at a time."""
+"""Locks that are files: of all processes of a machine one holds such a file at a time."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -34,6 +34,17 @@ def used(trial: Trial, device: torch.device) -> str:
 def arithmetic(trial: Trial, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     """Return what makes the context of a step's forward and backward passes, for float32 numbers in them."""
     return tf32 if used(trial, device) == "tf32" else ieee_float32 if device.type == "cuda" else nullcontext
+
+
+@contextmanager
+def cudnn_benchmark(on: bool) -> Iterator[None]:
+    """Let cuDNN time its kernels inside, if `on`."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = on
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def autocast(trial: Trial, device: torch.device) -> Callable[[], AbstractContextManager[object]]:

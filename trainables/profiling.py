@@ -13,6 +13,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from pruners import layer_weights
+from pruners.float32 import ieee_float32
 
 BATCH = 64  # examples per forward pass where latency and memory are measured
 
@@ -143,7 +144,7 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), ieee_float32():
             yield
     finally:
         model.train(was_training)

@@ -21,7 +21,7 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from pruners.errors import in_one_line, words
+from pruners.errors import in_one_line, is_out_of_memory, words
 from search_spaces import SpaceError, Trial
 from trainables.computation import Attempt, compute
 from trainables.given_weights import bring
@@ -130,7 +130,7 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
     except Exception as seen:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
         error = place.team.blame(seen)
         line = _line(error)
-        if place.grow and isinstance(error, torch.OutOfMemoryError):
+        if place.grow and is_out_of_memory(error):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
             return Outcome("memory", line)
         if not works(place.device):
@@ -139,7 +139,7 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
             outbox.tags({"error": line[:500]})
             (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             outbox.artifact("traceback.txt")
-            outbox.end("failed", resume=isinstance(error, OSError | MemoryError | torch.OutOfMemoryError))
+            outbox.end("failed", resume=isinstance(error, OSError | MemoryError) or is_out_of_memory(error))
         return Outcome("failed", line)
     finally:
         outbox.close()

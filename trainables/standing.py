@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
+from pruners.errors import is_out_of_memory
 from search_spaces import Trial
 from trainables.averaging import Average
 from trainables.captured import Captured
@@ -23,6 +23,7 @@ from trainables.team import ALONE, Team
 from trainables.team.stepping import SharedStepper
 
 T = TypeVar("T")
+TOO_LARGE = "testing needs the memory of a graph"
 
 
 @dataclass
@@ -106,8 +107,8 @@ class Standing:
         with self._average.in_place() if self._average else nullcontext():
             try:
                 return test()
-            except torch.OutOfMemoryError:
-                if self._captured is None or not self._captured.release("testing needs the memory of a graph"):
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self._captured is None or not self._captured.release(TOO_LARGE):
                     raise
             return test()
 

@@ -42,6 +42,8 @@ class Asking(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Give the next trial as Tune's config, as `ray_trial` takes its point; None if there is none now."""
+        if self._handing.over:
+            return Searcher.FINISHED
         self._health.look()  # where no trial runs Tune stays in here, and asks no one else
         slots = self._slots()
         if self._health.waiting or (self._few and self._handing.outstanding > slots):

@@ -1,4 +1,4 @@
-"""GPUs on which processes die again and again: they are held, so that Ray gives them to no trial.
+"""GPUs that do not work, found before a sweep or as processes die on them: they are held, so that no trial gets them.
 
 Ray counts GPUs and does not look at them. A dead one is free most of the time, so without this it would take one trial
 after the other, and all would fail there while the other GPUs work.
@@ -7,18 +7,21 @@ after the other, and all would fail there while the other GPUs work.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainables.gpu_check import try_gpus
+from search_spaces import SpaceError
+from trainables.gpu_check import LOOK_SECONDS, driver_fault, try_gpus
 
 DEATHS = 2  # one after the other, each of a process that started after the one before, until a GPU is suspected
 CLEARED = 3  # trials that died on a GPU and ended well on another: enough to give it up, though it computes when tried
 PAUSE_SECONDS = 60.0  # in which no trial starts, so that a suspected GPU becomes free to be tried
+ANSWER_SECONDS = 180.0  # a node's first answer: it fetches our code and imports torch
 
 
 class Gpu(NamedTuple):
@@ -29,27 +32,80 @@ class Gpu(NamedTuple):
 
 
 @dataclass
-class _Case:
-    """What speaks against a GPU."""
+class Record:
+    """What is known of a GPU on which a process died."""
 
-    deaths: int = 0
+    deaths: int = 0  # since a trial ended well on it
+    needed: int = DEATHS  # until it is suspected; more each time that it was suspected and works
     counted: float = 0.0  # when the last death that counts was seen
     trials: set[str] = field(default_factory=set)  # that died on it
     cleared: set[str] = field(default_factory=set)  # those of them that ended well on another GPU
     why: str = ""
-    asked: list[tuple[Any, Any]] = field(default_factory=list)  # holders on their way: actors, and their answers
-    since: float = 0.0  # when the first of them was asked for
+
+
+@dataclass
+class Suspect:
+    """A GPU that no trial gets until it has been tried."""
+
+    since: float
+    holder: Any = None  # the actor that has it, once one has
+    verdict: Any = None  # what that will say is wrong with it
 
 
 class GpuHealth:
-    """Count the deaths of processes by GPU, and hold those GPUs that no longer compute."""
+    """Try the GPUs of the connected Ray, count the deaths of processes on them, and hold those that do not work."""
 
-    def __init__(self, notice: Callable[[str], object], avoid: Callable[[Gpu, bool], object]) -> None:
-        """`notice` tells people a line, and `avoid` trials whether they are to leave a GPU on which they are."""
-        self._notice, self._avoid = notice, avoid
-        self._cases: dict[Gpu, _Case] = {}
-        self._holders: list[Any] = []
+    def __init__(self, notice: Callable[[str], object]) -> None:
+        """`notice` tells people a line."""
+        self.notice = notice
+        self.avoid: Callable[[Gpu, bool], object] = lambda gpu, yes: None  # tells trials to leave a GPU, or no longer
         self.given_up: dict[Gpu, str] = {}  # and why
+        self._records: dict[Gpu, Record] = {}
+        self._suspects: dict[Gpu, Suspect] = {}
+        self._coming: list[tuple[str, Any, Any]] = []  # holders that wait for a GPU: node, actor, its number to come
+        self._others: list[tuple[str, Any]] = []  # holders that were given another GPU than a suspected one
+        self._holders: list[Any] = []
+
+    def try_all(self) -> None:
+        """Try the free GPUs of all nodes, and hold those that do not work.
+
+        Raises:
+            SpaceError: if the driver of a node is too old for its torch, or no GPU works.
+        """
+        nodes = {
+            node["NodeID"]: int(node["Resources"]["GPU"])
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"] and node["Resources"].get("GPU", 0) >= 1
+        }
+        free = ray._private.state.available_resources_per_node()  # type: ignore[no-untyped-call]
+        # Where others use a GPU, none of that node is tried: nobody can be asked for the rest.
+        asked = {node: count if free.get(node, {}).get("GPU", 0) >= count else 0 for node, count in nodes.items()}
+        answers = {
+            node: _look.options(num_gpus=count, scheduling_strategy=_on(node)).remote() for node, count in asked.items()
+        }
+        ready = ray.wait(list(answers.values()), num_returns=len(answers), timeout=ANSWER_SECONDS)[0] if answers else []
+        faults: dict[Gpu, str] = {}
+        for node, answer in answers.items():
+            if answer not in ready:
+                ray.cancel(answer, force=True)
+                continue
+            driver, broken = ray.get(answer)
+            if driver:
+                raise SpaceError(f"--gpus-per-trial: on node {_address(node)} {driver}")
+            faults |= {Gpu(node, number): why for number, why in broken.items()}
+        lines = {
+            gpu: f"GPU {gpu.number} of node {_address(gpu.node)} does not work: {why}" for gpu, why in faults.items()
+        }
+        if nodes and len(faults) == sum(nodes.values()):
+            raise SpaceError(f"--gpus-per-trial: {'; '.join(lines.values())}")
+        for gpu, line in lines.items():
+            self.notice(f"{line}; no trial gets it")
+            self.given_up[gpu] = faults[gpu]
+            self._suspects[gpu] = Suspect(time.monotonic())
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self.waiting and time.monotonic() < deadline:  # all are free: it takes as long as processes do to start
+            self.look()
+            ray.wait([number for _, _, number in self._coming] or [ray.put(0)], timeout=1.0)
 
     def died(self, fingerprint: str, gpu: Gpu | None, started: float, why: str = "") -> None:
         """Count a process that ran a trial on `gpu` since that monotonic time, and died there of `why`.
@@ -58,88 +114,129 @@ class GpuHealth:
         """
         if gpu is None or gpu in self.given_up:
             return
-        case = self._cases.setdefault(gpu, _Case())
-        case.trials.add(fingerprint)
-        if case.asked or started < case.counted:
+        record = self._records.setdefault(gpu, Record())
+        record.trials.add(fingerprint)
+        if gpu in self._suspects or started < record.counted:
             return
-        case.deaths, case.counted, case.why = case.deaths + 1, time.monotonic(), why or case.why
-        if case.deaths >= DEATHS:
-            case.since = time.monotonic()
-            self._avoid(gpu, True)
-            self._ask(gpu, case)
+        record.deaths, record.counted, record.why = record.deaths + 1, time.monotonic(), why or record.why
+        if record.deaths >= record.needed:
+            self._suspects[gpu] = Suspect(time.monotonic())
+            self.avoid(gpu, True)
 
     def worked(self, fingerprint: str, gpu: Gpu | None) -> None:
         """Note that a trial came to an end on `gpu` by itself."""
-        for each, case in self._cases.items():
-            if each == gpu:
-                case.deaths = 0
-            elif fingerprint in case.trials:
-                case.cleared.add(fingerprint)
+        for each, record in self._records.items():
+            if each != gpu and fingerprint in record.trials:
+                record.cleared.add(fingerprint)
+        self._records.pop(gpu, None)  # type: ignore[arg-type]
 
     @property
     def waiting(self) -> bool:
-        """Whether trials are to wait, for a suspected GPU to become free."""
-        return any(case.asked for case in self._cases.values())
+        """Whether trials are to wait, for a suspected GPU to become free and be tried."""
+        return bool(self._suspects)
 
     def look(self) -> None:
-        """Go on with the GPUs that are suspected. To be called now and then."""
-        for gpu, case in self._cases.items():
-            if case.asked and ray.wait([case.asked[-1][1]], timeout=0)[0]:
-                self._answered(gpu, case)
-            elif case.asked and time.monotonic() - case.since > PAUSE_SECONDS:  # others work on it all the while
-                self._close(gpu, case)
+        """Go on with the suspected GPUs. To be called now and then."""
+        for node, actor, number in list(self._coming):
+            if ray.wait([number], timeout=0)[0]:
+                self._coming.remove((node, actor, number))
+                self._arrived(node, actor, number)
+        now = time.monotonic()
+        for gpu, suspect in list(self._suspects.items()):
+            if suspect.holder is None and now - suspect.since > PAUSE_SECONDS:  # others are on it all the while
+                self._clear(gpu)
+            elif suspect.verdict is not None and ray.wait([suspect.verdict], timeout=0)[0]:
+                self._judge(gpu, suspect)
+        for node in {gpu.node for gpu, suspect in self._suspects.items() if suspect.holder is None}:
+            wanted = sum(gpu.node == node and suspect.holder is None for gpu, suspect in self._suspects.items())
+            for _ in range(wanted - sum(each == node for each, _, _ in self._coming)):
+                # Ray lets nobody choose: whoever has a whole GPU says which, and another one is asked for until it is.
+                actor = Holder.options(num_gpus=1, scheduling_strategy=_on(node)).remote()  # type: ignore[attr-defined]
+                self._coming.append((node, actor, actor.number.remote()))
+        self._let_go({gpu.node for gpu, suspect in self._suspects.items() if suspect.holder is None})
 
     def close(self) -> None:
         """Let go of all GPUs: the sweep is over."""
-        for gpu, case in self._cases.items():
-            self._close(gpu, case)
-        for holder in self._holders:
-            ray.kill(holder)
+        self._suspects.clear()
+        with suppress(Exception):  # the cluster may be gone; nothing may hide why the sweep ended
+            self._let_go(set())
+            for holder in self._holders:
+                ray.kill(holder)
         self._holders.clear()
 
-    def _ask(self, gpu: Gpu, case: _Case) -> None:
-        """Ask for a whole GPU of the node, and which one it is: Ray lets nobody choose."""
-        there = NodeAffinitySchedulingStrategy(gpu.node, soft=False)
-        actor = Holder.options(num_gpus=1, scheduling_strategy=there).remote()  # type: ignore[attr-defined]
-        case.asked.append((actor, actor.look.remote(gpu.number)))
-
-    def _answered(self, gpu: Gpu, case: _Case) -> None:
-        holder, answer = case.asked[-1]
+    def _arrived(self, node: str, actor: Any, number: Any) -> None:
+        """Use a holder that was given a GPU."""
         try:
-            number, fault = ray.get(answer)
+            gpu = Gpu(node, ray.get(number))
         except ray.exceptions.RayError:  # its node is gone
-            self._close(gpu, case)
+            for gone in [gpu for gpu in self._suspects if gpu.node == node]:
+                self._clear(gone)
             return
-        if number != gpu.number:
-            self._ask(gpu, case)  # holding the one that was given meanwhile: else it would be given again
-            return
-        give_up = bool(fault) or len(case.cleared) >= CLEARED
-        self._close(gpu, case, holder if give_up else None)
-        if give_up:
-            self._holders.append(holder)
-            self.given_up[gpu] = fault or case.why
-            why = f" ({self.given_up[gpu]})" if self.given_up[gpu] else ""
-            self._notice(f"GPU {gpu.number} of node {_address(gpu.node)} gets no more trials: processes die on it{why}")
+        suspect = self._suspects.get(gpu)
+        if suspect is None or suspect.holder is not None:
+            self._others.append((node, actor))
+        elif gpu in self.given_up:
+            self._holders.append(actor)
+            del self._suspects[gpu]
+        else:
+            suspect.holder, suspect.verdict = actor, actor.fault.remote()
 
-    def _close(self, gpu: Gpu, case: _Case, keep: Any = None) -> None:
-        """Suspect the GPU no more, but for the holder to `keep` if it is given up."""
-        if case.asked:
-            self._avoid(gpu, False)
-        for actor, _ in case.asked:
-            if actor is not keep:
-                ray.kill(actor)
-        case.asked.clear()
-        case.deaths = 0
+    def _judge(self, gpu: Gpu, suspect: Suspect) -> None:
+        record = self._records.setdefault(gpu, Record())
+        try:
+            fault = ray.get(suspect.verdict)
+        except ray.exceptions.RayError:
+            self._clear(gpu)
+            return
+        if not fault and len(record.cleared) < CLEARED:
+            self._records[gpu] = Record(needed=2 * record.needed)
+            self._clear(gpu)
+            return
+        del self._suspects[gpu]
+        self._holders.append(suspect.holder)
+        self.given_up[gpu] = fault or record.why
+        why = f" ({self.given_up[gpu]})" if self.given_up[gpu] else ""
+        self.avoid(gpu, False)
+        self.notice(f"GPU {gpu.number} of node {_address(gpu.node)} gets no more trials: processes die on it{why}")
+
+    def _clear(self, gpu: Gpu) -> None:
+        """Suspect a GPU no more."""
+        suspect = self._suspects.pop(gpu)
+        if suspect.holder is not None:
+            ray.kill(suspect.holder)
+        self.avoid(gpu, False)
+
+    def _let_go(self, nodes: set[str]) -> None:
+        """Let go of GPUs that were given for suspected ones, but on `nodes`."""
+        for holder in [each[:2] for each in self._coming] + self._others:
+            if holder[0] not in nodes:
+                ray.kill(holder[1])
+        self._coming = [each for each in self._coming if each[0] in nodes]
+        self._others = [each for each in self._others if each[0] in nodes]
 
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class Holder:
     """Have a GPU, so that nobody else gets it."""
 
-    def look(self, wanted: str) -> tuple[str, str]:
-        """Return the number of the GPU, and what is wrong with it if it is the `wanted` one."""
-        number = str(ray.get_gpu_ids()[0])
-        return number, try_gpus([number]).get(number, "") if number == wanted else ""
+    def number(self) -> str:
+        """Return which GPU it is."""
+        return str(ray.get_gpu_ids()[0])
+
+    def fault(self) -> str:
+        """Return what is wrong with it; "" if it computes."""
+        return try_gpus([self.number()], LOOK_SECONDS / 2).get(self.number(), "")
+
+
+@ray.remote(num_cpus=0, max_retries=0, max_calls=1)
+def _look() -> tuple[str, Mapping[str, str]]:
+    """Return what is wrong with this node's driver, and with those of its GPUs that this task has."""
+    fault = driver_fault()
+    return fault, {} if fault else try_gpus([str(number) for number in ray.get_gpu_ids()])
+
+
+def _on(node: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
 def _address(node: str) -> str:

@@ -49,6 +49,7 @@ class TellWatch(tune.Callback):
         self._began: dict[str, float] = {}  # when, as `time.monotonic` has it
         self._broke: dict[str, str] = {}  # what a process said of its GPU before it ended
         self._avoiding: set[str] = set()  # the trials that leave a suspected GPU
+        self._heard: set[str] = set()  # the trials of which the end was told, should their processes die after it
         self._elsewhere: set[str] = set()  # the trials of which other processes are known to compute them
         self._running: set[str] = set()
         self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
@@ -94,7 +95,7 @@ class TellWatch(tune.Callback):
         self._running.add(fingerprint)
         self._nodes[fingerprint] = _where(trial)
         self._began[fingerprint] = time.monotonic()
-        self._gpus.pop(fingerprint, None)
+        self._heard.discard(fingerprint)
         if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
             self._watch.started(fingerprint)
 
@@ -105,11 +106,14 @@ class TellWatch(tune.Callback):
         fingerprint = result.get("fingerprint", "")
         if "nodes" in result:  # of several workers
             self._nodes[fingerprint] = result["nodes"]
-        if "gpu" in result:
+        if "gpu" in result and "," not in result["gpu"]:
             self._gpus[fingerprint] = Gpu(self._nodes[fingerprint], result["gpu"])
-            self._avoiding |= {fingerprint} if result["avoided"] else set()
+        if result.get("avoided"):
+            self._avoiding.add(fingerprint)
         if "broken" in result:
             self._broke[fingerprint] = result["broken"]
+        if "end" in result:
+            self._heard.add(fingerprint)
         if "end" in result and self._handing.out(fingerprint):
             self._ended(fingerprint, result)
 
@@ -121,8 +125,7 @@ class TellWatch(tune.Callback):
         """A trial is over, having recorded how it ended."""
         self._running.discard(fingerprint)
         end = result["end"]
-        if end == "finished":
-            self._health.worked(fingerprint, self._gpus.get(fingerprint))
+        self._health.worked(fingerprint, self._gpus.pop(fingerprint, None))
         if end == "memory":
             had, gets = self._attempts.grow(fingerprint)
             name = self._watch.name_of(fingerprint)
@@ -148,15 +151,18 @@ class TellWatch(tune.Callback):
         self._running.discard(fingerprint)
         low = _low_memory(trial)
         forget(trial)
+        gpu, began = self._gpus.pop(fingerprint, None), self._began.pop(fingerprint, 0.0)
+        node, broke = self._nodes.pop(fingerprint, ""), self._broke.pop(fingerprint, "")
+        if fingerprint in self._heard:
+            return
         if fingerprint in self._avoiding:
             self._avoiding.discard(fingerprint)
             self._handing.again(fingerprint)
             return
-        gpu, broke = self._gpus.get(fingerprint), self._broke.pop(fingerprint, "")
         if not low:
-            self._health.died(fingerprint, gpu, self._began.get(fingerprint, 0.0), broke)
+            self._health.died(fingerprint, gpu, began, broke)
         name = self._watch.name_of(fingerprint)
-        if self._attempts.died(fingerprint, self._nodes.get(fingerprint, ""), gpu, self._health.given_up) >= ATTEMPTS:
+        if self._attempts.died(fingerprint, node, gpu, self._health.given_up) >= ATTEMPTS:
             times = f"{LOW_MEMORY if low else broke}, {ATTEMPTS} times"
             self._watch.ended(fingerprint, times if low or broke else DIED)
             self._handing.ended(fingerprint)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ def run_on_ray(
     stop: Stop,
     shares: Mapping[str, float] | None = None,
     rivals: Rivals | None = None,
+    health: GpuHealth | None = None,
 ) -> bool:
     """Run the trials of `source` on the connected Ray; False if it was stopped.
 
@@ -57,15 +57,18 @@ def run_on_ray(
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
     failures = 0  # of Tune, one after the other
-    with Flag(stop) as flag, closing(GpuHealth(watch.notice, flag.avoid)) as health:
+    health = health or GpuHealth(watch.notice)
+    health.notice = watch.notice
+    with Flag(stop) as flag:
+        health.avoid = flag.avoid
         while handing.begin():  # one Tuner does it, unless Tune itself fails
             tell = TellWatch(watch, handing, stop, flag, attempts, resources, health)
             asking = Asking(handing, attempts, resources, health, fairness)
             known = len(watch.over)
             try:
                 _fit(asking, place, resources, tell, scratch, flag, fairness)
-            except Exception as error:  # noqa: BLE001 - Tune failed, not a trial: start over with what is left
-                logging.getLogger(__name__).warning("Ray Tune stopped: %s", error)
+            except Exception as error:
+                logging.getLogger(__name__).warning("Ray Tune stopped: %s", error, exc_info=True)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
             failures = 0 if known != len(watch.over) else failures + 1

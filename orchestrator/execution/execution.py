@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -31,6 +32,9 @@ from search_spaces import Trial
 from trainables.gpu_share import sharing
 from trainables.storage import require_writable
 
+if TYPE_CHECKING:
+    from orchestrator.driver import GpuHealth
+
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -47,6 +51,7 @@ def execute(job: Job, console: Console) -> int:
     with ExitStack() as stack:
         todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
         opening: Future[Ledger] | None = None
+        health: GpuHealth | None = None
         if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
             opening = _opening(job, stop, stack, console)
         records = job.records()
@@ -54,18 +59,7 @@ def execute(job: Job, console: Console) -> int:
         known = seeker and opening and settled(seeker, opening.result().done(stopping))
         work = bool(todo or (search and not known))
         if work and not job.local:
-            environment.prepare_ray(job.address)
-            from orchestrator.driver import connected, require_gpus
-
-            mps = stack.enter_context(
-                connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
-            )
-            if job.address is not None and job.resources.sharing and mps:  # else it was said with the plan
-                console.print(sharing(mps), markup=False, highlight=False, soft_wrap=True)
-            for fault in require_gpus() if job.resources.gpus else ():
-                console.print(fault, style="yellow", markup=False, highlight=False, soft_wrap=True)
-            if job.resources.auto:
-                job = _measured(job, console)
+            job, health = _connected(job, stack, console)
         if opening is None:
             opening = _opening(job, stop, stack, console)
         _provide(job)
@@ -73,7 +67,7 @@ def execute(job: Job, console: Console) -> int:
         job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have ended in the meantime
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
         parent = _begin(job, book)
-        run = Run(job, book, records, parent, stop, console, seeker)
+        run = Run(job, book, records, parent, stop, console, seeker, health)
         status: Status = "KILLED"
         try:
             with on_signals(stop, partial(console.print, style="yellow", markup=False, soft_wrap=True)):
@@ -93,6 +87,25 @@ def execute(job: Job, console: Console) -> int:
         console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
     return FAILED if missing or unasked or page is None else DONE
+
+
+def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHealth | None]:
+    """Join or start Ray for as long as `stack` lasts, and try its GPUs; the job returned has the measured shares."""
+    environment.prepare_ray(job.address)
+    from orchestrator.driver import GpuHealth, connected
+
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    mps = stack.enter_context(
+        connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
+    )
+    if job.address is not None and job.resources.sharing and mps:  # else it was said with the plan
+        say(sharing(mps))
+    if not job.resources.gpus:
+        return job, None
+    health = GpuHealth(partial(say, style="yellow"))
+    stack.callback(health.close)
+    health.try_all()
+    return _measured(job, console) if job.resources.auto else job, health
 
 
 def _begin(job: Job, book: Ledger) -> str:

@@ -25,6 +25,7 @@ from trainables.outbox import FILE, DamagedRecordError, stopped
 from trainables.storage import refused
 
 if TYPE_CHECKING:
+    from orchestrator.driver import GpuHealth
     from orchestrator.execution.job import Job
 
 
@@ -39,6 +40,7 @@ class Run:
     stop: Stop
     console: Console
     seeker: Seeker | None = None
+    health: GpuHealth | None = None  # of the GPUs that Ray has
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -138,7 +140,8 @@ class Run:
             return run_here(source, job.place, watch, self.stop)
         from orchestrator.driver import run_on_ray
 
-        return run_on_ray(source, job.place, job.resources, watch, job.output / ".tune", self.stop, job.shares, rivals)
+        scratch = job.output / ".tune"
+        return run_on_ray(source, job.place, job.resources, watch, scratch, self.stop, job.shares, rivals, self.health)
 
 
 def _forget_failed(trials: Iterable[Trial], records: Records) -> None:

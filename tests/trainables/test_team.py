@@ -313,10 +313,10 @@ def test_an_error_of_the_trial_stays_its_error():
     own = RuntimeError("shape '[2]' is invalid for input of size 3")
     assert team_of(False).blame(own) is own
     team = team_of(True)
-    Team(1, 2, team.store).failed(SILENT)  # that another one is silent is no fault of this one's
+    Team(1, 2, team.store).failed(SILENT, works=True)  # that another one is silent is no fault of this one's
     with pytest.raises(LostError):
         team.blame(CLOSED)
-    Team(1, 2, team.store).failed(own)
+    Team(1, 2, team.store).failed(own, works=True)
     fault = team.blame(CLOSED)
     assert (type(fault), str(fault)) == (WorkerError, f"worker 1: RuntimeError: {own}")
     with pytest.raises(WorkerError):

@@ -11,18 +11,7 @@ from trainables.training import StoppedError, TrainingError
 
 
 def follow(place: Place, team: Team) -> None:
-    """Take part until the first worker needs no others, or is gone. Writes nothing but the decoded dataset.
-
-    Whatever goes wrong here the first is told, and then raised.
-    """
-    try:
-        _follow(place, team)
-    except Exception as error:
-        team.failed(error)
-        raise
-
-
-def _follow(place: Place, team: Team) -> None:
+    """Take part until the first worker needs no others, or is gone. Write nothing but the decoded dataset."""
     device = make_ready(place)
     on: Bench | None = None
     for order in team.orders(device):

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
+from trainables.gpu_share import works
 from trainables.place import Place
 from trainables.team.following import follow
 from trainables.team.team import START, LostError, Other, Team
@@ -68,15 +69,19 @@ def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterato
 
 
 def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = follow) -> None:
-    """Be the worker of that seat, to the end of its `work`."""
+    """Be the worker of that seat, to the end of its `work`. The first is told of any error, which is then raised."""
     with socket.create_connection((seat.host, seat.port), timeout=60) as connection:
         own = connection.getsockname()[0]
     store = TCPStore(seat.host, seat.port, seat.size, is_master=False)
     team = Team(seat.rank, seat.size, store)
     store.set(_here(seat.rank), "yes")
-    device = own_device(place)
-    with _joined(team, own, device):
-        work(replace(place, device=str(device)), team)
+    try:
+        device = own_device(place)
+        with _joined(team, own, device):
+            work(replace(place, device=str(device)), team)
+    except Exception as error:
+        team.failed(error, works(place.device))
+        raise
 
 
 def _await(team: Team) -> None:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import Store  # type: ignore[attr-defined]
 
-from pruners.errors import in_one_line
+from pruners.errors import in_one_line, is_out_of_memory
 
 LONG = timedelta(days=365)  # others wait while the first prunes or saves; should it die, its connections end at once
 START = timedelta(
@@ -134,6 +134,8 @@ class Team:
             return error
         ended = [other.ended(NOTICE_SECONDS / len(self.others)) for other in self.others]
         if (fault := self._fault()) is not None:
+            if isinstance(fault, LostError):
+                raise fault from error
             return fault
         if _of_a_connection(error) and "imed out" in str(error):  # who waited in vain, as this one did, has ended too
             silent = ", ".join(str(rank) for rank, over in enumerate(ended, 1) if not over)
@@ -142,18 +144,27 @@ class Team:
             raise LostError(f"{sum(ended) or 1} of {self.size} workers died") from error
         return error
 
-    def failed(self, error: Exception) -> None:
-        """Tell the first, as one of the others, what this one failed by, unless that is another's end."""
+    def failed(self, error: Exception, works: bool) -> None:
+        """Tell the first, as one of the others, what this one failed by, unless that is another's end.
+
+        `works`: whether this one's device can still be used.
+        """
         assert self.store is not None
         if not _of_a_connection(error):
+            kind = "broken" if not works else "memory" if is_out_of_memory(error) else "failed"
             with suppress(RuntimeError):  # the first has gone
-                self.store.set(f"fault/{self.rank}", in_one_line(error))
+                self.store.set(f"fault/{self.rank}", f"{kind} {in_one_line(error)}")
 
-    def _fault(self) -> WorkerError | None:
+    def _fault(self) -> RuntimeError | None:
+        """Return what another worker said that it failed by; None if none did."""
         assert self.store is not None
         for rank in range(1, self.size):
             if self.store.check([f"fault/{rank}"]):
-                return WorkerError(f"worker {rank}: {self.store.get(f'fault/{rank}').decode()}")
+                kind, _, line = self.store.get(f"fault/{rank}").decode().partition(" ")
+                told = f"worker {rank}: {line}"
+                # A broken GPU is no fault of the trial, and too little memory may be mended by more.
+                of: dict[str, type[RuntimeError]] = {"broken": LostError, "memory": torch.OutOfMemoryError}
+                return of.get(kind, WorkerError)(told)
         return None
 
     def _announce(self, words: str) -> None:

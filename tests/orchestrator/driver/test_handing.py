@@ -29,7 +29,7 @@ def driver():
     handing = Handing(Listed(TRIALS), stop)
     assert handing.begin()
     attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25)
-    health = GpuHealth(watch.notice, lambda *_: None)
+    health = GpuHealth(watch.notice)
     return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources, health)
 
 

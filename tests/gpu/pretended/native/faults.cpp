@@ -4,6 +4,7 @@
 //   poison@N        the process's context breaks at its N-th launch, as by an illegal address
 //   poison@N:FILE   so in the first process alone that gets there; it writes its process id to FILE
 //   dead:G@N        on GPU number G every process gets errors from its N-th launch on; 0: from its first call
+//   dead:G@N:FILE   so as soon as FILE exists
 //   exit:G@N        on GPU number G every process is killed at its N-th launch
 #include <fcntl.h>
 #include <signal.h>
@@ -76,7 +77,8 @@ void fault_before_launch(int device) {
 
 cudaError_t fault_of(int device) {
     for (const Fault& fault : faults())
-        if (fault.kind == "dead" && fault.device == physical(device) && launches >= fault.after)
+        if (fault.kind == "dead" && fault.device == physical(device) && launches >= fault.after &&
+            (fault.flag.empty() || access(fault.flag.c_str(), F_OK) == 0))
             sticky_error = cudaErrorECCUncorrectable;
     return static_cast<cudaError_t>(sticky_error.load());
 }
