@@ -49,15 +49,19 @@ def test_a_dead_gpu_beside_one_that_works_costs_no_trial(sweep):
     assert "GPU 1" not in said
 
 
-def test_a_gpu_that_dies_during_the_sweep_is_left_alone(sweep, tmp_path):
-    """From the 300th launch of the first trial on nothing works on it any more."""
-    flag = tmp_path / "flag"
-    faults = f"poison:0@300:{flag};dead:0@0:{flag}"
-    longer = SPACE.replace("epochs: 1", "epochs: 20")
-    said, code, found = sweep("--gpus-per-trial", "1", space=longer, faults=faults, memory="16GiB,16GiB")
-    assert code == 0 and len(found) == 4, said
-    assert "GPU 0 of node 127.0.0.1 gets no more trials: processes die on it" in said
-    assert "Traceback" not in said
+def test_a_gpu_on_which_processes_die_is_tried_and_held_if_it_is_dead(pretended_gpu):
+    script = [sys.executable, "tests/gpu/inside/suspected_gpus.py"]
+    found = pretended_gpu.run(script, faults="dead:0@0", memory="16GiB,16GiB").answer
+    assert found["deaths of one fault"] == "not suspected"
+    assert found["dead"] == [["0", "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered"]]
+    assert found["left"] == "1"
+    assert found["told"] == [
+        "GPU 0 of node 127.0.0.1 gets no more trials: processes die on it "
+        "(torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered)"
+    ]
+    assert found["avoided"] == [["0", True], ["0", False], ["1", True], ["1", False], ["1", True], ["1", False]]
+    assert found["sound"] == "given back"
+    assert found["blamed by trials that ended well elsewhere"] == ["0", "1"]
 
 
 def test_where_no_gpu_works_nothing_runs(sweep):
