@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+pytestmark = pytest.mark.gpu
+
 
 @pytest.mark.parametrize("file", ["test_kernels.py", "test_captures.py"])
 def test_inside(pretended_gpu, file):
