@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.checks import CHECKS
-from benchmarks.gpu.setting import Result
+from benchmarks.gpu.harness import Result
 
 SECONDS = 480.0
 LEFT = 5.0  # seconds in which no check is begun

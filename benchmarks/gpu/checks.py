@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.gpu.compaction import compaction
+from benchmarks.gpu.environment import environment, share
 from benchmarks.gpu.faults import faults
 from benchmarks.gpu.graphs import graphs
+from benchmarks.gpu.harness import Result, Setting, imported
 from benchmarks.gpu.launches import launches
 from benchmarks.gpu.masks import masks
 from benchmarks.gpu.memory import memory
-from benchmarks.gpu.setting import Result, Setting, imported
-from benchmarks.gpu.sharing import environment, share
 from benchmarks.gpu.speed import speed
 from benchmarks.gpu.teams import teams
 

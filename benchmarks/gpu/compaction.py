@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.compaction import trained_looking
-from benchmarks.gpu.setting import Result, Setting, Verdict, judged
+from benchmarks.gpu.harness import Result, Setting, Verdict, judged
 from pruners.compaction import TOLERANCE, compact
 from pruners.float32 import ieee_float32, tf32
 from pruners.masks import apply_masks

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.gpu import breaking
-from benchmarks.gpu.setting import Result, Setting, judged, own_process
+from benchmarks.gpu import fault_network
+from benchmarks.gpu.harness import Result, Setting, judged, own_process
 
 PRETENDED = {"PRETENDED_GPU_FAULTS": "poison@300"}  # kernels of a pretended GPU check their indices on the host
 
@@ -30,7 +30,7 @@ def faults(setting: Setting) -> Iterator[Result]:
 
 def _end(setting: Setting, name: str, breaks: bool) -> str:
     """Run a trial in this process; return how it ended. The one that `breaks` does so in its forward passes."""
-    own = Path(breaking.__file__)
+    own = Path(fault_network.__file__)
     fields = {"architecture": f"{own.name}:build", "architecture_code": own.read_text(encoding="utf-8")}
     if breaks and "PRETENDED_GPU_LIBRARY" in os.environ:
         os.environ.update(PRETENDED)  # read at its first launch

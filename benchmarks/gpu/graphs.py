@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import dropping
-from benchmarks.gpu.setting import GRAPH, Ran, Result, Setting, judged, step_by_step, unequal
+from benchmarks.gpu import dropout_network
+from benchmarks.gpu.harness import GRAPH, Ran, Result, Setting, judged, step_by_step, unequal
 
 EPOCHS = 3
 FEW = ("dropout", "rigl", "compacted, Adam")  # with a pretended GPU; tests/gpu/inside has the others
@@ -17,7 +17,7 @@ STOPPED = 2  # after which epoch the third of three runs is interrupted
 def kinds(setting: Setting) -> dict[str, dict[str, Any]]:
     """Return the fields of a trial for each way of training."""
     interval = 2 if setting.small else 7
-    own = Path(dropping.__file__)
+    own = Path(dropout_network.__file__)
     small_layers: dict[str, Any] = {"pruner": "synflow", "mode": "eval", "schedule": "exponential", "iterations": 5}
     return {
         "SGD": {},

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
-from benchmarks.gpu.setting import Result, Setting, judged, step_by_step
+from benchmarks.gpu.harness import Result, Setting, judged, step_by_step
 from benchmarks.gpu.training import Epoch, batch_size, images_of, train
 
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpu.setting import Result, Setting, apart, judged, moved, unequal
+from benchmarks.gpu.harness import Result, Setting, apart, judged, moved, unequal
 from pruners import gradients
 from pruners.float32 import ieee_float32, tf32
 from pruners.pruning import Pruning, find

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.setting import GRAPH, Result, Setting, apart, judged, moved, step_by_step
+from benchmarks.gpu.harness import GRAPH, Result, Setting, apart, judged, moved, step_by_step
 from pruners.pruning import Pruning, find
 from search_spaces import Network, Trial
 from trainables import datasets

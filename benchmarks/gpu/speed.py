@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.setting import Result, Setting, judged, step_by_step, thousands
+from benchmarks.gpu.harness import Result, Setting, judged, step_by_step, thousands
 from benchmarks.gpu.training import STOP, Epoch, of_an_epoch, train
 
 HELD_ON = "H200"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.gpu.setting import WEIGHTS_MB, Result, Setting, judged, unequal
+from benchmarks.gpu.harness import WEIGHTS_MB, Result, Setting, judged, unequal
 from trainables.place import Place
 from trainables.run import run_together
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.harness import Setting
 from search_spaces import Trial
 from trainables import datasets
 from trainables.bench import bench

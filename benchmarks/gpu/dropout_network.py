@@ -1,4 +1,4 @@
-"""A network that draws random numbers in each step."""
+"""A network with dropout, which draws random numbers in each step."""
 
 from torch import nn
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.gpu.setting import Result, Setting, judged, own_process
+from benchmarks.gpu.harness import Result, Setting, judged, own_process
 from trainables.gpu_share import CONTEXT_BYTES, mps_runs
 
 MIB = 2**20
