@@ -16,12 +16,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import SpaceError
-from trainables.gpu_check import LOOK_SECONDS, driver_fault, try_gpus
+from trainables.gpu_check import driver_fault, try_gpus
 
 DEATHS = 2  # one after the other, each of a process that started after the one before, until a GPU is suspected
 CLEARED = 3  # trials that died on a GPU and ended well on another: enough to give it up, though it computes when tried
-PAUSE_SECONDS = 60.0  # in which no trial starts, so that a suspected GPU becomes free to be tried
 ANSWER_SECONDS = 180.0  # a node's first answer: it fetches our code and imports torch
+PAUSE_SECONDS = ANSWER_SECONDS  # in which no trial starts, so that a suspected GPU becomes free and a process tries it
 
 
 class Gpu(NamedTuple):
@@ -225,7 +225,7 @@ class Holder:
 
     def fault(self) -> str:
         """Return what is wrong with it; "" if it computes."""
-        return try_gpus([self.number()], LOOK_SECONDS / 2).get(self.number(), "")
+        return try_gpus([self.number()]).get(self.number(), "")
 
 
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1)

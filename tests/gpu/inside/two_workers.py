@@ -86,11 +86,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     place = Place(storage=folder / "gpu", cache=folder / "data", device="cuda", gpus=1)
     found = {
-        # On a GPU one worker's steps are a graph, in which the learning rate is rounded to float32.
-        "alone": [
-            curve(replace(place, device="cpu"), ALONE, "float32", 1),
-            curve(replace(place, device="cuda:0"), ALONE, "bfloat16", 2),
-        ],
+        "alone": curves(replace(place, device="cuda:0"), ALONE),
         "together": together(replace(place, device="cuda:0")),
         "on_cpu": trial(replace(place, storage=folder / "cpu", device="cpu", gpus=0)),
         "on_gpus": trial(replace(place, workers=2)),
