@@ -52,7 +52,9 @@ def connected(
         require_somewhere([this_machine()], resources)
         _init("Ray could not start here", address="local", include_dashboard=False)  # "local": whatever runs here
     else:
-        _join(address, runtime_env={"py_modules": list(CODE)})
+        # Paths and not the modules: for a job of `ray job submit` Ray makes a deep copy of what is given here.
+        folders = [str(Path(str(module.__file__)).parent) for module in CODE]
+        _join(address, runtime_env={"py_modules": folders})
     try:
         mps = {node: mps_runs(os.environ) for node, has in alive().items() if has.get("GPU", 0)}  # of a cluster of one
         if address is not None:

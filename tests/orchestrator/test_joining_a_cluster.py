@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -128,6 +129,27 @@ def test_what_several_nodes_need(cluster, tmp_path):
         pass
     assert not list(tmp_path.iterdir())
     assert "does not see" in refused(cluster, output, data_root=tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+def test_a_submitted_job_joins_with_its_own_environment(cluster, tmp_path, monkeypatch):
+    """`ray job submit` starts its command with this variable set."""
+    job = {"runtime_env": {"env_vars": {"OF_THE_JOB": "1"}}, "metadata": {"job_submission_id": "raysubmit_1"}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
+    monkeypatch.chdir(tmp_path)  # workers have our packages from the driver, and not from where they stand
+
+    @ray.remote
+    def seen_there():
+        import importlib
+        import os
+
+        names = ("orchestrator", "pruners", "search_spaces", "trainables")
+        shipped = [name for name in names if "py_modules_files" in str(importlib.import_module(name).__file__)]
+        return os.environ.get("OF_THE_JOB"), shipped
+
+    with connected(cluster.address, Resources(1), tmp_path / "results", SERVER):
+        seen = ray.get(seen_there.remote())
+    assert seen == ("1", ["orchestrator", "pruners", "search_spaces", "trainables"])
 
 
 def refused_with_two(cluster, output):
