@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,7 +58,8 @@ class Seeker:
         """
         assert grid.space.search is not None
         self._grid, self._result, self._search = grid, result, grid.space.search
-        self._times: Counter[str] = Counter()  # how often each trial was asked for, by fingerprint
+        self._running: set[str] = set()  # fingerprints of the trials that were handed out and have not ended
+        self._without_result: dict[str, int | None] = {}  # those that ended here with none: epochs until stopped early
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.studies = tuple(Running(study, self._open(study, storage)) for study in studies)
         for running in self.studies:
@@ -98,18 +98,21 @@ class Seeker:
         """
         while self._again:
             trial = self._again.pop(0).trial
-            if not self._told(trial.fingerprint):
+            if not self._answered(trial.fingerprint):
                 return trial
         for running in sorted(self.studies, key=lambda running: len(running.asked)):
             while self.left(running) and len(running.open) < parallel:
                 trial = self._ask(running).trial
-                if self._times[trial.fingerprint] == 1 and not self._told(trial.fingerprint):
+                if not self._answered(trial.fingerprint):
                     return trial
         return None
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
         """A trial is over; `stopped_after` so many epochs, if early stopping gave it up."""
         result = self._result(fingerprint)
+        self._running.discard(fingerprint)
+        if result is None:
+            self._without_result[fingerprint] = stopped_after
         for running in self.studies:
             for number in [n for n in running.open if running.asked[n].trial.fingerprint == fingerprint]:
                 self._tell(running, number, result, stopped_after)
@@ -183,7 +186,6 @@ class Seeker:
         values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
         cell, trial = self._grid.at(point, values, "search", running.study.name)
         running.asked[number] = Asked(point, values, cell, trial)
-        self._times[trial.fingerprint] += 1
         return running.asked[number]
 
     def _point(self, study: Study, choose: Callable[[str, Any], Any]) -> Point:
@@ -195,12 +197,18 @@ class Seeker:
         chosen = {key: values[choose(key, tuple(values))] for key, values in labels.items()}
         return {key: chosen.get(key, values[0]) for key, values in axes.items()}
 
-    def _told(self, fingerprint: str) -> bool:
-        """Whether the trial has a result already, and the studies that asked for it were told."""
-        if self._result(fingerprint) is None:
-            return False
-        self.ended(fingerprint)
-        return True
+    def _answered(self, fingerprint: str) -> bool:
+        """Return False if the trial is to be computed now; else its studies are told what is known, or will be.
+
+        Samplers ask for points again that were tried: always where a space has few, and now and then elsewhere.
+        """
+        if fingerprint in self._running:  # they are told when it ends
+            return True
+        if fingerprint in self._without_result or self._result(fingerprint) is not None:
+            self.ended(fingerprint, self._without_result.get(fingerprint))
+            return True
+        self._running.add(fingerprint)
+        return False
 
     def _tell(self, running: Running, number: int, result: Result | None, stopped_after: int | None) -> None:
         running.open.discard(number)

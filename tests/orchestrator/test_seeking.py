@@ -8,6 +8,7 @@ from statistics import median
 import optuna
 import pytest
 from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import TrialState
 
 from orchestrator.choices.catalog import catalog
 from orchestrator.searches.seeking import Seeker
@@ -166,6 +167,21 @@ def test_a_search_that_learns_beats_one_that_does_not():
 
     tpe, random = ([reached(name, seed) for seed in range(10)] for name in ("tpe", "random"))
     assert median(tpe) > median(random)
+
+
+@pytest.mark.parametrize("per", ["cell", "sweep"])
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_repeated_points_are_answered_by_what_is_known(tmp_path, name, per):
+    lab = Lab(tmp_path, lr={"choices": [0.1, 0.2]}, search={"trials": 8, "sampler": name, "per": per})
+    seeker = lab.seeker()
+    lab.run(seeker)
+    assert seeker.over
+    assert len(lab.ran) == 2  # 8 trials of 2 points
+    (running,) = seeker.studies
+    values = {t.params["lr"]: t.values for t in running.optuna.get_trials() if t.state is TrialState.COMPLETE}
+    assert len(running.optuna.get_trials(states=[TrialState.COMPLETE])) == 8
+    assert values[0.1] > values[0.2]
+    assert {trial.lr for _, trial in seeker.best()} == {0.1}
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsga2", "random"])
