@@ -25,6 +25,7 @@ from orchestrator.execution.job import Job
 from orchestrator.live.stopping import length
 from orchestrator.plan import Plan, plan
 from orchestrator.reading.store import ReportError, public, require_answer, require_name
+from orchestrator.terminal import terminal
 from orchestrator.tracking.opening import existing
 from orchestrator.tracking.speeds import images_per_second, of_one_worker
 from pruners import PruningError
@@ -84,14 +85,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 all done, 1 some failed, 2 refused, 130 interrupted."""
     args = parser().parse_args(arguments)
-    console = Console()
+    console = terminal()
     if args.list:
         show(console)
         return DONE
     try:
         return _sweep(args, console, shlex.join(arguments if arguments is not None else sys.argv[1:]))
     except REFUSALS as error:
-        Console(stderr=True).print(f"sweep: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        terminal(stderr=True).print(f"sweep: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED

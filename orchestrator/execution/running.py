@@ -68,6 +68,7 @@ class Run:
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
             watch = Watch(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+            watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
 
             def expect(trial: Trial) -> bool:
                 """A search chose `trial`: make it known; whether it is to be computed."""

@@ -88,6 +88,7 @@ class Progress:
         self._epochs: dict[str, int] = {}  # of the running trials
         self._came: dict[str, tuple[str, float]] = {}  # of the finished ones: the metric that says most
         self._failed: dict[str, str] = {}
+        self._done: set[str] = set()  # those that ended, but did not fail
         self._stopped: dict[str, str] = {}  # as not worth more epochs
         self._kinds: Counter[str] = Counter()  # of failures: the reason without its numbers
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
@@ -130,7 +131,9 @@ class Progress:
                 self._epochs.pop(fingerprint, None)
                 self._over(trial, event["end"])
             else:
-                self._failed.pop(fingerprint, None) if "params" in event else None
+                if "params" in event:  # another attempt begins
+                    self._failed.pop(fingerprint, None)
+                    self._done.discard(fingerprint)
                 epoch = _epochs_trained(trial, metrics, event.get("step", 0))
                 self._epochs[fingerprint] = max(self._epochs.get(fingerprint, 0), epoch)
 
@@ -149,12 +152,17 @@ class Progress:
 
     def _over(self, trial: Trial, end: str) -> None:
         if end == "failed":
-            self._say_failed(self._name(trial), self._failed[trial.fingerprint])
-        elif not self._console.is_terminal:
-            done = len(self._came) + len(self._stopped)
+            self._done.discard(trial.fingerprint)
+            reason = self._failed.setdefault(trial.fingerprint, "its record holds no reason")
+            self._say_failed(self._name(trial), reason)
+            return
+        self._done.add(trial.fingerprint)
+        self._failed.pop(trial.fingerprint, None)
+        if not self._console.is_terminal:
+            done = len(self._done)
             if done % max(1, self._count // LINES) == 0 or done == self._count:
-                came = f"stopped after {self._stopped[trial.fingerprint]}" if end == "stopped" else ""
-                came = came or _words(*self._came[trial.fingerprint])
+                came = f"stopped after {self._stopped.get(trial.fingerprint, '?')}" if end == "stopped" else ""
+                came = came or self._words_of(trial.fingerprint)
                 # how many run is not said: at this moment one less than at any other
                 self._console.print(
                     f"{self._counts(running=False)}  |  {self._name(trial)}: {came}",
@@ -162,6 +170,10 @@ class Progress:
                     highlight=False,
                     soft_wrap=True,
                 )
+
+    def _words_of(self, fingerprint: str) -> str:
+        """Return what came of a trial; an earlier sweep may have told the metric, and this one only its end."""
+        return _words(*self._came[fingerprint]) if fingerprint in self._came else "finished"
 
     def _say_failed(self, name: str, reason: str) -> None:
         """The first of a kind one by one, later ones by the power of ten: thousands may fail of the same."""
@@ -174,7 +186,7 @@ class Progress:
             self._say(f"failed  {count} trials alike by now, the last {name}: {reason}", "red")
 
     def _counts(self, running: bool) -> str:
-        done, failed = len(self._came) + len(self._stopped), len(self._failed)
+        done, failed = len(self._done), len(self._failed)
         parts = [f"{self._before + done}/{self._before + self._count} done"]
         parts += [f"{len(self._epochs)} running" if self._epochs or done or failed else "starting"] if running else []
         parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
@@ -185,7 +197,7 @@ class Progress:
     def _left(self) -> float | None:
         """Seconds to the end, from the pace so far."""
         total = sum(self._seconds.values()) * self._count / max(1, len(self._trials))
-        spent = sum(self._seconds[fp] for fp in (*self._came, *self._stopped, *self._failed, *self._trained))
+        spent = sum(self._seconds[fp] for fp in (*self._done, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
         elapsed = time.monotonic() - self._started
@@ -196,7 +208,7 @@ class Progress:
     def _panel(self) -> Group:
         with self._lock:
             bar = Table.grid(padding=(0, 1))
-            finished = len(self._came) + len(self._stopped) + len(self._failed)
+            finished = len(self._done) + len(self._failed)
             counts = self._counts(running=True)
             width = max(8, min(30, self._console.width - len(counts) - 2))
             bar.add_row(ProgressBar(self._count, finished, width=width), Text(counts))

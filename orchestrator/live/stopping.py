@@ -46,7 +46,10 @@ class Stop:
 
 @contextmanager
 def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM ask `stop` to stop, and `say` that it may take a while; a second one ends at once."""
+    """Inside, Ctrl-C and SIGTERM ask `stop` to stop, and `say` that it may take a while; a second one ends at once.
+
+    SIGHUP is ignored: a sweep outlives its terminal.
+    """
 
     def asked(signum: int, frame: FrameType | None) -> None:
         if stop.reason == "Interrupted.":
@@ -55,6 +58,8 @@ def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
         Thread(target=say, args=(SAVING,), daemon=True).start()  # here one may be in the middle of a line
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A terminal that is closed takes the reader of our lines away, and not the reason for the work.
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:

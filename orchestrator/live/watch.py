@@ -9,6 +9,7 @@ import queue
 import random
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from trainables.tracking import deliver
 POLL_SECONDS = 0.5
 DELIVER_SECONDS = 5.0  # one batch holds several short epochs; a trial's last events do not wait
 BACKOFF_SECONDS = (1.0, 60.0)
+RESTARTS = 3  # of the thread after errors of our own
 
 
 @dataclass
@@ -61,7 +63,9 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self._ledger, self._trials, self._records, self._parent = ledger, trials, records, parent
         storage = self._storage = records.folder
-        self._on_event, self.notice = on_event, on_notice
+        self._on_event, self._on_notice = on_event, on_notice
+        self._display_failed = False
+        self.on_fault: Callable[[], object] = lambda: None  # called if this thread ends before its time
         # What an earlier attempt failed of, or why it was given up, has been told by the sweep that saw it.
         self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) in ("failed", "stopped")}
         self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
@@ -98,10 +102,28 @@ class Watch(threading.Thread):
         self._closing = time.monotonic() + seconds
         self._failures, self._retry_at = 0, 0.0  # the server may have come back while we waited
         self.join()
-        return {fingerprint: followed.problem for fingerprint, followed in self._followed.items()}
+        waiting = {fingerprint: followed.problem for fingerprint, followed in self._followed.items()}
+        while not self._calls.empty():  # none, unless the thread ended before its time
+            waiting[self._calls.get()[0]] = "the thread that sends it has ended"
+        return waiting
+
+    def notice(self, text: str) -> None:
+        """Tell people a line, if that can be told."""
+        with suppress(Exception, SystemExit):
+            self._on_notice(text)
 
     def run(self) -> None:
-        """Follow until closed and delivered."""
+        """Follow until closed and delivered; go on after an error of our own, which people are told."""
+        for again in range(RESTARTS, -1, -1):
+            try:
+                self._follow()
+                return
+            except BaseException:  # noqa: BLE001 - the main thread waits for this one: it must not end without a word
+                fault = traceback.format_exc()
+                self.notice(f"an error in following the trials{', which goes on' if again else ''}:\n{fault}")
+        self.on_fault()
+
+    def _follow(self) -> None:
         while True:
             self._take_calls()
             with suppress(OSError):  # a storage that is away is told by those who need it; the record waits there
@@ -127,8 +149,8 @@ class Watch(threading.Thread):
             # A trial whose node died is started again: what was said of its first attempt no longer holds.
             followed.over, followed.error = over, error
             if error is not None and how_it_ended(folder) is None:
-                self._on_event(fingerprint, {"tags": {"error": error}})
-                self._on_event(fingerprint, {"end": "failed"})
+                self._show(fingerprint, {"tags": {"error": error}})
+                self._show(fingerprint, {"end": "failed"})
 
     def _refresh(self) -> None:
         if time.monotonic() - self._refreshed >= self._records.poll_seconds:
@@ -139,8 +161,17 @@ class Watch(threading.Thread):
         followed = self._followed[fingerprint]
         with suppress(DamagedRecordError, OSError):  # told when the trial ends
             for event, offset in read(self._storage / fingerprint, followed.offset):
-                self._on_event(fingerprint, event)
                 followed.offset = offset
+                self._show(fingerprint, event)
+
+    def _show(self, fingerprint: str, event: dict[str, Any]) -> None:
+        """Show an event to people; a display that fails costs no result."""
+        try:
+            self._on_event(fingerprint, event)
+        except Exception:  # noqa: BLE001
+            if not self._display_failed:
+                self._display_failed = True
+                self.notice(f"the display of progress failed; results are not affected:\n{traceback.format_exc()}")
 
     def _project(self) -> None:
         for fingerprint, followed in list(self._followed.items()):

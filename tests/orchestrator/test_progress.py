@@ -143,3 +143,19 @@ def test_what_is_left_is_not_guessed_from_the_first_of_many(monkeypatch: pytest.
         assert progress._left() is None
         monkeypatch.setattr("orchestrator.live.progress.PATIENCE", 0.0)
         assert progress._left() is not None
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_each_end_is_shown_however_little_of_the_trial_was_seen_before(terminal: bool) -> None:
+    on = console(terminal)
+    told, untold, again, reasonless = made = trials(4)
+    progress = Progress(made, {trial.fingerprint: 60.0 for trial in made}, 0, on)
+    finish(progress, told)
+    progress.event(untold.fingerprint, {"end": "finished"})  # an earlier sweep saw its metric
+    progress.event(reasonless.fingerprint, {"end": "failed"})
+    progress.event(again.fingerprint, {"metrics": {"final/top1": 0.5}, "step": 0})
+    fail(progress, again, "OSError: no space left")
+    progress.event(again.fingerprint, {"params": {}})
+    progress.event(again.fingerprint, {"end": "finished"})
+    assert "3/4 done" in shown(progress, on)[0]
+    assert "1 failed" in shown(progress, on)[0]

@@ -134,3 +134,44 @@ def test_closing_does_not_wait_for_ever(watched, tmp_path):
     before = time.monotonic()
     assert watch.close(seconds=1) == {fingerprint: "no answer"}
     assert time.monotonic() - before < 30
+
+
+@pytest.mark.parametrize("fault", [KeyError("x"), SystemExit(1), OSError(5, "Input/output error")])
+def test_a_display_that_fails_costs_no_result(ledger, tmp_path, fault):
+    (fingerprint, *_) = TRIALS
+    record(tmp_path, fingerprint)
+    ledger.runs = {}
+    notices = []
+
+    def show(fingerprint, event):
+        raise fault
+
+    def notice(text):
+        notices.append(text)
+        raise fault  # it cannot be told either
+
+    watch = Watch(ledger, TRIALS, Records(tmp_path), "", show, notice)
+    watch.start()
+    watch.started(fingerprint)
+    watch.ended(fingerprint)
+    assert watch.close() == {}
+    run = ledger.client.get_run(ledger.runs[fingerprint].run_id)
+    assert (run.info.status, run.data.metrics["train/loss"]) == ("FINISHED", 0.5)
+    assert notices
+    assert "Traceback" in notices[0]
+
+
+def test_a_thread_that_cannot_go_on_ends_the_sweep_in_good_order(ledger, tmp_path):
+    class Broken(Records):
+        poll_seconds = property(lambda self: 1 / 0)
+
+    notices, asked = [], []
+    watch = Watch(ledger, TRIALS, Broken(tmp_path), "", lambda fp, event: None, notices.append)
+    watch.on_fault = lambda: asked.append("stop")
+    watch.start()
+    watch.join()
+    (fingerprint, *_) = TRIALS
+    watch.ended(fingerprint)
+    assert asked == ["stop"]
+    assert watch.close() == {fingerprint: "the thread that sends it has ended"}
+    assert "ZeroDivisionError" in notices[0]

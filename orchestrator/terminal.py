@@ -1,0 +1,52 @@
+"""What the commands print to: a reader that goes away never stops the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+
+
+class LastingStream:
+    """A text stream that swallows what is written to it once nobody can read it any more.
+
+    `sweep | head`, a pager that is quit, an ssh connection that breaks: each makes the next write fail, in whichever
+    thread it happens. What a sweep prints is also in MLflow and in its report.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text, or drop it."""
+        with suppress(ValueError):  # closed
+            try:
+                return self._stream.write(text)
+            except OSError:
+                self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        with suppress(ValueError):
+            try:
+                self._stream.flush()
+            except OSError:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Let the file descriptor lead nowhere: else Python fails once more, where it ends and flushes."""
+        with suppress(OSError, ValueError), Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), self._stream.fileno())
+
+
+def terminal(stderr: bool = False) -> Console:
+    """Return a console on standard output or standard error that never raises because of its reader."""
+    return Console(file=LastingStream(sys.stderr if stderr else sys.stdout))  # type: ignore[arg-type]
