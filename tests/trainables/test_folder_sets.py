@@ -16,8 +16,8 @@ from trainables.run import run
 
 
 @pytest.fixture(autouse=True)
-def look_again():
-    folder.describe.cache_clear()
+def look_again(monkeypatch):
+    monkeypatch.setattr(folder, "_described", {})
 
 
 def test_images_of_one_size_are_decoded_once(tmp_path):
@@ -36,7 +36,7 @@ def test_grey_images_have_one_channel(tmp_path):
     assert lookup(f"folder:{root}").input_shape == (1, 12, 16)
     assert load(f"folder:{root}", None, tmp_path / "cache").train_x.shape == (12, 1, 12, 16)
     write_image(root / "train" / "cat" / "colour.png")
-    folder.describe.cache_clear()
+    folder.forget(str(root))
     assert lookup(f"folder:{root}").input_shape == (3, 12, 16)
 
 
