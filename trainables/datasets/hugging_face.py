@@ -147,7 +147,10 @@ def _raw(part: Any, column: str) -> Callable[[int], bytes]:
 
     def content(row: int) -> bytes:
         entry = files[row][column]
-        return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
+        try:
+            return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
+        except (OSError, TypeError) as error:  # TypeError: there is no entry
+            raise DatasetError(f"dataset: row {row} of column '{column}' holds no image: {words(error)}") from error
 
     return content
 

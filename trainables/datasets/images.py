@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pruners.errors import words
 from trainables.datasets.spec import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -33,20 +34,20 @@ def image_files(folder: Path) -> list[str]:
     """The paths of all images under `folder`, sorted; hidden files and folders, and what is no image, are passed over.
 
     Raises:
-        DatasetError: if a folder cannot be read or is a link to one that holds it, or an image is of no kind read.
+        DatasetError: if a folder cannot be read or is found twice, by a link, or an image is of no kind read.
     """
 
     def refuse(error: OSError) -> None:
         raise DatasetError(f"dataset: {error.filename} cannot be read: {error.strerror}") from error
 
-    found = []
+    found: list[str] = []
+    seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         folders[:] = [name for name in folders if not hidden(name)]
         real = os.path.realpath(parent)
-        for name in folders:
-            path = f"{parent}/{name}"
-            if Path(path).is_symlink() and f"{real}/".startswith(f"{os.path.realpath(path)}/"):
-                raise DatasetError(f"dataset: {path} is a link to a folder that holds it")
+        if real in seen:
+            raise DatasetError(f"dataset: {parent} is a link to a folder that counts already")
+        seen.add(real)
         found += [f"{parent}/{name}" for name in names if is_image(parent, name)]
     return sorted(found)
 
@@ -107,5 +108,5 @@ def opened(path: str | bytes, content: bytes | None = None) -> Iterator[Image.Im
             yield image
     except DatasetError:  # from inside, and says what it is
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all of which Pillow raises
-        raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {error}") from error
+    except Exception as error:  # of a torn file Pillow raises nearly any: OSError, SyntaxError, TypeError, struct.error
+        raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {words(error)}") from error
