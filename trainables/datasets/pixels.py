@@ -153,7 +153,7 @@ def _see(path: bytes, content: bytes | None) -> _Seen:
             turned = orientation in range(2, 9)
             size = size[::-1] if orientation in range(5, 9) else size
         rawmode = _rawmode(image)
-        grey = image.mode in GREY or image.mode.startswith("I;16") or rawmode.startswith("LA")
+        grey = image.mode in GREY or image.mode.startswith("I;16") or rawmode.partition(";")[0] == "LA"
         inks, hidden, largest = None, False, 0.0
         if mode:
             values = np.asarray(image)
