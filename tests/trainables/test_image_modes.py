@@ -291,3 +291,13 @@ def test_a_deep_image_behind_the_name_of_a_photograph_is_refused_when_it_is_read
     data = load(f"folder:{root}", None, tmp_path / "cache")
     with pytest.raises(DatasetError, match=r"val/dog/1\.jpg of mode I;16 has an ending of other images; expected"):
         list(data.test_batches())
+
+
+def test_a_set_of_which_nothing_can_be_seen_is_refused(tmp_path):
+    root = write_folder(tmp_path / "pets", train=1, test=1)
+    for path in root.rglob("*.png"):
+        image = Image.open(path).convert("RGBA")
+        image.putalpha(0)
+        image.save(path)
+    with pytest.raises(DatasetError, match=r"train/cat/0\.png and all others are transparent everywhere"):
+        lookup(f"folder:{root}", tmp_path / "cache")

@@ -75,6 +75,8 @@ def survey(paths: Sequence[bytes], content: Content = from_files, most: float = 
                 inks |= seen.inks or set()
                 if seen.mode:
                     largest[seen.mode] = max(largest.get(seen.mode, (-inf, b"")), (seen.largest, paths[row]))
+    if not opaque and not inks:
+        raise DatasetError(f"dataset: {os.fsdecode(paths[0])} and all others are transparent everywhere")
     ink = not opaque and altered and len(inks) == 1
     white = {mode: _white(mode, *largest[mode]) for mode in sorted(largest)}
     white.pop("RGB;16", None)  # Pillow makes 8 bits of these by itself
