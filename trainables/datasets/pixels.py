@@ -19,7 +19,7 @@ MODES = {1: "L", 3: "RGB"}  # of so many channels
 GREY = {"1", "L", "LA", "La", "I", "F"}  # and all of `I;16`
 ALWAYS_8_BITS = (b".jpg", b".jpeg")  # and opaque: the header has no news of how to decode them
 SEVERAL_PAGES = {"TIFF", "PNG", "WEBP", "GIF"}  # not MPO: a photo with previews of itself
-EXIF_FORMATS = {"JPEG", "MPO", "WEBP"}
+TURNED_IN = {"exif", "xmp", "XML:com.adobe.xmp"}  # where a camera says how it was held
 ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
 SEEN_AT_ONCE = 512
 
@@ -150,7 +150,7 @@ def _see(path: bytes, content: bytes | None) -> _Seen:
     with opened(path, content) as image:
         mode = _deep(path, image)
         size, turned = image.size, False
-        if image.format in EXIF_FORMATS or "exif" in image.info:  # Pillow turns TIFF images by itself
+        if image.format != "TIFF" and TURNED_IN & image.info.keys():  # Pillow turns TIFF images by itself
             orientation = image.getexif().get(ORIENTATION, 1)
             turned = orientation in range(2, 9)
             size = size[::-1] if orientation in range(5, 9) else size
