@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,3 +92,20 @@ def test_a_sweep_on_a_folder_with_images_held_out(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "train/dog/0.png is not a whole image" in shown
     assert len(shown.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["one class", "not finite"])
+def test_a_dry_run_refuses_images_that_would_be_lost(tmp_path, capsys, kind):
+    root = write_pets(tmp_path / "pets")
+    if kind == "one class":
+        for part in ("train", "val"):
+            shutil.rmtree(root / part / "dog")
+    else:
+        Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(root / "val" / "dog" / "x.tif")
+    expected = {"one class": "pets/train has one class, 'cat'", "not finite": "val/dog/x.tif of mode F has pixels that"}
+    asked = ["digits", "--dry-run", "--output", str(tmp_path / "results"), "--set", f"dataset=folder:{root}"]
+    assert main(asked) == 2
+    shown = capsys.readouterr().err
+    assert expected[kind] in shown
+    assert len(shown.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from image_files import write_folder, write_image
+from PIL import Image
 
 from trainables.datasets import DatasetError, hugging_face, load, lookup, resolve
 
@@ -87,4 +88,48 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"hf:.*empty' could not be read: ") as refused:
         lookup(f"hf:{tmp_path / 'empty'}", tmp_path / "cache")
+    assert "\n" not in str(refused.value)
+
+
+def saved_as(folder, pictures, kinds=(0, 1, 0, 1), names=("cat", "dog"), tested=None):
+    import datasets
+
+    made = datasets.DatasetDict()
+    for part, labels in (("train", names), ("test", tested or names)):
+        features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=list(labels))})
+        content = {"picture": pictures, "kind": list(kinds)}
+        made[part] = datasets.Dataset.from_dict(content, features=features)
+    made.save_to_disk(folder)
+    return f"hf:{folder}"
+
+
+@needs_package
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint16, 65535), (np.uint16, 4095), (np.int32, 65535), (float, 1)])
+def test_deep_pictures_are_scaled_as_those_of_a_folder(tmp_path, dtype, largest):
+    draw = np.random.default_rng(0)
+    pictures = [draw.random((12, 16)) for _ in range(4)]
+    deep = [Image.fromarray((largest * g).astype(np.float32 if dtype is float else dtype)) for g in pictures]
+    data = load(saved_as(tmp_path / "deep", deep), None, tmp_path / "cache")
+    assert data.input_shape == (1, 12, 16)
+    assert np.abs(data.train_x[:, 0].numpy() - 255 * np.stack(pictures)).max() <= 1.01
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"names": ("cat",), "kinds": (0, 0, 0, 0)}, r"has one class, \['cat'\], expected two or more"),
+        ({"tested": ("dog", "cat")}, r"has classes \['cat', 'dog'\] to train on but \['dog', 'cat'\] to test on"),
+        ({"kinds": (0, 1, 0, -1)}, "train image 3 has class (-1|None), which has no name"),
+        ({"kinds": (0, 1, 0, None)}, "train image 3 has class None, which has no name"),
+        ({"missing": True}, "row 3 of column 'picture' holds no image"),
+    ],
+)
+def test_classes_and_images_that_are_missing_are_refused_in_one_line(tmp_path, given, message):
+    given = dict(given)
+    pictures = [Image.fromarray(np.full((12, 16), 50 * i, np.uint8)) for i in range(4)]
+    if given.pop("missing", False):
+        pictures[3] = None
+    with pytest.raises(DatasetError, match=message) as refused:
+        lookup(saved_as(tmp_path / "pets", pictures, **given), tmp_path / "cache")
     assert "\n" not in str(refused.value)

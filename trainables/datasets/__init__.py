@@ -67,7 +67,7 @@ def lookup(name: str, cache: Path = Path("results/data")) -> DatasetSpec:
     """
     kind, _, rest = name.partition(":")
     if kind == "folder" and rest:
-        return folder.describe(rest)
+        return folder.describe(rest, cache)
     if kind == "hf" and rest:
         return hugging_face.describe(rest, cache)
     return DATASETS[choose("dataset", name, (*DATASETS, *OWN))]
@@ -84,7 +84,7 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
         ValueError: if the name is not known.
         DatasetError: if the files are incomplete, or there are none and no download is possible.
     """
-    folder.describe.cache_clear()  # of a folder that may have changed since somebody looked
+    folder.forget(name.removeprefix("folder:"))  # it may have changed since somebody looked
     spec = lookup(name, cache)
     if data_root is not None and not data_root.is_dir():
         raise DatasetError(f"data root: '{data_root}' is not a folder")
@@ -115,6 +115,7 @@ def load(
     if digest and digest != spec.digest:
         raise DatasetError(f"dataset: the images of '{name}' are not those of the plan: files were added or changed")
     training_part(spec, validation)
+    folder.remember(spec, cache)
     if spec.index is None:
         train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
         return InMemory(spec, train_y, test_y, *split(train_y, validation), train_x=train_x, test_x=test_x)

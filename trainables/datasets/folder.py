@@ -3,33 +3,69 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
-from functools import cache, partial
+import stat
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from trainables.datasets.images import by_class, decode, flat, opened
-from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Files
+from trainables.datasets.images import by_class, flat
+from trainables.datasets.pixels import decode, survey
+from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding, Files
 
 LARGEST = 2**31  # bytes of pixels that are decoded once and kept; what is more is streamed
+DECODER = 1  # counted up where the same files give other pixels than before
 SIDE = 224  # pixels to which streamed images are cut
 # Of the photographs of ImageNet, and of their lightness: near enough for any images.
 STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
 
 
-@cache
-def describe(path: str) -> DatasetSpec:
-    """The facts of the folder `path`, read from its files' names and, until two sizes differ, their headers.
+class _Facts(NamedTuple):
+    """What must be known of the images themselves, and takes time to learn."""
+
+    shape: tuple[int, int, int] | None  # channels, height, width of all images; None if they are streamed
+    decoding: Decoding
+    altered: bool  # as in `Survey`
+
+
+_described: dict[Path, DatasetSpec] = {}
+_facts: dict[str, _Facts] = {}  # by a hash of the names, sizes and times of all files
+
+
+def describe(path: str, cache: Path) -> DatasetSpec:
+    """The facts of the folder `path`, from its files. Remembered by this process, and in `cache` if trials ran there.
 
     Images of one size are decoded once and kept in memory, unless that takes more than 2 GiB; others are streamed
-    and cut to 224x224. Grey if all are, else colour.
+    and cut to 224x224. Grey if all are, else colour; streamed always colour.
 
     Raises:
-        DatasetError: if it is not laid out as above, or an image is none.
+        DatasetError: if it is not laid out as above, has one class only, or an image cannot be read.
     """
     root = Path(path).expanduser().resolve()
+    if root not in _described:
+        _described[root] = _describe(root, cache)
+    return _described[root]
+
+
+def forget(path: str) -> None:
+    """Look at the folder again when it is described next: its files may have changed."""
+    _described.pop(Path(path).expanduser().resolve(), None)
+
+
+def remember(spec: DatasetSpec, cache: Path) -> None:
+    """Keep in `cache`, for other processes, what was learnt from the images of the folder `spec`."""
+    file = cache / f"{spec.cached_as}.json"
+    if spec.cached_as in _facts and not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        written = cache / f"{spec.cached_as}.{os.getpid()}.json"
+        written.write_text(json.dumps(_facts[spec.cached_as]), encoding="utf-8")
+        written.replace(file)
+
+
+def _describe(root: Path, cache: Path) -> DatasetSpec:
     test = root / ("test" if (root / "test").is_dir() else "val")
     for part in (root / "train", test):
         if not part.is_dir():
@@ -38,15 +74,24 @@ def describe(path: str) -> DatasetSpec:
     trained_on, tested_on = by_class(root / "train"), by_class(test)
     for name in sorted(trained_on.keys() ^ tested_on.keys()):
         raise DatasetError(f"dataset: {(test if name in trained_on else root / 'train') / name} is missing")
+    if len(trained_on) < 2:
+        raise DatasetError(f"dataset: {root / 'train'} has one class, '{min(trained_on)}', expected two or more")
     files = Files(*flat(trained_on.values()), *flat(tested_on.values()))
-    digest = _digest(root, files)
-    shape = common_shape([*files.train, *files.test])
+    digest, times = _digest(root, files)
+    key = hashlib.sha256(f"{root} {digest} {times} {DECODER}".encode()).hexdigest()[:16]
+    cached_as = f"folder-{root.name}-{key}"
+    facts = _facts[cached_as] = _facts.get(cached_as) or _known(cache / f"{cached_as}.json") or _learn(files)
+    if facts.altered:  # results of these files when they were decoded otherwise are of other images
+        digest = hashlib.sha256(f"{digest} {facts.decoding}".encode()).hexdigest()[:16]
+    shape = facts.shape
     channels, *_ = shape or (3,)
     size = f"{shape[2]}x{shape[1]}" if shape else f"of several sizes or many, streamed and cut to {SIDE}x{SIDE}"
     mean, std = STATISTICS[channels]
     return DatasetSpec(
         name=f"folder:{root}",
-        summary=f"{len(files.train)} + {len(files.test)} images of {len(trained_on)} classes, {size}",
+        summary=", ".join(
+            [f"{len(files.train)} + {len(files.test)} images of {len(trained_on)} classes", size, *facts.decoding.words]
+        ),
         input_shape=shape or (3, SIDE, SIDE),
         num_classes=len(trained_on),
         train_size=len(files.train),
@@ -55,36 +100,60 @@ def describe(path: str) -> DatasetSpec:
         mean=mean,
         std=std,
         padding=min(shape[1:]) // 8 if shape else 0,
-        read=partial(_read, files, shape) if shape else None,
+        read=partial(_read, files, shape, facts.decoding) if shape else None,
         index=None if shape else lambda _: files,
         augment="crop-flip",
         digest=digest,
-        cached_as=f"folder-{root.name}-{hashlib.sha256(f'{root} {digest}'.encode()).hexdigest()[:16]}",
+        decoding=facts.decoding,
+        cached_as=cached_as,
     )
 
 
-def common_shape(paths: Sequence[bytes]) -> tuple[int, int, int] | None:
-    """Channels, height and width that all these images have; None if they have several sizes or are too many."""
-    sizes, modes = set(), set()
-    for path in paths:
-        with opened(path) as image:
-            sizes.add(image.size)
-            modes.add(image.mode)
-        if len(sizes) > 1 or 3 * image.size[0] * image.size[1] * len(paths) > LARGEST:
-            return None
-    width, height = sizes.pop()
-    return 1 if modes <= {"1", "L"} else 3, height, width
+def _learn(files: Files) -> _Facts:
+    paths = [*files.train, *files.test]
+    found = survey(paths, most=LARGEST / 3)
+    width, height = min(found.sizes)
+    in_memory = len(found.sizes) == 1 and 3 * width * height * len(paths) <= LARGEST
+    return _Facts((1 if found.grey else 3, height, width) if in_memory else None, found.decoding, found.altered)
 
 
-def _read(files: Files, shape: tuple[int, int, int], _: tuple[Path, ...] | None, scratch: Path) -> Arrays:
-    train = decode(files.train, shape, scratch / "train.npy")
-    return Arrays(train, files.train_y, decode(files.test, shape, scratch / "test.npy"), files.test_y)
+def _known(file: Path) -> _Facts | None:
+    """What another process learnt of the same files; None if there is nothing that can be used."""
+    try:
+        shape, (white, ink), altered = json.loads(file.read_text(encoding="utf-8"))
+        channels, height, width = shape or (0, 0, 0)
+        decoding = Decoding(tuple((str(mode), float(value)) for mode, value in white), bool(ink))
+    except (OSError, ValueError, TypeError):
+        return None
+    return _Facts((channels, height, width) if shape else None, decoding, bool(altered))
 
 
-def _digest(root: Path, files: Files) -> str:
-    """A hash of the names and sizes of all files: cheap, and other images have others."""
-    hashed = hashlib.sha256()
+def _read(
+    files: Files, shape: tuple[int, int, int], decoding: Decoding, _: tuple[Path, ...] | None, scratch: Path
+) -> Arrays:
+    train = decode(files.train, shape, scratch / "train.npy", decoding=decoding)
+    test = decode(files.test, shape, scratch / "test.npy", decoding=decoding)
+    return Arrays(train, files.train_y, test, files.test_y)
+
+
+def _digest(root: Path, files: Files) -> tuple[str, str]:
+    """A hash of the names and sizes of all files, cheap, and other images have others; and one of their times.
+
+    The times keep pixels in the cache from outliving the files that they are of: uncompressed images that are written
+    anew have the same size.
+
+    Raises:
+        DatasetError: if one is empty or no file.
+    """
+    hashed, times = hashlib.sha256(), hashlib.sha256()
     for path in np.concatenate([files.train, files.test]):
         name = os.path.relpath(path, os.fsencode(root))
-        hashed.update(b"%s\0%d\n" % (name, os.stat(path).st_size))  # noqa: PTH116 - a million times
-    return hashed.hexdigest()[:16]
+        try:
+            found = os.stat(path)  # noqa: PTH116 - a million times
+        except OSError as error:
+            raise DatasetError(f"dataset: {os.fsdecode(path)} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode) or not found.st_size:
+            raise DatasetError(f"dataset: {os.fsdecode(path)} is {'empty' if not found.st_size else 'not a file'}")
+        hashed.update(b"%s\0%d\n" % (name, found.st_size))
+        times.update(b"%d\n" % found.st_mtime_ns)
+    return hashed.hexdigest()[:16], times.hexdigest()[:16]

@@ -12,8 +12,8 @@ import numpy as np
 
 from pruners.errors import words
 from trainables.datasets.folder import STATISTICS
-from trainables.datasets.images import decode, opened
-from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
+from trainables.datasets.pixels import decode, survey
+from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding
 
 TESTS = ("test", "validation", "val")  # the first that there is
 
@@ -37,27 +37,40 @@ def describe(name: str, cache: Path) -> DatasetSpec:
 def _describe(called: str, local: Path, cache: Path) -> DatasetSpec:
     parts = _load(called, local, cache)
     image, label = _columns(called, parts["train"])
-    hashed, sizes, modes, counts = hashlib.sha256(), set(), set(), []
+    _require_classes(called, parts, label)
+    hashed, counts, contents = hashlib.sha256(), [], []
+    names: list[bytes] = []
     for name_of, part in parts.items():
         raw = _raw(part, image)
-        counts.append(np.bincount(np.array(part[label], dtype=np.int64), minlength=part.features[label].num_classes))
-        hashed.update(np.array(part[label], dtype=np.int64).tobytes())
+        labels = np.array(part[label], dtype=np.int64)
+        counts.append(np.bincount(labels, minlength=part.features[label].num_classes))
+        hashed.update(labels.tobytes())
         for row in range(len(part)):
-            content = raw(row)
-            hashed.update(content)
-            with opened(f"{called} {name_of} image {row}", content) as file:
-                sizes.add(file.size)
-                modes.add(file.mode)
-    if len(sizes) > 1:
-        shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3])
-        raise DatasetError(f"dataset: '{called}' has images of {len(sizes)} sizes ({shown}, …); save it as folder:PATH")
-    (width, height), channels = sizes.pop(), 1 if modes <= {"1", "L"} else 3
+            hashed.update(raw(row))
+        names += [f"{called} {name_of} image {row}".encode() for row in range(len(part))]
+        contents.append(raw)
+    trained = len(parts["train"])
+    found = survey(names, lambda row: contents[row >= trained](row - trained if row >= trained else row))
+    if len(found.sizes) > 1:
+        shown = ", ".join(f"{width}x{height}" for width, height in sorted(found.sizes)[:3])
+        raise DatasetError(
+            f"dataset: '{called}' has images of {len(found.sizes)} sizes ({shown}, …); save it as folder:PATH"
+        )
+    (width, height), channels = min(found.sizes), 1 if found.grey else 3
+    if found.altered:
+        hashed.update(str(found.decoding).encode())
     digest = hashed.hexdigest()[:16]
     shape = (channels, height, width)
     mean, std = STATISTICS[channels]
     return DatasetSpec(
         name=called,
-        summary=f"{len(parts['train'])} + {len(parts['test'])} images of {len(counts[0])} classes, {width}x{height}",
+        summary=", ".join(
+            [
+                f"{len(parts['train'])} + {len(parts['test'])} images of {len(counts[0])} classes",
+                f"{width}x{height}",
+                *found.decoding.words,
+            ]
+        ),
         input_shape=shape,
         num_classes=len(counts[0]),
         train_size=len(parts["train"]),
@@ -66,9 +79,10 @@ def _describe(called: str, local: Path, cache: Path) -> DatasetSpec:
         mean=mean,
         std=std,
         padding=min(height, width) // 8,
-        read=partial(_read, parts, image, label, shape),
+        read=partial(_read, parts, (image, label), shape, found.decoding),
         augment="crop-flip",
         digest=digest,
+        decoding=found.decoding,
         cached_as=f"hf-{Path(called).name}-{digest}",
     )
 
@@ -109,6 +123,22 @@ def _columns(called: str, part: Any) -> tuple[str, str]:
     return found[0], found[1]
 
 
+def _require_classes(called: str, parts: dict[str, Any], label: str) -> None:
+    """Raise a DatasetError unless both parts name the same classes, two or more, and every image has one of them."""
+    train, test = (part.features[label].names for part in parts.values())
+    if train != test:
+        raise DatasetError(f"dataset: '{called}' has classes {train[:5]} to train on but {test[:5]} to test on")
+    if len(train) < 2:
+        raise DatasetError(f"dataset: '{called}' has one class, {train}, expected two or more")
+    for name, part in parts.items():
+        classes = part[label]
+        if not len(classes):
+            raise DatasetError(f"dataset: '{called}' has no {name} images")
+        for row, number in enumerate(classes):
+            if number is None or not 0 <= number < len(train):
+                raise DatasetError(f"dataset: '{called}' {name} image {row} has class {number}, which has no name")
+
+
 def _raw(part: Any, column: str) -> Callable[[int], bytes]:
     """What gives the file of an image by its row, not decoded."""
     import datasets as library
@@ -117,22 +147,26 @@ def _raw(part: Any, column: str) -> Callable[[int], bytes]:
 
     def content(row: int) -> bytes:
         entry = files[row][column]
-        return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
+        try:
+            return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
+        except (OSError, TypeError) as error:  # TypeError: there is no entry
+            raise DatasetError(f"dataset: row {row} of column '{column}' holds no image: {words(error)}") from error
 
     return content
 
 
 def _read(
     parts: dict[str, Any],
-    image: str,
-    label: str,
+    columns: tuple[str, str],
     shape: tuple[int, int, int],
+    decoding: Decoding,
     _: tuple[Path, ...] | None,
     scratch: Path,
 ) -> Arrays:
+    image, label = columns
     arrays = []
     for name, part in parts.items():
         names = [f"{name} image {row}".encode() for row in range(len(part))]
-        arrays.append(decode(names, shape, scratch / f"{name}.npy", _raw(part, image)))
+        arrays.append(decode(names, shape, scratch / f"{name}.npy", _raw(part, image), decoding))
         arrays.append(np.array(part[label], dtype=np.int64))
     return Arrays(*arrays)

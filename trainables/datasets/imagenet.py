@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.datasets.images import by_class, flat, image_files
+from trainables.datasets.images import by_class, flat, hidden, image_files
 from trainables.datasets.spec import DatasetError, DatasetSpec, Files
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -33,7 +33,7 @@ def index(train: Path, val: Path) -> Files:
         DatasetError: if the two do not have the same classes, or images cannot be told apart by class.
     """
     classes = by_class(train)
-    if any(entry.is_dir() for entry in val.iterdir()):
+    if any(entry.is_dir() and not hidden(entry.name) for entry in val.iterdir()):
         tested = by_class(val)
     else:
         tested = _sorted_out(image_files(val), val.parent / DEVKIT)

@@ -1,11 +1,10 @@
-"""Image files: which a folder holds, and their pixels."""
+"""Image files: which a folder holds, and how they are opened."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,38 +12,74 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pruners.errors import words
 from trainables.datasets.spec import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-MODES = {1: "L", 3: "RGB"}  # of so many channels
+# Images all the same, that would be missing without a word. JPEG 2000, HEIC and others need what not every Pillow has.
+NOT_READ = (".gif", ".jp2", ".avif", ".heic", ".tga", ".dcm", ".exr", ".hdr", ".pfm", ".npy", ".npz")
+Content = Callable[[int], bytes | None]  # the bytes of an image by its row; None: it is a file
+
+
+def from_files(row: int) -> None:
+    """No image's bytes are at hand."""
+
+
+def hidden(name: str) -> bool:
+    """Return True for what programs leave beside the user's files: .DS_Store, ._x.png, .ipynb_checkpoints, __MACOSX."""
+    return name.startswith(".") or name in {"__MACOSX", "@eaDir", "Thumbs.db"}
 
 
 def image_files(folder: Path) -> list[str]:
-    """The paths of all images under `folder`, sorted; other files are passed over.
+    """The paths of all images under `folder`, sorted; hidden files and folders, and what is no image, are passed over.
 
     Raises:
-        DatasetError: if a folder cannot be read.
+        DatasetError: if a folder cannot be read or is found twice, by a link, or an image is of no kind read.
     """
 
     def refuse(error: OSError) -> None:
         raise DatasetError(f"dataset: {error.filename} cannot be read: {error.strerror}") from error
 
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True, onerror=refuse):
-        found += [f"{parent}/{name}" for name in names if name.lower().endswith(SUFFIXES)]
+    found: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        folders[:] = [name for name in folders if not hidden(name)]
+        real = os.path.realpath(parent)
+        if real in seen:
+            raise DatasetError(f"dataset: {parent} is a link to a folder that counts already")
+        seen.add(real)
+        found += [f"{parent}/{name}" for name in names if is_image(parent, name)]
     return sorted(found)
+
+
+def is_image(folder: str, name: str) -> bool:
+    """Return whether the name is that of an image that is read.
+
+    Raises:
+        DatasetError: if it is that of an image of another kind.
+    """
+    lower = name.lower()
+    if lower.endswith(SUFFIXES):
+        return not hidden(name)
+    if lower.endswith(NOT_READ) and not hidden(name):
+        raise DatasetError(f"dataset: {folder}/{name} is of a kind that is not read (expected {', '.join(SUFFIXES)})")
+    return False
 
 
 def by_class(folder: Path) -> dict[str, list[str]]:
     """The images of `folder`/CLASS/… by class, classes sorted.
 
     Raises:
-        DatasetError: if it has no folders, or one of them no image, or cannot be read.
+        DatasetError: if it has no folders, or one of them no image, or cannot be read, or images lie beside them.
     """
     try:
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        entries = sorted(folder.iterdir())
     except OSError as error:
         raise DatasetError(f"dataset: {folder} cannot be read: {error.strerror}") from error
+    classes = [entry.name for entry in entries if entry.is_dir() and not hidden(entry.name)]
+    for entry in entries:
+        if not entry.is_dir() and is_image(str(folder), entry.name):
+            raise DatasetError(f"dataset: {entry} lies in no class, expected {folder}/CLASS/{entry.name}")
     if not classes:
         raise DatasetError(f"dataset: {folder} has no folders of images, one for each class")
     found = {name: image_files(folder / name) for name in classes}
@@ -71,35 +106,7 @@ def opened(path: str | bytes, content: bytes | None = None) -> Iterator[Image.Im
     try:
         with Image.open(os.fsdecode(path) if content is None else io.BytesIO(content)) as image:
             yield image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # all of which Pillow raises
-        raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {error}") from error
-
-
-def decode(
-    paths: Sequence[bytes] | np.ndarray[Any, Any],
-    shape: tuple[int, int, int],
-    file: Path,
-    content: Callable[[int], bytes | None] = lambda index: None,
-) -> np.ndarray[Any, Any]:
-    """All images as uint8 [N, C, H, W], in `file` and mapped: they may be more than fits into memory.
-
-    `content` gives the bytes of an image that is no file of its own.
-
-    Raises:
-        DatasetError: if one is not a whole image of that `shape` (C, H, W), naming it.
-    """
-    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (len(paths), *shape))
-
-    def fill(index: int) -> None:
-        with opened(paths[index], content(index)) as image:
-            if image.size != (shape[2], shape[1]):
-                size = "×".join(map(str, image.size))
-                raise DatasetError(
-                    f"dataset: {os.fsdecode(paths[index])} has {size} pixels, expected {shape[2]}×{shape[1]}"
-                )
-            pixels[index] = np.asarray(image.convert(MODES[shape[0]])).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
-
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-        for _ in pool.map(fill, range(len(paths))):
-            pass
-    return pixels
+    except DatasetError:  # from inside, and says what it is
+        raise
+    except Exception as error:  # of a torn file Pillow raises nearly any: OSError, SyntaxError, TypeError, struct.error
+        raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {words(error)}") from error

@@ -39,6 +39,19 @@ class Files(NamedTuple):
     test_y: np.ndarray[Any, Any]
 
 
+class Decoding(NamedTuple):
+    """Facts of all images of a set, of tests too, that the pixels of each depend on."""
+
+    white: tuple[tuple[str, float], ...] = ()  # by mode, the value of pixels of more than 8 bits that becomes 255
+    ink: bool = False  # the alpha channel is the picture: all that can be seen has one colour
+
+    @property
+    def words(self) -> list[str]:
+        """What a user should know of how his images are read; nothing of images of 8 bits without alpha channel."""
+        scaled = [f"{mode} pixels scaled by {value:g}" for mode, value in self.white]
+        return scaled + ["transparency taken as the picture"] * self.ink
+
+
 @dataclass(frozen=True)
 class DatasetSpec:
     """The facts of a dataset, and how to get its images: decoded once (`read`), or file by file (`index`)."""
@@ -62,6 +75,7 @@ class DatasetSpec:
     stand_in: str | None = None  # the dataset to take if this one is not on disk and that one is
     augment: Augment = "none"
     digest: str = ""  # of the images, where the name alone does not say which they are
+    decoding: Decoding | None = None  # of image files: how they become 8 bits; None: as Pillow has it
     cached_as: str = ""  # its folder in the cache, where the name cannot be one
 
     @property

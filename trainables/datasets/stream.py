@@ -15,9 +15,10 @@ from torch.utils.data import Dataset as Readable
 
 from trainables.datasets.batches import normalise
 from trainables.datasets.dataset import Dataset, Device, Half
-from trainables.datasets.images import MODES, opened
+from trainables.datasets.images import opened
+from trainables.datasets.pixels import to_8_bits
 from trainables.datasets.prefetch import prefetched
-from trainables.datasets.spec import DatasetError, Files
+from trainables.datasets.spec import DatasetError, Decoding, Files
 from trainables.randomness import seeded
 
 Wanted = tuple[list[int], tuple[int, int] | None]  # rows of a batch, and (seed, epoch) if they are augmented
@@ -46,7 +47,7 @@ class Streamed(Dataset):
     def _read(self, paths: np.ndarray[Any, Any], wanted: list[Wanted], device: Device) -> Iterator[Tensor]:
         on_gpu = torch.device(device).type == "cuda"
         loader: DataLoader[Tensor | DatasetError] = DataLoader(
-            _Reader(paths, self.input_shape),
+            _Reader(paths, self.input_shape, self.spec.decoding),
             batch_size=None,  # what is read at once is a batch already
             sampler=wanted,
             num_workers=min(self.workers, len(wanted)),
@@ -72,9 +73,10 @@ class Streamed(Dataset):
 class _Reader(Readable[Tensor | DatasetError]):
     """Batches by the rows they consist of; runs in the workers."""
 
-    def __init__(self, paths: np.ndarray[Any, Any], shape: tuple[int, int, int]) -> None:
+    def __init__(self, paths: np.ndarray[Any, Any], shape: tuple[int, int, int], decoding: Decoding | None) -> None:
         self.paths = paths
         self.shape = shape
+        self.decoding = decoding
 
     def __getitem__(self, wanted: Wanted) -> Tensor | DatasetError:
         rows, drawn = wanted
@@ -87,7 +89,7 @@ class _Reader(Readable[Tensor | DatasetError]):
 
     def _image(self, row: int, drawn: tuple[int, int] | None) -> Tensor:
         with opened(self.paths[row]) as file:
-            image = file.convert(MODES[self.shape[0]])
+            image = to_8_bits(self.paths[row], file, self.shape[0], self.decoding)
         if drawn is None:
             pixels: Tensor = self._middle(image)
         else:

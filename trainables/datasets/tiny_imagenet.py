@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from trainables.datasets.images import decode, flat, image_files
+from trainables.datasets.images import flat, image_files
+from trainables.datasets.pixels import decode
 from trainables.datasets.sources import check_md5
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
 
