@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
+from trainables.folding import memory_of
 from trainables.profiling import macs
 
 State = dict[str, Any]  # a checkpoint, as `trainables.training.train` saves it and goes on from it
@@ -132,7 +133,8 @@ def smaller(
         return None, f"whole: {in_one_line(error)}"
     if compacted.reason:
         return None, f"whole: {compacted.reason}"
-    if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
+    memories = [memory_of(weight) for _, weight in model.named_parameters(remove_duplicate=False)]
+    if len(set(memories)) < len(memories):
         return None, "whole: its layers share weights."
     left = 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
     if left > WORTH:

@@ -41,7 +41,7 @@ def _pairs(model: nn.Module) -> list[Pair]:
     made = {step.name: step for step in steps}
     read = Counter(source for step in steps for source in step.sources)
     used = Counter(id(step.module) for step in steps)
-    owners = Counter(_place(tensor) for module in model.modules() for tensor in _tensors(module))
+    owners = Counter(memory_of(tensor) for module in model.modules() for tensor in _tensors(module))
     pairs = []
     for step in steps:
         if not isinstance(step.module, Norm) or step.module.running_mean is None:
@@ -50,7 +50,7 @@ def _pairs(model: nn.Module) -> list[Pair]:
         layer = made[source].module
         if not isinstance(layer, Layer) or not _is_plain(layer) or not _is_plain(step.module):
             continue
-        alone = all(owners[_place(tensor)] == 1 for module in (layer, step.module) for tensor in _tensors(module))
+        alone = all(owners[memory_of(tensor)] == 1 for module in (layer, step.module) for tensor in _tensors(module))
         if alone and read[source] == used[id(layer)] == used[id(step.module)] == 1:
             pairs.append((names[layer], names[step.module]))
     return pairs
@@ -67,8 +67,8 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     return (tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
 
 
-def _place(tensor: Tensor) -> int:
-    """Return where the tensor's numbers lie: two parameters may be views of one memory."""
+def memory_of(tensor: Tensor) -> int:
+    """Return what tells the tensor's memory from others: two parameters may be views of one."""
     return int(tensor.untyped_storage()._cdata)
 
 
