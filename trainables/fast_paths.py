@@ -108,7 +108,7 @@ def prove(make: Make, shape: Shape, device: torch.device | None = None, precisio
     """
     proof = _Proof(make, shape, device or torch.device("cpu"), precision)
     try:
-        wanted = _wanted(make(), shape, proof.device)
+        wanted = _wanted(_built(make), shape, proof.device)
     except OF_THE_MACHINE:
         raise
     except Exception as error:  # noqa: BLE001 - tracing runs the network's own code
@@ -173,7 +173,7 @@ class _Proof:
             return self._outcome(PLAIN)
 
     def _outcome(self, form: FastPaths, as_trained: bool = False) -> Outcome:
-        model = form.laid_out(stirred(self._make()).to(self.device))
+        model = form.laid_out(stirred(_built(self._make)).to(self.device))
         if self._double and not as_trained:
             model.double()
         seen = _seen(model, form, self._shape, half=as_trained and self._half)
@@ -186,7 +186,7 @@ def compacted_differs(instead: Smaller, masks: Mapping[str, Tensor], make: Make,
     `make` builds the whole network anew. Of two steps the first moves what training can move, as biases away from zero.
     """
     try:
-        whole, small = make(), copy.deepcopy(instead).double()
+        whole, small = _built(make), copy.deepcopy(instead).double()
         whole.load_state_dict(instead.whole.state_dict())
         whole.to(next(instead.parameters()).device).double()
         for _ in range(2):
@@ -275,6 +275,12 @@ def stirred(model: nn.Module) -> nn.Module:
         if isinstance(module, _DropoutNd):
             module.p = 0.0
     return model
+
+
+def _built(make: Make) -> nn.Module:
+    """Build a network, the same one each time even if it draws from Python's or NumPy's generators."""
+    with _drawn_alike():
+        return make()
 
 
 @contextmanager

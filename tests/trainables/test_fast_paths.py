@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from orchestrator.costs.cost import trial_seconds
 from pruners import prunable
 from search_spaces import Trial
 from tests.trainables import odd_networks
-from tests.trainables.test_architecture_contract import EACH, shape_of
-from trainables import fast_paths
-from trainables.architectures import build
+from tests.trainables.test_architecture_contract import EACH
+from trainables import biases, fast_paths, folding, norms
+from trainables.architectures import ARCHITECTURES, build
 from trainables.bench import bench
 from trainables.datasets import DATASETS
 from trainables.datasets.memory import InMemory
@@ -113,3 +116,137 @@ def test_a_trial_reports_what_plain_training_and_testing_give(name, side):
             if told.get("trained", "").startswith("compacted") and "running" in key:
                 continue  # of removed channels they are nobody's
             torch.testing.assert_close(on.model.state_dict()[key], value, rtol=1e-3, atol=1e-4)
+
+
+def proved(name, side=16):
+    shape = (3, side, side)
+    return prove(partial(getattr(odd_networks, name), shape, 4), shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels_last", "pairs"),
+    [
+        ("plain", True, [("a", "n"), ("b", "m")]),
+        ("tied", True, []),
+        ("in_one_memory", False, []),  # another memory format would part the two
+        ("tied_norms", True, []),
+        ("hooked", True, [("b", "m")]),
+        ("hooked_before", True, [("b", "m")]),
+        ("hooked_norm", True, [("a", "n")]),
+        ("hooked_backward", True, [("a", "n")]),
+        ("weight_normed", True, [("b", "m")]),
+        ("spectral", True, [("a", "n")]),
+        ("twice", True, [("a", "n")]),
+        ("two_modes", True, []),
+        ("own_layer", True, []),
+        ("own_forward", True, []),
+        ("without_statistics", True, [("b", "m")]),
+        ("cumulative", True, [("a", "n"), ("b", "m")]),
+    ],
+)
+def test_networks_keep_the_forms_that_are_right_for_them(name, channels_last, pairs):
+    fast = proved(name)
+    assert fast.channels_last is fast.quick is channels_last
+    assert list(fast.folded) == list(fast.still) == pairs
+    assert not fast.tag
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("view_after_convolution", "channels-last: RuntimeError: view size is not compatible"),
+        ("strided", "channels-last: logits in train mode differs by"),
+        ("three_dimensions", "channels-last: RuntimeError: required rank 4"),
+        ("dropped_by_hand", "channels-last: logits in train mode differs by"),
+        ("remembering", "folded norms: RuntimeError: Only Tensors created explicitly"),
+    ],
+)
+def test_what_a_network_cannot_have_is_off_and_said(name, tag):
+    assert proved(name).tag.startswith(tag)
+
+
+def _misfolded(model, pairs):
+    made = folding.folded(model, pairs)
+    if pairs:
+        made.head.bias.data += 1e-5
+    return made
+
+
+@contextmanager
+def _misnormed(network):
+    with norms.quick_norms(network):
+        network.n.eps *= 1.1
+        yield
+
+
+@contextmanager
+def _misheld(network, pairs):
+    handles = [network.get_submodule(norm).bias.register_hook(lambda slope: slope * 1.001) for _, norm in pairs]
+    with biases.still_biases(network, pairs):
+        yield
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("function", "form", "field", "said"),
+    [
+        ("folded", _misfolded, "folded", "folded norms: logits in eval mode differs by 1e-05 of"),
+        ("quick_norms", _misnormed, "quick", "quick norms: logits in"),
+        ("still_biases", _misheld, "still", "still biases: logits in eval mode differs by"),
+    ],
+)
+def test_a_form_that_is_slightly_wrong_is_off_and_the_others_stay(monkeypatch, function, form, field, said):
+    right = proved("plain")
+    monkeypatch.setattr(fast_paths, function, form)
+    fast = proved("plain")
+    assert fast.tag.startswith(said)
+    assert replace(fast, off={}) == replace(right, **{field: getattr(fast_paths.PLAIN, field)})
+
+
+def test_a_network_that_is_never_the_same_is_used_as_it_is():
+    calls = []
+
+    def make():
+        calls.append(1)
+        model = odd_networks.plain((3, 16, 16), 4)
+        model.head.register_forward_hook(lambda layer, given, made: made * len(calls))
+        return model
+
+    fast = prove(make, (3, 16, 16))
+    assert replace(fast, off={}) == fast_paths.PLAIN
+    assert fast.tag.startswith("all: the plain network cannot be compared with itself: logits")
+
+
+def test_a_proof_leaves_no_trace_and_depends_on_none():
+    trial = trial_of("dropped")
+    first = fast_paths.fast_paths(trial, (3, 16, 16), 10, CPU)
+    fast_paths._proved.cache_clear()
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    assert fast_paths.fast_paths(trial, (3, 16, 16), 10, CPU) == first
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == before[2]
+    again = fast_paths.fast_paths(trial.model_copy(update={"compression": 4.0, "pruner": "snip"}), (3, 16, 16), 10, CPU)
+    assert again == first
+    assert fast_paths._proved.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_registered_architectures_have_all_forms(name):
+    """So their numbers are what they were."""
+    side = max(16, ARCHITECTURES[name].min_size)
+    make = partial(build, name, (3, side, side), 10, 0)
+    fast = prove(make, (3, side, side))
+    pairs = tuple(foldable(make()))
+    count = sum(isinstance(module, nn.BatchNorm2d) for module in make().modules())
+    assert fast == fast_paths.FastPaths(name != "mlp", pairs, pairs, count > 0)
+    assert len(pairs) == count
+
+
+def test_a_plan_knows_the_cost_of_a_network_that_runs_in_one_memory_format():
+    trial = trial_of("view_after_convolution")
+    assert trial_seconds([trial], {})[trial.fingerprint] > 0
