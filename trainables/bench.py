@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,15 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.biases import still_biases
 from trainables.compacted import Smaller, smaller
 from trainables.datasets.batches import Batch, steps_per_epoch
 from trainables.dynamics import Dynamics, dynamics
 from trainables.evaluation import evaluate
-from trainables.folding import Pair, foldable, folded
-from trainables.norms import quick_norms
+from trainables.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
 from trainables.precision import cudnn_benchmark
 from trainables.randomness import derive
 from trainables.team import ALONE, Team
 from trainables.training import Progress, train
-
-SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,7 @@ class Bench:
     weights: Path | None  # the folder of pretrained weights
     team: Team  # the workers that train it together; scoring, and tests between trainings, are the first one's
     scoring_images: int = 0  # inputs of a forward pass while scoring, see `pruners.find`
+    fast: FastPaths = PLAIN  # the forms in which the model is trained and evaluated
 
     def restart(self) -> None:
         """Give the model the weights it was built with."""
@@ -83,9 +79,12 @@ class Bench:
         """Train the model in place; see `trainables.training.train`.
 
         Where its masks have left a smaller network that trains alike, that is trained in its place, if `compact` allows
-        it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained".
+        it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained";
+        and as what is "plain" which fast forms are not used, and why.
         """
         trial, team, instead = self.trial, self.team, None
+        if self.fast.tag:
+            tell("plain", self.fast.tag)
         team.order(
             lambda: {
                 "trial": trial.model_dump_json(),
@@ -100,11 +99,11 @@ class Bench:
         if masks and compact and not dynamics:
             if state:
                 self.model.load_state_dict(state["model"])
-            instead, how = smaller(self.model, masks, self.data.input_shape, state)
+            instead, how = self._smaller(masks, state)
             tell("trained", how)
-        on = self if instead is None else replace(self, model=instead)
-        norms = quick_norms(on.model) if team.size == 1 else nullcontext()  # a team has norms of its own
-        with norms, still_biases(on._network, on._foldable), cudnn_benchmark(trial.cudnn_benchmark):
+        on = self if instead is None else replace(self, model=instead, fast=PLAIN if instead.blind else self.fast)
+        fast = on.fast.training(on._network, quick=team.size == 1)  # a team has norms of its own
+        with fast, cudnn_benchmark(trial.cudnn_benchmark):
             progress = train(
                 on.model,
                 masks if instead is None else instead.masks,
@@ -136,13 +135,20 @@ class Bench:
             instead.finish()
         return progress
 
-    @property
-    def _foldable(self) -> list[Pair]:
-        known = vars(self)  # and no cached_property: before Python 3.12 threads wait for each other in it
-        if "foldable" not in known:
-            known["foldable"] = foldable(self._network)
-        pairs: list[Pair] = known["foldable"]
-        return pairs
+    def _smaller(self, masks: dict[str, Tensor], state: dict[str, Any] | None) -> tuple[Smaller | None, str]:
+        """Return what to train in the model's place under `masks`, None if there is nothing; and a line on that."""
+        shape = self.data.input_shape
+        instead, how = smaller(self.model, masks, shape, state)
+        if instead is None:
+            return None, how
+        fast = PLAIN if instead.blind else self.fast
+        if why := compacted_differs(instead, masks, self._fresh, fast, shape):
+            return None, f"whole: the smaller network would not train alike: {why}"
+        return instead, how
+
+    def _fresh(self) -> nn.Module:
+        """Build the network anew, with weights that are drawn."""
+        return build(self.trial.network.fresh, self.data.input_shape, self.data.num_classes, self.trial.seed)
 
     @property
     def _network(self) -> nn.Module:
@@ -151,7 +157,7 @@ class Bench:
     def _fixed(self) -> nn.Module:
         """The network as it is evaluated: its batch norms folded away where they can be."""
         self.model.eval()
-        return folded(self._network, self._foldable)
+        return self.fast.evaluated(self._network)
 
     @property
     def _blind(self) -> bool:
@@ -217,13 +223,9 @@ def bench(
 ) -> Bench:
     """The bench of `trial`, its model as it is before any training; `weights` is the folder of pretrained ones."""
     model = build(trial.network, data.input_shape, data.num_classes, trial.seed, weights)
-    model = laid_out(model, data.input_shape).to(device)
-    return Bench(trial, model, data, device, save_seconds, stop, weights, team, scoring_images)
-
-
-def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
-    """The model in the memory format that trains fastest on images (C, H, W)."""
-    return model.to(memory_format=torch.channels_last) if min(input_shape[1:]) >= SMALL else model
+    fast = fast_paths(trial, data.input_shape, data.num_classes, device)
+    model = fast.laid_out(model).to(device)
+    return Bench(trial, model, data, device, save_seconds, stop, weights, team, scoring_images, fast)
 
 
 def pruner_of(trial: Trial) -> Pruner:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
+from trainables.folding import memory_of
 from trainables.profiling import macs
 
 State = dict[str, Any]  # a checkpoint, as `trainables.training.train` saves it and goes on from it
@@ -43,6 +44,11 @@ class Smaller(nn.Module):
         self.masks = {name: part for name, part in parts.items() if part is not None}
 
     @property
+    def whole(self) -> nn.Module:
+        """The network in whose place this is."""
+        return self._whole[0]
+
+    @property
     def blind(self) -> bool:
         """Whether the logits are the same for all images, so that no image needs to be seen."""
         return self._compacted.constant
@@ -55,22 +61,22 @@ class Smaller(nn.Module):
     def narrow(self, state: State) -> State:
         """A checkpoint of the whole network as one of this."""
         moments = _by_key(state["optimizer"], list(self._away))
-        small = {key: self._part(values) for key, values in moments.items()}
+        small = {key: self.part(values) for key, values in moments.items()}
         return state | {
-            "model": self._part(state["model"]),
+            "model": self.part(state["model"]),
             "optimizer": _by_parameter(small, [name for name, _ in self.named_parameters()], state["optimizer"]),
-            **({"average": self._part(state["average"])} if "average" in state else {}),
+            **({"average": self.part(state["average"])} if "average" in state else {}),
         }
 
     def widen(self, state: State) -> State:
         """A checkpoint of this as one of the whole network."""
         moments = _by_key(state["optimizer"], [name for name, _ in self.named_parameters()])
-        zeros = {name: torch.zeros_like(parameter) for name, parameter in self._whole[0].named_parameters()}
+        zeros = {name: torch.zeros_like(parameter) for name, parameter in self.whole.named_parameters()}
         whole = {key: self._fill(values, zeros) for key, values in moments.items()}
         return state | {
-            "model": self._fill(state["model"], self._whole[0].state_dict()),
+            "model": self._fill(state["model"], self.whole.state_dict()),
             "optimizer": _by_parameter(whole, list(self._away), state["optimizer"]),
-            **({"average": self._fill(state["average"], self._whole[0].state_dict())} if "average" in state else {}),
+            **({"average": self._fill(state["average"], self.whole.state_dict())} if "average" in state else {}),
         }
 
     def pushed(self, state: State) -> bool:
@@ -84,9 +90,10 @@ class Smaller(nn.Module):
 
     def finish(self) -> None:
         """Give the whole network what this has learnt."""
-        self._whole[0].load_state_dict(self._fill(self.state_dict(), self._whole[0].state_dict()))
+        self.whole.load_state_dict(self._fill(self.state_dict(), self.whole.state_dict()))
 
-    def _part(self, tensors: Tensors) -> dict[str, Tensor]:
+    def part(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Return what this has of tensors shaped like the whole network's, by its own names."""
         parts = {f"net.{name}": self._compacted.take(name, tensor) for name, tensor in tensors.items()}
         return {name: part for name, part in parts.items() if part is not None} | {"rest": self._left(tensors)}
 
@@ -126,7 +133,8 @@ def smaller(
         return None, f"whole: {in_one_line(error)}"
     if compacted.reason:
         return None, f"whole: {compacted.reason}"
-    if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
+    memories = [memory_of(weight) for _, weight in model.named_parameters(remove_duplicate=False)]
+    if len(set(memories)) < len(memories):
         return None, "whole: its layers share weights."
     left = 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
     if left > WORTH:

@@ -3,33 +3,73 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 
 from pruners.channels import Layer, Norm, UnfollowableError, follow
 
 Pair = tuple[str, str]  # names of a layer and of the batch norm that reads it
+PLAIN = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def foldable(model: nn.Module) -> list[Pair]:
-    """The batch norms of `model` that alone read a layer which is used once; none if it cannot be followed."""
+    """Return the batch norms of `model` that alone read a layer which is used once; none if it cannot be followed.
+
+    Both must compute what their class says, from tensors that are theirs alone: no subclass (parametrized layers are
+    such), no hooks, no forward of the instance's own, no weight shared with another layer. And both must be used so in
+    train mode and in eval mode. The model is left in the mode that it was in.
+    """
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        steps = follow(model).steps
+        training = _pairs(model.train())
+        evaluated = set(_pairs(model.eval())) if training else set()
     except UnfollowableError:
         return []
+    finally:
+        for module, was in modes:
+            module.training = was
+    return [pair for pair in training if pair in evaluated]
+
+
+def _pairs(model: nn.Module) -> list[Pair]:
+    """Return the foldable pairs in the mode that `model` is in."""
+    steps = follow(model).steps
     names = {module: name for name, module in model.named_modules()}
     made = {step.name: step for step in steps}
-    read = [source for step in steps for source in step.sources]
-    used = [step.module for step in steps]
+    read = Counter(source for step in steps for source in step.sources)
+    used = Counter(id(step.module) for step in steps)
+    owners = Counter(memory_of(tensor) for module in model.modules() for tensor in _tensors(module))
     pairs = []
     for step in steps:
         if not isinstance(step.module, Norm) or step.module.running_mean is None:
             continue
         (source,) = step.sources
         layer = made[source].module
-        if isinstance(layer, Layer) and read.count(source) == used.count(layer) == used.count(step.module) == 1:
+        if not isinstance(layer, Layer) or not _is_plain(layer) or not _is_plain(step.module):
+            continue
+        alone = all(owners[memory_of(tensor)] == 1 for module in (layer, step.module) for tensor in _tensors(module))
+        if alone and read[source] == used[id(layer)] == used[id(step.module)] == 1:
             pairs.append((names[layer], names[step.module]))
     return pairs
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return True if calling `module` is calling its class's forward, and nothing else."""
+    own = vars(module)
+    return type(module) in PLAIN and "forward" not in own and not any(own.get(kind) for kind in HOOKS)
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the parameters and buffers of `module` itself."""
+    return (tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Return what tells the tensor's memory from others: two parameters may be views of one."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def folded(model: nn.Module, pairs: list[Pair]) -> nn.Module:

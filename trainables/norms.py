@@ -23,7 +23,11 @@ WIDE = 64  # columns that a row should have
 @contextmanager
 def quick_norms(model: nn.Module) -> Iterator[None]:
     """While this lasts, the 2-d batch norms of `model` train on several pixels at a time, where that is faster."""
-    norms = [module for module in model.modules() if type(module) is nn.BatchNorm2d and module.affine]
+    norms = [
+        module
+        for module in model.modules()
+        if type(module) is nn.BatchNorm2d and module.affine and "forward" not in vars(module)  # its user's own
+    ]
     for norm in norms:
         norm.forward = partial(_forward, norm)  # type: ignore[method-assign]
     try:

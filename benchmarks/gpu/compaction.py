@@ -16,7 +16,7 @@ from pruners.masks import apply_masks
 from pruners.pruning import find
 from search_spaces import Network
 from trainables.architectures import build
-from trainables.bench import laid_out
+from trainables.fast_paths import laid_out
 
 MARGIN = 10  # times smaller than tolerated, in the float32 that the product checks in
 PRUNINGS = (("magnitude", 20.0), ("synflow", 20.0), ("synflow", 100.0))

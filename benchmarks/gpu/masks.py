@@ -21,7 +21,7 @@ from pruners.registry import PRUNERS
 from search_spaces import Network
 from trainables import datasets
 from trainables.architectures import build
-from trainables.bench import laid_out
+from trainables.fast_paths import laid_out
 
 COMPRESSION = 20.0
 ITERATIONS = 5  # of pruners that take a hundred: rounding is followed as well by few

@@ -15,7 +15,7 @@ from pruners.pruning import Pruning, find
 from search_spaces import Network, Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.bench import laid_out
+from trainables.fast_paths import laid_out
 from trainables.gpu_share import CONTEXT_BYTES
 
 MIB = 2**20

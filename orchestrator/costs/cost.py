@@ -11,11 +11,12 @@ from heapq import heapreplace
 from types import MappingProxyType
 
 import torch
+from torch import nn
 
 from search_spaces import Network, Trial
 from trainables.architectures import build
-from trainables.bench import laid_out
 from trainables.datasets import lookup
+from trainables.fast_paths import laid_out
 
 Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
 PIXELS = 128 * 32 * 32  # of the images that are tried out at once
@@ -67,17 +68,28 @@ def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
     Of large images fewer are tried than a batch has: 256 of ImageNet's would fill the memory of many a laptop.
     """
     spec = lookup(dataset)
+    images = min(batch_size, max(4, PIXELS // math.prod(spec.input_shape[1:])))
+    model = build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model = laid_out(build(network.fresh, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
-    images = min(batch_size, max(4, PIXELS // math.prod(spec.input_shape[1:])))
-    x, y = torch.zeros(images, *spec.input_shape), torch.zeros(images, dtype=torch.int64)
+    try:
+        seconds = _second_step(laid_out(model, spec.input_shape), images, spec.input_shape)
+    except RuntimeError:  # a `view` of what lies channels-last, say; a trial goes without then, as `fast_paths` proves
+        model = build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
+        seconds = _second_step(model, images, spec.input_shape)
+    finally:
+        torch.set_num_threads(threads)
+    return seconds * batch_size / images
+
+
+def _second_step(model: nn.Module, images: int, input_shape: tuple[int, ...]) -> float:
+    """Return the CPU seconds of a forward and backward pass, after one of warm-up."""
+    x, y = torch.zeros(images, *input_shape), torch.zeros(images, dtype=torch.int64)
     started = 0.0
     for _ in range(2):
         started = time.process_time()
         torch.nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(threads)
-    return (time.process_time() - started) * batch_size / images
+    return time.process_time() - started
 
 
 def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
