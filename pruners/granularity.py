@@ -11,13 +11,14 @@ from pruners.errors import PruningError, require_known
 from pruners.filters import filters
 from pruners.selection import require_finite, select
 from pruners.weights import prunable
+from search_spaces.density import Density, density_of, fraction_of
 
 # What a space may name. Beyond these, any n:m with n < m is understood.
 FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> what ranks a channel, of its scores
 GRANULARITIES = ("weight", *FILTERS, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
 
 # (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
-Selector = Callable[[Mapping[str, Tensor], float, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
+Selector = Callable[[Mapping[str, Tensor], Density, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
 
 
 def pattern(granularity: str) -> tuple[int, int] | None:
@@ -58,10 +59,10 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
         )
 
     def keep(
-        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+        scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
     ) -> dict[str, Tensor]:
         # On the way there, an iteration's density rounds up to whole weights of a block.
-        kept = max(n, math.ceil(density * m - 1e-9))
+        kept = n if math.isclose(density, n / m) else max(n, math.ceil(fraction_of(density) * m))
         return {name: _blocks(name, score, kept, m, (alive or {}).get(name)) for name, score in scores.items()}
 
     return keep
@@ -72,7 +73,7 @@ def check(model: nn.Module, granularity: str, compression: float, kappa: float =
     weights = {name: weight.detach() for name, weight in prunable(model).items()}
     choose = selector(granularity, model, compression, kappa)
     if granularity != "weight":
-        choose(weights, 1 - kappa if kappa else 1 / compression, None, "global")
+        choose(weights, 1 - fraction_of(kappa) if kappa else density_of(compression), None, "global")
 
 
 def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None) -> Tensor:
