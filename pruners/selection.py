@@ -23,9 +23,9 @@ def select(
     """Keep the highest scores: one boolean mask (True = kept) per score tensor, same names, order and shapes.
 
     Of n weights, n - floor((1 - density) n) are kept, counted in exact fractions, ties going to the earlier
-    position. `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that masks are nested. Scope
-    "global" lets all weights compete, "layer" gives every layer the same density, "erk" small layers more
-    (`pruners.scopes`).
+    position. `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that
+    masks are nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, "erk" small
+    layers more (`pruners.scopes`).
     Needs about one more copy of the scores beside them.
     Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
     [0, 1], or more weights to keep than are alive.
