@@ -85,7 +85,7 @@ class MacCounter(TorchDispatchMode):
         self, packet: Any, args: Arguments, kwargs: Mapping[str, Any], tensors: Sequence[Tensor], made: Any
     ) -> None:
         if packet == LINEAR or packet in CONVOLUTIONS:
-            x, weight, *bias = tensors
+            _, weight, *bias = tensors
             count = made.numel() * weight.shape[-1] if packet == LINEAR else _by_formula(packet, args, kwargs, made)
             self._add(count, self._named(weight, through_products=True), made.numel() if bias else 0)
         elif packet in RECURRENT:
@@ -103,7 +103,7 @@ class MacCounter(TorchDispatchMode):
             if self._of_input(tensors):
                 self._add(left.numel(), self._named(right) or self._named(left))
         elif packet == TRILINEAR:
-            x, weight, _ = tensors
+            weight = tensors[1]
             self._add(made.shape[:-1].numel() * weight.numel(), self._named(weight))
         elif packet == ATTENTION:
             q, k, v = tensors[:3]
