@@ -6,12 +6,12 @@ than its own (nn.MultiheadAttention's out_proj), by several, or by none: here th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -41,7 +41,7 @@ class Trace:
     through_products: Names = frozenset()  # the same, products included
 
 
-class MacCounter(TorchDispatchMode):
+class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the multiply-accumulates of all that is computed inside, by the parameter that takes part in them.
 
     A product is one of a parameter if an operand is that parameter, a view of it, or computed from it without the
@@ -51,16 +51,17 @@ class MacCounter(TorchDispatchMode):
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
         """`x` is the network's input. Weights have the names of `layer_weights`, other parameters their own."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         parts: dict[str, Tensor] = dict(layer_weights(model))
-        self.counts = dict.fromkeys(parts, (0, 0))  # name -> (of weights, of biases)
+        self.counts: dict[str, tuple[int, int]] = dict.fromkeys(parts, (0, 0))  # name -> (of weights, of biases)
         taken = {id(part.untyped_storage()) for part in parts.values()}
         parts |= {n: p for n, p in model.named_parameters() if id(p.untyped_storage()) not in taken}
         self._sizes = {name: part.numel() for name, part in parts.items()}
-        self._parts = WeakIdKeyDictionary()  # storage -> the parts in it, each with its first and last place
+        # The parts in a storage, each with its first and last place there.
+        self._parts: MutableMapping[UntypedStorage, list[tuple[str, int, int]]] = WeakIdKeyDictionary()
         for name, part in parts.items():
             self._parts.setdefault(part.untyped_storage(), []).append((name, *_extent(part)))
-        self._traces = WeakIdKeyDictionary()  # storage -> Trace; none: a constant
+        self._traces: MutableMapping[UntypedStorage, Trace] = WeakIdKeyDictionary()  # none: a constant
         self._traces[x.untyped_storage()] = Trace(of_input=True)
 
     def __torch_dispatch__(
@@ -130,7 +131,7 @@ class MacCounter(TorchDispatchMode):
             first, last = _extent(operand)
             shares = {n: min(last, end) - max(first, start) + 1 for n, start, end in self._parts[storage]}
             return {name: share for name, share in shares.items() if share > 0}
-        trace: Trace | None = self._traces.get(storage)
+        trace = self._traces.get(storage)
         if trace is None or trace.of_input:
             return {}
         names = trace.names or (trace.through_products if through_products else frozenset())
@@ -168,6 +169,6 @@ def _by_formula(packet: Any, args: Arguments, kwargs: Mapping[str, Any], made: A
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
     """Return the first and the last place in its storage that a tensor reaches."""
-    first = tensor.storage_offset()
+    first = int(tensor.storage_offset())
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return first, first + reach if tensor.numel() else first - 1
+    return first, first + int(reach) if tensor.numel() else first - 1

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 
-class PeakMemory(TorchDispatchMode):
+class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Track the storages of all tensors that operations make inside, and of those that were there before.
 
     torch.distributed._tools.MemTracker counts the same numbers, but also hangs hooks on parameters, which frozen and
@@ -21,9 +21,10 @@ class PeakMemory(TorchDispatchMode):
 
     def __init__(self, before: Iterable[Tensor]) -> None:
         """`before` are the tensors that exist already: parameters, buffers, inputs."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._seen = WeakIdKeyDictionary()
-        self._alive = self.peak = 0  # bytes
+        self._alive: int = 0  # bytes
+        self.peak: int = 0
         for tensor in before:
             self._track(tensor)
 

@@ -55,7 +55,8 @@ def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int,
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # else a whole transformer layer is one operation
     try:
-        with _in_eval_mode(model), MacCounter(model, x) as counter:
+        counter = MacCounter(model, x)
+        with _in_eval_mode(model), counter:
             model(x)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -139,7 +140,8 @@ def peak_mb(model: nn.Module, input_shape: tuple[int, ...]) -> float:
     Counted from the tensors themselves, so the number is the same on every machine.
     """
     x = _zeros(model, (BATCH, *input_shape))
-    with _in_eval_mode(model), PeakMemory([*model.parameters(), *model.buffers(), x]) as memory:
+    memory = PeakMemory([*model.parameters(), *model.buffers(), x])
+    with _in_eval_mode(model), memory:
         model(x)
     return memory.peak / 1e6
 

@@ -79,7 +79,8 @@ class Recorder:
             | (unmeasured.attempt("prune/tied_scores", self._ties, masks, scores) or {})
         )
         self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))
-        if spread := scores and unmeasured.attempt("score histograms", score_histograms, scores):
+        spread = unmeasured.attempt("score histograms", score_histograms, scores)
+        if spread:
             self._text("scores.json", json.dumps({"layers": spread}))
         self.outbox.tags(unmeasured.tags())
         self._tensors("masks.safetensors", masks)
