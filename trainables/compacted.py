@@ -12,6 +12,7 @@ from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
 from trainables.profiling import macs
+from trainables.unmeasured import Unmeasured
 
 State = dict[str, Any]  # a checkpoint, as `trainables.training.train` saves it and goes on from it
 Tensors = Mapping[str, Tensor]
@@ -128,13 +129,21 @@ def smaller(
         return None, f"whole: {compacted.reason}"
     if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
         return None, "whole: its layers share weights."
-    left = 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
+    unmeasured = Unmeasured()
+    left = unmeasured.attempt("work", _left, compacted, model, input_shape)
+    if left is None:
+        return None, f"whole: {unmeasured.reasons['work']}"
     if left > WORTH:
         return None, f"whole: {left:.0%} of its multiply-accumulates would be left."
     instead = Smaller(model, masks, compacted)
     if state is not None and instead.pushed(state):
         return None, "whole: momentum from before it was pruned moves what would be removed."
     return instead, "its last bias alone" if instead.blind else f"compacted: {left:.1%} of the multiply-accumulates"
+
+
+def _left(compacted: Compacted, model: nn.Module, input_shape: Shape) -> float:
+    """Return the share of the model's multiply-accumulates that its compacted form has."""
+    return 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
 
 
 def _work(model: nn.Module, input_shape: Shape) -> int:

@@ -60,7 +60,8 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # The parts in a storage, each with its first and last place there.
         self._parts: MutableMapping[UntypedStorage, list[tuple[str, int, int]]] = WeakIdKeyDictionary()
         for name, part in parts.items():
-            self._parts.setdefault(part.untyped_storage(), []).append((name, *_extent(part)))
+            storage = part.untyped_storage()
+            self._parts[storage] = [*self._parts.get(storage, ()), (name, *_extent(part))]
         self._traces: MutableMapping[UntypedStorage, Trace] = WeakIdKeyDictionary()  # none: a constant
         self._traces[x.untyped_storage()] = Trace(of_input=True)
 

@@ -21,32 +21,36 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 
-def plain(shape, classes, wrap=lambda layer: layer):
+def _plain(shape, classes, wrap=lambda layer: layer):
     return nn.Sequential(
         wrap(nn.Conv2d(shape[0], 8, 3)), nn.ReLU(), wrap(nn.Conv2d(8, 8, 3)), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes),
     )
 
 
+def plain(shape, classes):
+    return _plain(shape, classes)
+
+
 def frozen(shape, classes):
-    model = plain(shape, classes)
+    model = _plain(shape, classes)
     model[0].requires_grad_(False)
     return model
 
 
 def tied(shape, classes):
-    model = nn.Sequential(nn.Conv2d(shape[0], 8, 3), nn.ReLU(), plain((8, *shape[1:]), 8), nn.Linear(8, classes))
+    model = nn.Sequential(nn.Conv2d(shape[0], 8, 3), nn.ReLU(), _plain((8, *shape[1:]), 8), nn.Linear(8, classes))
     model[2][0] = nn.Conv2d(8, 8, 3)
     model[2][0].weight = model[2][2].weight
     return model
 
 
 def spectral(shape, classes):
-    return plain(shape, classes, spectral_norm)
+    return _plain(shape, classes, spectral_norm)
 
 
 def normed(shape, classes):
-    return plain(shape, classes, weight_norm)
+    return _plain(shape, classes, weight_norm)
 
 
 class Shy(nn.Module):
@@ -54,7 +58,7 @@ class Shy(nn.Module):
 
     def __init__(self, shape, classes):
         super().__init__()
-        self.inner = plain(shape, classes)
+        self.inner = _plain(shape, classes)
 
     def forward(self, x):
         if not self.training and not x.any():
