@@ -12,7 +12,6 @@ from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
 from trainables.profiling import macs
-from trainables.unmeasured import Unmeasured
 
 State = dict[str, Any]  # a checkpoint, as `trainables.training.train` saves it and goes on from it
 Tensors = Mapping[str, Tensor]
@@ -121,6 +120,7 @@ def smaller(
     """
     try:
         compacted = compact(model, masks, input_shape, training=True)
+        left = 1.0 if compacted.reason else _left(compacted, model, input_shape)
     except OF_THE_MACHINE:
         raise
     except Exception as error:  # noqa: BLE001 - a network that cannot be followed must not cost a trial its result
@@ -129,10 +129,6 @@ def smaller(
         return None, f"whole: {compacted.reason}"
     if len(dict(model.named_parameters(remove_duplicate=False))) > len(dict(model.named_parameters())):
         return None, "whole: its layers share weights."
-    unmeasured = Unmeasured()
-    left = unmeasured.attempt("work", _left, compacted, model, input_shape)
-    if left is None:
-        return None, f"whole: {unmeasured.reasons['work']}"
     if left > WORTH:
         return None, f"whole: {left:.0%} of its multiply-accumulates would be left."
     instead = Smaller(model, masks, compacted)
