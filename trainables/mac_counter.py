@@ -60,8 +60,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # The parts in a storage, each with its first and last place there.
         self._parts: MutableMapping[UntypedStorage, list[tuple[str, int, int]]] = WeakIdKeyDictionary()
         for name, part in parts.items():
-            storage = part.untyped_storage()
-            self._parts[storage] = [*self._parts.get(storage, ()), (name, *_extent(part))]
+            self._place(name, part)
         self._traces: MutableMapping[UntypedStorage, Trace] = WeakIdKeyDictionary()  # none: a constant
         self._traces[x.untyped_storage()] = Trace(of_input=True)
 
@@ -82,6 +81,9 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._count(packet, args, kwargs, tensors, made)
         self._follow([leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)], tensors, packet in PRODUCTS)
         return made
+
+    def _place(self, name: str, part: Tensor) -> None:
+        self._parts.setdefault(part.untyped_storage(), []).append((name, *_extent(part)))
 
     def _count(
         self, packet: Any, args: Arguments, kwargs: Mapping[str, Any], tensors: Sequence[Tensor], made: Any
