@@ -127,6 +127,7 @@ def smaller(
     """
     try:
         compacted = compact(model, masks, input_shape, training=True)
+        left = 1.0 if compacted.reason else _left(compacted, model, input_shape)
     except OF_THE_MACHINE:
         raise
     except Exception as error:  # noqa: BLE001 - a network that cannot be followed must not cost a trial its result
@@ -136,13 +137,17 @@ def smaller(
     memories = [memory_of(weight) for _, weight in model.named_parameters(remove_duplicate=False)]
     if len(set(memories)) < len(memories):
         return None, "whole: its layers share weights."
-    left = 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
     if left > WORTH:
         return None, f"whole: {left:.0%} of its multiply-accumulates would be left."
     instead = Smaller(model, masks, compacted)
     if state is not None and instead.pushed(state):
         return None, "whole: momentum from before it was pruned moves what would be removed."
     return instead, "its last bias alone" if instead.blind else f"compacted: {left:.1%} of the multiply-accumulates"
+
+
+def _left(compacted: Compacted, model: nn.Module, input_shape: Shape) -> float:
+    """Return the share of the model's multiply-accumulates that its compacted form has."""
+    return 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
 
 
 def _work(model: nn.Module, input_shape: Shape) -> int:

@@ -14,82 +14,98 @@ from torch import Tensor, nn
 
 from pruners import layer_weights
 from pruners.float32 import ieee_float32
+from trainables.mac_counter import NO_WEIGHTS, MacCounter
+from trainables.peak_memory import PeakMemory
+from trainables.unmeasured import Unmeasured
 
 BATCH = 64  # examples per forward pass where latency and memory are measured
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or linear layer. `params` and `kept` count its weights, `macs` are for one input."""
+    """One weight that products use. `params` and `kept` count its numbers; `macs` are for one input, None: not known.
+
+    The row of products without weights has no shape, params or kept.
+    """
 
     name: str
     shape: tuple[int, ...]
     params: int
     kept: int
-    macs: int
-    macs_kept: float
+    macs: int | None
+    macs_kept: float | None
     score_mean: float | None
     score_std: float | None
 
     @property
     def density(self) -> float:
-        """The fraction of weights kept."""
-        return self.kept / self.params
+        """The fraction of weights kept; 1 where there are none."""
+        return self.kept / self.params if self.params else 1.0
 
 
 def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
-    """Multiply-accumulates of each layer's weight for one input of `input_shape` (C, H, W): (weights', bias').
+    """Return the multiply-accumulates of each layer's weight for one input of `input_shape`: (weights', biases').
 
     A weight counts once for each position it is applied at (a depthwise convolution therefore costs little), a
     bias once for each output element: so the papers' "FLOPs" tables count (VGG-16 on CIFAR-10: 313.48 million).
+    Counted in torch's operations, on the model's device, which may be "meta". A parameter that is no layer's weight
+    has a row if it takes part in a product; the products without a parameter are in the row `NO_WEIGHTS`, as (0, all).
     """
-    names = {id(parameter): name for name, parameter in layer_weights(model).items()}
-    counts = dict.fromkeys(names.values(), (0, 0))
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        # A convolution uses each weight once per output position, a transposed one once per input position.
-        spread = inputs[0] if isinstance(module, nn.modules.conv._ConvTransposeNd) else output
-        positions = spread.numel() // spread.shape[1 if weight.dim() > 2 else -1]
-        of_weights, of_bias = counts[names[id(weight)]]
-        of_bias += 0 if module.bias is None else output.numel()
-        counts[names[id(weight)]] = (of_weights + positions * weight.numel(), of_bias)
-
-    layers = [m for m in model.modules() if id(getattr(m, "weight", None)) in names]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+    x = _zeros(model, (1, *input_shape))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # else a whole transformer layer is one operation
     try:
-        _forward(model, _zeros(model, (1, *input_shape)))
+        counter = MacCounter(model, x)
+        with _in_eval_mode(model), counter:
+            model(x)
     finally:
-        for hook in hooks:
-            hook.remove()
-    return counts
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.counts
 
 
 def profile(
-    model: nn.Module, masks: Mapping[str, Tensor], scores: Mapping[str, Tensor], input_shape: tuple[int, ...]
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    scores: Mapping[str, Tensor],
+    input_shape: tuple[int, ...],
+    unmeasured: Unmeasured | None = None,
 ) -> list[Layer]:
-    """The per-layer profile in the model's order. Without a mask (dense) a layer keeps all."""
-    counts = macs(model, input_shape)
-    layers = []
-    for name, weight in layer_weights(model).items():
-        params = weight.numel()
-        kept = int(masks[name].sum()) if name in masks else params
-        of_weights, of_bias = counts[name]
-        score = scores[name].double() if name in scores else None
-        layers.append(
-            Layer(
-                name=name,
-                shape=tuple(weight.shape),
-                params=params,
-                kept=kept,
-                macs=of_weights + of_bias,
-                macs_kept=of_weights * kept / params + of_bias,
-                score_mean=None if score is None else float(score.mean()),
-                score_std=None if score is None else float(score.std(correction=0)),
-            )
-        )
+    """Return the per-layer profile in the model's order. Without a mask (dense) a layer keeps all.
+
+    Parameters that are no layer's weight but take part in products are among them; products without weights come last.
+    With `unmeasured`, multiply-accumulates that cannot be counted are None, and it is told why.
+    """
+    counts = macs(model, input_shape) if unmeasured is None else unmeasured.attempt("macs", macs, model, input_shape)
+    names = layer_weights(model).keys() | (counts or {}).keys()
+    weights = {name: weight for name, weight in model.named_parameters() if name in names}
+    layers = [_layer(name, weight, masks, scores, counts) for name, weight in weights.items()]
+    if counts and NO_WEIGHTS in counts:
+        without = sum(counts[NO_WEIGHTS])
+        layers.append(Layer(NO_WEIGHTS, (), 0, 0, without, without, None, None))
     return layers
+
+
+def _layer(
+    name: str,
+    weight: Tensor,
+    masks: Mapping[str, Tensor],
+    scores: Mapping[str, Tensor],
+    counts: Mapping[str, tuple[int, int]] | None,
+) -> Layer:
+    params = weight.numel()
+    kept = int(masks[name].sum()) if name in masks else params
+    of_weights, of_bias = (counts or {}).get(name, (0, 0))
+    score = scores[name].double() if name in scores else None
+    return Layer(
+        name=name,
+        shape=tuple(weight.shape),
+        params=params,
+        kept=kept,
+        macs=None if counts is None else of_weights + of_bias,
+        macs_kept=None if counts is None else of_weights * kept / params + of_bias,
+        score_mean=None if score is None else float(score.mean()),
+        score_std=None if score is None else float(score.std(correction=0)),
+    )
 
 
 def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15) -> float:
@@ -119,23 +135,37 @@ def latency_setting(share: float) -> str:
 
 
 def peak_mb(model: nn.Module, input_shape: tuple[int, ...]) -> float:
-    """Megabytes (10^6) of tensors alive at the peak of one forward pass of 64 inputs, parameters included.
+    """Return the megabytes (10^6) of tensors alive at the peak of one forward pass of 64 inputs, parameters included.
 
     Counted from the tensors themselves, so the number is the same on every machine.
     """
-    from torch.distributed._tools.mem_tracker import MemTracker  # takes a second; the driver never needs it
-
-    tracker = MemTracker()
-    tracker.track_external(model)
-    with tracker:
-        _forward(model, _zeros(model, (BATCH, *input_shape)))
-    snapshot = tracker.get_tracker_snapshot("peak")
-    return sum(kinds["Total"] for kinds in snapshot.values()) / 1e6
+    x = _zeros(model, (BATCH, *input_shape))
+    memory = PeakMemory([*model.parameters(), *model.buffers(), x])
+    with _in_eval_mode(model), memory:
+        model(x)
+    return memory.peak / 1e6
 
 
 def file_mb(model: nn.Module) -> float:
-    """Megabytes (10^6) of the model's safetensors file."""
-    return len(to_safetensors({k: v.contiguous() for k, v in model.state_dict().items()})) / 1e6
+    """Return the megabytes (10^6) of the model's safetensors file, in which a tensor of two names stands once."""
+    tensors = {_place(tensor): (name, tensor) for name, tensor in reversed(model.state_dict().items())}
+    return len(to_safetensors(own_memory(dict(reversed(tensors.values()))))) / 1e6
+
+
+def own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors, each contiguous in memory that no other one shares, as safetensors wants them."""
+    seen: set[int] = set()
+    alone = {}
+    for name, tensor in tensors.items():
+        whole = tensor.contiguous()
+        storage = whole.untyped_storage()
+        alone[name] = whole.clone() if storage.data_ptr() in seen or storage.nbytes() > whole.nbytes else whole
+        seen.add(storage.data_ptr())
+    return alone
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride(), tensor.dtype
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from trainables.histograms import draw, histograms, score_histograms
 from trainables.measures import Found
 from trainables.outbox import Outbox
 from trainables.pretraining import WEIGHTS
-from trainables.profiling import Layer, file_mb, profile
+from trainables.profiling import Layer, file_mb, own_memory, profile
 from trainables.shrinking import collapsed, measured, paths
+from trainables.unmeasured import Unmeasured
 
 COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "score_mean", "score_std")
 
@@ -58,9 +59,13 @@ class Recorder:
         input_shape: tuple[int, int, int],
     ) -> None:
         """Record where the weights went. The masks come last: their file says that all else is recorded."""
-        layers = profile(model, masks, scores, input_shape)
+        unmeasured = Unmeasured()
+        layers = profile(model, masks, scores, input_shape, unmeasured)
         for step, layer in enumerate(layers):
-            self.outbox.metrics({"profile/density": layer.density, "profile/macs_kept": layer.macs_kept}, step)
+            if layer.params:
+                self.outbox.metrics({"profile/density": layer.density}, step)
+            if layer.macs_kept is not None:
+                self.outbox.metrics({"profile/macs_kept": layer.macs_kept}, step)
         reach, reason = paths(model, masks, input_shape)
         gone = collapsed(model, masks, input_shape)
         self.outbox.tags({"collapsed": str(gone).lower()} | ({"paths": reason[:500]} if reason else {}))
@@ -71,11 +76,13 @@ class Recorder:
                 "prune/empty_layers": len(empty_layers(masks)),
                 "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
             }
-            | self._ties(masks, scores)
+            | (unmeasured.attempt("prune/tied_scores", self._ties, masks, scores) or {})
         )
         self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))
-        if scores:
-            self._text("scores.json", json.dumps({"layers": score_histograms(scores)}))
+        spread = unmeasured.attempt("score histograms", score_histograms, scores)
+        if spread:
+            self._text("scores.json", json.dumps({"layers": spread}))
+        self.outbox.tags(unmeasured.tags())
         self._tensors("masks.safetensors", masks)
 
     def _ties(self, masks: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, float]:
@@ -99,26 +106,32 @@ class Recorder:
     ) -> None:
         """Record what the trained model costs once compacted and how its weights lie; keep them if small enough.
 
-        Those of the dense trial stay on disk in any case: trials that prune trained weights start from them.
+        What of that a network does not allow is left out, and a tag says why: the training is done. Weights of the
+        dense trial stay on disk whatever their size: trials that prune trained weights start from them.
         """
-        costs, reason = measured(model, masks, input_shape)
+        unmeasured = Unmeasured()
+        costs, reason = measured(model, masks, input_shape, unmeasured)
         self.outbox.metrics(costs)
         if reason:
             self.outbox.tags({"compaction": reason[:500]})
-        size = file_mb(model)
+        unmeasured.attempt("histograms", self._histograms, model, masks)
+        size = unmeasured.attempt("weights", file_mb, model)
+        if size is not None and (size <= weights_mb or self.trial.pruner == "dense"):
+            self._tensors(WEIGHTS, model.state_dict(), listed=size <= weights_mb)
+        self.outbox.tags(unmeasured.tags())
+
+    def _histograms(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         counts = histograms(model, masks)
         self._text("histograms.json", json.dumps({"layers": counts}))
         draw(counts, self.trial.name, self.folder / "histograms.png")
         self.outbox.artifact("histograms.png")
-        if size <= weights_mb or self.trial.pruner == "dense":
-            self._tensors(WEIGHTS, model.state_dict(), listed=size <= weights_mb)
 
     def _text(self, name: str, text: str) -> None:
         write_atomically(self.folder / name, lambda path: path.write_text(text, encoding="utf-8"))
         self.outbox.artifact(name)
 
     def _tensors(self, name: str, tensors: Mapping[str, Tensor], listed: bool = True) -> None:
-        plain = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
+        plain = own_memory({key: tensor.cpu() for key, tensor in tensors.items()})
         write_atomically(self.folder / name, lambda path: save_file(plain, path))
         if listed:
             self.outbox.artifact(name)
@@ -139,9 +152,16 @@ def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
         "model/params": params,
         "model/params_kept": params - weights + kept,
         "model/compression": weights / kept,
-        "model/macs": sum(layer.macs for layer in layers),
-        "model/macs_kept": sum(layer.macs_kept for layer in layers),
-    }
+    } | _work(layers)
+
+
+def _work(layers: list[Layer]) -> dict[str, float]:
+    known = [
+        (layer.macs, layer.macs_kept) for layer in layers if layer.macs is not None and layer.macs_kept is not None
+    ]
+    if len(known) < len(layers):
+        return {}
+    return {"model/macs": sum(macs for macs, _ in known), "model/macs_kept": sum(kept for _, kept in known)}
 
 
 def _row(layer: Layer) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -10,6 +10,7 @@ from pruners import compact, connected, dead_weights, effective, empty_layers
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
 from trainables.profiling import file_mb, latency_ms, macs, peak_mb
+from trainables.unmeasured import Unmeasured
 
 
 def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
@@ -45,8 +46,13 @@ def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape)
         return bool(empty_layers(masks))
 
 
-def measured(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
-    """Metrics of the compacted model; of the model as it is, and the reason, where it cannot be compacted."""
+def measured(
+    model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape, unmeasured: Unmeasured | None = None
+) -> tuple[dict[str, float], str]:
+    """Return metrics of the compacted model; of the model as it is, and the reason, where it cannot be compacted.
+
+    A cost that cannot be measured is absent, and `unmeasured` is told why.
+    """
     try:
         compacted = compact(model, masks, input_shape)
         small, reason = compacted.model, compacted.reason
@@ -54,10 +60,13 @@ def measured(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) 
         raise
     except Exception as error:  # noqa: BLE001
         small, reason = model, in_one_line(error)
-    return {
-        "model/params_compacted": sum(parameter.numel() for parameter in small.parameters()),
-        "model/macs_compacted": sum(map(sum, macs(small, input_shape).values())),
-        "model/latency_ms": latency_ms(small, input_shape),
-        "model/peak_mb": peak_mb(small, input_shape),
-        "model/file_mb": file_mb(small),
-    }, reason
+    costs: dict[str, Callable[[], float]] = {
+        "model/params_compacted": lambda: sum(parameter.numel() for parameter in small.parameters()),
+        "model/macs_compacted": lambda: sum(map(sum, macs(small, input_shape).values())),
+        "model/latency_ms": lambda: latency_ms(small, input_shape),
+        "model/peak_mb": lambda: peak_mb(small, input_shape),
+        "model/file_mb": lambda: file_mb(small),
+    }
+    unmeasured = unmeasured or Unmeasured()
+    numbers = {cost: unmeasured.attempt(cost, measure) for cost, measure in costs.items()}
+    return {cost: number for cost, number in numbers.items() if number is not None}, reason

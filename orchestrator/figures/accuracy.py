@@ -143,6 +143,6 @@ def _classes(results: Results, facet: Facet) -> int:
         if row.status == "finished" and facet_of(row) == facet:
             layers = results.details.artifact(row.run_id, "layers.json")
             if layers:
-                shape = layers["data"][-1][layers["columns"].index("shape")]
-                return int(re.findall(r"\d+", str(shape))[0])
+                shapes = [str(entry[layers["columns"].index("shape")]) for entry in layers["data"]]
+                return int(re.findall(r"\d+", next(filter(None, reversed(shapes))))[0])
     return 0

@@ -45,7 +45,8 @@ def draw_layers(results: Results, quantity: Quantity) -> Iterator[Drawing]:
             if (row := first_seed(results, facet, pruner, c))
         }
         tables = results.details.artifacts([row.run_id for row in shown.values()], "layers.json")
-        found = {place: table for place, row in shown.items() if (table := tables[row.run_id])}
+        read = {place: table for place, row in shown.items() if (table := tables[row.run_id])}
+        found = {place: table for place, table in read.items() if column(table, quantity.column)}
         if found:
             yield _figure(results, facet, chosen, found, quantity)
 
@@ -57,9 +58,9 @@ def first_seed(results: Results, facet: Facet, pruner: str, compression: float) 
 
 
 def column(table: Mapping[str, Any], name: str, scale: float = 1) -> dict[str, float]:
-    """Layer -> its value in a table of `layers.json`."""
-    layer, index = table["columns"].index("layer"), table["columns"].index(name)
-    return {entry[layer]: scale * entry[index] for entry in table["data"]}
+    """Return the layers' values in a table of `layers.json`; not of products without weights, nor what is not known."""
+    layer, index, params = (table["columns"].index(key) for key in ("layer", name, "params"))
+    return {entry[layer]: scale * entry[index] for entry in table["data"] if entry[params] and entry[index] is not None}
 
 
 def _figure(
