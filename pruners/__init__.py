@@ -14,13 +14,14 @@ from pruners.errors import PruningError
 from pruners.granularity import GRANULARITIES
 from pruners.liveness import connected, dead_weights, effective
 from pruners.masks import apply_masks, empty_layers, masking
+from pruners.products import mark_prunable
 from pruners.pruner import MODES, Batch, Pruner, Settings
 from pruners.pruning import Pruning, find, prune
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities
 from pruners.scopes import SCOPES
 from pruners.selection import select
-from pruners.weights import keep_dense, layer_weights, prunable
+from pruners.weights import dense_parameters, keep_dense, layer_weights, layers, prunable
 
 __all__ = [
     "ABLATIONS",
@@ -40,13 +41,16 @@ __all__ = [
     "concerns",
     "connected",
     "dead_weights",
+    "dense_parameters",
     "densities",
     "effective",
     "empty_layers",
     "find",
     "keep_dense",
     "layer_weights",
+    "layers",
     "lookup",
+    "mark_prunable",
     "masking",
     "prunable",
     "prune",

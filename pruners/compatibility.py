@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from pruners.pruner import Pruner
 from pruners.registry import lookup
+from pruners.reparametrised import of_plain_weights
 
 SATURATING = (nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign)  # ReLU6 is a Hardtanh
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -41,7 +42,7 @@ def concerns(
     inputs = torch.randn(INPUTS, *input_shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     batch = (inputs, torch.zeros(INPUTS, dtype=torch.int64, device=device))
     with _Calls() as calls:
-        scores = chosen.score(
+        scores = of_plain_weights(chosen.score)(
             copy.deepcopy(model),
             (batch,),
             mode=settings.mode,

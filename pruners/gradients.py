@@ -42,7 +42,7 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
     with (
         torch.random.fork_rng(gpus),
         torch.enable_grad(),
-        torch.autocast(kind, enabled=False),
+        torch.autocast(kind if kind != "meta" else "cpu", enabled=False),
         ieee_float32(),
     ):
         # Not torch.manual_seed: it would reseed devices that are not restored, even ones not yet started.

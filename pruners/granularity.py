@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pruners.errors import PruningError, require_known
 from pruners.filters import filters
 from pruners.selection import require_finite, select
-from pruners.weights import prunable
+from pruners.weights import Parts, joined, layers, per_layer, prunable
 
 # What a space may name. Beyond these, any n:m with n < m is understood.
 FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> what ranks a channel, of its scores
@@ -48,7 +48,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
         )
     if blocks is None:
         if granularity == "weight":
-            return select
+            return _by_layer(layers(model))
         return filters(model, compression, FILTERS[granularity], kappa)
     n, m = blocks
     if not math.isclose(compression * n, m):
@@ -63,6 +63,20 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
         # On the way there, an iteration's density rounds up to whole weights of a block.
         kept = max(n, math.ceil(density * m - 1e-9))
         return {name: _blocks(name, score, kept, m, (alive or {}).get(name)) for name, score in scores.items()}
+
+    return keep
+
+
+def _by_layer(parts: Parts) -> Selector:
+    """`select` among layers, of which a parameter may hold several."""
+
+    def keep(
+        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+    ) -> dict[str, Tensor]:
+        if all(layer == name for layer, (name, _) in parts.items()):
+            return select(scores, density, alive, scope)
+        living = None if alive is None else per_layer(alive, parts)
+        return joined(select(per_layer(scores, parts), density, living, scope), parts)
 
     return keep
 

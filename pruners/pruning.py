@@ -16,10 +16,12 @@ from pruners.errors import PruningError, require_known
 from pruners.granularity import selector
 from pruners.masks import apply_masks
 from pruners.memory import Memory
+from pruners.products import discover
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
+from pruners.reparametrised import of_plain_weights
 from pruners.schedules import densities
-from pruners.weights import prunable
+from pruners.weights import joined, layers, per_layer, prunable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,11 +91,16 @@ def find(
     data = tuple(batches or ())
     if (chosen.needs_data or chosen.needs_input) and not data:
         raise PruningError(f"Pruner {pruner!r} scores on data: pass batches=[(inputs, labels), ...], at least one.")
+    if data:
+        discover(model, data[0][0])
     working = copy.deepcopy(model)
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()}
     masks |= alive or {}
     if not masks:
-        raise PruningError("The model has no convolution or linear layer, so there is no weight to prune.")
+        raise PruningError(
+            "The model has no convolution, linear, attention or recurrent layer, so there is no weight to prune. Of "
+            "other modules `mark_prunable(model, example)` finds the weights, and so does a call with batches."
+        )
     choose = selector(granularity, working, 1 / target, kappa)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
@@ -105,7 +112,7 @@ def find(
             extra = {}
             apply_masks(working, masks)
         given = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
-        compute = partial(_scored, masks, chosen.score, working, data, **given)
+        compute = partial(_scored, masks, of_plain_weights(chosen.score), working, data, **given)
         restore = partial(
             _restore, working, model, {} if chosen.takes_masks else masks, generator, generator.get_state()
         )
@@ -114,7 +121,8 @@ def find(
         merits = inverted(scores) if ablation == "invert" else scores
         masks = choose(merits, density, alive if chosen.revives else masks, settings.scope)
     if ablation == "shuffle":
-        masks = shuffled(masks, _stream(seed, "shuffle"))
+        parts = layers(working)
+        masks = joined(shuffled(per_layer(masks, parts), _stream(seed, "shuffle")), parts)
     return Pruning(masks, scores, memory.how)
 
 

@@ -74,7 +74,7 @@ def compact(
         channels = follow(whole)
         names = {id(weight): name for name, weight in layer_weights(whole).items()}
         of_layers = {
-            layer: masks[names[id(layer.weight)]] for layer in channels.inputs if names[id(layer.weight)] in masks
+            layer: masks[name] for layer in channels.inputs if (name := names.get(id(layer.weight))) and name in masks
         }
         alive = surviving(channels, of_layers, training)
     except UnfollowableError as error:
