@@ -12,7 +12,10 @@ from pruners.pruner import Pruner
 from pruners.registry import lookup
 from pruners.reparametrised import of_plain_weights
 
-SATURATING = (nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign)  # ReLU6 is a Hardtanh
+SATURATING = (
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign),  # ReLU6 is a Hardtanh
+    *(nn.RNNBase, nn.RNNCellBase),
+)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 # The same where a forward calls them itself, by plain name: torch, torch.nn.functional and Tensor all have them.
 SATURATING_CALLS = frozenset({"hardtanh", "relu6", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softsign"})

@@ -20,12 +20,13 @@ _PRODUCTS: dict[str, tuple[int, ...]] = {
 }
 # Numbers keep their places, or move as a whole, and zeros stay zeros: a mask on the parameter is one on the result.
 _CARRIES = frozenset(
-    """
-    clone _to_copy contiguous _unsafe_view _reshape_alias _reshape_copy repeat flip roll constant_pad_nd neg abs mul
-    div sgn tanh square relu masked_fill tril triu index_select cat stack
-    """.split()
+    [
+        *("clone", "_to_copy", "contiguous", "_unsafe_view", "_reshape_alias", "_reshape_copy", "repeat", "flip"),
+        *("roll", "constant_pad_nd", "neg", "abs", "mul", "div", "sgn", "tanh", "square", "relu", "masked_fill"),
+        *("tril", "triu", "index_select", "cat", "stack"),
+    ]
 )
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag)
+_DENSE = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag)
 
 
 def mark_prunable(model: nn.Module, example: Tensor) -> list[str]:
@@ -62,7 +63,7 @@ def discover(model: nn.Module, example: Tensor) -> None:
 
 def _candidates(model: nn.Module, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters of two dimensions and more that are not of torch's own layers."""
-    owned = {id(weight) for module in model.modules() if isinstance(module, _NORMS) for weight in module.parameters()}
+    owned = {id(weight) for module in model.modules() if isinstance(module, _DENSE) for weight in module.parameters()}
     return {
         name: weight
         for name, weight in model.named_parameters()
@@ -81,7 +82,7 @@ class _Products(TorchDispatchMode):
         self.used: set[str] = set()
         self.known = known
         self.matrices = {name for name, weight in parameters.items() if _is_matrix(weight)}
-        self.of: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # storage -> names, with first and last place
+        self.of: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # storage -> names, first and last place
         self.alive: list[Any] = []  # storages, so that no other one takes their place
         for name, weight in parameters.items():
             first = weight.storage_offset()

@@ -1,5 +1,6 @@
 """Which parameters of a model compete to be kept, and what they are called."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
@@ -24,6 +25,7 @@ LAYERS = (
 # not.
 _DENSE = "pruners_keep_dense"
 _FOUND = "pruners_found_prunable"
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 Parts = Mapping[str, tuple[str, slice]]  # layer -> its parameter, and which of its rows
 
@@ -65,16 +67,17 @@ def dense_parameters(model: nn.Module) -> dict[str, int]:
 
 
 def dense_share(model: nn.Module) -> str:
-    """Return one line on what stays dense: its share of all parameters, and the largest of it by name."""
+    """Return one line on what stays dense: its share of all parameters, and what kinds make it up."""
     counts = dense_parameters(model)
     total = sum(weight.numel() for weight in model.parameters())
-    dense = sum(counts.values())
-    if not dense:
+    if not counts:
         return "no parameter stays dense"
-    largest = sorted(counts, key=lambda name: -counts[name])[:3]
-    named = ", ".join(f"{name} {100 * counts[name] / total:.2g} %" for name in largest)
-    others = f" and {len(counts) - 3} more" if len(counts) > 3 else ""
-    return f"{100 * dense / total:.2g} % of all {total} parameters stay dense: {named}{others}"
+    kinds: Counter[str] = Counter()
+    for name, count in counts.items():
+        kinds[_kind(model, name)] += count
+    named = ", ".join(f"{kind} {100 * count / total:.2g} %" for kind, count in kinds.most_common(4))
+    others = f" and {len(kinds) - 4} more" if len(kinds) > 4 else ""
+    return f"{100 * sum(counts.values()) / total:.2g} % of all {total} parameters stay dense: {named}{others}"
 
 
 def keep_dense(model: nn.Module, patterns: Iterable[str]) -> None:
@@ -178,6 +181,19 @@ def _mark(module: nn.Module, key: str, attribute: str) -> None:
 def _marked(model: nn.Module, attribute: str) -> set[int]:
     marked = ((module, key) for module in model.modules() for key in getattr(module, attribute, ()))
     return {id(module._parameters[key]) for module, key in marked if key in module._parameters}
+
+
+def _kind(model: nn.Module, name: str) -> str:
+    """What a dense parameter is called among others: by its kind, or by its own name."""
+    path, _, key = name.rpartition(".")
+    module = model.get_submodule(path)
+    if key in getattr(module, _DENSE, ()):
+        return f"{name} (kept dense)"
+    if isinstance(module, _NORMS):
+        return "norms"
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return "embeddings"
+    return "biases" if "bias" in key and model.get_parameter(name).dim() == 1 else name
 
 
 def _require_initialised(model: nn.Module) -> None:

@@ -83,8 +83,8 @@ def build(
 
     The same seed gives the same weights whatever torch's global random state, which is left as it was. A network
     with pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another
-    number of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and so
-    are weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
+    number of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and
+    so are weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
 
     Raises:
         ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, there are no
