@@ -115,6 +115,13 @@ def _product(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
     return _Round.apply(func(*args, **kwargs))
 
 
+def _difference(func: Any, x: Any, y: Any, *_: Any, **__: Any) -> Any:
+    # Equal truths would cancel. What is no tensor carries nothing.
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        return x + y
+    return x if isinstance(x, Tensor) else y
+
+
 def _attention(func: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Any:
     return _attend(query, key, value)
 
@@ -160,6 +167,7 @@ _REPLACED: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(["linear", *(f"conv{way}{n}d" for way in ("", "_transpose") for n in (1, 2, 3))], _layer),
     "bilinear": _bilinear,
     **dict.fromkeys(["matmul", "mm", "bmm", "mv", "einsum", "baddbmm", "addmm"], _product),
+    **dict.fromkeys(["sub", "subtract", "rsub", "isub"], _difference),
     "scaled_dot_product_attention": _attention,
     "batch_norm": _batch_norm,
     **dict.fromkeys(["layer_norm", "group_norm", "instance_norm", "rms_norm", "softmax", "log_softmax"], _mixer),
