@@ -87,8 +87,9 @@ def find(
     or a single batch (`pruners.batches.read_batches` says what counts as one); all is read once and left as it is.
     `pruner` is a name, a `Pruner`, or a score function (`pruners.custom.wrapped` has its defaults).
     Settings left at None are the pruner's own (`Pruner.settings` has the rules). `seed` decides every random number
-    drawn. `ablation` is a sanity check (`pruners.ablations`): "shuffle" permutes each final mask inside its layer, "invert" keeps the lowest
-    scores instead of the highest, in every iteration; "reinitialize" is up to who trains and changes no mask.
+    drawn. `ablation` is a sanity check (`pruners.ablations`): "shuffle" permutes each final mask inside its layer,
+    "invert" keeps the lowest scores instead of the highest, in every iteration; "reinitialize" is up to who trains and
+    changes no mask.
     `granularity` says what goes as one: weights, filters, n of m in a row; the count above is met exactly by
     weights, and as `pruners.granularity.selector` says by the others. `kappa` asks, instead of a compression, for
     the share of filters to remove, by a granularity of filters: floor(kappa n) of the n filters that are not logits,
