@@ -10,7 +10,7 @@ smaller dense model that computes the same.
 from pruners.ablations import ABLATIONS
 from pruners.compaction import Compacted, compact, refit
 from pruners.compatibility import concerns
-from pruners.errors import PruningError
+from pruners.errors import PruningError, PruningWarning
 from pruners.granularity import GRANULARITIES
 from pruners.liveness import connected, dead_weights, effective
 from pruners.masks import apply_masks, empty_layers, masking
@@ -35,6 +35,7 @@ __all__ = [
     "Pruner",
     "Pruning",
     "PruningError",
+    "PruningWarning",
     "Settings",
     "apply_masks",
     "compact",

@@ -1,6 +1,5 @@
 """What makes a pruner's scores meaningless on a network, found in one scoring pass before anything trains."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pruners.copying import copied
 from pruners.pruner import Pruner
 from pruners.registry import lookup
 from pruners.reparametrised import of_plain_weights
@@ -46,7 +46,7 @@ def concerns(
     batch = (inputs, torch.zeros(INPUTS, dtype=torch.int64, device=device))
     with _Calls() as calls:
         scores = of_plain_weights(chosen.score)(
-            copy.deepcopy(model),
+            copied(model),
             (batch,),
             mode=settings.mode,
             generator=torch.Generator().manual_seed(0),

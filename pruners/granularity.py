@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pruners.comparable import comparable
 from pruners.errors import PruningError, require_known
 from pruners.filters import filters
 from pruners.selection import require_finite, select
@@ -100,7 +101,7 @@ def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None) -
             f"Granularity n:{m} needs layers whose width {m} divides, and {name!r} has {width} inputs: "
             f"for this layer choose {', '.join(['weight', 'filter', *fitting])}."
         )
-    rows = score.detach().movedim(1, -1)
+    rows = comparable({name: score})[name].movedim(1, -1)
     rows = rows if alive is None else rows.masked_fill(~alive.movedim(1, -1), -math.inf)
     blocks = rows.reshape(*rows.shape[:-1], width // m, m)
     order = blocks.argsort(dim=-1, descending=True, stable=True)

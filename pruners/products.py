@@ -42,7 +42,7 @@ def mark_prunable(model: nn.Module, example: Tensor) -> list[str]:
     Raises whatever the model's forward raises.
     """
     known = layer_weights(model)
-    names = {id(weight): name for name, weight in _candidates(model, known).items()}
+    names = {id(weight): name for name, weight in candidates(model).items()}
     if not names:
         return []
     inputs = torch.cat([example[:1], example[-1:]]).to(next(model.parameters()).device)  # no batch of one
@@ -61,8 +61,9 @@ def discover(model: nn.Module, example: Tensor) -> None:
         mark_prunable(model, example)
 
 
-def _candidates(model: nn.Module, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of two dimensions and more that are not of torch's own layers."""
+def candidates(model: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters that `mark_prunable` may find: of two dimensions and more, and of no layer of torch's."""
+    known = layer_weights(model)
     owned = {id(weight) for module in model.modules() if isinstance(module, _DENSE) for weight in module.parameters()}
     return {
         name: weight

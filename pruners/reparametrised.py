@@ -16,6 +16,8 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from pruners.copying import copied
+
 _TESTED = "pruners_original"  # attribute of a parametrization list: its length when tested, and what was found
 
 
@@ -67,7 +69,7 @@ def plain(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
     """
     if not any(computed(module) for module in model.modules()):
         return model, {}
-    found = copy.deepcopy(model).eval()
+    found = copied(model).eval()
     before = {id(weight): name for name, weight in found.named_parameters()}
     renamed: dict[str, str] = {}
     for prefix, module in list(found.named_modules()):

@@ -13,7 +13,17 @@ from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
-from pruners import PruningError, compact, dense_parameters, effective, keep_dense, layers, mark_prunable, prunable, prune
+from pruners import (
+    PruningError,
+    compact,
+    dense_parameters,
+    effective,
+    keep_dense,
+    layers,
+    mark_prunable,
+    prunable,
+    prune,
+)
 from pruners.masks import apply_masks
 from pruners.reparametrised import plain
 from pruners.weights import dense_share
@@ -360,7 +370,9 @@ def test_a_reparametrised_weight_is_scored_as_the_layer_has_it():
         expected = model[1].weight.abs()
     masks = prune(model, "magnitude", 4)
     kept = expected.flatten().topk(324 - 243).indices
-    assert set(masks["1.parametrizations.weight.original1"].flatten().nonzero().flatten().tolist()) == set(kept.tolist())
+    assert set(masks["1.parametrizations.weight.original1"].flatten().nonzero().flatten().tolist()) == set(
+        kept.tolist()
+    )
 
 
 def test_what_torch_has_masked_goes_first():
