@@ -28,6 +28,7 @@ from benchmarks import textbook
 from benchmarks.rows import cost
 from benchmarks.trial import BATCH, cpu, dense, few, ours_of, stepping
 from pruners import find, select
+from search_spaces.density import density_of
 from trainables.allocation import keep_freed_memory
 from trainables.compacted import smaller
 from trainables.datasets import load
@@ -56,7 +57,7 @@ def masks_of(data: InMemory, pruner: str, compressions: list[float]) -> Iterator
     scores = find(model, pruner, 2, data.scoring_batches(0, 3)).scores
     alive = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
     for compression in compressions:
-        yield select(scores, 1 / compression, alive, "global")
+        yield select(scores, density_of(compression), alive, "global")
 
 
 def textbook_epoch(data: InMemory, steps: int) -> float:

@@ -11,6 +11,7 @@ from pruners.errors import PruningError, require_known
 from pruners.scopes import kept_of
 from pruners.selection import require_finite
 from pruners.weights import prunable
+from search_spaces.density import Density, fraction_of
 
 SCOPES = ("global", "layer")
 
@@ -45,7 +46,7 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
     n = int(sizes[candidates].sum())
 
     def keep(
-        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+        scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
     ) -> dict[str, Tensor]:
         require_known("scope of filters", scope, SCOPES)
         for name, score in scores.items():
@@ -61,7 +62,7 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
         merits[best] = torch.inf
         order = torch.where(candidates, merits, -torch.inf).argsort(descending=True, stable=True)
         if kappa:
-            kept = _by_filters(order, candidates & ~best, sizes, math.floor((1 - density) * n + 1e-9))
+            kept = _by_filters(order, candidates & ~best, sizes, math.floor((1 - fraction_of(density)) * n))
             if kept is None:
                 most = int(sizes[candidates & ~best].sum())
                 raise PruningError(

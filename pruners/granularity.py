@@ -12,13 +12,14 @@ from pruners.errors import PruningError, require_known
 from pruners.filters import filters
 from pruners.selection import require_finite, select
 from pruners.weights import Parts, joined, layers, per_layer, prunable
+from search_spaces.density import Density, density_of, fraction_of
 
 # What a space may name. Beyond these, any n:m with n < m is understood.
 FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> what ranks a channel, of its scores
 GRANULARITIES = ("weight", *FILTERS, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
 
 # (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
-Selector = Callable[[Mapping[str, Tensor], float, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
+Selector = Callable[[Mapping[str, Tensor], Density, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
 
 
 def pattern(granularity: str) -> tuple[int, int] | None:
@@ -35,8 +36,8 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
 
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
     weights' scores, "filter-mean" by the mean and "filter-max" by the largest. "n:m" keeps the n highest of every m
-    weights that follow each other along the input axis (Mishra et al. 2021, section 3), earlier ones first where
-    they tie; scope does not matter. Layers that m does not divide and that are narrower than m or 4 stay dense:
+    weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3), earlier ones first
+    where they tie; scope does not matter. Layers that m does not divide and that are narrower than m or 4 stay dense:
     the first convolution on RGB images, depthwise ones. The others end at exactly n/m, so that the compression
     must be m/n.
     Raises PruningError for an unknown name, a model whose channels cannot be followed, a compression other than
@@ -52,6 +53,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
             return _by_layer(layers(model))
         return filters(model, compression, FILTERS[granularity], kappa)
     n, m = blocks
+    transposed = _groups_of_transposed(model)
     if not math.isclose(compression * n, m):
         raise PruningError(
             f"Granularity {granularity!r} is a compression of {m / n:g}x and {compression:g}x was asked for: "
@@ -59,11 +61,14 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
         )
 
     def keep(
-        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+        scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
     ) -> dict[str, Tensor]:
         # On the way there, an iteration's density rounds up to whole weights of a block.
-        kept = max(n, math.ceil(density * m - 1e-9))
-        return {name: _blocks(name, score, kept, m, (alive or {}).get(name)) for name, score in scores.items()}
+        kept = n if math.isclose(density, n / m) else max(n, math.ceil(fraction_of(density) * m))
+        return {
+            name: _blocks(name, score, kept, m, (alive or {}).get(name), transposed.get(name))
+            for name, score in scores.items()
+        }
 
     return keep
 
@@ -72,7 +77,7 @@ def _by_layer(parts: Parts) -> Selector:
     """`select` among layers, of which a parameter may hold several."""
 
     def keep(
-        scores: Mapping[str, Tensor], density: float, alive: Mapping[str, Tensor] | None, scope: str
+        scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
     ) -> dict[str, Tensor]:
         if all(layer == name for layer, (name, _) in parts.items()):
             return select(scores, density, alive, scope)
@@ -87,12 +92,25 @@ def check(model: nn.Module, granularity: str, compression: float, kappa: float =
     weights = {name: weight.detach() for name, weight in prunable(model).items()}
     choose = selector(granularity, model, compression, kappa)
     if granularity != "weight":
-        choose(weights, 1 - kappa if kappa else 1 / compression, None, "global")
+        choose(weights, 1 - fraction_of(kappa) if kappa else density_of(compression), None, "global")
 
 
-def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None) -> Tensor:
+def _groups_of_transposed(model: nn.Module) -> dict[str, int]:
+    """Return the groups of each transposed convolution by its weight, which is (inputs, outputs / groups, ...)."""
+    groups = {
+        id(weight): layer.groups
+        for layer in model.modules()
+        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+        for weight in layer.parameters()  # also the original one of a parametrized layer
+    }
+    return {name: groups[id(weight)] for name, weight in prunable(model).items() if id(weight) in groups}
+
+
+def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None, transposed: int | None) -> Tensor:
+    """Return the mask of one layer; `transposed` is the groups of a transposed convolution, whose inputs are axis 0."""
     require_finite(name, score)
-    width = score.shape[1]
+    axis = 1 if transposed is None else 0
+    width = score.shape[axis] // (transposed or 1)  # inputs of one output: blocks do not reach into another group
     if width % m and width < max(m, 4):
         return torch.ones_like(score, dtype=torch.bool)
     if width % m:
@@ -101,10 +119,10 @@ def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None) -
             f"Granularity n:{m} needs layers whose width {m} divides, and {name!r} has {width} inputs: "
             f"for this layer choose {', '.join(['weight', 'filter', *fitting])}."
         )
-    rows = comparable({name: score})[name].movedim(1, -1)
-    rows = rows if alive is None else rows.masked_fill(~alive.movedim(1, -1), -math.inf)
-    blocks = rows.reshape(*rows.shape[:-1], width // m, m)
+    rows = comparable({name: score})[name].movedim(axis, -1)
+    rows = rows if alive is None else rows.masked_fill(~alive.movedim(axis, -1), -math.inf)
+    blocks = rows.unflatten(-1, (-1, m))
     order = blocks.argsort(dim=-1, descending=True, stable=True)
     mask = torch.zeros_like(blocks, dtype=torch.bool).scatter_(-1, order[..., :kept], True)
     mask &= blocks != -math.inf
-    return mask.reshape(rows.shape).movedim(-1, 1).contiguous()
+    return mask.reshape(rows.shape).movedim(-1, axis).contiguous()

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial, update_wrapper, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -34,6 +35,7 @@ from pruners.reparametrised import of_plain_weights
 from pruners.schedules import densities
 from pruners.selection import tied_share
 from pruners.weights import joined, layers, per_layer, prunable
+from search_spaces.density import Density, density_of, fraction_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +68,7 @@ def _outside_inference_mode(function: Callable[P, T]) -> Callable[P, T]:
 def find(
     model: nn.Module,
     pruner: str | Pruner | Callable[..., dict[str, Tensor]],
-    compression: float | None = None,
+    compression: float | Fraction | None = None,
     batches: Any = None,
     *,
     kappa: float = 0.0,
@@ -83,6 +85,9 @@ def find(
     images_at_once: int = 0,
 ) -> Pruning:
     """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
+
+    That count is exact: a compression is the decimal that is written, or stands for the density or sparsity that it
+    comes from (`search_spaces.density`).
 
     `batches` holds pairs of inputs (N, ...) and integer labels (N,), on any device; data-driven scores add up
     over them, others need none, SynFlow one for its input shape. It may be a DataLoader or any other finite iterable,
@@ -130,7 +135,7 @@ def find(
     given = _masked_by_torch(working)
     given |= {name: mask & given.get(name, torch.ones_like(mask)) for name, mask in (alive or {}).items()}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()} | given
-    choose = selector(granularity, working, 1 / target, kappa)
+    choose = selector(granularity, working, float(1 / target), kappa)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
     memory = Memory(images=images_at_once)
@@ -304,16 +309,17 @@ def _warn_of_ties(tied: float, label: str) -> None:
     )
 
 
-def _falling(masks: Mapping[str, Tensor], settings: Settings, density: float) -> list[float]:
-    """The densities of the schedule from that of `masks` on; the last is `density` to the bit."""
+def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction) -> list[Density]:
+    """The densities of the schedule from that of `masks` on; the last is `density` itself."""
     n = sum(mask.numel() for mask in masks.values())
-    now = sum(int(mask.count_nonzero()) for mask in masks.values()) / n
+    now = Fraction(sum(int(mask.count_nonzero()) for mask in masks.values()), n)
     if density > now:
-        raise PruningError(f"Density {density:g} was asked for, but only {now:g} of the weights are alive.")
+        asked, alive = float(density), float(now)
+        raise PruningError(f"Density {asked:g} was asked for, but only {alive:g} of the weights are alive.")
     return [now * step for step in densities(settings.schedule, density / now, settings.iterations)[:-1]] + [density]
 
 
-def _asked(compression: float | None, kappa: float) -> float:
+def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
     """What is to be kept: of the weights, or of the filters by kappa. Raises PruningError if that is no share."""
     if (compression is None) == (not kappa):
         raise PruningError("Ask for a compression of at least 1 (dense), or for a kappa above 0: for one of the two.")
@@ -321,7 +327,7 @@ def _asked(compression: float | None, kappa: float) -> float:
         raise PruningError(f"The kappa is {kappa}; it must be at least 0 and below 1, a share of the filters.")
     if compression is not None and not 1 <= compression < math.inf:
         raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
-    return 1 / compression if compression else 1 - kappa
+    return density_of(compression) if compression else 1 - fraction_of(kappa)
 
 
 def _called_like(pattern: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:

@@ -1,23 +1,26 @@
 """How the density falls over the pruning iterations."""
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from pruners.errors import PruningError, require_known
+from search_spaces.density import Density, fraction_of
 
-_AFTER: dict[str, Callable[[float, float], float]] = {  # (final density, progress in (0, 1]) -> density
+_AFTER: dict[str, Callable[[Fraction, Fraction], Density]] = {  # (final density, progress in (0, 1]) -> density
     "oneshot": lambda density, progress: density,
-    "exponential": lambda density, progress: density**progress,
+    "exponential": lambda density, progress: float(density) ** float(progress),
     "linear": lambda density, progress: 1 - (1 - density) * progress,
     "cubic": lambda density, progress: density + (1 - density) * (1 - progress) ** 3,
 }
 SCHEDULES = tuple(_AFTER)
 
 
-def densities(schedule: str, density: float, iterations: int) -> list[float]:
+def densities(schedule: str, density: Density, iterations: int) -> list[Density]:
     """The density to reach after each of T = `iterations` pruning iterations; the last is exactly `density`.
 
     After iteration t: exponential density^(t/T) (Tanaka et al. 2020, algorithm 1); linear
-    1 - (1 - density) t/T; cubic density + (1 - density) (1 - t/T)^3 (Zhu and Gupta 2017, equation 1).
+    1 - (1 - density) t/T; cubic density + (1 - density) (1 - t/T)^3 (Zhu and Gupta 2017, equation 1). Those of
+    linear and cubic are exact fractions, those of exponential are real numbers.
     Raises PruningError for an unknown schedule, a density outside (0, 1], fewer than one iteration, or a
     one-shot schedule of several.
     """
@@ -31,4 +34,5 @@ def densities(schedule: str, density: float, iterations: int) -> list[float]:
             f"A oneshot schedule has 1 iteration, not {iterations}; choose exponential, linear or cubic."
         )
     after = _AFTER[schedule]
-    return [after(density, t / iterations) for t in range(1, iterations)] + [density]
+    exact = fraction_of(density)
+    return [after(exact, Fraction(t, iterations)) for t in range(1, iterations)] + [density]

@@ -2,21 +2,23 @@
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 
 from torch import Size, Tensor
 
 from pruners.errors import require_known
+from search_spaces.density import Density, fraction_of
 
 SCOPES = ("global", "layer", "erk")
 
 
-def kept_of(n: int, density: float) -> int:
-    """How many of n weights a density keeps: n - floor((1 - density) n), so never none of some."""
-    return n - math.floor((1 - density) * n)
+def kept_of(n: int, density: Density) -> int:
+    """Return how many of n weights a density keeps: n - floor((1 - density) n), exactly, so never none of some."""
+    return n - math.floor((1 - fraction_of(density)) * n)
 
 
 def budgets(
-    scores: Mapping[str, Tensor], density: float, scope: str, alive: Mapping[str, Tensor] | None
+    scores: Mapping[str, Tensor], density: Density, scope: str, alive: Mapping[str, Tensor] | None
 ) -> list[tuple[list[str], int]]:
     """Groups of layers that compete with each other, and how many weights each group keeps.
 
@@ -50,7 +52,7 @@ def erk_counts(shapes: Mapping[str, Size], total: int, room: Mapping[str, int]) 
     while True:
         weight = sum(share for name, share in shares.items() if name not in whole)
         left = total - sum(whole.values())
-        ideal = {name: left * share / weight for name, share in shares.items() if name not in whole}
+        ideal = {name: Fraction(left * share, weight) for name, share in shares.items() if name not in whole}
         full = {name: room[name] for name, count in ideal.items() if count >= room[name]}
         if not full:
             break

@@ -9,28 +9,29 @@ from torch import Tensor
 from pruners.comparable import comparable
 from pruners.errors import PruningError
 from pruners.scopes import budgets
+from search_spaces.density import Density
 
 ROUNDING = 1e-5  # of a score
 
 
 def select(
     scores: Mapping[str, Tensor],
-    density: float,
+    density: Density,
     alive: Mapping[str, Tensor] | None = None,
     scope: str = "global",
 ) -> dict[str, Tensor]:
     """Keep the highest scores: one boolean mask (True = kept) per score tensor, same names, order and shapes.
 
-    Of n weights, n - floor((1 - density) n) are kept, ties going to the earlier position. `alive` holds the
-    masks of an earlier iteration: weights that are False there count as -inf, so that masks are nested. Scope
-    "global" lets all weights compete, "layer" gives every layer the same density, "erk" small layers more
-    (`pruners.scopes`).
+    Of n weights, n - floor((1 - density) n) are kept, counted in exact fractions, ties going to the earlier
+    position. `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that
+    masks are nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, "erk" small
+    layers more (`pruners.scopes`).
     Needs about one more copy of the scores beside them.
     Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
     [0, 1], or more weights to keep than are alive.
     """
     if not 0 <= density <= 1:
-        raise PruningError(f"The density is {density}; it must lie in [0, 1].")
+        raise PruningError(f"The density is {density:g}; it must lie in [0, 1].")
     if alive is not None and alive.keys() != scores.keys():
         layers = ", ".join(sorted(alive.keys() ^ scores.keys()))
         raise PruningError(f"Scores and masks must cover the same layers; only one of them has {layers}.")

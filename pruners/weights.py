@@ -114,15 +114,17 @@ def mark(model: nn.Module, names: Iterable[str]) -> None:
         _mark(model.get_submodule(path), key, _FOUND)
 
 
-def layers(model: nn.Module) -> dict[str, tuple[str, slice]]:
+def layers(model: nn.Module, *, with_dense: bool = False) -> dict[str, tuple[str, slice]]:
     """Return the layers that the prunable weights belong to: name -> parameter name and which of its rows.
+
+    `with_dense` has also those that are kept dense.
 
     A parameter is one layer, under its own name; but for the `in_proj_weight` of attention, which is three:
     "attn.in_proj_weight[q]", "[k]" and "[v]". The gates of a recurrent weight are one layer together.
     """
     stacked = {id(place.parameter) for _, key, place in _weights(model) if place and key == "in_proj_weight"}
     found: dict[str, tuple[str, slice]] = {}
-    for name, weight in prunable(model).items():
+    for name, weight in (layer_weights(model) if with_dense else prunable(model)).items():
         if id(weight) in stacked:
             each = len(weight) // 3
             found |= {f"{name}[{part}]": (name, slice(i * each, (i + 1) * each)) for i, part in enumerate("qkv")}

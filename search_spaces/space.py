@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from search_spaces.density import compression_of, fraction_of
 from search_spaces.errors import SpaceError, choose
 from search_spaces.network import COMMON
 from search_spaces.search import EarlyStopping, Range, Search, read_early_stopping, read_range, read_search
@@ -138,11 +139,11 @@ def _value(key: str, value: Any) -> Any:
         raise SpaceError(f"{key}: {value!r} is not a single value")
     if key in DENSITIES:
         number = check("weight_decay", value, shown=key)  # any number from 0 on
-        density = number if key == "density" else 1 - number
+        density = fraction_of(number) if key == "density" else 1 - fraction_of(number)
         if not 0 < density <= 1:
             allowed = "above 0 and at most 1" if key == "density" else "from 0 to below 1"
             raise SpaceError(f"{key}: {value} is not allowed; it must be {allowed}")
-        return float(f"{1 / density:.12g}")  # 0.9 is 10x, not 10.000000000000002x
+        return compression_of(density)  # 0.9 is 10x, not 10.000000000000002x
     return check(key, value)
 
 

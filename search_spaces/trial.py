@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_spaces.density import density_of
 from search_spaces.network import COMMON, Network
 
 # Of masks that are given, these fields say where they come from. The result follows from the masks alone.
@@ -94,7 +95,7 @@ class Trial(BaseModel):
     @property
     def density(self) -> float:
         """The fraction of prunable weights kept."""
-        return 1 / self.compression
+        return float(density_of(self.compression))
 
     @property
     def epochs_to_train(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ class Bench:
 
     def find(
         self,
-        compression: float,
+        compression: float | Fraction,
         alive: Mapping[str, Tensor] | None = None,
         ablation: str = "none",
         at_once: bool = False,

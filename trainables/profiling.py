@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from pruners import layer_weights
+from pruners import layer_weights, layers
 from pruners.float32 import ieee_float32
+from trainables.mac_counter import MacCounter
 
 BATCH = 64  # examples per forward pass where latency and memory are measured
 
@@ -38,32 +39,22 @@ class Layer:
 
 
 def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
-    """Multiply-accumulates of each layer's weight for one input of `input_shape` (C, H, W): (weights', bias').
+    """Return the multiply-accumulates of each layer's weight for one input of `input_shape`: (weights', biases').
 
     A weight counts once for each position it is applied at (a depthwise convolution therefore costs little), a
     bias once for each output element: so the papers' "FLOPs" tables count (VGG-16 on CIFAR-10: 313.48 million).
+    Counted in torch's operations, on the model's device, which may be "meta". A parameter that is no layer's weight
+    has a row if it takes part in a product; the products without a parameter are in the row `NO_WEIGHTS`, as (0, all).
     """
-    names = {id(parameter): name for name, parameter in layer_weights(model).items()}
-    counts = dict.fromkeys(names.values(), (0, 0))
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight = module.weight
-        assert isinstance(weight, Tensor)
-        # A convolution uses each weight once per output position, a transposed one once per input position.
-        spread = inputs[0] if isinstance(module, nn.modules.conv._ConvTransposeNd) else output
-        positions = spread.numel() // spread.shape[1 if weight.dim() > 2 else -1]
-        of_weights, of_bias = counts[names[id(weight)]]
-        of_bias += 0 if module.bias is None else output.numel()
-        counts[names[id(weight)]] = (of_weights + positions * weight.numel(), of_bias)
-
-    layers = [m for m in model.modules() if id(getattr(m, "weight", None)) in names]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
+    x = _zeros(model, (1, *input_shape))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # else a whole transformer layer is one operation
     try:
-        _forward(model, _zeros(model, (1, *input_shape)))
+        with _in_eval_mode(model), MacCounter(model, x) as counter:
+            model(x)
     finally:
-        for hook in hooks:
-            hook.remove()
-    return counts
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.counts
 
 
 def profile(
@@ -71,16 +62,18 @@ def profile(
 ) -> list[Layer]:
     """The per-layer profile in the model's order. Without a mask (dense) a layer keeps all."""
     counts = macs(model, input_shape)
-    layers = []
-    for name, weight in layer_weights(model).items():
-        params = weight.numel()
-        kept = int(masks[name].sum()) if name in masks else params
-        of_weights, of_bias = counts[name]
-        score = scores[name].double() if name in scores else None
-        layers.append(
+    weights = layer_weights(model)
+    rows = []
+    for layer, (name, part) in layers(model, with_dense=True).items():
+        params = weights[name][part].numel()
+        kept = int(masks[name][part].sum()) if name in masks else params
+        share = params / weights[name].numel()  # of its parameter's positions, which are alike for all of its layers
+        of_weights, of_bias = (round(share * count) for count in counts[name])
+        score = scores[name][part].double() if name in scores else None
+        rows.append(
             Layer(
-                name=name,
-                shape=tuple(weight.shape),
+                name=layer,
+                shape=tuple(weights[name][part].shape),
                 params=params,
                 kept=kept,
                 macs=of_weights + of_bias,
@@ -89,7 +82,7 @@ def profile(
                 score_std=None if score is None else float(score.std(correction=0)),
             )
         )
-    return layers
+    return rows
 
 
 def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15) -> float:

@@ -5,7 +5,6 @@ What tells them from others is their content, whatever the run's id or the file'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from orchestrator.choices.networks import outline
 from orchestrator.reading.details import read_bytes
 from orchestrator.reading.store import connect, public, require_answer
 from pruners import prunable
+from pruners.scopes import kept_of
 from search_spaces import Network, SpaceError, Trial, amount
+from search_spaces.density import density_of
 from search_spaces.trial import ORIGIN
 from trainables import given_masks
 from trainables.place import Place
@@ -127,7 +128,7 @@ def _compression(masks: Mapping[str, Tensor]) -> float:
     """The roundest compression for which just so many weights are kept: 10, not 10.0003."""
     n, kept = sum(mask.numel() for mask in masks.values()), sum(int(mask.sum()) for mask in masks.values())
     guesses = (float(f"{n / kept:.{digits}g}") for digits in range(1, 17))
-    return next((guess for guess in guesses if guess >= 1 and n - math.floor((1 - 1 / guess) * n) == kept), n / kept)
+    return next((guess for guess in guesses if guess >= 1 and kept_of(n, density_of(guess)) == kept), n / kept)
 
 
 def _misfit(network: Network, dataset: str, given: Mapping[str, tuple[int, ...]]) -> str:

@@ -15,6 +15,7 @@ from orchestrator.reading.results import Results, require_finished
 from orchestrator.reading.row import Row
 from orchestrator.reading.store import ReportError
 from search_spaces import Trial
+from search_spaces.density import density_of
 
 Test = Callable[[Mapping[str, Any]], bool]
 TOKEN = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign><=|>=|==|!=|[=<>(),])|(?P<word>[^\s<>=!(),"']+))""")
@@ -51,8 +52,9 @@ def _fields(row: Row, trial: Trial | None) -> dict[str, Any]:
     recipe = {} if trial is None else trial.model_dump(exclude={"code", "architecture_code"})
     cell = row.cell
     named = {"dataset": cell.dataset, "architecture": cell.architecture, "pruner": cell.pruner, "seed": cell.seed}
-    compression = cell.compression or math.nan  # not known: neither above nor below anything
-    numbers = {"compression": compression, "density": 1 / compression}
+    numbers = {"compression": math.nan, "density": math.nan}  # not known: neither above nor below anything
+    if cell.compression:
+        numbers = {"compression": cell.compression, "density": float(density_of(cell.compression))}
     return recipe | cell.settings | dict(facet_of(row).settings) | named | numbers | {"status": row.status}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -120,3 +121,56 @@ def test_of_a_block_only_the_living_are_kept(alive, left):
     choose = selector("2:4", nn.Linear(4, 1), 2)
     masks = choose({"weight": tensor([[4.0, 3.0, 2.0, 1.0]])}, 0.5, {"weight": tensor([alive])}, "layer")
     assert masks["weight"].tolist() == [left]
+
+
+def slow_blocks(layer, score, n, m):
+    """Of every m inputs in a row of each output, the n with the highest scores: one weight at a time."""
+    mask = torch.zeros_like(score, dtype=torch.bool)
+    reads, writes = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+    for group in range(layer.groups):
+        for output in range(writes):
+            for tap in itertools.product(*map(range, score.shape[2:])):
+                for start in range(0, reads, m):
+                    places = [(group * reads + start + k, output, *tap) for k in range(m)]  # weight: (inputs, outputs)
+                    for place in sorted(places, key=lambda place: -float(score[place]))[:n]:
+                        mask[place] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("layer", "granularity"),
+    [
+        (nn.ConvTranspose2d(8, 16, 3), "2:4"),
+        (nn.ConvTranspose2d(8, 3, 3), "2:4"),
+        (nn.ConvTranspose2d(8, 6, 3), "1:4"),
+        (nn.ConvTranspose1d(8, 5, 2), "2:8"),
+        (nn.ConvTranspose3d(4, 2, 2), "1:2"),
+        (nn.ConvTranspose2d(16, 8, 3, groups=2), "2:4"),
+        (nn.ConvTranspose2d(24, 4, 2, groups=4), "1:2"),
+        (nn.ConvTranspose2d(15, 7, 2), "3:5"),
+    ],
+)
+def test_blocks_of_transposed_convolutions_run_along_their_inputs(layer, granularity):
+    n, m = map(int, granularity.split(":"))
+    score = torch.randperm(layer.weight.numel(), generator=torch.Generator().manual_seed(0)).float()
+    layer.weight.data = score.view(layer.weight.shape) + 1
+    mask = prune(nn.Sequential(layer), "magnitude", m / n, granularity=granularity)["0.weight"]
+    assert torch.equal(mask, slow_blocks(layer, layer.weight.detach(), n, m))
+    assert int(mask.sum()) * m == mask.numel() * n
+
+
+def test_transposed_convolutions_that_are_refused_or_stay_dense():
+    with pytest.raises(PruningError, match=r"'0\.weight' has 6 inputs"):  # 6, and not the 8 outputs
+        prune(nn.Sequential(nn.ConvTranspose2d(6, 8, 3)), "magnitude", 2, granularity="2:4")
+    narrow = nn.Sequential(nn.ConvTranspose2d(3, 8, 3), nn.ConvTranspose2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
+    masks = prune(narrow, "magnitude", 2, granularity="2:4")
+    assert masks["0.weight"].all() and masks["1.weight"].all()
+    assert masks["2.weight"].view(4, 2, 4).sum(2).eq(2).all()
+
+
+def test_blocks_of_transposed_convolutions_stay_nested():
+    model = nn.Sequential(nn.ConvTranspose2d(8, 3, 3))
+    first = find(model, "magnitude", 4 / 3, granularity="3:4").masks
+    masks = find(model, "magnitude", 2, granularity="2:4", alive=first).masks["0.weight"]
+    assert (masks & ~first["0.weight"]).sum() == 0
+    assert masks.view(2, 4, 3, 3, 3).sum(1).eq(2).all()

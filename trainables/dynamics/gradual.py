@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pruners import densities, prunable, select
 from search_spaces import SpaceError, Trial
+from search_spaces.density import Density, density_of
 from trainables.dynamics.dynamics import Masks, options
 
 
@@ -16,7 +17,7 @@ from trainables.dynamics.dynamics import Masks, options
 class Gradual:
     """The smallest weights go, at each of some steps, down to the density of that step (fraction kept)."""
 
-    density_after: Mapping[int, float]
+    density_after: Mapping[int, Density]
     scope: str
     compression: float = 1.0  # it starts dense
 
@@ -41,6 +42,6 @@ def gradual(trial: Trial, steps: int, steps_per_epoch: int) -> Gradual:
     start, end = chosen["start"], chosen["end"]
     if start >= end:
         raise SpaceError(f"pruner gradual: start: {start} is not allowed; it must be below end: {end}")
-    visited = densities(trial.schedule, trial.density, trial.iterations)
+    visited = densities(trial.schedule, density_of(trial.compression), trial.iterations)
     pace = (end - start) / trial.iterations
     return Gradual({max(1, round((start + t * pace) * steps)): d for t, d in enumerate(visited, 1)}, trial.scope)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pruners import prunable
 from search_spaces import Trial
+from search_spaces.density import fraction_of
 from trainables.dynamics.dynamics import Masks, options
 from trainables.randomness import generator
 
@@ -52,7 +53,7 @@ def exchange(mask: Tensor, weight: Tensor, merit: Tensor, fraction: float) -> Te
     A weight that was just dropped may be grown again (Evci et al. 2020, algorithm 1): it then was never away.
     """
     count = int(mask.count_nonzero())
-    leaving = int(fraction * count)
+    leaving = math.floor(fraction_of(fraction) * count)
     staying = _highest(weight.abs().masked_fill(~mask, -1), count - leaving)
     return staying | _highest(merit.masked_fill(staying, -math.inf), leaving)
 

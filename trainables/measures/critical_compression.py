@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pruners import prunable, select
+from search_spaces.density import density_of
 from trainables.bench import Bench
 from trainables.measures.measure import Found, Measure, Row, Save, pause
 
@@ -31,7 +32,7 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     left = scan[len(rows) // len(weights) :]
     scores = on.find(1, at_once=True).scores if trial.iterations == 1 and left else {}
     for compression in left:
-        masks = select(scores, 1 / compression, scope=trial.scope) if scores else on.find(compression).masks
+        masks = select(scores, density_of(compression), scope=trial.scope) if scores else on.find(compression).masks
         rows += [[compression, name, weights[name], int(mask.count_nonzero())] for name, mask in masks.items()]
         pause(on, rows, save)
     return Found(COLUMNS, rows, {"critical/compression": critical(rows), "critical/maximum": limit})

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pruners import densities
+from search_spaces.density import density_of
 from trainables.bench import Bench
 from trainables.measures.measure import Found, Measure, Row, Save
 
@@ -25,11 +26,11 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     trial = on.trial
     masks: dict[str, Tensor] = {}
     rows: list[Row] = []
-    for iteration, density in enumerate(densities(trial.schedule, trial.density, trial.iterations), 1):
+    for iteration, density in enumerate(densities(trial.schedule, density_of(trial.compression), trial.iterations), 1):
         step = on.find(1 / density, masks, at_once=True)
         flow = max(float(score.double().sum()) for score in step.scores.values())
         cut = sum(float((score.double() * ~step.masks[name]).sum()) for name, score in step.scores.items())
-        rows.append([iteration, density, cut, flow, cut / flow if flow else 0.0])
+        rows.append([iteration, float(density), cut, flow, cut / flow if flow else 0.0])
         masks = step.masks
     return Found(COLUMNS, rows, {"conservation/cut_to_flow": max(ratio for *_, ratio in rows)})
 
