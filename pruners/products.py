@@ -72,21 +72,21 @@ def candidates(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, notes in `used` the parameters that products use, by name.
 
     Views share the storage of their parameter; of other results that carry its numbers the storage is noted.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], known: set[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.used: set[str] = set()
         self.known = known
         self.matrices = {name for name, weight in parameters.items() if _is_matrix(weight)}
         self.of: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # storage -> names, first and last place
         self.alive: list[Any] = []  # storages, so that no other one takes their place
         for name, weight in parameters.items():
-            first = weight.storage_offset()
+            first = int(weight.storage_offset())
             self.of[self.key(weight)].append((name, first, first + weight.numel()))
 
     def __torch_dispatch__(

@@ -135,6 +135,7 @@ def find(
     given = _masked_by_torch(working)
     given |= {name: mask & given.get(name, torch.ones_like(mask)) for name, mask in (alive or {}).items()}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()} | given
+    start = masks if given else None
     choose = selector(granularity, working, float(1 / target), kappa)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
@@ -156,7 +157,7 @@ def find(
         if not number and not given and density < 1:
             _require_different(scores, label)
         merits = inverted(scores) if ablation == "invert" else scores
-        before = (given or None) if chosen.revives else masks
+        before = start if chosen.revives else masks
         masks = choose(merits, density, before, settings.scope)
         tied = _tied(merits, masks, before, settings) if density < 1 else 0.0
     if tied > MANY_TIED:

@@ -141,7 +141,7 @@ def _remove(module: nn.Module, key: str) -> None:
     elif isinstance(hook, SpectralNorm):
         remove_spectral_norm(module, key)
     else:
-        torch_prune.remove(module, key)
+        torch_prune.remove(module, key)  # type: ignore[no-untyped-call]
 
 
 def _original(computed: parametrize.ParametrizationList) -> str:
