@@ -121,7 +121,7 @@ def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None, t
         )
     rows = comparable({name: score})[name].movedim(axis, -1)
     rows = rows if alive is None else rows.masked_fill(~alive.movedim(axis, -1), -math.inf)
-    blocks = rows.reshape(*rows.shape[:-1], width // m, m)
+    blocks = rows.reshape(*rows.shape[:-1], -1, m)
     order = blocks.argsort(dim=-1, descending=True, stable=True)
     mask = torch.zeros_like(blocks, dtype=torch.bool).scatter_(-1, order[..., :kept], True)
     mask &= blocks != -math.inf

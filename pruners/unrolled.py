@@ -60,7 +60,7 @@ def _multi_head(given: Mapping[str, Any], linear: Linear, attend: Attend) -> tup
     split = []
     for stream, weight, bias in zip(streams, weights, biases, strict=True):
         row = linear(stream.unsqueeze(1) if single else stream, weight, bias)  # (L, N, E)
-        split.append(row.view(*row.shape[:2], heads, -1).permute(1, 2, 0, 3))
+        split.append(row.reshape(*row.shape[:2], heads, -1).permute(1, 2, 0, 3))
     joined = attend(*split).permute(2, 0, 1, 3).flatten(2)
     output = linear(joined, given["out_proj_weight"], given["out_proj_bias"])
     shares = None
