@@ -30,13 +30,12 @@ from pruners.memory import Memory
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
 from pruners.schedules import densities
-from pruners.selection import tied_share
+from pruners.selection import MANY_TIED, tied_share
 from pruners.weights import prunable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Scoring = Callable[[], dict[str, Tensor]]  # parameter name -> scores
-MANY_TIED = 0.05  # share of the kept weights from which on ties deserve a word
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pruners.errors import PruningError
 from pruners.scopes import budgets
 
 ROUNDING = 1e-5  # of a score
+MANY_TIED = 0.05  # share of the kept weights (`tied_share`) above which a notice says so
 
 
 def select(

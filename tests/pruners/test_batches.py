@@ -266,7 +266,10 @@ def test_wrappers_are_passed_by_and_name_the_masks():
     inner = nn.Sequential(nn.DataParallel(net()[:2]), nn.Linear(8, CLASSES))
     inner[1].load_state_dict(net()[2].state_dict())
     masks = prune(inner, "snip", 4, [(X, Y)])
-    assert next(iter(masks.values())).equal(next(iter(ONE.values()))) and list(masks) == ["0.module.0.weight", "1.weight"]
+    assert next(iter(masks.values())).equal(next(iter(ONE.values()))) and list(masks) == [
+        "0.module.0.weight",
+        "1.weight",
+    ]
 
 
 def test_a_wrapped_model_is_compacted():
