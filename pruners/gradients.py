@@ -175,6 +175,7 @@ def batch_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch, te
     """Mean cross-entropy of one batch, of the logits divided by `temperature`."""
     device = next(iter(weights.values())).device
     inputs, labels = (tensor.to(device) for tensor in batch)
+    counted(labels)
     return cross_entropy(call(model, weights, inputs) / temperature, labels)
 
 
