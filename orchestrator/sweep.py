@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.called import called
 from orchestrator.choices.listing import show
+from orchestrator.choices.networks import dense_shares
 from orchestrator.costs.cost import kind, several, shape, trial_seconds
 from orchestrator.costs.estimate import estimate
 from orchestrator.costs.estimate import show as show_cost
@@ -193,6 +194,8 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
         )
     if planned.search:
         console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
+    for line in dense_shares((*planned.trials, *planned.examples)):
+        console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
     for stage in planned.stages if planned.todo or (planned.search and not over) else ():
         users = several(stage.serves, "cell" if stage.kind == "dense" else "trial")
         often = "once" if stage.times == 1 else f"{stage.times} times"

@@ -10,17 +10,18 @@ smaller dense model that computes the same.
 from pruners.ablations import ABLATIONS
 from pruners.compaction import Compacted, compact, refit
 from pruners.compatibility import concerns
-from pruners.errors import PruningError
+from pruners.errors import PruningError, PruningWarning
 from pruners.granularity import GRANULARITIES
 from pruners.liveness import connected, dead_weights, effective
 from pruners.masks import apply_masks, empty_layers, masking
+from pruners.products import mark_prunable
 from pruners.pruner import MODES, Batch, Pruner, Settings
 from pruners.pruning import Pruning, find, prune
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities
 from pruners.scopes import SCOPES
 from pruners.selection import select
-from pruners.weights import keep_dense, layer_weights, prunable
+from pruners.weights import dense_parameters, keep_dense, layer_weights, layers, prunable
 
 __all__ = [
     "ABLATIONS",
@@ -34,19 +35,23 @@ __all__ = [
     "Pruner",
     "Pruning",
     "PruningError",
+    "PruningWarning",
     "Settings",
     "apply_masks",
     "compact",
     "concerns",
     "connected",
     "dead_weights",
+    "dense_parameters",
     "densities",
     "effective",
     "empty_layers",
     "find",
     "keep_dense",
     "layer_weights",
+    "layers",
     "lookup",
+    "mark_prunable",
     "masking",
     "prunable",
     "prune",

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pruners.comparable import comparable
+
 ABLATIONS = ("none", "shuffle", "reinitialize", "invert")
 
 
 def inverted(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Scores whose highest are the lowest of `scores`: dead weights are still dead to `select`."""
-    return {name: -score for name, score in scores.items()}
+    return {name: -score for name, score in comparable(scores).items()}
 
 
 def shuffled(masks: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """What makes a pruner's scores meaningless on a network, found in one scoring pass before anything trains."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,10 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pruners.copying import copied
 from pruners.pruner import Pruner
 from pruners.registry import lookup
+from pruners.reparametrised import of_plain_weights
 
-SATURATING = (nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign)  # ReLU6 is a Hardtanh
+SATURATING = (
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softsign),  # ReLU6 is a Hardtanh
+    *(nn.RNNBase, nn.RNNCellBase),
+)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 # The same where a forward calls them itself, by plain name: torch, torch.nn.functional and Tensor all have them.
 SATURATING_CALLS = frozenset({"hardtanh", "relu6", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softsign"})
@@ -41,8 +45,8 @@ def concerns(
     inputs = torch.randn(INPUTS, *input_shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     batch = (inputs, torch.zeros(INPUTS, dtype=torch.int64, device=device))
     with _Calls() as calls:
-        scores = chosen.score(
-            copy.deepcopy(model),
+        scores = of_plain_weights(chosen.score)(
+            copied(model),
             (batch,),
             mode=settings.mode,
             generator=torch.Generator().manual_seed(0),

@@ -1,7 +1,9 @@
 """A user's own pruner, from the user's own file: `my_file.py:MyScore`."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pruners.errors import PruningError
 from pruners.files import load_object
@@ -27,10 +29,21 @@ def load(name: str, code: str = "") -> Pruner:
     if not inspect.isroutine(pruner):
         kind = "a class" if inspect.isclass(pruner) else f"of type {type(pruner).__name__}"
         raise PruningError(f"Pruner {name!r} is {kind}; it must be a pruners.Pruner or a score function.")
-    try:
-        inspect.signature(pruner).bind(None, (), mode="", generator=None)
-    except TypeError as error:
-        raise PruningError(f"Pruner {name!r} must take (model, batches, *, mode, generator): {error}.") from None
     place, _, wanted = name.rpartition(":")
-    summary = (inspect.getdoc(pruner) or f"the score {wanted} of {Path(place).name}").splitlines()[0]
-    return Pruner(score=pruner, summary=summary, paper="", needs_data=True)
+    return wrapped(pruner, repr(name), f"the score {wanted} of {Path(place).name}")
+
+
+def wrapped(score: Callable[..., Any], label: str, summary: str) -> Pruner:
+    """Make a pruner of a score function, which `label` names in messages: it reads the data and has no options.
+
+    It is called as `score(model, batches, mode=..., generator=...)`, see `Pruner`; all other settings are that class's
+    defaults: scope "global", schedule "oneshot", mode "eval".
+    Raises PruningError if it cannot be called so.
+    """
+    try:
+        inspect.signature(score).bind(None, (), mode="", generator=None)
+    except TypeError as error:
+        raise PruningError(f"Pruner {label} must take (model, batches, *, mode, generator): {error}.") from None
+    except ValueError:  # a function of C code says nothing of its arguments
+        pass
+    return Pruner(score=score, summary=(inspect.getdoc(score) or summary).splitlines()[0], paper="", needs_data=True)

@@ -24,6 +24,10 @@ class PruningError(ValueError):
     """A request or a score that cannot lead to a mask; the message says what, where and what is allowed."""
 
 
+class PruningWarning(UserWarning):
+    """Masks were drawn, but by less than one would think: many scores tie, for instance."""
+
+
 def in_one_line(error: BaseException) -> str:
     """What went wrong, with its kind: `ValueError: it has no layer`."""
     return f"{type(error).__name__}: {words(error)}"

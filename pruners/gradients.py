@@ -12,7 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from pruners import memory
+from pruners.copying import unwrapped
 from pruners.float32 import ieee_float32
+from pruners.logits import IGNORED, counted, cross_entropy, logits_of
 from pruners.pruner import Batch
 from pruners.weights import prunable
 
@@ -42,7 +44,7 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
     with (
         torch.random.fork_rng(gpus),
         torch.enable_grad(),
-        torch.autocast(kind, enabled=False),
+        torch.autocast(kind if kind != "meta" else "cpu", enabled=False),
         ieee_float32(),
     ):
         # Not torch.manual_seed: it would reseed devices that are not restored, even ones not yet started.
@@ -67,11 +69,13 @@ def differentiable_twice() -> Iterator[None]:
 def call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """The model's output with `tensors` in place of the parameters and buffers they name.
 
-    Buffers not named are copies, so that batch norm in train mode updates those and not the model's.
+    Buffers not named are copies, so that batch norm in train mode updates those and not the model's; so are the
+    inputs, which a network may change in place. Of other outputs than a tensor the logits are returned (`logits_of`),
+    and wrappers such as `nn.DataParallel` are passed by.
     """
+    model = unwrapped(model)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if name not in tensors}
-    output: Tensor = functional_call(model, {**buffers, **tensors}, (inputs,))
-    return output
+    return logits_of(functional_call(model, {**buffers, **tensors}, (inputs.clone(),)))
 
 
 def micro_batches(model: nn.Module, inputs: Tensor, modes: Iterable[str]) -> list[slice]:
@@ -171,7 +175,8 @@ def batch_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch, te
     """Mean cross-entropy of one batch, of the logits divided by `temperature`."""
     device = next(iter(weights.values())).device
     inputs, labels = (tensor.to(device) for tensor in batch)
-    return F.cross_entropy(call(model, weights, inputs) / temperature, labels)
+    counted(labels)
+    return cross_entropy(call(model, weights, inputs) / temperature, labels)
 
 
 def losses(
@@ -182,8 +187,12 @@ def losses(
     Call it within `passes`. Only one term's graph is alive at a time, if the caller drops it.
     """
     for inputs, labels in batches:
-        for part in micro_batches(model, inputs, [mode_of(model)]):
-            share = len(inputs[part]) / len(inputs)
+        total = counted(labels)
+        parts = micro_batches(model, inputs, [mode_of(model)])
+        for part in parts:
+            if len(parts) > 1 and not (labels[part] != IGNORED).any():
+                continue
+            share = counted(labels[part]) / total
             loss = batch_loss(model, weights, (inputs[part], labels[part]), temperature)
             yield loss if share == 1 else share * loss
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pruners.comparable import comparable
 from pruners.errors import PruningError, require_known
 from pruners.filters import filters
 from pruners.selection import require_finite, select
-from pruners.weights import prunable
+from pruners.weights import Parts, joined, layers, per_layer, prunable
 from search_spaces.density import Density, density_of, fraction_of
 
 # What a space may name. Beyond these, any n:m with n < m is understood.
@@ -49,7 +50,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
         )
     if blocks is None:
         if granularity == "weight":
-            return select
+            return _by_layer(layers(model))
         return filters(model, compression, FILTERS[granularity], kappa)
     n, m = blocks
     transposed = _groups_of_transposed(model)
@@ -68,6 +69,20 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
             name: _blocks(name, score, kept, m, (alive or {}).get(name), transposed.get(name))
             for name, score in scores.items()
         }
+
+    return keep
+
+
+def _by_layer(parts: Parts) -> Selector:
+    """`select` among layers, of which a parameter may hold several."""
+
+    def keep(
+        scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
+    ) -> dict[str, Tensor]:
+        if all(layer == name for layer, (name, _) in parts.items()):
+            return select(scores, density, alive, scope)
+        living = None if alive is None else per_layer(alive, parts)
+        return joined(select(per_layer(scores, parts), density, living, scope), parts)
 
     return keep
 
@@ -104,7 +119,7 @@ def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None, t
             f"Granularity n:{m} needs layers whose width {m} divides, and {name!r} has {width} inputs: "
             f"for this layer choose {', '.join(['weight', 'filter', *fitting])}."
         )
-    rows = score.detach().movedim(axis, -1)
+    rows = comparable({name: score})[name].movedim(axis, -1)
     rows = rows if alive is None else rows.masked_fill(~alive.movedim(axis, -1), -math.inf)
     blocks = rows.reshape(*rows.shape[:-1], -1, m)
     order = blocks.argsort(dim=-1, descending=True, stable=True)

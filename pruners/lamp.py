@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.pruner import Batch, Pruner
-from pruners.weights import prunable
+from pruners.weights import joined, layers, per_layer, prunable
 
 
 def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
@@ -15,7 +15,9 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     The largest weight of a layer scores 1, so under the global scope no layer dies before every layer is down
     to one weight. Of equal weights the earlier counts as larger. Scores are float64.
     """
-    return {name: _lamp(weight.detach()) for name, weight in prunable(model).items()}
+    parts = layers(model)
+    weights = {name: weight.detach() for name, weight in prunable(model).items()}
+    return joined({layer: _lamp(weight) for layer, weight in per_layer(weights, parts).items()}, parts)
 
 
 def _lamp(weight: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pruners.unrolled import NAMES, Kind, unrolled
+
 _ACTIVATIONS = (
     *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "leaky_relu", "silu", "gelu", "mish"),
     *("elu", "elu_", "selu", "celu", "softplus", "softsign", "tanh"),
@@ -29,7 +31,8 @@ class LinearFlow(TorchFunctionMode):
     gate, tanh) and so have no gradient at the size that products of absolute weights reach. A norm would divide
     this size away and, layer norm for one, leave a sum whose gradient is zero.
     Gates (sigmoids, as in squeeze-and-excite) and attention (softmax) are open: 1, or 1 / n for each of n. Their
-    gradient is that of their logarithm, so a layer behind a gate carries the same flow as one on the path.
+    gradient is that of their logarithm, so a layer behind a gate carries the same flow as one on the path. Recurrent
+    layers are unrolled; both what a GRU keeps and what it replaces it with is open.
 
     `power` 1 is for absolute weights, 2 for squared ones: a norm's spread is its standard deviation to that
     power. `patterns` replaces the identity: activation i multiplies by the i-th of these masks instead.
@@ -57,11 +60,14 @@ class LinearFlow(TorchFunctionMode):
             return _open(_first(args, kwargs))
         if func in _SHARES:
             x = _first(args, kwargs)
-            dim = kwargs["dim"] if "dim" in kwargs else args[1]
-            return _open(x) / x.shape[dim]
+            return _open(x) / x.shape[kwargs["dim"] if "dim" in kwargs else args[1]]
+        return self._by_parts(func, args, kwargs)
+
+    def _by_parts(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if func is F.scaled_dot_product_attention:
-            query, key, value = args[:3]
-            return _open(query @ key.transpose(-2, -1)) / key.shape[-2] @ value
+            return _attend(*args[:3])
+        if getattr(func, "__name__", "") in NAMES:
+            return unrolled(func, args, kwargs, F.linear, _attend, _cell)
         return func(*args, **kwargs)
 
     def _scaled(self, norm: Callable[..., Any], given: Mapping[str, Any]) -> Tensor:
@@ -98,6 +104,23 @@ class Patterns(TorchFunctionMode):
 def _first(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     x: Tensor = args[0] if args else kwargs["input"]
     return x
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return _open(query @ key.transpose(-2, -1)) / key.shape[-2] @ value
+
+
+def _cell(kind: Kind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+    gates = [x + h for x, h in zip(of_x, of_h, strict=True)]
+    if kind == "lstm":
+        enter, keep, new, leave = gates
+        c = _open(keep) * c + _open(enter) * new
+        return _open(leave) * c, c
+    if kind == "gru":
+        reset, keep, _ = gates
+        c = of_x[2] + _open(reset) * of_h[2] + _open(keep) * c
+        return c, c
+    return gates[0], gates[0]
 
 
 def _open(x: Tensor) -> Tensor:

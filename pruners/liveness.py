@@ -6,7 +6,8 @@ results are rounded to 0 and 1, and what could stop a truth (normalisation, satu
 lets it pass.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pruners.gradients import call, passes
+from pruners.reparametrised import plain
+from pruners.unrolled import NAMES, Kind, unrolled
 from pruners.weights import prunable
 
 
@@ -47,15 +50,17 @@ def _run(
         name: masks.get(name, torch.ones_like(weight)).to(weight.device, torch.float32).requires_grad_()
         for name, weight in prunable(model).items()
     }
+    model, names = plain(model)
+    given = {names.get(name, name): weight for name, weight in weights.items()}
     # Ones: what multiplies lets all pass. What only adds, such as a position's embedding, is ignored in layers.
     others = {
         name: torch.ones_like(parameter, dtype=torch.float32)
         for name, parameter in model.named_parameters()
-        if name not in weights
+        if name not in given
     }
     x = torch.ones(1, *input_shape, device=next(iter(weights.values())).device, requires_grad=True)
     with passes(model, "eval", 0), _Truth():
-        return weights, x, call(model, {**others, **weights}, x.clone())  # a model may change its input in place
+        return weights, x, call(model, {**others, **given}, x.clone())  # a model may change its input in place
 
 
 def dead_weights(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -91,12 +96,47 @@ class _Truth(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        replace = _REPLACED.get(getattr(func, "__name__", "").strip("_").removesuffix("_with_indices"))
+        name = getattr(func, "__name__", "")
+        if name in NAMES:
+            return unrolled(func, args, kwargs or {}, partial(_layer, F.linear), _attend, _cell)
+        replace = _REPLACED.get(name.strip("_").removesuffix("_with_indices"))
         return replace(func, *args, **(kwargs or {})) if replace else func(*args, **(kwargs or {}))
 
 
 def _layer(func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
     return _Round.apply(func(x, weight, None, *args, **kwargs))
+
+
+def _bilinear(func: Callable[..., Tensor], x: Tensor, y: Tensor, weight: Tensor, *_: Any, **__: Any) -> Any:
+    return _Round.apply(func(x, y, weight, None))
+
+
+def _product(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+    return _Round.apply(func(*args, **kwargs))
+
+
+def _difference(func: Any, x: Any, y: Any, *_: Any, **__: Any) -> Any:
+    # Equal truths would cancel. What is no tensor carries nothing.
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        return x + y
+    return x if isinstance(x, Tensor) else y
+
+
+def _attention(func: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Any:
+    return _attend(query, key, value)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Any:
+    # No share is zero, and one that is felt anywhere moves all others.
+    shares = _Round.apply(query @ key.transpose(-2, -1), (-2, -1))
+    return _Round.apply((1 + shares) @ value)
+
+
+def _cell(kind: Kind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Any, Any]:
+    # An output lives where any gate does, or what the cell holds: gates are nowhere zero.
+    gates = sum([*of_x, *of_h], c if kind != "rnn" else torch.zeros_like(c))
+    h = _Round.apply(gates)
+    return h, h
 
 
 def _batch_norm(func: Any, x: Tensor, *_: Any, **__: Any) -> Any:
@@ -125,6 +165,10 @@ def _adaptive_max_pool(func: Any, x: Tensor, size: Any, *_: Any, **__: Any) -> A
 _AVERAGES = {"1": F.avg_pool1d, "2": F.avg_pool2d, "3": F.avg_pool3d}
 _REPLACED: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(["linear", *(f"conv{way}{n}d" for way in ("", "_transpose") for n in (1, 2, 3))], _layer),
+    "bilinear": _bilinear,
+    **dict.fromkeys(["matmul", "mm", "bmm", "mv", "einsum", "baddbmm", "addmm"], _product),
+    **dict.fromkeys(["sub", "subtract", "rsub", "isub"], _difference),
+    "scaled_dot_product_attention": _attention,
     "batch_norm": _batch_norm,
     **dict.fromkeys(["layer_norm", "group_norm", "instance_norm", "rms_norm", "softmax", "log_softmax"], _mixer),
     # Saturated, these would have no gradient. Sigmoids stay as they are: they are nowhere zero.

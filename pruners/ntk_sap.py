@@ -54,7 +54,7 @@ def score(
             for part in micro_batches(model, x, ["eval"]):
                 with passes(model, "eval", seed):
                     nets = (fresh, moved)
-                    here, there = (call(model, {**statistics, **_gated(net, gates)}, x[part]) for net in nets)
+                    here, there = (call(model, {**_own(statistics), **_gated(net, gates)}, x[part]) for net in nets)
                     slopes = torch.autograd.grad((here - there).square().sum(), gates, materialize_grads=True)
                 torch._foreach_add_(total, slopes)
     found = dict(zip(weights, total, strict=True))
@@ -70,6 +70,11 @@ def _shapes(batches: Sequence[Batch], at_once: int) -> list[tuple[int, ...]]:
     if sizes[-1] == 1 and sizes[1:]:  # batch norm has no variance of one
         sizes[-2:] = [sizes[-2] + 1]
     return [(size, *each) for size in sizes]
+
+
+def _own(buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies for one pass: a model may count or remember in its buffers in eval mode too."""
+    return {name: buffer.clone() for name, buffer in buffers.items()}
 
 
 def _gated(weights: Mapping[str, Tensor], gates: Sequence[Tensor]) -> dict[str, Tensor]:

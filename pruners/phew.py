@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import follow
+from pruners.channels import UnfollowableError, follow
+from pruners.errors import PruningError
 from pruners.pruner import Batch, Pruner
 from pruners.walks import Edges, Walks
 from pruners.weights import prunable
@@ -24,7 +25,10 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     |w|, so that below 2x this is in part magnitude pruning. Pruned weights are never taken. Scores are float64.
     Raises PruningError for a network whose channels `pruners.channels.follow` cannot follow.
     """
-    channels = follow(model)
+    try:
+        channels = follow(model)
+    except UnfollowableError as error:
+        raise PruningError(f"PHEW has to follow walks through the model, but {error}") from error
     weights = prunable(model)
     names = {id(weight): name for name, weight in weights.items()}
     total = sum(weight.numel() for weight in weights.values())

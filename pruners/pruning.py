@@ -1,26 +1,40 @@
 """From a model and a pruner to masks: score, select, zero, again."""
 
-import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial, update_wrapper
+from functools import partial, update_wrapper, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pruners import custom
 from pruners.ablations import ABLATIONS, inverted, shuffled
-from pruners.errors import PruningError, require_known
+from pruners.batches import Batches, read_batches
+from pruners.copying import copied
+from pruners.errors import (
+    OF_THE_MACHINE,
+    PruningError,
+    PruningWarning,
+    in_one_line,
+    is_out_of_memory,
+    require_known,
+)
 from pruners.granularity import selector
 from pruners.masks import apply_masks
 from pruners.memory import Memory
+from pruners.products import candidates, discover
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
+from pruners.reparametrised import of_plain_weights
 from pruners.schedules import densities
-from pruners.weights import prunable
+from pruners.selection import MANY_TIED, tied_share
+from pruners.weights import joined, layers, per_layer, prunable
 from search_spaces.density import Density, density_of, fraction_of
 
 P = ParamSpec("P")
@@ -35,13 +49,26 @@ class Pruning:
     masks: dict[str, Tensor]
     scores: dict[str, Tensor]
     how: str = ""  # the scores were taken, see `pruners.memory.Memory.how`; "" if none were taken here
+    tied: float = 0.0  # share of the kept weights that their position decides, see `pruners.selection.tied_share`
 
 
+def _outside_inference_mode(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function make tensors that can have gradients, whatever surrounds its call."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+            return function(*args, **kwargs)
+
+    return called
+
+
+@_outside_inference_mode
 def find(
     model: nn.Module,
-    pruner: str | Pruner,
+    pruner: str | Pruner | Callable[..., dict[str, Tensor]],
     compression: float | Fraction | None = None,
-    batches: Iterable[Batch] | None = None,
+    batches: Any = None,
     *,
     kappa: float = 0.0,
     scope: str | None = None,
@@ -62,10 +89,13 @@ def find(
     comes from (`search_spaces.density`).
 
     `batches` holds pairs of inputs (N, ...) and integer labels (N,), on any device; data-driven scores add up
-    over them, others need none, SynFlow one for its input shape. Settings left at None are the pruner's own
-    (`Pruner.settings` has the rules). `seed` decides every random number drawn. `ablation` is a sanity check
-    (`pruners.ablations`): "shuffle" permutes each final mask inside its layer, "invert" keeps the lowest
-    scores instead of the highest, in every iteration; "reinitialize" is up to who trains and changes no mask.
+    over them, others need none, SynFlow one for its input shape. It may be a DataLoader or any other finite iterable,
+    or a single batch (`pruners.batches.read_batches` says what counts as one); all is read once and left as it is.
+    `pruner` is a name, a `Pruner`, or a score function (`pruners.custom.wrapped` has its defaults).
+    Settings left at None are the pruner's own (`Pruner.settings` has the rules). `seed` decides every random number
+    drawn. `ablation` is a sanity check (`pruners.ablations`): "shuffle" permutes each final mask inside its layer,
+    "invert" keeps the lowest scores instead of the highest, in every iteration; "reinitialize" is up to who trains and
+    changes no mask.
     `granularity` says what goes as one: weights, filters, n of m in a row; the count above is met exactly by
     weights, and as `pruners.granularity.selector` says by the others. `kappa` asks, instead of a compression, for
     the share of filters to remove, by a granularity of filters: floor(kappa n) of the n filters that are not logits,
@@ -78,10 +108,14 @@ def find(
     score is a sum over inputs and none depends on another, as batch norm in train mode makes them. 0 is whole batches.
     Where a GPU's memory does not suffice, scores are taken again: in smaller passes where that is exact, and else with
     activations in the host's memory (`Pruning.how` says so); torch.OutOfMemoryError is raised if neither helps.
-    The model and the global random state are left as they were: the work is done on a copy.
+    The model and the global random state are left as they were: the work is done on a copy, in float32 where the model
+    is of half precision. Masks are named as the given model names its parameters, `nn.DataParallel` and other
+    wrappers included, and what torch.nn.utils.prune has masked stays pruned.
+    Warns (PruningWarning) where more than 5 % of the kept weights are kept for their position, as their scores tie with
+    those of pruned ones; `Pruning.tied` is the share. Raises PruningError if all scores are equal.
     Raises PruningError for a request that cannot be met or scores that are not one finite number per weight, naming it.
     """
-    chosen = lookup(pruner) if isinstance(pruner, str) else pruner
+    chosen, label = _chosen(pruner)
     settings = chosen.settings(scope, schedule, iterations, mode, options, granularity)
     require_known("ablation", ablation, ABLATIONS)
     if ablation == "shuffle" and granularity != "weight":
@@ -91,36 +125,108 @@ def find(
         raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0, which is whole batches.")
     if kappa and alive:
         raise PruningError("kappa is a share of all filters: it does not go on from the masks of an earlier pruning.")
-    data = tuple(batches or ())
-    if (chosen.needs_data or chosen.needs_input) and not data:
-        raise PruningError(f"Pruner {pruner!r} scores on data: pass batches=[(inputs, labels), ...], at least one.")
-    working = copy.deepcopy(model)
-    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()}
-    masks |= alive or {}
-    if not masks:
-        raise PruningError("The model has no convolution or linear layer, so there is no weight to prune.")
+    if batches is not None and isinstance(model, nn.Module) and candidates(model):
+        labelled = chosen.needs_data or not _is_ours(chosen)
+        batches = read_batches(batches, labelled=labelled, first=not labelled)
+        discover(model, batches[0][0])
+    working = _working(model)
+    data = _data(batches, chosen, label, working)
+    given = _masked_by_torch(working)
+    given |= {name: mask & given.get(name, torch.ones_like(mask)) for name, mask in (alive or {}).items()}
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()} | given
+    start = masks if given else None
     choose = selector(granularity, working, float(1 / target), kappa)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
     memory = Memory(images=images_at_once)
-    for density in _falling(masks, settings, target):
+    tied = 0.0
+    for number, density in enumerate(_falling(masks, settings, target)):
         if chosen.takes_masks:
             extra = {"masks": masks}
         else:
             extra = {}
             apply_masks(working, masks)
-        given = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
-        compute = partial(_scored, masks, chosen.score, working, data, **given)
+        asked = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
+        compute = partial(_scored, masks, chosen, label, working, data, **asked)
         restore = partial(
             _restore, working, model, {} if chosen.takes_masks else masks, generator, generator.get_state()
         )
         score = partial(memory.run, compute, restore)
         scores = share(score) if share and settings.iterations == 1 and not alive else score()
+        if not number and not given and density < 1:
+            _require_different(scores, label)
         merits = inverted(scores) if ablation == "invert" else scores
-        masks = choose(merits, density, alive if chosen.revives else masks, settings.scope)
+        before = start if chosen.revives else masks
+        masks = choose(merits, density, before, settings.scope)
+        tied = _tied(merits, masks, before, settings) if density < 1 else 0.0
+    if tied > MANY_TIED:
+        _warn_of_ties(tied, label)
     if ablation == "shuffle":
-        masks = shuffled(masks, _stream(seed, "shuffle"))
-    return Pruning(masks, scores, memory.how)
+        parts = layers(working)
+        masks = joined(shuffled(per_layer(masks, parts), _stream(seed, "shuffle")), parts)
+    return Pruning(masks, scores, memory.how, tied)
+
+
+def _chosen(pruner: Any) -> tuple[Pruner, str]:
+    """The pruner that is meant, and what messages call it."""
+    if isinstance(pruner, str):
+        return lookup(pruner), repr(pruner)
+    if isinstance(pruner, Pruner):
+        return pruner, repr(getattr(pruner.score, "__name__", "of your own"))
+    if callable(pruner) and not isinstance(pruner, type | nn.Module):
+        label = repr(getattr(pruner, "__name__", type(pruner).__name__))
+        # Here it is seen whether there is data: it gets what is passed, which may be nothing.
+        return replace(custom.wrapped(pruner, label, "a score function"), needs_data=False), label
+    raise PruningError(
+        f"The pruner is of type {type(pruner).__name__}; it must be a name, a pruners.Pruner or a score function."
+    )
+
+
+def _working(model: Any) -> nn.Module:
+    """Copy the model to score it: without wrappers, half precision as float32. Refuse one that can have no scores."""
+    if not isinstance(model, nn.Module):
+        raise PruningError(f"The model is of type {type(model).__name__}; it must be a torch.nn.Module.")
+    weights = prunable(model)
+    if not weights:
+        raise PruningError(
+            "The model has no convolution, linear, attention or recurrent layer, so there is no weight to prune. Of "
+            "other modules `mark_prunable(model, example)` finds the weights, and so does a call with batches."
+        )
+    for name, weight in weights.items():
+        if not weight.is_floating_point() or weight.is_meta:
+            kind = "on the meta device, without values" if weight.is_meta else str(weight.dtype).removeprefix("torch.")
+            raise PruningError(f"The weights of {name!r} are {kind}; scores need floating-point numbers.")
+    working = copied(model)
+    # Half precision would lose most of a second derivative, and of the scores themselves, to underflow.
+    for tensor in _tensors(working):
+        if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+            tensor.data = tensor.data.float()
+    return working
+
+
+def _data(batches: Any, chosen: Pruner, label: str, model: nn.Module) -> Sequence[Batch]:
+    """What the pruner scores on; of the data of one that reads a shape alone, the first batch."""
+    ours = _is_ours(chosen)
+    if ours and not (chosen.needs_data or chosen.needs_input):
+        return ()
+    first = chosen.needs_input and not chosen.needs_data
+    pairs = read_batches(batches, labelled=not first, first=first)
+    if (chosen.needs_data or chosen.needs_input) and not pairs:
+        raise PruningError(f"Pruner {label} scores on data: pass batches=[(inputs, labels), ...], at least one.")
+    dtypes = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
+    # Our own scores move what a pass needs at the time; a user's gets all where the model is.
+    return Batches(pairs, dtypes, None if ours else next(model.parameters()).device)
+
+
+def _is_ours(pruner: Pruner) -> bool:
+    return getattr(pruner.score, "__module__", "").startswith("pruners.")
+
+
+def _masked_by_torch(model: nn.Module) -> dict[str, Tensor]:
+    """The masks that torch.nn.utils.prune has put on the weights."""
+    buffers = dict(model.named_buffers())
+    names = {name: name.removesuffix("_orig") + "_mask" for name in prunable(model) if name.endswith("_orig")}
+    return {name: buffers[mask] != 0 for name, mask in names.items() if mask in buffers}
 
 
 def _restore(
@@ -141,18 +247,66 @@ def _tensors(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def _scored(weights: Mapping[str, Tensor], score: Callable[..., Any], /, *given: Any, **settings: Any) -> Any:
+def _scored(
+    weights: Mapping[str, Tensor], pruner: Pruner, label: str, model: nn.Module, data: Sequence[Batch], **settings: Any
+) -> dict[str, Tensor]:
     """What the score returns, if that is a score per weight: before it is kept for others, who take it as it is."""
-    scores = score(*given, **settings)
+    try:
+        scores = of_plain_weights(pruner.score)(model, data, **settings)
+    except Exception as error:
+        # In a score of ours it is the network or its inputs that fail; a user's own is better found by its traceback.
+        if isinstance(error, (PruningError, *OF_THE_MACHINE)) or is_out_of_memory(error) or not _is_ours(pruner):
+            raise
+        on = f" on inputs {list(data[0][0].shape)} of {data[0][0].dtype}".replace("torch.", "") if data else ""
+        raise PruningError(f"Pruner {label} cannot score this model{on}: {in_one_line(error)}.") from error
     if not isinstance(scores, Mapping):
         raise PruningError(f"A score returns a tensor per layer, by name, and not a {type(scores).__name__}.")
     if layers := ", ".join(sorted(scores.keys() ^ weights.keys())):
         raise PruningError(f"Scores and prunable weights must be of the same layers; only one of them has {layers}.")
     for name, weight in weights.items():
+        if not isinstance(scores[name], Tensor):
+            raise PruningError(f"The scores of layer {name!r} are no tensor but a {type(scores[name]).__name__}.")
         if scores[name].shape != weight.shape:
             shapes = f"{list(scores[name].shape)}, and not {list(weight.shape)} as its weights"
             raise PruningError(f"The scores of layer {name!r} are of shape {shapes}.")
-    return scores
+    return {name: scores[name].detach().to(weights[name].device) for name in scores}
+
+
+def _require_different(scores: Mapping[str, Tensor], label: str) -> None:
+    """Raise PruningError if all scores are equal: their order would be that of the weights' positions."""
+    finite = [score for score in scores.values() if score.numel() and not score.is_complex()]
+    ends = [end.item() for score in finite for end in score.aminmax()]
+    count = sum(score.numel() for score in finite)
+    if count < 2 or min(ends) != max(ends):
+        return
+    cause = (
+        "No weight changes what this score measures: look for a loss or an output that does not depend on the inputs, "
+        "layers that start at zero, activations that let nothing pass, numbers that underflow."
+        if ends[0] == 0
+        else "Look for layers whose weights are all alike, and for a score that is a constant."
+    )
+    raise PruningError(f"All {count} scores of pruner {label} are {ends[0]:g}: a mask would say nothing. {cause}")
+
+
+def _tied(
+    scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None, settings: Settings
+) -> float:
+    """`tied_share` among the weights that were alive; 0 for filters and n:m, which do not compete weight by weight."""
+    if settings.granularity != "weight":
+        return 0.0
+    if alive:
+        masks = {name: mask[alive[name]] if name in alive else mask for name, mask in masks.items()}
+        scores = {name: score[alive[name]] if name in alive else score for name, score in scores.items()}
+    return tied_share(scores, masks, settings.scope)
+
+
+def _warn_of_ties(tied: float, label: str) -> None:
+    warnings.warn(
+        f"{100 * tied:.1f} % of the weights that pruner {label} kept have scores that tie with those of pruned ones: "
+        "which of them stay was decided by their position alone.",
+        PruningWarning,
+        stacklevel=3,
+    )
 
 
 def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction) -> list[Density]:

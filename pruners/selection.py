@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from functools import reduce
 
 import torch
 from torch import Tensor
 
+from pruners.comparable import comparable
 from pruners.errors import PruningError
 from pruners.scopes import budgets
 from search_spaces.density import Density
 
 ROUNDING = 1e-5  # of a score
+MANY_TIED = 0.05  # share of the kept weights (`tied_share`) above which a notice says so
 
 
 def select(
@@ -50,6 +51,7 @@ def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope:
     the kept ones or the pruned ones, whichever are fewer. 1e-5 is a hundred float32 roundings, about what another
     order of a long sum moves.
     """
+    scores = comparable(scores)
     groups = [list(scores)] if scope == "global" else [[name] for name in scores]
     kept = sum(int(masks[name].count_nonzero()) for name in scores)
     exchanged = 0
@@ -64,7 +66,9 @@ def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope:
 
 
 def require_finite(name: str, score: Tensor) -> None:
-    """Raise PruningError, naming the layer, if a score is NaN or infinite."""
+    """Raise PruningError, naming the layer, if a score is NaN, infinite or complex."""
+    if score.is_complex():
+        raise PruningError(f"The scores of layer {name!r} are complex numbers, which have no order: take their size.")
     # aminmax lets NaN through to both ends and, unlike isfinite, allocates nothing: one layer may be 400 MB.
     if score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
         return
@@ -78,9 +82,7 @@ def require_finite(name: str, score: Tensor) -> None:
 def _keep_highest(scores: Mapping[str, Tensor], spare: int, alive: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     if spare == 0:
         return {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
-    # Half precision is compared as float32: exact, and numpy knows no bfloat16.
-    dtype = reduce(torch.promote_types, (score.dtype for score in scores.values()), torch.float32)
-    exact = {name: score.detach().to(dtype) for name, score in scores.items()}
+    exact = comparable(scores)
     threshold = _kth_highest(_rivals(exact, alive), spare)
     if threshold == -math.inf:
         n = sum(score.numel() for score in exact.values())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners import masking
+from pruners.masks import factor
 from trainables.dynamics import Dynamics
 
 
@@ -30,7 +31,7 @@ class Masked:
         self._model, self._optimizer, self._masks, self._dynamics = model, optimizer, masks, dynamics
         self.steps = steps
         weights = dict(model.named_parameters())
-        self._factors = {name: mask.to(weights[name]) for name, mask in masks.items() if name in weights}
+        self._factors = {name: factor(mask, weights[name]) for name, mask in masks.items() if name in weights}
         self.hold = masking(model, masks | self._factors)  # `masking` refuses a mask that names no weight
         self.hold()
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from pruners import layer_weights
+from pruners import layers
 from pruners.float32 import ieee_float32
 from trainables.mac_counter import NO_WEIGHTS, MacCounter
 from trainables.peak_memory import PeakMemory
@@ -76,33 +76,38 @@ def profile(
     With `unmeasured`, multiply-accumulates that cannot be counted are None, and it is told why.
     """
     counts = macs(model, input_shape) if unmeasured is None else unmeasured.attempt("macs", macs, model, input_shape)
-    names = layer_weights(model).keys() | (counts or {}).keys()
-    weights = {name: weight for name, weight in model.named_parameters() if name in names}
-    layers = [_layer(name, weight, masks, scores, counts) for name, weight in weights.items()]
+    parameters = dict(model.named_parameters())
+    parts = layers(model, with_dense=True)
+    weights = {name for name, _ in parts.values()}
+    others = {name: (name, ...) for name in parameters if name in (counts or {}) and name not in weights}
+    place = {name: number for number, name in enumerate(parameters)}
+    rows = []
+    for layer, (name, part) in sorted((parts | others).items(), key=lambda item: place[item[1][0]]):
+        whole, weight = parameters[name], parameters[name][part]
+        mask, score = (given[name][part] if name in given else None for given in (masks, scores))
+        share = weight.numel() / whole.numel()  # of its parameter's products, of which all positions have as many
+        count = None if counts is None else tuple(round(share * of) for of in counts.get(name, (0, 0)))
+        rows.append(_layer(layer, weight, mask, score, count))
     if counts and NO_WEIGHTS in counts:
         without = sum(counts[NO_WEIGHTS])
-        layers.append(Layer(NO_WEIGHTS, (), 0, 0, without, without, None, None))
-    return layers
+        rows.append(Layer(NO_WEIGHTS, (), 0, 0, without, without, None, None))
+    return rows
 
 
 def _layer(
-    name: str,
-    weight: Tensor,
-    masks: Mapping[str, Tensor],
-    scores: Mapping[str, Tensor],
-    counts: Mapping[str, tuple[int, int]] | None,
+    name: str, weight: Tensor, mask: Tensor | None, score: Tensor | None, count: tuple[int, ...] | None
 ) -> Layer:
+    """Return the row of a layer; `count` is its multiply-accumulates of weights and of biases."""
     params = weight.numel()
-    kept = int(masks[name].sum()) if name in masks else params
-    of_weights, of_bias = (counts or {}).get(name, (0, 0))
-    score = scores[name].double() if name in scores else None
+    kept = params if mask is None else int(mask.sum())
+    score = None if score is None else score.double()
     return Layer(
         name=name,
         shape=tuple(weight.shape),
         params=params,
         kept=kept,
-        macs=None if counts is None else of_weights + of_bias,
-        macs_kept=None if counts is None else of_weights * kept / params + of_bias,
+        macs=None if count is None else sum(count),
+        macs_kept=None if count is None else count[0] * kept / params + count[1],
         score_mean=None if score is None else float(score.mean()),
         score_std=None if score is None else float(score.std(correction=0)),
     )

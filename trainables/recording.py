@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pruners import empty_layers, prunable
+from pruners import empty_layers
+from pruners import layers as prunable_layers
 from pruners.selection import tied_share
+from pruners.weights import per_layer
 from search_spaces import Trial
 from trainables.atomic import write_atomically
 from trainables.checkpoint import read_or_set_aside
@@ -60,7 +62,7 @@ class Recorder:
     ) -> None:
         """Record where the weights went. The masks come last: their file says that all else is recorded."""
         unmeasured = Unmeasured()
-        layers = profile(model, masks, scores, input_shape, unmeasured)
+        layers, parts = profile(model, masks, scores, input_shape, unmeasured), prunable_layers(model)
         for step, layer in enumerate(layers):
             if layer.params:
                 self.outbox.metrics({"profile/density": layer.density}, step)
@@ -73,10 +75,13 @@ class Recorder:
             _sizes(model, layers)
             | reach
             | {
-                "prune/empty_layers": len(empty_layers(masks)),
+                "prune/empty_layers": len(empty_layers(per_layer(masks, parts))),
                 "prune/zero_scores": sum(int((score == 0).sum()) for score in scores.values()),
             }
-            | (unmeasured.attempt("prune/tied_scores", self._ties, masks, scores) or {})
+            | (
+                unmeasured.attempt("prune/tied_scores", self._ties, per_layer(masks, parts), per_layer(scores, parts))
+                or {}
+            )
         )
         self._text("layers.json", json.dumps({"columns": COLUMNS, "data": [_row(layer) for layer in layers]}))
         spread = unmeasured.attempt("score histograms", score_histograms, scores)
@@ -146,7 +151,8 @@ def machine(device: torch.device) -> str:
 
 def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
     params = sum(parameter.numel() for parameter in model.parameters())
-    competing = [layer for layer in layers if layer.name in prunable(model)]
+    names = prunable_layers(model)
+    competing = [layer for layer in layers if layer.name in names]
     weights, kept = sum(layer.params for layer in competing), sum(layer.kept for layer in competing)
     return {
         "model/params": params,

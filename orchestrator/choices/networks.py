@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pruners import dead_weights
 from pruners.errors import in_one_line, words
+from pruners.weights import dense_share
 from search_spaces import Network, Space, SpaceError, Trial
 from trainables import given_weights
 from trainables.architectures import ARCHITECTURES, build, lookup, pretrained
@@ -109,6 +110,14 @@ def _require_logits(network: Network, dataset: str) -> None:
         raise SpaceError(
             _named(network, f"it makes {given} of two images of {dataset}; it must return {wanted} logits")
         )
+
+
+def dense_shares(trials: Iterable[Trial]) -> list[str]:
+    """Return a line per network that is pruned: what share of its parameters never is, and what that consists of."""
+    pruned = dict.fromkeys((trial.network.fresh, trial.dataset) for trial in trials if trial.pruner != "dense")
+    return list(
+        dict.fromkeys(f"{network.label}: {dense_share(outline(network, dataset))}" for network, dataset in pruned)
+    )
 
 
 @cache

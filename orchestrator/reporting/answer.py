@@ -10,6 +10,7 @@ from orchestrator.comparing.certainty import MARGIN, Difference, difference, poi
 from orchestrator.findings.finding import listed
 from orchestrator.reading.lines import TOP1, Facet, Point, compressions, dense, facet_of, flattering, line, pruners
 from orchestrator.reading.results import Results
+from pruners.selection import MANY_TIED
 
 SURVIVORS = (
     "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "
@@ -49,6 +50,11 @@ def sentences(results: Results, facet: Facet) -> list[str]:
         said.append(_free(unpruned, ranked))
     if gone := _collapsed(results, facet):
         said.append(f"Input and output were left without a path of weights: {'; '.join(gone)}.")
+    if tied := _tied(results, facet):
+        said.append(
+            f"More than {100 * MANY_TIED:g} % of the kept weights were kept for their position alone, because their "
+            f"scores tie with those of pruned ones: {'; '.join(tied)}."
+        )
     if missing := sum(facet_of(row) == facet for row in results.holes):
         said.append(f"Cells without a result, left out here and listed under Holes: {missing}.")
     return said if unpruned or ranked else ["Nothing to compare yet.", *said]
@@ -156,6 +162,20 @@ def _collapsed(results: Results, facet: Facet) -> list[str]:
             where.append(f"{'from' if to_the_end[1:] else 'at'} {to_the_end[-1].compression:g}x")
         if where:
             said.append(f"{pruner} {listed(where)}")
+    return said
+
+
+def _tied(results: Results, facet: Facet) -> list[str]:
+    """Say of which pruners the masks were drawn among ties, and at which compressions."""
+    said = []
+    for pruner in pruners(results):
+        where = [
+            f"{point.compression:g}x"
+            for point in line(results, facet, pruner, TOP1)
+            if any(row.metrics.get("prune/tied_scores", 0.0) > MANY_TIED for row in point.rows)
+        ]
+        if where:
+            said.append(f"{pruner} at {listed(where)}")
     return said
 
 

@@ -24,7 +24,7 @@ from orchestrator.reading.store import public
 from orchestrator.reporting import tables, told
 from orchestrator.reporting.grids import grids
 from orchestrator.reporting.markup import latex, note
-from orchestrator.reporting.recipe import by_pruner, common
+from orchestrator.reporting.recipe import by_pruner, common, dense
 from orchestrator.reporting.search_tables import best_settings, compared, fronts
 from orchestrator.reporting.search_words import search_words
 from search_spaces import Cell, amount
@@ -70,7 +70,7 @@ def page(
         many=MANY,
         amount=amount,
         color=lambda pruner: look(pruner).color,
-        recipe=common(results.trials.values()),
+        recipe=[*common(results.trials.values()), *dense(results)],
         differing=by_pruner(results),
         masks=dict.fromkeys(given for sweep in results.sweeps for given in sweep.plan.get("masks", ())),
         versions=_versions(results),

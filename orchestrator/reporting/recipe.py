@@ -32,6 +32,17 @@ def common(trials: Iterable[Trial]) -> list[tuple[str, str]]:
     return [(key, value) for key, value in equal.items() if _acts(key, first)]
 
 
+def dense(results: Results) -> list[tuple[str, str]]:
+    """What share of its parameters each network keeps whatever the compression: biases, norms, embeddings."""
+    shares: dict[str, str] = {}
+    for row in results.rows:
+        params, kept, ratio = (row.metrics.get(f"model/{key}", 0.0) for key in ("params", "params_kept", "compression"))
+        if row.status == "finished" and ratio > 1 and params:
+            weights = (params - kept) * ratio / (ratio - 1)  # ratio = weights / (weights - (params - kept))
+            shares.setdefault(row.cell.architecture, f"{max(0.0, 100 * (1 - weights / params)):.2g} %")
+    return [(f"never pruned of {name}", f"{share} of its parameters") for name, share in shares.items()]
+
+
 def by_pruner(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """What differs from pruner to pruner: the fields, and a row of values per pruner; no fields if nothing does.
 

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
 from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
 from pruners.errors import OF_THE_MACHINE, words
+from pruners.reparametrised import computed
 
 
 def follow(model: nn.Module) -> Channels:
@@ -23,8 +24,8 @@ def follow(model: nn.Module) -> Channels:
     root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        graph = fx.Tracer().trace(root)
-    except OF_THE_MACHINE:
+        graph = _Tracer().trace(root)
+    except (*OF_THE_MACHINE, UnfollowableError):
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
         raise UnfollowableError(f"torch.fx cannot trace the model: {words(error)}") from error
@@ -35,6 +36,32 @@ def follow(model: nn.Module) -> Channels:
     for node in graph.nodes:
         walk.step(node)
     return walk.finish()
+
+
+class _Tracer(fx.Tracer):
+    """Takes subclasses of layers and norms as such, unless they compute something of their own."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, Layer | Norm):
+            name = module_qualified_name.removeprefix("0.")
+            if reparametrised := computed(m):
+                raise UnfollowableError(f"{name} computes its {reparametrised[0]} from other parameters.")
+            if not _is_plain(m):
+                kind = type(m).__name__
+                raise UnfollowableError(f"{name} is of type {kind}, a {_torchs(m).__name__} with a forward of its own.")
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
+
+
+def _torchs(module: nn.Module) -> type:
+    """The class of torch.nn that a module is of, or inherits from."""
+    return next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn"))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Does a module compute what the class of torch.nn does that it is of, or inherits from?"""
+    methods = ("forward", "__call__", "_call_impl", "_conv_forward")
+    return all(getattr(type(module), name, None) is getattr(_torchs(module), name, None) for name in methods)
 
 
 class _Walk:

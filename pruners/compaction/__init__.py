@@ -11,6 +11,7 @@ from pruners.channels import UnfollowableError, follow
 from pruners.compaction.constant_model import Constant, constant_logits
 from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
 from pruners.compaction.survival import surviving
+from pruners.copying import copied
 from pruners.errors import OF_THE_MACHINE, words
 from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes
@@ -68,13 +69,13 @@ def compact(
     compute the same logits for an input drawn at random, is returned in its full size with the `reason`.
     Raises PruningError if a mask names no parameter or has another shape than it.
     """
-    whole = copy.deepcopy(model)
+    whole = copied(model)
     apply_masks(whole, masks)
     try:
         channels = follow(whole)
         names = {id(weight): name for name, weight in layer_weights(whole).items()}
         of_layers = {
-            layer: masks[names[id(layer.weight)]] for layer in channels.inputs if names[id(layer.weight)] in masks
+            layer: masks[name] for layer in channels.inputs if (name := names.get(id(layer.weight))) and name in masks
         }
         alive = surviving(channels, of_layers, training)
     except UnfollowableError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from invented_sweep import Store
 
 from orchestrator.reading.results import read
-from orchestrator.reporting.recipe import TOTAL, by_pruner, common
-from search_spaces import Trial
+from orchestrator.reading.row import Row
+from orchestrator.reporting.recipe import TOTAL, by_pruner, common, dense
+from search_spaces import Cell, Trial
 
 
 def trial(**fields: object) -> Trial:
@@ -45,3 +47,11 @@ def test_in_what_the_pruners_differ(store: Store) -> None:
     heads, rows = by_pruner(replace(results, trials=longer))
     assert heads == ["mode", "pretrain_epochs", TOTAL]
     assert dict(rows) == {"random": ["eval", "0", "3"], "snip": ["train", "7", "10"], "synflow": ["eval", "0", "3"]}
+
+
+def test_what_is_never_pruned_is_told_from_the_counts() -> None:
+    # 1000 parameters of which 900 compete, at 3x: 300 of these are kept.
+    metrics = {"model/params": 1000.0, "model/params_kept": 400.0, "model/compression": 3.0}
+    cell = Cell.model_construct(architecture="vit", compression=3.0)
+    results = SimpleNamespace(rows=[Row(cell, "failed"), Row(cell, "finished", metrics=metrics)])
+    assert dense(results) == [("never pruned of vit", "10 % of its parameters")]  # type: ignore[arg-type]

@@ -103,6 +103,7 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(capsys):
     assert main([*TINY, *GRID, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "4 cells, 3 unique trials" in out
+    assert "parameters stay dense: biases" in out
     assert "of training" in out
     assert "bfloat16" not in out
     assert not list(Path().iterdir())

@@ -88,7 +88,8 @@ def test_batches_are_drawn_once(name, model, batches):
             yield batch
 
     prune(model, name, 4, loader(), iterations=4)
-    assert len(drawn) == 2
+    pruner = PRUNERS[name]
+    assert len(drawn) == (2 if pruner.needs_data else 1 if pruner.needs_input else 0)  # of a shape one is enough
 
 
 @pytest.mark.parametrize("name", PRUNERS)

@@ -46,7 +46,7 @@ def test_scores_are_the_last_iterations(model, batches):
 
 
 def test_a_model_without_weights_to_prune():
-    with pytest.raises(PruningError, match="no convolution or linear layer"):
+    with pytest.raises(PruningError, match="no convolution, linear, attention or recurrent layer"):
         prune(nn.BatchNorm1d(3), "random", 2)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from pruners import keep_dense
+from pruners.products import discover
 from search_spaces.catalog import is_custom
 from search_spaces.errors import SpaceError, choose
 from search_spaces.network import Network
@@ -81,7 +83,8 @@ def build(
 
     The same seed gives the same weights whatever torch's global random state, which is left as it was. A network
     with pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another
-    number of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`).
+    number of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and
+    so are weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
 
     Raises:
         ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, there are no
@@ -98,6 +101,8 @@ def build(
             )
         given = pretrained.state(network.pretrained, architecture.weights, weights)
         model.load_state_dict(pretrained.fitted(model, given, num_classes)[0])
+    if network.name not in ARCHITECTURES:
+        discover(model, torch.zeros(1, *input_shape))
     last = [classifier(model, num_classes)] if network.dense_classifier else []
     keep_dense(model, [*network.keep_dense, *last])
     return model

@@ -151,5 +151,8 @@ class Dataset(ABC):
         images = self._blanks(rows, device) if blind else make(rows)
         labels = at_once([classes[each] for each in rows], device)
         for x, y, group in zip(self._normalised(images, device), labels, groups, strict=True):
-            sizes = [len(batch) for batch in group]
-            yield from zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)
+            # Not torch.split: of its views none may be changed in place where gradients are on, as a network may do.
+            start = 0
+            for batch in group:
+                yield x[start : start + len(batch)], y[start : start + len(batch)]
+                start += len(batch)

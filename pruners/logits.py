@@ -1,0 +1,99 @@
+"""Logits and the loss on them: what models return, and the labels that fit it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pruners.errors import PruningError
+
+IGNORED = -100  # cross_entropy's own: an example with this label counts for nothing
+_WHAT = "it must return logits (N, classes)"
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits in what a model returns: a tensor, or what can only mean one.
+
+    That is an object or mapping with `logits`, as Hugging Face's and torchvision's Inception have it, or a tuple with
+    a single tensor in it. Raises PruningError for anything else.
+    """
+    if isinstance(output, Tensor):
+        return output
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    if isinstance(output, tuple | list):
+        tensors = [each for each in output if isinstance(each, Tensor)]
+        if len(tensors) == 1:
+            return tensors[0]
+        raise PruningError(f"The model returns a {type(output).__name__} of {len(tensors)} tensors; {_WHAT}.")
+    keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+    raise PruningError(f"The model returns a {type(output).__name__}{keys}; {_WHAT}.")
+
+
+def counted(labels: Tensor) -> int:
+    """Return over how many labels a mean loss is taken: all but those that are ignored.
+
+    Raises PruningError if all are.
+    """
+    count = labels.numel() if labels.is_floating_point() else int((labels != IGNORED).sum())
+    if not count:
+        raise PruningError(
+            f"All labels of a batch are {IGNORED}, which cross-entropy ignores: without a loss there are no scores."
+        )
+    return count
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of `logits` (N, classes, ...), differentiable.
+
+    `labels` are class numbers (N, ...), one-hot rows (N, classes) of any type, or probabilities (N, classes).
+    Raises PruningError, saying what is wrong, where these do not fit or the loss is a constant.
+    """
+    if logits.dim() < 2 or len(logits) != len(labels) or not logits.is_floating_point():
+        kind = str(logits.dtype).removeprefix("torch.")
+        raise PruningError(f"The model returns {kind} of shape {list(logits.shape)} for {len(labels)} inputs; {_WHAT}.")
+    classes = logits.shape[1]
+    if classes < 2:
+        raise PruningError(
+            "The model returns one logit for each input: its cross-entropy is 0 whatever the weights are, so that no "
+            "score can come of it. It needs two logits or more; of a binary classifier z they are (0, z)."
+        )
+    if torch.is_grad_enabled() and not logits.requires_grad:
+        raise PruningError("The model's logits do not depend on its weights by any gradient: is its forward detached?")
+    if labels.shape == logits.shape and _one_hot(labels):
+        labels = labels.argmax(1)
+    if labels.is_floating_point():
+        return F.cross_entropy(logits, _probabilities(labels, logits))
+    expected = logits.shape[:1] + logits.shape[2:]
+    if labels.numel() != expected.numel():
+        raise PruningError(
+            f"Labels of shape {list(labels.shape)} do not fit logits of shape {list(logits.shape)}: they must be "
+            f"class numbers {list(expected)}, or one-hot or probabilities {list(logits.shape)}."
+        )
+    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != IGNORED)]
+    if len(wrong):
+        raise PruningError(
+            f"Label {int(wrong[0])} is out of range: the model returns {classes} logits, so labels must be "
+            f"0 to {classes - 1}."
+        )
+    return F.cross_entropy(logits, labels.reshape(expected))
+
+
+def _one_hot(labels: Tensor) -> bool:
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all())
+
+
+def _probabilities(labels: Tensor, logits: Tensor) -> Tensor:
+    if labels.shape != logits.shape:
+        raise PruningError(
+            f"Probabilities of shape {list(labels.shape)} do not fit logits of shape {list(logits.shape)}."
+        )
+    if (labels < 0).any() or ((labels.sum(1) - 1).abs() > 1e-2).any():
+        raise PruningError(
+            "Labels (N, classes) must be probabilities: at least 0, and 1 in sum for each input. Several classes at "
+            "once are no label that cross-entropy takes."
+        )
+    return labels.to(logits.dtype)
