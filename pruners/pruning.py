@@ -305,7 +305,7 @@ def _warn_of_ties(tied: float, label: str) -> None:
         f"{100 * tied:.1f} % of the weights that pruner {label} kept have scores that tie with those of pruned ones: "
         "which of them stay was decided by their position alone.",
         PruningWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

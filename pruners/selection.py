@@ -70,7 +70,7 @@ def require_finite(name: str, score: Tensor) -> None:
     if score.is_complex():
         raise PruningError(f"The scores of layer {name!r} are complex numbers, which have no order: take their size.")
     # aminmax lets NaN through to both ends and, unlike isfinite, allocates nothing: one layer may be 400 MB.
-    if score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
+    if not score.is_floating_point() or score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
         return
     nan, infinite = int(score.isnan().sum()), int(score.isinf().sum())
     raise PruningError(
