@@ -12,8 +12,12 @@ from types import MappingProxyType
 
 import torch
 
-from search_spaces import Network, Trial
+from orchestrator.choices.preflight import shortened
+from pruners.errors import in_one_line
+from search_spaces import Network, SpaceError, Trial
+from trainables.architectures import Shape as ImageShape
 from trainables.architectures import build
+from trainables.architectures.global_state import own_draws
 from trainables.bench import laid_out
 from trainables.datasets import lookup
 
@@ -65,19 +69,37 @@ def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
     """One forward and backward pass on made-up images, after one of warm-up; in CPU time, as machines may be busy.
 
     Of large images fewer are tried than a batch has: 256 of ImageNet's would fill the memory of many a laptop.
+
+    Raises:
+        SpaceError: in one line, if the network cannot do it.
     """
     spec = lookup(dataset)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    model = laid_out(build(network.fresh, spec.input_shape, spec.num_classes, seed=0), spec.input_shape)
     images = min(batch_size, max(4, PIXELS // math.prod(spec.input_shape[1:])))
-    x, y = torch.zeros(images, *spec.input_shape), torch.zeros(images, dtype=torch.int64)
+    torch.set_num_threads(1)
+    try:
+        with own_draws(0, "cost"):
+            seconds = _timed(network, spec.input_shape, spec.num_classes, images)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
+        size = "x".join(map(str, (images, *spec.input_shape)))
+        raise SpaceError(
+            f"architecture {network.label}: it does not train on {size} numbers: {shortened(in_one_line(error))}"
+        ) from None
+    finally:
+        torch.set_num_threads(threads)
+    return seconds * batch_size / images
+
+
+def _timed(network: Network, input_shape: ImageShape, num_classes: int, images: int) -> float:
+    """CPU seconds of the second of two steps."""
+    model = laid_out(build(network.fresh, input_shape, num_classes, seed=0), input_shape)
+    y = torch.zeros(images, dtype=torch.int64)
     started = 0.0
     for _ in range(2):
+        x = torch.zeros(images, *input_shape)  # made anew: a model may change its input in place
         started = time.process_time()
         torch.nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(threads)
-    return (time.process_time() - started) * batch_size / images
+    return time.process_time() - started
 
 
 def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
