@@ -69,9 +69,13 @@ def _initialise(model: nn.Module, input_shape: Shape) -> None:
             raise SpaceError(
                 f"architecture: its lazy layers cannot be made: {type(error).__name__}: {error}"
             ) from error
+        made = set(lazy).difference(_lazy(model))
         for name, value in model.named_buffers():
             if name in kept:
                 value.copy_(kept[name])
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and f"{name}.running_mean" in made:
+                module.reset_running_stats()
     model.train(training)
     if lazy := _lazy(model):
         raise SpaceError(f"architecture: its lazy layers take no part in the forward pass: {listed(layers_of(lazy))}")
