@@ -28,15 +28,11 @@ def build(shape, classes, width=8, note=""):
                          nn.Linear(width, classes))
 '''
 SCORE = '''
-from pruners import Pruner
+from pruners import prunable
 
-class Largest(Pruner):
+def largest(model, batches, *, mode, generator):
     """The largest weights."""
-    needs_data = False
-
-    def score(self, model, batches, *, mode, generator, **options):
-        from pruners import prunable
-        return {name: weight.detach().abs() for name, weight in prunable(model).items()}
+    return {name: weight.detach().abs() for name, weight in prunable(model).items()}
 '''
 BASE = {"dataset": "digits", "pruner": "magnitude", "compression": [1, 4], "epochs": 1, "batch_size": 256}
 
@@ -85,11 +81,11 @@ def test_versions_of_two_sweeps_are_told_apart_and_one_version_is_not():
 
 
 def test_versions_of_an_own_pruner_are_told_apart_dense_cells_with_them():
-    cells = united({"architecture": "mlp", "pruner": ["a/score.py:Largest", "b/score.py:Largest"]})
+    cells = united({"architecture": "mlp", "pruner": ["a/score.py:largest", "b/score.py:largest"]})
     assert len({cell.pruner for cell in cells}) == 2
     assert all(sum(cell.pruner == name for cell in cells) == 2 for name in {cell.pruner for cell in cells})
     across = united(
-        {"architecture": "mlp", "pruner": "a/score.py:Largest"}, {"architecture": "mlp", "pruner": "b/score.py:Largest"}
+        {"architecture": "mlp", "pruner": "a/score.py:largest"}, {"architecture": "mlp", "pruner": "b/score.py:largest"}
     )
     assert {cell.pruner for cell in across} == {cell.pruner for cell in cells}
     assert len(across) == 4
@@ -148,7 +144,7 @@ def test_a_label_of_a_network_holds_no_code():
 def test_a_sweep_with_own_networks_ends_with_its_report():
     asked = BASE | {
         "architecture": ["conv", "a/nets.py:build", "b/nets.py:build"],
-        "pruner": ["magnitude", "a/score.py:Largest"],
+        "pruner": ["magnitude", "a/score.py:largest"],
     }
     Path("own.yaml").write_text(yaml.safe_dump(asked))
     assert main(["own.yaml", "--local"]) == 0
