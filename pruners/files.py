@@ -42,7 +42,7 @@ def _run(path: Path, text: str, what: str) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses and pickle look a class's module up there
     try:
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(module.__name__, None)  # another thread may have run the same text
         raise PruningError(f"{what}: running {path.name} raised {in_one_line(error)}.") from error
     return module

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from search_spaces.catalog import Catalog
+from search_spaces.catalog import Catalog, is_custom
 from search_spaces.errors import choose
+from search_spaces.labels import marked, marks, short
 from search_spaces.measuring import compresses
-from search_spaces.network import read
+from search_spaces.network import Network, read
 from search_spaces.point import SHARED, trial_at
 from search_spaces.search import Range
 from search_spaces.space import NAMED, Space, check
-from search_spaces.trial import TOLD, TRAINING, Cell, Role, Trial, data_label
+from search_spaces.trial import TOLD, TRAINING, Cell, Role, Trial, data_label, version
 
 Point = Mapping[str, Any]  # a value for each field that the space sets; a choice with settings is {name, …}
 
@@ -35,6 +36,9 @@ class Grid:
         self.space, self.catalog = space, catalog
         _check_names(space, catalog)
         self._pruners = _labels(space.axes["pruner"])
+        self._architectures = _network_labels(
+            [read(_without_ranges(entry), catalog.architecture(entry["name"])) for entry in space.axes["architecture"]]
+        )
         self._masks = _mask_labels({text: catalog.mask(text).fields for text in space.axes.get("mask", ())})
         self._datasets = _data_labels(space.axes["dataset"])
 
@@ -80,11 +84,11 @@ class Grid:
         if key == "pruner":
             return self._pruners[self.space.axes["pruner"].index(value)]
         if key == "architecture":
-            return read(_without_ranges(value), self.catalog.architecture(value["name"])).label
+            return self._architectures[self.space.axes["architecture"].index(value)]
         if key == "lr_schedule":
             return " ".join(map(str, value.values()))
         known: str | int | float = self._datasets[value] if key == "dataset" else value
-        return known
+        return short(known) if isinstance(known, str) and key != "dataset" else known
 
     def ranges(self, point: Point) -> dict[str, Range]:
         """What is searched at `point`: fields, and settings of the choices made there. Only what makes a difference.
@@ -147,8 +151,10 @@ def _check_names(space: Space, catalog: Catalog) -> None:
 
 def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
     """`synflow` where that is unmistakable; where it stands in the space twice `synflow iterations=1`, what differs."""
+    versions = [_version(entry["name"]) for entry in entries]
+    mark = marks(versions)
     labels = []
-    for entry in entries:
+    for entry, own in zip(entries, versions, strict=True):
         alike = [other for other in entries if other["name"] == entry["name"]]
         shown = {
             key: "searched" if isinstance(value, Range) else value
@@ -156,9 +162,23 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
             # Not kappa: as compressions do, several of one pruner make one line.
             if key != "kappa" and any(other.get(key) != value for other in alike)
         }
-        name = Path(entry["name"]).name  # of a user's own file without its folders
-        labels.append(" ".join([name, *(f"{key}={value}" for key, value in shown.items())]))
+        labels.append(" ".join([own[0] + mark[own], *(f"{key}={short(value)}" for key, value in shown.items())]))
     return labels
+
+
+def _version(name: str) -> tuple[str, str]:
+    """A name without folders, and which version of its file is meant; "" of what is no user's own."""
+    if not is_custom(name):
+        return name, ""
+    path, _, wanted = name.rpartition(":")
+    return f"{Path(path).name}:{wanted}", version(Path(path).expanduser().read_text(encoding="utf-8"))
+
+
+def _network_labels(networks: Sequence[Network]) -> list[str]:
+    """`resnet20 width=32`; `my_file.py:build (3f2a91)` where another version of that file stands beside it."""
+    versions = [(network.name, version(network.code)) for network in networks]
+    mark = marks(versions)
+    return [marked(network.label, network.name, mark[own]) for network, own in zip(networks, versions, strict=True)]
 
 
 def _mask_labels(masks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -173,6 +193,9 @@ def _mask_labels(masks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
-    """A folder by its own name, unless another one has it too."""
-    short = {name: data_label(name) for name in names}
-    return {name: label if [*short.values()].count(label) == 1 else name for name, label in short.items()}
+    """A folder by its own name, or by as many folders above it as tell it from the others."""
+    labels = {name: data_label(name) for name in names}
+    for parts in range(2, 1 + max(len(PurePath(name).parts) for name in names)):
+        count = Counter(labels.values())
+        labels = {name: label if count[label] == 1 else data_label(name, parts) for name, label in labels.items()}
+    return labels

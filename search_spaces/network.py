@@ -9,6 +9,7 @@ from typing import Any
 
 from search_spaces.catalog import ArchitectureTraits, is_custom
 from search_spaces.errors import SpaceError, choose
+from search_spaces.labels import short
 
 # What a space may say of any architecture, beside the architecture's own options.
 COMMON: dict[str, Any] = {"pretrained": "", "dense_classifier": False, "keep_dense": ()}
@@ -87,7 +88,7 @@ def _require_like(where: str, value: Any, default: Any) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(value)
+        return short(",".join(value))
     if isinstance(value, str) and value.startswith("sha256:"):
         return value[: len("sha256:") + 8]  # of a file's content: enough to tell files apart
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else short(value)

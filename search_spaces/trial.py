@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from search_spaces.density import density_of
+from search_spaces.labels import short
 from search_spaces.network import COMMON, Network
 
 # Of masks that are given, these fields say where they come from. The result follows from the masks alone.
@@ -21,6 +22,7 @@ ORIGIN = (
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+LONGEST_PARAM, LONGEST_NAME = 500, 60  # characters
 TRAINING = "training"  # the measure that all trials have unless another is asked for
 
 
@@ -130,15 +132,15 @@ class Trial(BaseModel):
         return f"{self.network.label} {data_label(self.dataset)} {pruning} s{self.seed}"
 
     def params(self) -> dict[str, str]:
-        """The fields as MLflow params: flat, canonical strings."""
+        """The fields as MLflow params: flat, canonical strings; in full they stand in trial.json."""
         flat = self.model_dump(mode="json")
         for name in ("options", "architecture_options"):
             flat |= {f"{name}.{key}": value for key, value in flat.pop(name).items()}
         for name in ("code", "architecture_code"):
-            flat[name] = _digest({"code": flat[name]}) if flat[name] else ""
+            flat[name] = version(flat[name])
         for name in ("lr_drops", "keep_dense"):
             flat[name] = ",".join(map(str, flat[name]))
-        return {key: str(value).removesuffix(".0") for key, value in flat.items()}
+        return {key: short(str(value).removesuffix(".0"), LONGEST_PARAM) for key, value in flat.items()}
 
     def _hash(self, *without: str) -> str:
         exclude = {*without, *(ORIGIN if self.mask else ())}
@@ -178,9 +180,14 @@ def amount(pruned: Trial | Cell) -> str:
     return f"kappa={pruned.kappa:g}" if pruned.kappa else f"{pruned.compression:g}x"
 
 
-def data_label(dataset: str) -> str:
-    """How people call the images: `folder:/far/away/flowers` is `flowers`."""
-    return PurePath(dataset).name
+def data_label(dataset: str, parts: int = 1) -> str:
+    """How people call the images: `folder:/far/away/flowers` is `flowers`, or `away/flowers` in two `parts`."""
+    return short("/".join(PurePath(dataset).parts[-parts:]), LONGEST_NAME)
+
+
+def version(code: str) -> str:
+    """A hash of the text of a user's own file, as its runs in MLflow have it; "" of none."""
+    return _digest({"code": code}) if code else ""
 
 
 def _digest(fields: dict[str, Any]) -> str:

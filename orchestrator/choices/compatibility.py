@@ -7,6 +7,7 @@ from functools import cache
 
 from orchestrator.choices.networks import model_of
 from pruners import concerns
+from pruners.errors import in_one_line, words
 from pruners.granularity import check
 from search_spaces import TRAINING, Network, SpaceError, Trial
 from trainables.bench import pruner_of
@@ -42,20 +43,27 @@ def _concerns(
     network: Network, dataset: str, pruner: str, mode: str, options: tuple[tuple[str, object], ...]
 ) -> tuple[str, ...]:
     shape = lookup(dataset).input_shape
-    return tuple(concerns(model_of(network, dataset), pruner, shape, mode=mode, options=dict(options)))
+    try:
+        return tuple(concerns(model_of(network, dataset), pruner, shape, mode=mode, options=dict(options)))
+    except SpaceError:
+        raise
+    except Exception:  # noqa: BLE001 - what cannot be scored here is no concern yet; trials say why
+        return ()
 
 
 @cache
 def _require_granularity(network: Network, dataset: str, granularity: str, compression: float, kappa: float) -> None:
     try:
         check(model_of(network, dataset), granularity, compression, kappa)
-    except ValueError as error:
-        raise SpaceError(f"architecture {network.label}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a user's network may raise anything
+        line = words(error) if isinstance(error, ValueError) else in_one_line(error)
+        raise SpaceError(f"architecture {network.label}: {line}") from None
 
 
 @cache
 def _require_measure(network: Network, dataset: str, measure: str) -> None:
     try:
         MEASURES[measure].check(model_of(network, dataset))
-    except ValueError as error:
-        raise SpaceError(f"measure: {measure} is not for architecture {network.label}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - as above
+        line = words(error) if isinstance(error, ValueError) else in_one_line(error)
+        raise SpaceError(f"measure: {measure} is not for architecture {network.label}: {line}") from None

@@ -13,8 +13,12 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from search_spaces import Network, Trial
+from orchestrator.choices.preflight import shortened
+from pruners.errors import in_one_line
+from search_spaces import Network, SpaceError, Trial
+from trainables.architectures import Shape as ImageShape
 from trainables.architectures import build
+from trainables.architectures.global_state import own_draws
 from trainables.datasets import lookup
 from trainables.fast_paths import laid_out
 
@@ -66,27 +70,41 @@ def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
     """One forward and backward pass on made-up images, after one of warm-up; in CPU time, as machines may be busy.
 
     Of large images fewer are tried than a batch has: 256 of ImageNet's would fill the memory of many a laptop.
+
+    Raises:
+        SpaceError: in one line, if the network cannot do it.
     """
     spec = lookup(dataset)
     images = min(batch_size, max(4, PIXELS // math.prod(spec.input_shape[1:])))
-    model = build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        seconds = _second_step(laid_out(model, spec.input_shape), images, spec.input_shape)
-    except RuntimeError:  # a `view` of what lies channels-last, say; a trial goes without then, as `fast_paths` proves
-        model = build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
-        seconds = _second_step(model, images, spec.input_shape)
+        with own_draws(0, "cost"):
+            seconds = _timed(network, spec.input_shape, spec.num_classes, images)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
+        size = "x".join(map(str, (images, *spec.input_shape)))
+        raise SpaceError(
+            f"architecture {network.label}: it does not train on {size} numbers: {shortened(in_one_line(error))}"
+        ) from None
     finally:
         torch.set_num_threads(threads)
     return seconds * batch_size / images
 
 
-def _second_step(model: nn.Module, images: int, input_shape: tuple[int, ...]) -> float:
-    """Return the CPU seconds of a forward and backward pass, after one of warm-up."""
-    x, y = torch.zeros(images, *input_shape), torch.zeros(images, dtype=torch.int64)
+def _timed(network: Network, input_shape: ImageShape, num_classes: int, images: int) -> float:
+    """Return the CPU seconds of the second of two steps."""
+    model = build(network.fresh, input_shape, num_classes, seed=0)
+    try:
+        return _second_step(laid_out(model, input_shape), images, input_shape)
+    except RuntimeError:  # a `view` of what lies channels-last, say; a trial goes without then, as `fast_paths` proves
+        return _second_step(build(network.fresh, input_shape, num_classes, seed=0), images, input_shape)
+
+
+def _second_step(model: nn.Module, images: int, input_shape: ImageShape) -> float:
+    y = torch.zeros(images, dtype=torch.int64)
     started = 0.0
     for _ in range(2):
+        x = torch.zeros(images, *input_shape)  # made anew: a model may change its input in place
         started = time.process_time()
         torch.nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
     return time.process_time() - started

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from orchestrator.comparing.measured import trained
 from orchestrator.figures import (
@@ -66,15 +68,19 @@ MEASURED = {  # of trials that do not train, or not for their accuracy
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """All drawings, in the order of reading. Those for which nothing was logged are left out.
+    """All drawings, in the order of reading, each with a name of its own. What was not logged has none.
 
     In the place of one that raised stands a drawing that says so.
     """
+    named: Counter[str] = Counter()
     with house_style():
         trainings = trained(results)
         for name, figure in (FIGURES | MEASURED).items():
             try:
-                yield from figure(trainings if name in FIGURES else results)
+                for drawing in figure(trainings if name in FIGURES else results):
+                    named[drawing.name.lower()] += 1  # some file systems know no capitals
+                    number = named[drawing.name.lower()]
+                    yield drawing if number == 1 else replace(drawing, name=f"{drawing.name}-{number}")
             except Exception as error:  # one figure must not cost the report; the page shows that it is missing
                 logger.exception("the figure %s could not be drawn", name)
                 yield apology(name, error)

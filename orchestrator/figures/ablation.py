@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from orchestrator.colors import look
 from orchestrator.figures.accuracy import top1
-from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels, spread
 from orchestrator.reading.lines import Facet, Point, facets, line, pruned, pruners
 from orchestrator.reading.results import Results
 
@@ -56,7 +56,7 @@ def _figure(results: Results, facet: Facet, kinds: Sequence[Facet], shown: Seque
         "what scored lowest (Frankle 2021). Where shuffling costs nothing, only the layers' densities mattered. Bars "
         "are means over seeds, whiskers their standard deviation; where early stopping chose the seeds there is none."
     )
-    return Drawing(f"ablation-{slug(facet.title)}", caption, figure)
+    return Drawing(file_name("ablation", facet.title), caption, figure)
 
 
 def _bars(axis: Axes, results: Results, kinds: Sequence[Facet], compression: float) -> None:

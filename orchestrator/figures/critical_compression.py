@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
 from orchestrator.comparing.measured import Measured, by_pruner, measured
-from orchestrator.figures.drawing import Drawing, label, log_ticks, panels, slug
+from orchestrator.figures.drawing import Drawing, file_name, label, log_ticks, panels
 from orchestrator.findings.critical_compression import CRITICAL, MAXIMUM
 from orchestrator.findings.finding import layer_name
 from orchestrator.reading.lines import Facet
@@ -89,7 +89,7 @@ def _layers(facet: Facet, found: Mapping[str, Measured]) -> Drawing:
         "the darker, the more compressed, by steps of 10^0.5. Dotted: some layer is empty, and the line leaves it out. "
         "First seed."
     )
-    return Drawing(f"{MEASURE}-layers-{slug(facet.title)}", caption, figure)
+    return Drawing(file_name(f"{MEASURE}-layers", facet.title), caption, figure)
 
 
 def _profiles(one: Measured) -> Profiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from matplotlib.ticker import EngFormatter, FixedFormatter, FixedLocator, FuncFo
 from orchestrator.colors import look
 
 T = TypeVar("T")
+NAME = 90  # characters of a figure's name: with its ending it fits a file system and a line
 # Inches and points in print: one panel fills a column, three the 6.9 inches of a two-column page.
 WIDTHS = {1: 3.4, 2: 5.6, 3: 6.9}
 HEIGHT = 1.9
@@ -153,9 +155,16 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
 
 
-def slug(text: str) -> str:
-    """A facet's title as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")
+def file_name(*parts: str) -> str:
+    """Name a figure after a facet: safe characters, at most `NAME` of them; a longer name ends in a hash of all parts.
+
+    So does one that has lost more than spaces, signs between words: two facets must not share a file.
+    """
+    text = "-".join(parts)
+    name = re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")
+    if len(name) <= NAME and not re.search(r"[^\x20-\x7e·]", text):
+        return name
+    return f"{name[: NAME - 7].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def power_ticks(axis: Axis, logarithms: tuple[float, float]) -> None:

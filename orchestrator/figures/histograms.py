@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, legend, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, legend, spread
 from orchestrator.figures.layers import first_seed
 from orchestrator.findings.finding import layer_name
 from orchestrator.reading.lines import Facet, facets, pruned, pruners
@@ -74,7 +74,7 @@ def _figure(
         f"{facet.title}: the weights that were kept, after training, for the first finished seed; each outline is "
         f"scaled to its own peak. Layers {'' if layers == every else f'(some of {len(every)}) '}count from the input."
     )
-    return Drawing(f"histograms-{slug(facet.title)}", caption, figure)
+    return Drawing(file_name("histograms", facet.title), caption, figure)
 
 
 def _outline(axis: Axes, entry: Histogram, color: Any, filled: bool) -> None:

@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from orchestrator.comparing.measured import by_pruner, measured
-from orchestrator.figures.drawing import Drawing, label, panels, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, panels, spread
 from orchestrator.figures.layer_conservation import inverse_axes
 from orchestrator.findings.imp_conservation import by_epoch
 from orchestrator.reading.results import Results
@@ -42,4 +42,4 @@ def draw(results: Results) -> Iterator[Drawing]:
                 "first epoch in blue to the last in pink; after each pruning, of the weights that are left. Along the "
                 "dashed line, which goes through the last epoch, all layers have the same total."
             )
-            yield Drawing(f"{MEASURE}-{slug(facet.title)}-{slug(pruner)}", caption, figure)
+            yield Drawing(file_name(MEASURE, facet.title, pruner), caption, figure)

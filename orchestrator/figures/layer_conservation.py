@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from orchestrator.colors import GREY, look
 from orchestrator.comparing.measured import by_pruner, measured
-from orchestrator.figures.drawing import Drawing, label, panels, slug
+from orchestrator.figures.drawing import Drawing, file_name, label, panels
 from orchestrator.reading.results import Results
 
 MEASURE = "layer-conservation"
@@ -34,7 +34,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             f"{facet.title}: the average score of each layer against its inverse size, before anything is pruned. "
             "Along the dashed line, all layers have the same total, so that a global threshold takes the largest first."
         )
-        yield Drawing(f"{MEASURE}-{slug(facet.title)}", caption, figure)
+        yield Drawing(file_name(MEASURE, facet.title), caption, figure)
 
 
 def inverse_axes(axis: Axes, x: Sequence[float], y: Sequence[float]) -> None:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
-from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, log_ticks, panels, pruner_handles, spread
 from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import Row
@@ -95,7 +95,7 @@ def _figure(
     legend(figure, [*pruner_handles(drawn), *marks], title=facet.title)
     ends = f"layer 1 ({names[0]}) to layer {len(names)} ({names[-1]})"
     caption = f"{facet.title}: {quantity.caption.format(ends=ends)}"
-    return Drawing(f"{quantity.name}-{slug(facet.title)}", caption, figure)
+    return Drawing(file_name(quantity.name, facet.title), caption, figure)
 
 
 def _profile(axis: Axes, pruner: str, values: Values, floor: float) -> Iterator[Line2D]:

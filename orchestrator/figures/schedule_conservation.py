@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.colors import LogNorm
 
 from orchestrator.comparing.measured import measured
-from orchestrator.figures.drawing import Drawing, label, legend, panels, slug
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels
 from orchestrator.findings.schedule_conservation import curves
 from orchestrator.reading.results import Results
 
@@ -36,4 +36,4 @@ def draw(results: Results) -> Iterator[Drawing]:
             f"{facet.title}: the largest score that any iteration prunes, over the flow through the whole network, "
             "against the number of iterations. Below the dashed line no iteration can cut all paths: no layer is lost."
         )
-        yield Drawing(f"{MEASURE}-{slug(facet.title)}", caption, figure)
+        yield Drawing(file_name(MEASURE, facet.title), caption, figure)

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, label, panels, power_ticks, slug
+from orchestrator.figures.drawing import Drawing, file_name, label, panels, power_ticks
 from orchestrator.figures.layers import first_seed
 from orchestrator.reading.lines import Facet, facets, pruned, pruners
 from orchestrator.reading.results import Results
@@ -50,7 +50,7 @@ def _figure(facet: Facet, found: Mapping[str, Scores], at: Mapping[str, float]) 
         "weights pruned in an earlier iteration are left out. First finished seed, lowest compression. Pruners differ "
         "in unit: compare layers, not panels."
     )
-    return Drawing(f"scores-{slug(facet.title)}", caption, figure)
+    return Drawing(file_name("scores", facet.title), caption, figure)
 
 
 def _map(axis: Axes, pruner: str, layers: Scores) -> None:

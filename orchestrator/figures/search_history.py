@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from orchestrator.colors import Look, look
 from orchestrator.comparing.tuned import Group, Tuned, groups
 from orchestrator.figures.accuracy import STRETCHED, stretch
-from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, log_ticks, panels, pruner_handles, spread
 from orchestrator.reading.results import Results
 from orchestrator.searches.objectives import Objective
 
@@ -54,7 +54,7 @@ def _figure(subject: str, shown: Sequence[tuple[Group, Objective]]) -> Drawing:
         f"{subject}: what the search tried. One marker per trial, in the order in which they were chosen; lines are "
         f"the best so far{alone}. These values chose the settings: they flatter, and are no results.{stretched}"
     )
-    return Drawing(f"search-history-{slug(subject)}", caption, figure)
+    return Drawing(file_name("search-history", subject), caption, figure)
 
 
 def _study(axis: Axes, study: Tuned, objective: Objective) -> Iterator[Artist]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from orchestrator.colors import look
 from orchestrator.comparing.tuned import Group, Tuned, groups
 from orchestrator.figures.accuracy import STRETCHED
-from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, log_ticks, panels, pruner_handles, spread
 from orchestrator.figures.search_history import PANELS, scale_axis
 from orchestrator.reading.results import Results
 from orchestrator.searches.objectives import Objective
@@ -62,7 +62,7 @@ def _figure(subject: str, shown: Sequence[tuple[Group, Objective]]) -> Drawing:
         f"{subject}: every finished trial of the search; better is up and to the right. Full markers are on the Pareto "
         f"front: no other trial is as good in all objectives and better in one. One seed each.{stretched}"
     )
-    return Drawing(f"search-pareto-{slug(subject)}", caption, figure)
+    return Drawing(file_name("search-pareto", subject), caption, figure)
 
 
 def _study(axis: Axes, study: Tuned, at: int) -> Iterator[Artist]:

@@ -15,9 +15,10 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from orchestrator.colors import Look
 from orchestrator.figures.accuracy import STRETCHED, stretch, top1
 from orchestrator.figures.against_compression import draw_line, seeds_note
-from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels, spread
 from orchestrator.reading.lines import Facet, Point, facets, line, pruners
 from orchestrator.reading.results import Results
+from search_spaces.labels import MARK
 
 LEAST = 3  # values that make an axis; two are compared in the other figures
 PANELS, COMPRESSIONS = 9, 6  # what fits a page, and what an eye can tell apart
@@ -51,7 +52,8 @@ def _families(results: Results) -> dict[str, dict[str, dict[float, list[Point]]]
 
 def _read(facet: Facet, pruner: str) -> tuple[str, dict[str, str]]:
     """A pruner's name, and the settings of the facet and those in its label: `ntk-sap iterations=5`."""
-    name, *words = pruner.split(" ")
+    words = pruner.split(" ")
+    name = " ".join([words[0], *(word for word in words[1:2] if MARK.fullmatch(f" {word}"))])
     own = {key: value for key, sign, value in (word.partition("=") for word in words) if sign}
     return name, {**dict(facet.settings), **own}
 
@@ -84,7 +86,7 @@ def _figure(results: Results, key: str, shown: Mapping[str, Values]) -> Drawing:
         f"Test accuracy after the last epoch against {key}, all else equal; a line per compression. "
         f"{seeds_note(results)} {STRETCHED} Hollow markers: a run was left without a path from input to output."
     )
-    return Drawing(f"setting-{slug(key)}", caption, figure)
+    return Drawing(file_name("setting", key), caption, figure)
 
 
 def _lines(axis: Axes, values: Values, colors: Mapping[float, Any]) -> Iterator[Artist]:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, Dash, look
-from orchestrator.figures.drawing import Drawing, label, legend, panels, slug, spread
+from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels, spread
 from orchestrator.reading.details import History
 from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.reading.results import Results
@@ -63,7 +63,7 @@ def _figure(
     legend(figure, handles, title=facet.title)
     note = f"Lines are medians of up to {seeds} seeds, bands their range." if seeds > 1 else "One seed."
     caption = f"{facet.title}: test accuracy after each epoch of the training that follows pruning. {note}"
-    return Drawing(f"training-{slug(facet.title)}", caption, figure)
+    return Drawing(file_name("training", facet.title), caption, figure)
 
 
 def _line(axis: Axes, curve: Curve, name: str, color: str, dash: Dash, band: bool = False) -> Line2D:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.colors import GREY, look
 from orchestrator.comparing.measured import by_pruner, measured
-from orchestrator.figures.drawing import Drawing, label, panels, slug
+from orchestrator.figures.drawing import Drawing, file_name, label, panels
 from orchestrator.reading.results import Results
 
 MEASURE = "unit-conservation"
@@ -34,4 +34,4 @@ def draw(results: Results) -> Iterator[Drawing]:
             "weights that lead into it, before anything is pruned. On the dashed line, what flows in flows out. Units "
             "that several layers write, as those of a residual stream, are left out."
         )
-        yield Drawing(f"{MEASURE}-{slug(facet.title)}", caption, figure)
+        yield Drawing(file_name(MEASURE, facet.title), caption, figure)

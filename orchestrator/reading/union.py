@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search_spaces import Cell, Trial
+from search_spaces.labels import MARK, marked, marks, short
+from search_spaces.network import COMMON
 from search_spaces.point import SHARED
-from search_spaces.trial import TOLD
+from search_spaces.trial import TOLD, version
 
-OF_PRUNERS = (*SHARED, "options", "code", "mask")  # what belongs to a pruner: it tells labels apart, not panels
-OF_PANELS = tuple(name for name in Trial.model_fields if name not in TOLD and name not in OF_PRUNERS)
+OF_PRUNERS = (*SHARED, "options", "mask")  # what belongs to a pruner: it tells labels apart, not panels
+# What the names of architectures, datasets and pruners say, with a hash where versions of one file differ.
+IN_NAMES = ("architecture_options", "architecture_code", "data_digest", "code", *COMMON)
+OF_PANELS = tuple(name for name in Trial.model_fields if name not in (*TOLD, *OF_PRUNERS, *IN_NAMES))
 
 
 def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tuple[Cell, ...]:
@@ -22,9 +26,10 @@ def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tupl
     """
     everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
     varied = [name for name in OF_PANELS if len({_value(name, cell, trial) for cell, trial in everyone}) > 1]
-    meanings = [_meanings(cells, trials) for cells in sweeps]
+    named = _named(sweeps, trials)
+    meanings = [_meanings(cells, trials) for cells in named]
     united: dict[str, Cell] = {}
-    for cells, meaning in zip(sweeps, meanings, strict=True):
+    for cells, meaning in zip(named, meanings, strict=True):
         for cell in cells:
             trial = trials[cell.fingerprint]
             settings = cell.settings | {name: _value(name, cell, trial) for name in varied}
@@ -34,13 +39,41 @@ def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tupl
     return tuple(united.values())
 
 
+def _named(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> list[list[Cell]]:
+    """The cells under names that are one thing in all sweeps: versions of a user's own file or folder have a hash."""
+    own = [_pruner_versions(cells, trials) for cells in sweeps]
+    everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
+    architectures = marks((trial.architecture, version(trial.architecture_code)) for _, trial in everyone)
+    datasets = marks((MARK.sub("", cell.dataset), trial.data_digest) for cell, trial in everyone)
+    pruners = marks(found for labels in own for found in labels.values())
+
+    def named(cell: Cell, labels: Mapping[str, tuple[str, str]]) -> Cell:
+        trial = trials[cell.fingerprint]
+        data = MARK.sub("", cell.dataset)
+        network = trial.architecture, version(trial.architecture_code)
+        names = {"dataset": marked(data, data, datasets[data, trial.data_digest])}
+        names["architecture"] = marked(cell.architecture, network[0], architectures[network])
+        if cell.pruner in labels:
+            made_by = labels[cell.pruner]
+            names["pruner"] = marked(cell.pruner, made_by[0], pruners[made_by])
+        return cell.model_copy(update=names)
+
+    return [[named(cell, labels) for cell in cells] for cells, labels in zip(sweeps, own, strict=True)]
+
+
+def _pruner_versions(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, tuple[str, str]]:
+    """The name and the version of the file that each label of one sweep stands for; at 1x trials have no pruner."""
+    pruned = ((cell.pruner, trials[cell.fingerprint]) for cell in cells)
+    return {label: (trial.pruner, version(trial.code)) for label, trial in pruned if trial.pruner != "dense"}
+
+
 def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
     """What each label stands for in one sweep: the pruning settings that its trials have in common."""
     found: dict[str, dict[str, Any]] = {}
     for cell in cells:
         trial = trials[cell.fingerprint]
         if trial.pruner != "dense":
-            own = {key: _text(getattr(trial, key)) for key in OF_PRUNERS} | {"code": trial.params()["code"]}
+            own = {key: _text(getattr(trial, key)) for key in OF_PRUNERS}
             own["mask"] = "given" if trial.mask else "computed"  # which it is tells seeds apart, not labels
             own |= {key: "searched" for key in OF_PRUNERS if f"pruner.{key}" in cell.searched}
             common = found.setdefault(cell.pruner, own)
@@ -64,5 +97,6 @@ def _value(name: str, cell: Cell, trial: Trial) -> Any:
 def _text(value: Any) -> Any:
     """A field's value as something that can be compared, counted and shown."""
     if isinstance(value, dict):
-        return " ".join(f"{key}={inner}" for key, inner in sorted(value.items()))
-    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+        return " ".join(f"{key}={short(inner)}" for key, inner in sorted(value.items()))
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return short(text) if isinstance(text, str) else text

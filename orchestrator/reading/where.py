@@ -16,6 +16,7 @@ from orchestrator.reading.row import Row
 from orchestrator.reading.store import ReportError
 from search_spaces import Trial
 from search_spaces.density import density_of
+from search_spaces.labels import MARK
 
 Test = Callable[[Mapping[str, Any]], bool]
 TOKEN = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign><=|>=|==|!=|[=<>(),])|(?P<word>[^\s<>=!(),"']+))""")
@@ -180,11 +181,13 @@ def _ordered(name: str, compare: Callable[[float, float], bool], limit: float) -
 
 
 def _equal(name: str, here: Any, value: str) -> bool:
-    """As numbers where both are; a pruner by its whole label or by its name."""
+    """As numbers where both are; a pruner by its whole label or by its name, so all versions of a user's own file."""
     number, other = _number(here), _number(value)
     if number is not None and other is not None:
         return number == other
     text = "" if here is None else str(here)
+    if name in NAMES and value.lower() == MARK.sub("", text).lower():
+        return True
     return value.lower() == text.lower() or (name == "pruner" and value == text.partition(" ")[0])
 
 

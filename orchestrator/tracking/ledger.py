@@ -17,6 +17,7 @@ from orchestrator.tracking.inputs import log_dataset
 from orchestrator.tracking.origin import commit, user
 from orchestrator.tracking.speeds import label_of, on_a_gpu, workers_of
 from search_spaces import EarlyStopping, Trial
+from search_spaces.labels import RUN_NAME, short
 from trainables.tracking import delivers_to
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Ledger:
 
     def _create(self, name: str, tags: dict[str, str]) -> str:
         common = {"mlflow.user": user(), "mlflow.source.name": "orchestrator.sweep", "git_commit": commit()}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags=common | tags)
+        run = self.client.create_run(self.experiment_id, run_name=short(name, RUN_NAME), tags=common | tags)
         return str(run.info.run_id)
 
     def _search(self, query: str) -> Iterator[Any]:

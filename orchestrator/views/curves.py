@@ -13,6 +13,7 @@ from orchestrator.reading.lines import TOP1, Facet, facets, line, metric, pruner
 from orchestrator.reading.results import Results
 from orchestrator.reading.store import mlflow_errors, runs
 from orchestrator.views.apart import apart
+from search_spaces.labels import RUN_NAME, short
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +49,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
         for facet in facets(results):
             for pruner in pruners(results):
                 if points := curve(results, facet, pruner):
-                    key = f"{pruner} · {facet.title}"
+                    key = short(f"{pruner} · {facet.title}", RUN_NAME)
                     fields = {"dataset": facet.dataset, "architecture": facet.architecture, **dict(facet.settings)}
                     fields |= known.get(facet, {}) | {"pruner": pruner}  # found by the same search as its trials
                     ids.append(_settle(client, results, key, fields, points, old.pop(key, None)))

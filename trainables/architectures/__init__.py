@@ -16,15 +16,16 @@ from trainables.architectures import pretrained
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.conv import CONV
 from trainables.architectures.ends import classifier
+from trainables.architectures.global_state import own_draws
 from trainables.architectures.imagenet_resnet import IMAGENET_RESNETS
 from trainables.architectures.mlp import MLP
 from trainables.architectures.mobilenet import MOBILENETS
+from trainables.architectures.module import as_module
 from trainables.architectures.own import own
 from trainables.architectures.resnet import RESNETS
 from trainables.architectures.timm_models import timm_model
 from trainables.architectures.torchvision_models import torchvision_model
 from trainables.architectures.vgg import VGGS
-from trainables.randomness import seeded
 
 __all__ = ["ARCHITECTURES", "Architecture", "Shape", "build", "check", "lookup"]
 
@@ -81,19 +82,20 @@ def build(
 ) -> nn.Module:
     """The network as a trial finds it: images [N, C, H, W] -> logits [N, num_classes], in training mode.
 
-    The same seed gives the same weights whatever torch's global random state, which is left as it was. A network
-    with pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another
-    number of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and
-    so are weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
+    The same seed gives the same weights whatever the global random states of torch, numpy and Python, which are left as
+    they were. Lazy layers are initialised, wrappers such as nn.DataParallel taken off (`as_module`). A network with
+    pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another number
+    of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and so are
+    weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
 
     Raises:
-        ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, there are no
-            such weights, or no weight of a name to keep dense.
+        ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, it is no network
+            that can be trained, there are no such weights, or no weight of a name to keep dense.
     """
     network = Network(network) if isinstance(network, str) else network
     architecture = check(network, input_shape)
-    with seeded(seed, "weights"):
-        model = architecture.make(input_shape, num_classes, **dict(network.options))
+    with own_draws(seed, "weights"):
+        model = as_module(architecture.make(input_shape, num_classes, **dict(network.options)), input_shape)
     if network.pretrained:
         if weights is None:
             raise SpaceError(

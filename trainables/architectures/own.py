@@ -10,6 +10,7 @@ from typing import Any
 from pruners.files import load_object
 from search_spaces import SpaceError
 from trainables.architectures.architecture import PLAIN, Architecture
+from trainables.architectures.global_state import own_draws
 
 
 def own(name: str, code: str = "") -> Architecture:
@@ -17,13 +18,14 @@ def own(name: str, code: str = "") -> Architecture:
 
     The function is called as NAME(input_shape, num_classes, **options) and returns an nn.Module that maps images
     [N, C, H, W] to logits [N, num_classes]. Its further arguments are the options a space may set, and must have
-    defaults. What it draws at random comes from torch's global generator, which is seeded for it.
+    defaults. What it draws at random comes from the global generators of torch, numpy or Python, which are seeded.
 
     Raises:
         ValueError: if the file or the name cannot be had, or names something else.
     """
     try:
-        build = load_object(name, "Architecture", code)
+        with own_draws(0, "import"):
+            build = load_object(name, "Architecture", code)
     except ValueError as error:
         raise SpaceError(f"architecture: {error}") from None
     if not callable(build):
@@ -35,7 +37,10 @@ def own(name: str, code: str = "") -> Architecture:
 
 
 def _require_options(name: str, build: Callable[..., Any]) -> None:
-    parameters = list(inspect.signature(build).parameters.values())
+    try:
+        parameters = list(inspect.signature(build).parameters.values())
+    except (TypeError, ValueError):  # some callables written in C tell nothing of their arguments
+        raise SpaceError(f"architecture: '{name}' must take (input_shape, num_classes, **options)") from None
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(named) < 2 or any(p.kind is p.KEYWORD_ONLY for p in named[:2]):
         raise SpaceError(f"architecture: '{name}' must take (input_shape, num_classes, **options)")
