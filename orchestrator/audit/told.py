@@ -16,8 +16,8 @@ STYLES = {"agrees": "green", "differs": "bold red", "not auditable": "yellow"}
 HEADS = ("run", "verdict", "checks", "top-1 logged", "recomputed", "MACs kept", "recomputed")
 LINES = 20  # of differences of one run
 ROUNDING = (
-    "Within rounding: counts exact; losses to {:g} of them, and images whose class lies closer than {:g} of the largest "
-    "logit to another either way ({:g} where a trial ran on another kind of device)."
+    "Within rounding: counts are exact, losses to {:g} of their size, and an image counts either way if its class lies "
+    "within {:g} of the largest logit of another ({:g} for both where a trial ran on another kind of device)."
 )
 
 
@@ -39,16 +39,22 @@ def show(audited: Sequence[Audited], console: Console) -> None:
 
 def told(audited: Sequence[Audited], finished: int) -> list[str]:
     """Return what differs, what could not be audited and why, and the sum of it, in lines."""
-    lines = []
-    for each in audited:
-        found = each.differences
-        lines += [f"{each.name} ({each.run_id}): {check.words}" for check in found[:LINES]]
-        lines += [f"{each.name} ({each.run_id}): and {len(found) - LINES} more"] if len(found) > LINES else []
+    lines = differences(audited)
     reasons = Counter(each.reason for each in audited if each.reason)
     lines += [f"not auditable ({count}): {reason}" for reason, count in reasons.most_common()]
     notes = Counter(note for each in audited for note in each.notes)
     lines += [f"not checked in {count} of them: {note}" for note, count in notes.most_common()]
     return [*lines, summary(audited, finished), ROUNDING.format(SAME_DEVICE, SAME_DEVICE, OTHER_DEVICE)]
+
+
+def differences(audited: Sequence[Audited]) -> list[str]:
+    """Return a line for each difference: the run, what was logged, what was recomputed."""
+    lines = []
+    for each in audited:
+        run = f"{each.name} ({each.run_id}) DIFFERS"
+        lines += [f"{run}: {check.words}" for check in each.differences[:LINES]]
+        lines += [f"{run}: and {len(each.differences) - LINES} more"] if len(each.differences) > LINES else []
+    return lines
 
 
 def summary(audited: Sequence[Audited], finished: int) -> str:

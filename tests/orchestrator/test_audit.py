@@ -1,0 +1,357 @@
+"""Finished runs recomputed: all agree, and whatever somebody writes into the store by hand is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from safetensors.torch import load_file, save_file
+
+from orchestrator import sweep
+from orchestrator.audit import __main__ as audit
+from orchestrator.audit import run as auditing
+from orchestrator.report import main as report
+
+TINY = ["digits", "--local", "--set", "epochs=2", "--output", "results"]
+GRID = ["--set", "architecture=[mlp, conv]", "--set", "pruner=[snip, synflow]", "--set", "compression=[1, 4]"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A folder of results that a test may spoil."""
+
+    folder: Path
+
+    def audit(self, *words: str) -> int:
+        return audit.main(["digits", "--output", str(self.folder), *words])
+
+    def sql(self, statement: str, *values: object) -> None:
+        with sqlite3.connect(self.folder / "mlflow.db") as database:
+            assert database.execute(statement, values).rowcount
+        database.close()
+
+    def run(self, pruner: str = "snip", architecture: str = "mlp"):
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        found = client.get_experiment_by_name("digits").experiment_id
+        query = f"params.pruner = '{pruner}' and params.architecture = '{architecture}'"
+        (run,) = client.search_runs([found], query)
+        return run
+
+    def file(self, name: str, **which: str) -> Path:
+        return self.folder / "artifacts" / self.run(**which).info.run_id / "artifacts" / name
+
+    def write(self, name: str, value: float, **which: str) -> None:
+        """Write a metric as if it had been logged so, all its points."""
+        for table in ("metrics", "latest_metrics"):
+            run_id = self.run(**which).info.run_id
+            self.sql(f"UPDATE {table} SET value = ? WHERE key = ? AND run_uuid = ?", value, name, run_id)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swept") / "results"
+    assert sweep.main([*TINY[:-1], str(folder), *GRID, "--audit", "0"]) == 0
+    return folder
+
+
+@pytest.fixture
+def stored(swept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results"
+    shutil.copytree(swept, folder)
+    copy = Stored(folder)
+    for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+        statement = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
+        copy.sql(statement, swept.as_uri(), folder.as_uri())
+    return copy
+
+
+def test_what_was_logged_is_found_again(stored, capsys):
+    before = stored.run().data.metrics
+    assert stored.audit() == 0
+    said = capsys.readouterr().out
+    assert "audited 6 of 6 finished runs: all agree" in said
+    run = stored.run()
+    assert run.data.tags["audited"] == "agrees"
+    found = {key: value for key, value in run.data.metrics.items() if key.startswith("audit/")}
+    assert found["audit/top1"] == before["final/top1"]
+    assert found["audit/loss"] == pytest.approx(before["final/loss"], rel=1e-5)
+    for key in ("params_kept", "compression", "macs", "macs_kept"):
+        assert found[f"audit/{key}"] == pytest.approx(before[f"model/{key}"], rel=1e-12)
+    assert found["audit/differences"] == 0
+    assert {key: value for key, value in run.data.metrics.items() if key not in found} == before
+    assert report(["digits", "--tracking-uri", f"sqlite:///{stored.folder}/mlflow.db", "--output", "page"]) == 0
+    assert "6 of 6 finished trials were audited" in Path("page/report.html").read_text("utf-8")
+
+
+def test_some_of_them_and_the_same_ones_each_time(stored, capsys):
+    assert stored.audit("--trials", "2", "--no-log") == 0
+    first = capsys.readouterr().out
+    assert "audited 2 of 6 finished runs: all agree" in first
+    assert "audited" not in stored.run().data.tags
+    assert stored.audit("--trials", "2", "--no-log") == 0
+    assert capsys.readouterr().out == first
+
+
+def edited(name: str, change: Callable[[dict], None]) -> Callable[[Stored], None]:
+    def spoil(stored: Stored) -> None:
+        file = stored.file(name)
+        tensors = load_file(file)
+        change(tensors)
+        save_file(tensors, file)
+
+    return spoil
+
+
+def prune_one_more(masks: dict) -> None:
+    first = next(iter(masks.values()))
+    first[tuple(first.nonzero()[0])] = False
+
+
+def keep_one_more(masks: dict) -> None:
+    first = next(iter(masks.values()))
+    first[tuple((~first).nonzero()[0])] = True
+
+
+def wake_a_weight(stored: Stored) -> None:
+    weights, masks = load_file(stored.file("weights.safetensors")), load_file(stored.file("masks.safetensors"))
+    name, mask = next(iter(masks.items()))
+    weights[name][tuple((~mask).nonzero()[0])] = 1e-9
+    save_file(weights, stored.file("weights.safetensors"))
+
+
+def other_weights(stored: Stored) -> None:
+    shutil.copy(stored.file("weights.safetensors", pruner="synflow"), stored.file("weights.safetensors"))
+
+
+def of_another_network(stored: Stored) -> None:
+    shutil.copy(stored.file("weights.safetensors", architecture="conv"), stored.file("weights.safetensors"))
+
+
+def both(stored: Stored) -> None:
+    """A lie told everywhere: the last epoch's, the best and the final accuracy."""
+    for key in ("final/top1", "best/top1", "test/top1"):
+        stored.write(key, 0.75)
+
+
+def in_layers(key: str, by: float) -> Callable[[Stored], None]:
+    def spoil(stored: Stored) -> None:
+        table = json.loads(stored.file("layers.json").read_text())
+        table["data"][0][table["columns"].index(key)] += by
+        stored.file("layers.json").write_text(json.dumps(table))
+
+    return spoil
+
+
+def other_record(stored: Stored) -> None:
+    record = json.loads(stored.file("trial.json").read_text())
+    stored.file("trial.json").write_text(json.dumps(record | {"compression": 2.0}))
+
+
+def collapsed(stored: Stored) -> None:
+    run_id = stored.run().info.run_id
+    stored.sql("UPDATE tags SET value = 'true' WHERE key = 'collapsed' AND run_uuid = ?", run_id)
+
+
+def metric(name: str, change: Callable[[float], float]) -> Callable[[Stored], None]:
+    return lambda stored: stored.write(name, change(stored.run().data.metrics[name]))
+
+
+SPOILT = {
+    "a wrong accuracy": (metric("final/top1", lambda top1: top1 - 0.05), "final/top1"),
+    "one image too many": (metric("final/top1", lambda top1: top1 + 1 / 360), "final/top1"),
+    "no count of images": (metric("final/top1", lambda top1: top1 + 1 / 1000), "final/top1"),
+    "a wrong accuracy everywhere": (both, "final/top1"),
+    "a wrong top-5": (metric("final/top5", lambda top5: top5 - 0.1), "final/top5"),
+    "a wrong loss": (metric("final/loss", lambda loss: loss * 1.001), "final/loss"),
+    "a better best": (metric("best/top1", lambda top1: top1 + 0.01), "best/top1"),
+    "wrong MACs": (metric("model/macs_kept", lambda macs: macs - 1), "model/macs_kept"),
+    "wrong dense MACs": (metric("model/macs", lambda macs: macs * 0.64), "model/macs"),
+    "a wrong compression": (metric("model/compression", lambda rho: rho * 1.01), "model/compression"),
+    "wrong parameters": (metric("model/params", lambda params: params + 1), "model/params"),
+    "one mask bit off": (edited("masks.safetensors", prune_one_more), "weights kept"),
+    "one mask bit on": (edited("masks.safetensors", keep_one_more), "weights kept"),
+    "a pruned weight that is not zero": (wake_a_weight, "pruned weights other than zero"),
+    "the weights of another run": (other_weights, "final/loss"),
+    "the weights of another network": (of_another_network, "weights.safetensors does not fit"),
+    "no weights but bytes": (lambda stored: stored.file("weights.safetensors").write_bytes(b"abc"), "cannot be read"),
+    "a layer's weights": (in_layers("kept", 1), "layers.json"),
+    "a layer's MACs": (in_layers("macs_kept", 8), "MACs pruned (layers.json)"),
+    "another record": (other_record, "fingerprint"),
+    "a collapse that was none": (collapsed, "collapsed true logged, false recomputed"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_was_changed_by_hand_is_found(stored, capsys, name):
+    spoil, said = SPOILT[name]
+    run = stored.run()
+    spoil(stored)
+    assert stored.audit() == 1
+    out = capsys.readouterr().out
+    assert "audited 6 of 6 finished runs: 1 DIFFERS" in out
+    lines = [line for line in out.splitlines() if "DIFFERS: " in line]
+    assert lines
+    assert all(run.info.run_id in line and line.startswith("mlp digits snip 4x s0") for line in lines)
+    assert any(said in line for line in lines), lines
+    assert stored.run().data.tags["audited"].startswith("differs: ")
+    assert stored.run(pruner="synflow").data.tags["audited"] == "agrees"
+
+
+def test_the_report_names_what_differs(stored):
+    stored.write("final/top1", 0.5)
+    assert stored.audit() == 1
+    assert report(["digits", "--tracking-uri", f"sqlite:///{stored.folder}/mlflow.db", "--output", "page"]) == 0
+    page = Path("page/report.html").read_text("utf-8")
+    assert "1 DIFFERS from what was logged" in page
+    assert f"mlp digits snip 4x s0 ({stored.run().info.run_id}) differs: final/top1 0.5 logged" in page
+
+
+def test_what_is_absent_is_no_difference_and_never_agrees(stored, capsys):
+    stored.file("weights.safetensors").unlink()
+    assert stored.audit() == 0
+    out = capsys.readouterr().out
+    assert "audited 5 of 6 finished runs: all agree, 1 not auditable" in out
+    assert "not auditable (1): there is no weights.safetensors" in out
+    assert "audited" not in stored.run().data.tags
+    for file in stored.folder.glob("artifacts/*/artifacts/weights.safetensors"):
+        file.unlink()
+    assert stored.audit() == 2
+    assert "nothing to compare, 6 not auditable" in capsys.readouterr().out
+
+
+def test_images_that_are_not_here_are_no_difference(stored, capsys):
+    trial = json.loads(stored.file("trial.json").read_text())
+    stored.file("trial.json").write_text(json.dumps(trial | {"dataset": "imagenet"}))
+    assert stored.audit("--no-log") == 0
+    assert "not auditable (1): dataset: 'imagenet' is not under" in capsys.readouterr().out
+
+
+REFUSED = {
+    "unknown": (["digts"], "experiment 'digts' does not exist; did you mean 'digits'?"),
+    "no store": (["digits", "--output", "nowhere"], "there is no file"),
+    "no count": (["digits", "--trials", "0"], "--trials: '0' is not allowed; it must be a count above 0, or all"),
+    "no number": (["digits", "--trials", "some"], "--trials: 'some'"),
+    "no device": (["digits", "--device", "tpu"], "--device: 'tpu' is not allowed"),
+    "no data root": (["digits", "--data-root", "away"], "--data-root: 'away' is not a folder"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line(stored, capsys, name):
+    words, said = REFUSED[name]
+    assert audit.main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.startswith("audit: ")
+    assert error.count("\n") == 1
+
+
+def test_a_sweep_audits_a_few_of_its_new_trials(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        sweep.main([*TINY, "--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=[1, 4, 8]"]) == 0
+    )
+    assert "audited 2 of 3 finished runs: all agree" in capsys.readouterr().out
+    assert "2 of 3 finished trials were audited" in Path("results/report/report.html").read_text("utf-8")
+
+    # Only new ones, and not if it is told not to.
+    wider = [*TINY, "--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=[1, 4, 8, 16]"]
+    assert sweep.main([*wider, "--audit", "5"]) == 0
+    assert "audited 1 of 1 finished runs: all agree" in capsys.readouterr().out
+    assert sweep.main([*wider, "--audit", "5"]) == 0
+    assert "audited" not in capsys.readouterr().out
+    assert sweep.main([*TINY, "--set", "architecture=mlp", "--set", "pruner=random", "--audit", "0"]) == 0
+    assert "audited" not in capsys.readouterr().out
+    assert sweep.main([*TINY, "--audit", "-1"]) == 2
+    assert "--audit is -1" in capsys.readouterr().err
+
+
+def test_a_sweep_whose_numbers_are_wrong_says_so_and_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    honest = auditing.test
+
+    def another(*given, **options):
+        found = honest(*given, **options)
+        return replace(found, loss=found.loss * 1.01)
+
+    monkeypatch.setattr(auditing, "test", another)
+    few = [*TINY, "--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=4"]
+    assert sweep.main(few) == 1
+    said = capsys.readouterr().out
+    assert "DIFFERS: final/loss" in said
+    assert "audited 1 of 1 finished runs: 1 DIFFERS" in said
+    assert "1 DIFFERS from what was logged" in Path("results/report/report.html").read_text("utf-8")
+
+
+OWN = """
+from torch import nn
+def build(input_shape, num_classes, width=8):
+    layers = nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, num_classes)
+    return nn.Sequential(*layers)
+"""
+KINDS = {
+    "averages": ["--set", "ema=0.9", "--set", "validation=0.1"],
+    "levels": ["--set", "pruner=magnitude", "--set", "levels=2"],
+    "pre-training": ["--set", "pruner=magnitude", "--set", "pretrain_epochs=1"],
+    "gradual": ["--set", "pruner=gradual"],
+    "set": ["--set", "pruner=set"],
+    "rigl": ["--set", "pruner=rigl"],
+    "bfloat16": ["--set", "precision=bfloat16", "--set", "architecture=conv"],
+    "filters": ["--set", "granularity=filter", "--set", "architecture=conv"],
+    "kappa": [
+        "--set",
+        "granularity=filter",
+        "--set",
+        "architecture=conv",
+        "--set",
+        "compression=null",
+        "--set",
+        "kappa=0.5",
+    ],
+    "blocks": ["--set", "granularity=2:4", "--set", "compression=2"],
+    "layer": ["--set", "scope=layer"],
+    "erk": ["--set", "scope=erk"],
+    "collapsed": ["--set", "pruner=magnitude", "--set", "compression=1000"],
+    "own": ["--set", "architecture=own.py:build"],
+    "no epochs": ["--set", "epochs=0"],
+    "dense layers": ["--set", "dense_classifier=true"],
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_trial_agrees(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    base = ["--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=4", "--audit", "9"]
+    assert sweep.main([*TINY, *base, *KINDS[name]]) == 0
+    said = capsys.readouterr().out
+    assert "all agree" in said
+    assert "not checked" not in said
+
+
+def test_code_that_only_the_store_has_is_not_run_unasked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN)
+    few = ["--set", "architecture=own.py:build", "--set", "pruner=snip", "--set", "compression=4", "--audit", "0"]
+    assert sweep.main([*TINY, *few]) == 0
+    assert audit.main(["digits"]) == 0
+    Path("own.py").write_text("raise SystemExit('run')")
+    assert audit.main(["digits"]) == 2
+    assert "--run-code runs it" in capsys.readouterr().out
+    assert audit.main(["digits", "--run-code"]) == 0
+
+
+def test_a_measure_is_not_auditable(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--set", "measure=layer-conservation", "--set", "pruner=synflow", "--set", "architecture=mlp"]
+    assert sweep.main([*TINY, *words, "--set", "compression=4"]) == 0
+    assert "not audited: a measure: it leaves no trained network" in capsys.readouterr().out
+    assert audit.main(["digits"]) == 2
+    assert "not auditable (1): a measure" in capsys.readouterr().out
