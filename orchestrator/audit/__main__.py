@@ -9,17 +9,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 
 from orchestrator import environment
-from orchestrator.audit.run import audit_run, load_finished, pick
+from orchestrator.audit.run import Audited, audit_run, load_finished, pick
 from orchestrator.audit.sources import Sources
 from orchestrator.audit.told import show, told
 from orchestrator.called import called
 from orchestrator.reading.store import ReportError, connect
 from orchestrator.tracking.audits import log_audit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 AGREE, DIFFER, REFUSED = 0, 1, 2
 
@@ -65,18 +69,30 @@ def _audit(given: argparse.Namespace, console: Console) -> int:
     if not found:
         raise ReportError(f"experiment '{given.experiment}': no trial has finished yet")
     sources = Sources(given.data_root, given.output / "data", torch.device(given.device), given.run_code)
-    audited = []
+    audited: list[Audited] = []
+    unlogged = ""
     with console.status("") as status:
         for number, run in enumerate(chosen := pick(found, count), 1):
             status.update(f"auditing {number} of {len(chosen)}: {run.data.tags.get('mlflow.runName', '')}")
             audited.append(audit_run(client, run, sources))
             if given.log and not audited[-1].reason:
-                log_audit(client, run.info.run_id, audited[-1].metrics, audited[-1].words)
+                unlogged = _unlogged(client, audited[-1]) or unlogged
     show(audited, console)
+    if unlogged:
+        console.print(f"not logged: {unlogged}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in told(audited, len(found)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     verdicts = {each.verdict for each in audited}
     return DIFFER if "differs" in verdicts else AGREE if "agrees" in verdicts else REFUSED
+
+
+def _unlogged(client: MlflowClient, audited: Audited) -> str:
+    """Log an audit; return why MLflow does not take it, or "": what was found is to be said in any case."""
+    try:
+        log_audit(client, audited.run_id, audited.metrics, audited.words)
+    except ReportError as error:
+        return str(error)
+    return ""
 
 
 def _count(text: str) -> int | None:

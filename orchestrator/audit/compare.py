@@ -35,7 +35,7 @@ HISTORIES = ("test/loss", "test/top1", "test/top5", "profile/density", "profile/
 
 @dataclass(frozen=True)
 class Check:
-    """One number, or one fact, as it was logged and as it was found again."""
+    """One number as it was logged and as it was found again; or a fact, which its name tells."""
 
     name: str
     logged: float | str | None
@@ -45,6 +45,8 @@ class Check:
     @property
     def words(self) -> str:
         """Both sides of it: `final/top1 0.93 logged, 0.91 recomputed`."""
+        if self.logged == "":
+            return self.name
         if self.logged is None:
             return f"{self.name} not logged, {_text(self.found)} recomputed"
         return f"{self.name} {_text(self.logged)} logged, {_text(self.found)} recomputed"
@@ -84,7 +86,9 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
     """Compare counts of kept weights with the compression asked for, the metrics and the table of layers."""
     sizes = {name: mask.numel() for name, mask in masks.items()}
     left = {name: int(mask.sum()) for name, mask in masks.items()}
-    for name, count in asked(trial, sizes).items():
+    rows_of = _by_parameter(logged.layers or (), model)
+    layers = {name: [row["params"] for row in rows_of.get(name, ())] or [n] for name, n in sizes.items()}
+    for name, count in asked(trial, layers).items():
         have = left[name] if name else sum(left.values())
         what = f"weights of {name} kept" if name else "weights kept"
         yield Check(f"{what}, of {trial.compression:g}x", have, count, have == count)
@@ -96,12 +100,12 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
     empty = sum(count == 0 for count in left.values())
     if "prune/empty_layers" in logged.metrics:
         yield _same("prune/empty_layers", logged.metrics["prune/empty_layers"], empty)
-    for name, rows in _by_parameter(logged.layers or (), model).items():
+    for name, rows in rows_of.items():
         size = dict(model.named_parameters())[name].numel()
         yield _same(f"{name} params", sum(row["params"] for row in rows), size, "layers.json")
         yield _same(f"{name} kept", sum(row["kept"] for row in rows), left.get(name, size), "layers.json")
     for name in masks if logged.layers is not None else ():
-        if name not in _by_parameter(logged.layers or (), model):
+        if name not in rows_of:
             yield Check(f"{name} kept (layers.json)", None, left[name], False)
     densities = logged.histories.get("profile/density", {})
     for step, row in enumerate(logged.layers or ()):

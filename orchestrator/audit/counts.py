@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -42,16 +42,17 @@ def typed_density(compression: float) -> Fraction:
     return Fraction(density) if len(density) == shortest else 1 - Fraction(sparsity)
 
 
-def asked(trial: Trial, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return how many weights the trial asked to keep, of layers of these `sizes`: by layer, or "" for all together.
+def asked(trial: Trial, sizes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Return how many weights the trial asked to keep: by parameter, or "" for all together.
 
-    Nothing where the count follows from something else: whole filters, n:m blocks, given masks, a dense network.
+    `sizes` are those of the layers that each parameter is: of attention's `in_proj_weight` three. Nothing is returned
+    where the count follows from something else: whole filters, n:m blocks, given masks, a dense network.
     """
     if trial.pruner == "dense" or trial.granularity != "weight" or trial.kappa or trial.mask:
         return {}
     if trial.scope == "layer":
-        return {name: kept_of(n, trial.compression) for name, n in sizes.items()}
-    return {"": kept_of(sum(sizes.values()), trial.compression)}
+        return {name: sum(kept_of(n, trial.compression) for n in each) for name, each in sizes.items()}
+    return {"": kept_of(sum(map(sum, sizes.values())), trial.compression)}
 
 
 @dataclass
@@ -119,6 +120,7 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = Macs()
         self._names = {_memory(parameter): name for name, parameter in model.named_parameters()}
+        self._outputs: dict[int, Tensor] = {}  # of products, by memory, which is nobody else's while they are held
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -129,11 +131,20 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **kwargs)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            self._count(formula(*args, **kwargs, out_val=out) // 2, func, args, out)
+            self._count(formula(*args, **kwargs, out_val=out) // 2, args, out)
+        elif func._overloadpacket in (torch.ops.aten.add, torch.ops.aten.add_):
+            self._count_added(args, out)
         return out
 
-    def _count(self, macs: int, func: Any, args: Any, out: Tensor) -> None:
+    def _count_added(self, args: Any, out: Tensor) -> None:
+        """Count a bias that is added to a product afterwards, as to rows that do not lie side by side."""
+        memory = [_memory(each) for each in args if isinstance(each, Tensor)]
+        if any(each in self._outputs for each in memory) and any(each in self._names for each in memory):
+            self.macs.bias += out.numel()
+
+    def _count(self, macs: int, args: Any, out: Tensor) -> None:
         self.macs.total += macs
+        self._outputs[_memory(out)] = out
         tensors = [each for each in tree_leaves(args) if isinstance(each, Tensor)]
         bias = next((each for each in tensors if each.dim() == 1), None)
         if bias is not None:

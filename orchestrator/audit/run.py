@@ -20,7 +20,7 @@ from orchestrator.audit.plain import Tested, TooLongError, load_masked, test, te
 from orchestrator.audit.sources import Sources, UnavailableError
 from orchestrator.reading.details import Details, read_bytes, read_json
 from orchestrator.reading.results import experiment_named, rank
-from orchestrator.reading.store import mlflow_errors, runs
+from orchestrator.reading.store import ReportError, mlflow_errors, runs
 from pruners.errors import in_one_line
 from search_spaces import TRAINING, Trial
 from trainables.datasets import Dataset
@@ -100,7 +100,11 @@ def audit_run(client: MlflowClient, run: Run, sources: Sources) -> Audited:
     except (UnavailableError, TooLongError) as error:
         return Audited(run.info.run_id, name, reason=str(error))
     except _WrongFileError as error:
-        return Audited(run.info.run_id, name, checks=(Check(str(error), "this", "another", False),))
+        return Audited(run.info.run_id, name, checks=(Check(str(error), "", "", False),))
+    except ReportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's network raises, or a file of images
+        return Audited(run.info.run_id, name, reason=f"it cannot be tested here: {in_one_line(error)}")
 
 
 class _Audit:
@@ -118,12 +122,7 @@ class _Audit:
         data = self._sources.dataset(trial)
         model = self._model(trial, data, weights, masks)
         logged = self._logged()
-        try:
-            checks, metrics = self._compared(trial, data, model, logged, weights, masks)
-        except (UnavailableError, TooLongError, _WrongFileError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a user's network raises, or a dataset's file
-            raise UnavailableError(f"it cannot be tested here: {in_one_line(error)}") from None
+        checks, metrics = self._compared(trial, data, model, logged, weights, masks)
         return Audited(self._run.info.run_id, name, tuple(checks), metrics, tuple(self._notes))
 
     def _compared(

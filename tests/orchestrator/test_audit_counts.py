@@ -47,9 +47,9 @@ def test_what_was_typed_as_a_density_or_a_sparsity_is_read_back(percent, key):
 
 def test_what_a_trial_asked_for():
     trial = Trial(dataset="digits", architecture="mlp", pruner="snip", compression=4)
-    sizes = {"a": 10, "b": 7}
-    assert asked(trial, sizes) == {"": 5}  # 12.75 pruned
-    assert asked(trial.model_copy(update={"scope": "layer"}), sizes) == {"a": 3, "b": 2}
+    sizes = {"a": [10], "b": [7, 7, 7]}
+    assert asked(trial, sizes) == {"": 8}  # of 31, 23.25 pruned
+    assert asked(trial.model_copy(update={"scope": "layer"}), sizes) == {"a": 3, "b": 6}
     for other in ({"granularity": "filter"}, {"kappa": 0.5}, {"mask": "abc"}, {"pruner": "dense"}):
         assert asked(trial.model_copy(update=other), sizes) == {}
 
