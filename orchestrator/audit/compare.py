@@ -109,6 +109,8 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
             yield Check(f"{name} kept (layers.json)", None, left[name], False)
     densities = logged.histories.get("profile/density", {})
     for step, row in enumerate(logged.layers or ()):
+        if not row["params"]:  # products without weights
+            continue
         density = row["kept"] / row["params"]
         yield _near(f"{row['layer']} density", row["density"], density, EXACT, where="layers.json")
         if densities:
@@ -123,19 +125,22 @@ def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Check:
 
 def macs(logged: Logged, counted: Macs, masks: Mapping[str, Tensor], model: nn.Module) -> Iterator[Check]:
     """Compare multiply-accumulates, in all and layer by layer. Kept ones only where it is known whose they are."""
+    if "model/macs" not in logged.metrics and any(tag.startswith("unmeasured.") for tag in logged.tags):
+        return
     yield _near("model/macs", logged.metrics.get("model/macs"), counted.dense, EXACT)
     left = counted.kept(masks)
     if left is not None:
         yield _near("model/macs_kept", logged.metrics.get("model/macs_kept"), float(left), EXACT)
     for name, rows in _by_parameter(logged.layers or (), model).items():
         # Those of biases are the layer's too: what is pruned is told by the weights'.
-        gone = sum(row["macs"] - row["macs_kept"] for row in rows)
-        share = Fraction(int((~masks[name]).sum()), masks[name].numel()) if name in masks else Fraction(0)
-        if name in counted.by_weight:
-            yield _near(f"{name} MACs pruned", gone, float(share * counted.by_weight[name]), EXACT, 1e-3, "layers.json")
+        gone = sum(row["macs"] - row["macs_kept"] for row in rows if row["macs_kept"] is not None)
+        pruned = counted.pruned(name, masks[name]) if name in masks else Fraction(0)
+        if pruned is not None:
+            yield _near(f"{name} MACs pruned", gone, float(pruned), EXACT, 1e-3, "layers.json")
     points = logged.histories.get("profile/macs_kept", {})
-    for step, row in enumerate(logged.layers or ()) if points else ():
-        yield _near(f"profile/macs_kept of {row['layer']}", points.get(step), row["macs_kept"], EXACT)
+    for step, row in enumerate(logged.layers or ()):
+        if points and row["macs_kept"] is not None:
+            yield _near(f"profile/macs_kept of {row['layer']}", points.get(step), row["macs_kept"], EXACT)
 
 
 def collapse(logged: Logged, reached: bool) -> Check:

@@ -18,7 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from search_spaces import Trial
 
-LONG = 9  # significant digits of a number that nobody types: 3.33333333333 is a density of 0.3
+SHORT = 7  # significant digits of a compression that is taken as it is written
+TYPED = 9  # and of a density or sparsity that it may come from
+CLOSE = Fraction(1, 10**11)  # relative: compressions are recorded to 12 digits
 
 
 def kept_of(n: int, compression: float) -> int:
@@ -28,18 +30,18 @@ def kept_of(n: int, compression: float) -> int:
 
 
 def typed_density(compression: float) -> Fraction:
-    """Return the density that a user meant: of the decimals that give this compression, the shortest.
+    """Return the density that a user meant: of the compression as it is written, or the shortest decimal behind it.
 
     Densities and sparsities are recorded as compressions: 0.3 as 3.33333333333.
     """
-    if len(repr(compression).replace(".", "").strip("0")) <= LONG:
-        return 1 / Fraction(repr(compression))
-    density = f"{1 / compression:.{LONG}g}"
-    sparsity = f"{1 - 1 / compression:.{LONG}g}"
-    shortest = min(len(density), len(sparsity))
-    if shortest > LONG:
-        return 1 / Fraction(repr(compression))
-    return Fraction(density) if len(density) == shortest else 1 - Fraction(sparsity)
+    written = Fraction(repr(compression))
+    if Fraction(f"{compression:.{SHORT}g}") == written:
+        return 1 / written
+    for digits in range(1, TYPED + 1):
+        for decimal in (Fraction(f"{1 / compression:.{digits}g}"), 1 - Fraction(f"{1 - 1 / compression:.{digits}g}")):
+            if abs(decimal * written - 1) < CLOSE:
+                return decimal
+    return 1 / written
 
 
 def asked(trial: Trial, sizes: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -55,28 +57,37 @@ def asked(trial: Trial, sizes: Mapping[str, Sequence[int]]) -> dict[str, int]:
     return {"": kept_of(sum(map(sum, sizes.values())), trial.compression)}
 
 
+aten = torch.ops.aten
+UNKNOWN = (aten._trilinear, aten.mv, aten.addmv, aten.dot, aten.vdot, aten.mkldnn_rnn_layer, aten._cudnn_rnn)
+
+
 @dataclass
 class Macs:
     """Multiply-accumulates for one input. A weight's are those of the products that take it as it is."""
 
     total: int = 0  # of all products, biases apart
     bias: int = 0  # one for each output that a bias is added to
-    by_weight: dict[str, int] = field(default_factory=dict)
+    # Of the weights from one place to another of a parameter, flattened: attention uses a third of one at a time.
+    by_weight: dict[tuple[str, int, int], int] = field(default_factory=dict)
 
     @property
     def dense(self) -> int:
         """All of them, as `model/macs` counts."""
         return self.total + self.bias
 
+    def pruned(self, name: str, mask: Tensor) -> Fraction | None:
+        """Those of the pruned weights of a parameter; None if none are known as its own."""
+        parts = [(start, end, macs) for (own, start, end), macs in self.by_weight.items() if own == name]
+        gone = (~mask).flatten()
+        found = [Fraction(int(gone[start:end].sum()) * macs, end - start) for start, end, macs in parts]
+        return sum(found, Fraction(0)) if found else None
+
     def kept(self, masks: Mapping[str, Tensor]) -> Fraction | None:
-        """All but those of pruned weights; None if a pruned weight's are not known, as it is used in another form."""
-        left = Fraction(self.dense)
-        for name, mask in masks.items():
-            if name not in self.by_weight and self.total > sum(self.by_weight.values()):
-                return None
-            gone = Fraction(int((~mask).sum()), mask.numel())
-            left -= gone * self.by_weight.get(name, 0)
-        return left
+        """All but those of pruned weights; None if some of these are not known, as weights are used in another form."""
+        gone = [self.pruned(name, mask) for name, mask in masks.items()]
+        if any(each is None for each in gone) and self.total > sum(self.by_weight.values()):
+            return None
+        return self.dense - sum((each for each in gone if each is not None), Fraction(0))
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
@@ -128,11 +139,13 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
+        if func._overloadpacket in UNKNOWN:
+            raise ValueError(f"torch's counter has no formula for {func}")
         out = func(*args, **kwargs)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self._count(formula(*args, **kwargs, out_val=out) // 2, args, out)
-        elif func._overloadpacket in (torch.ops.aten.add, torch.ops.aten.add_):
+        elif func._overloadpacket in (aten.add, aten.add_):
             self._count_added(args, out)
         return out
 
@@ -149,10 +162,16 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         bias = next((each for each in tensors if each.dim() == 1), None)
         if bias is not None:
             self.macs.bias += out.numel()
-        used = (self._names.get(_memory(each)) for each in tensors if each.dim() > 1)
-        name = next((each for each in used if each is not None), None)
-        if name is not None:
-            self.macs.by_weight[name] = self.macs.by_weight.get(name, 0) + macs
+        weight = next((each for each in tensors if each.dim() > 1 and _memory(each) in self._names), None)
+        if weight is not None:
+            part = (self._names[_memory(weight)], *_extent(weight))
+            self.macs.by_weight[part] = self.macs.by_weight.get(part, 0) + macs
+
+
+def _extent(weight: Tensor) -> tuple[int, int]:
+    """Return where the numbers of a parameter, or of a slice of it, begin and end in its memory."""
+    start = int(weight.storage_offset())
+    return start, start + 1 + sum((n - 1) * step for n, step in zip(weight.shape, weight.stride(), strict=True))
 
 
 def _memory(tensor: Tensor) -> int:

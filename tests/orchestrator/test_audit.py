@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from invented_sweep import log_plan
 from mlflow import MlflowClient
 from safetensors.torch import load_file, save_file
 
@@ -17,15 +18,16 @@ from orchestrator import sweep
 from orchestrator.audit import __main__ as audit
 from orchestrator.audit import run as auditing
 from orchestrator.plan import plan
-from orchestrator.report import main as report
+from orchestrator.reading.results import read
+from orchestrator.reporting.audited import audit_words
 from search_spaces import Trial
 from search_spaces.space import validate
 from trainables.place import Place
 from trainables.run import run as run_trial
 from trainables.tracking import deliver
 
-TINY = ["digits", "--local", "--set", "epochs=2", "--output", "results"]
-GRID = ["--set", "architecture=[mlp, conv]", "--set", "pruner=[snip, synflow]", "--set", "compression=[1, 4]"]
+TINY = ["digits", "--local", "--set", "epochs=2", "--set", "architecture=mlp"]
+USUAL = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "epochs": 2, "optimizer": "adam", "lr": 0.002}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Stored:
     def run(self, pruner: str = "snip", architecture: str = "mlp"):
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
         found = client.get_experiment_by_name("digits").experiment_id
-        query = f"params.pruner = '{pruner}' and params.architecture = '{architecture}'"
+        query = f"tags.kind = 'trial' and params.pruner = '{pruner}' and params.architecture = '{architecture}'"
         (run,) = client.search_runs([found], query)
         return run
 
@@ -59,10 +61,28 @@ class Stored:
             self.sql(f"UPDATE {table} SET value = ? WHERE key = ? AND run_uuid = ?", value, name, run_id)
 
 
+def finish(client: MlflowClient, folder: Path, experiment: str, trial: Trial) -> None:
+    """Compute a trial and log it, as a sweep does."""
+    place = Place(storage=folder / "checkpoints", cache=folder / "data")
+    assert run_trial(trial, place).end == "finished"
+    tags = {"kind": "trial", "fingerprint": trial.fingerprint, "mlflow.runName": trial.name}
+    run_id = client.create_run(client.get_experiment_by_name(experiment).experiment_id, tags=tags).info.run_id
+    deliver(client, run_id, place.storage / trial.fingerprint)
+    client.set_terminated(run_id, "FINISHED")
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("swept") / "results"
-    assert sweep.main([*TINY[:-1], str(folder), *GRID, "--audit", "0"]) == 0
+    """A sweep's results without its report, which takes longer than all the rest."""
+    folder = tmp_path_factory.mktemp("swept")
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.create_experiment("digits", artifact_location=(folder / "artifacts").as_uri())
+    grid = {"architecture": ["mlp", "conv"], "pruner": ["snip", "synflow"], "compression": [1, 4]}
+    planned = plan(validate(USUAL | grid, "digits"), cache=folder / "data")
+    trials = {trial.fingerprint: trial for trial in planned.trials}
+    log_plan(client, experiment, "digits", planned.cells, trials, "")
+    for trial in trials.values():
+        finish(client, folder, "digits", trial)
     return folder
 
 
@@ -92,8 +112,10 @@ def test_what_was_logged_is_found_again(stored, capsys):
         assert found[f"audit/{key}"] == pytest.approx(before[f"model/{key}"], rel=1e-12)
     assert found["audit/differences"] == 0
     assert {key: value for key, value in run.data.metrics.items() if key not in found} == before
-    assert report(["digits", "--tracking-uri", f"sqlite:///{stored.folder}/mlflow.db", "--output", "page"]) == 0
-    assert "6 of 6 finished trials were audited" in Path("page/report.html").read_text("utf-8")
+    said, differing = audit_words(read(f"sqlite:///{stored.folder}/mlflow.db", "digits"))
+    assert said.startswith("6 of 6 finished trials were audited")
+    assert said.endswith("all agree.")
+    assert differing == []
 
 
 def test_some_of_them_and_the_same_ones_each_time(stored, capsys):
@@ -211,12 +233,13 @@ def test_what_was_changed_by_hand_is_found(stored, capsys, name):
 
 
 def test_the_report_names_what_differs(stored):
+    uri = f"sqlite:///{stored.folder}/mlflow.db"
+    assert audit_words(read(uri, "digits"))[0].startswith("0 of 6 finished trials were audited: python -m")
     stored.write("final/top1", 0.5)
     assert stored.audit() == 1
-    assert report(["digits", "--tracking-uri", f"sqlite:///{stored.folder}/mlflow.db", "--output", "page"]) == 0
-    page = Path("page/report.html").read_text("utf-8")
-    assert "1 DIFFERS from what was logged" in page
-    assert f"mlp digits snip 4x s0 ({stored.run().info.run_id}) differs: final/top1 0.5 logged" in page
+    said, (line,) = audit_words(read(uri, "digits"))
+    assert said.endswith("1 DIFFERS from what was logged.")
+    assert line.startswith(f"mlp digits snip 4x s0 ({stored.run().info.run_id}) differs: final/top1 0.5 logged, ")
 
 
 def test_what_is_absent_is_no_difference_and_never_agrees(stored, capsys):
@@ -261,26 +284,12 @@ def test_what_cannot_be_is_refused_in_one_line(stored, capsys, name):
 
 def test_a_sweep_audits_a_few_of_its_new_trials(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert (
-        sweep.main([*TINY, "--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=[1, 4, 8]"]) == 0
-    )
+    few = [*TINY, "--set", "pruner=snip"]
+    assert sweep.main([*few, "--set", "compression=[1, 4, 8]"]) == 0
     assert "audited 2 of 3 finished runs: all agree" in capsys.readouterr().out
-    assert "2 of 3 finished trials were audited" in Path("results/report/report.html").read_text("utf-8")
+    page = Path("results/report/report.html")
+    assert "2 of 3 finished trials were audited" in page.read_text("utf-8")
 
-    # Only new ones, and not if it is told not to.
-    wider = [*TINY, "--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=[1, 4, 8, 16]"]
-    assert sweep.main([*wider, "--audit", "5"]) == 0
-    assert "audited 1 of 1 finished runs: all agree" in capsys.readouterr().out
-    assert sweep.main([*wider, "--audit", "5"]) == 0
-    assert "audited" not in capsys.readouterr().out
-    assert sweep.main([*TINY, "--set", "architecture=mlp", "--set", "pruner=random", "--audit", "0"]) == 0
-    assert "audited" not in capsys.readouterr().out
-    assert sweep.main([*TINY, "--audit", "-1"]) == 2
-    assert "--audit is -1" in capsys.readouterr().err
-
-
-def test_a_sweep_whose_numbers_are_wrong_says_so_and_fails(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
     honest = auditing.test
 
     def another(*given, **options):
@@ -288,12 +297,17 @@ def test_a_sweep_whose_numbers_are_wrong_says_so_and_fails(tmp_path, monkeypatch
         return replace(found, loss=found.loss * 1.01)
 
     monkeypatch.setattr(auditing, "test", another)
-    few = [*TINY, "--set", "architecture=mlp", "--set", "pruner=snip", "--set", "compression=4"]
-    assert sweep.main(few) == 1
+    assert sweep.main([*few, "--set", "compression=[1, 4, 8, 16]", "--audit", "5"]) == 1  # only what is new
     said = capsys.readouterr().out
+    assert "mlp digits snip 16x s0" in said
     assert "DIFFERS: final/loss" in said
     assert "audited 1 of 1 finished runs: 1 DIFFERS" in said
-    assert "1 DIFFERS from what was logged" in Path("results/report/report.html").read_text("utf-8")
+    assert "1 DIFFERS from what was logged" in page.read_text("utf-8")
+
+    assert sweep.main([*few, "--set", "compression=[1, 32]", "--audit", "0"]) == 0
+    assert "audited" not in capsys.readouterr().out
+    assert sweep.main([*few, "--audit", "-1"]) == 2
+    assert "--audit is -1" in capsys.readouterr().err
 
 
 OWN = """
@@ -302,7 +316,6 @@ def build(input_shape, num_classes, width=8):
     layers = nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, num_classes)
     return nn.Sequential(*layers)
 """
-USUAL = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "epochs": 2, "optimizer": "adam", "lr": 0.002}
 KINDS = {
     "averages": {"compression": 4, "ema": 0.9, "validation": 0.1},
     "levels": {"compression": 4, "pruner": "magnitude", "levels": 2},
@@ -333,16 +346,6 @@ def shelf(tmp_path_factory):
     return client, folder
 
 
-def finish(client: MlflowClient, folder: Path, experiment: str, trial: Trial) -> None:
-    """Compute a trial and log it, as a sweep does, without its report."""
-    place = Place(storage=folder / "checkpoints", cache=folder / "data")
-    assert run_trial(trial, place).end == "finished"
-    tags = {"kind": "trial", "fingerprint": trial.fingerprint, "mlflow.runName": trial.name}
-    run_id = client.create_run(client.get_experiment_by_name(experiment).experiment_id, tags=tags).info.run_id
-    deliver(client, run_id, place.storage / trial.fingerprint)
-    client.set_terminated(run_id, "FINISHED")
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_trial_agrees(shelf, tmp_path, monkeypatch, capsys, name):
     client, folder = shelf
@@ -356,22 +359,26 @@ def test_every_kind_of_trial_agrees(shelf, tmp_path, monkeypatch, capsys, name):
     assert "not checked" not in said
 
 
-def test_code_that_only_the_store_has_is_not_run_unasked(tmp_path, monkeypatch, capsys):
+def test_code_that_only_the_store_has_is_not_run_unasked(shelf, tmp_path, monkeypatch, capsys):
+    client, folder = shelf
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(OWN)
-    few = ["--set", "architecture=own.py:build", "--set", "pruner=snip", "--set", "compression=4", "--audit", "0"]
-    assert sweep.main([*TINY, *few]) == 0
-    assert audit.main(["digits"]) == 0
+    client.create_experiment("code", artifact_location=(folder / "artifacts").as_uri())
+    (trial,) = plan(validate(USUAL | {"compression": 2, "architecture": "own.py:build"}, "x")).trials
+    finish(client, folder, "code", trial)
+    words = ["code", "--output", str(folder)]
+    assert audit.main(words) == 0
     Path("own.py").write_text("raise SystemExit('run')")
-    assert audit.main(["digits"]) == 2
+    assert audit.main(words) == 2
     assert "--run-code runs it" in capsys.readouterr().out
-    assert audit.main(["digits", "--run-code"]) == 0
+    assert audit.main([*words, "--run-code"]) == 0
 
 
-def test_a_measure_is_not_auditable(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    words = ["--set", "measure=layer-conservation", "--set", "pruner=synflow", "--set", "architecture=mlp"]
-    assert sweep.main([*TINY, *words, "--set", "compression=4"]) == 0
-    assert "not audited: a measure: it leaves no trained network" in capsys.readouterr().out
-    assert audit.main(["digits"]) == 2
-    assert "not auditable (1): a measure" in capsys.readouterr().out
+def test_a_measure_is_not_auditable(shelf, capsys):
+    client, folder = shelf
+    client.create_experiment("measure", artifact_location=(folder / "artifacts").as_uri())
+    space = USUAL | {"compression": 4, "pruner": "synflow", "measure": "layer-conservation"}
+    for trial in plan(validate(space, "x")).trials:
+        finish(client, folder, "measure", trial)
+    assert audit.main(["measure", "--output", str(folder)]) == 2
+    assert "not auditable (1): a measure: it leaves no trained network" in capsys.readouterr().out

@@ -30,6 +30,9 @@ del test  # pytest would take it for one of its own
         (50, 9216, 185),
         (2.5, 5, 2),
         (1e6, 10, 1),
+        (1.25, 10**6, 800_000),
+        (2.85714285714, 10**4, 3500),  # a sparsity of 0.65
+        (3.14159265358979, 10**6, 318_310),  # nothing anybody typed
     ],
 )
 def test_as_many_are_kept_as_exact_arithmetic_says(compression, n, kept):
@@ -98,6 +101,38 @@ def test_multiply_accumulates_by_hand(name):
     make, products, bias = MACS[name]
     counted = count_macs(make().eval(), (8, 4, 4))
     assert (counted.total, counted.bias, counted.dense) == (products, bias, products + bias)
+
+
+def test_thirds_of_a_weight_are_counted_apart():
+    """Queries of 4 places, keys and values of 16: pruned rows of the queries cost less."""
+
+    class Crossed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            rows = x.flatten(2).transpose(1, 2)
+            return self.attend(rows[:, :4], rows, rows)[0].mean(1)
+
+    counted = count_macs(Crossed().eval(), (8, 4, 4))
+    assert counted.total == (4 + 16 + 16 + 4) * 64 + 2 * 4 * 16 * 8
+    mask = torch.ones(24, 8, dtype=torch.bool)
+    mask[:8] = False
+    assert counted.pruned("attend.in_proj_weight", mask) == 4 * 64
+
+
+def test_what_torch_has_no_formula_for_is_said():
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pair = nn.Bilinear(4, 4, 3)
+
+        def forward(self, x):
+            return self.pair(x.flatten(1), x.flatten(1))
+
+    with pytest.raises(ValueError, match=r"no formula for aten\._trilinear"):
+        count_macs(Both(), (1, 2, 2))
 
 
 def test_those_of_pruned_weights_are_left_out():
