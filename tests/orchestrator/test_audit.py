@@ -332,7 +332,7 @@ KINDS = {
     "collapsed": {"compression": 1000, "pruner": "magnitude"},
     "own": {"compression": 4, "architecture": "own.py:build"},
     "no epochs": {"compression": 4, "epochs": 0},
-    "dense classifier": {"compression": 4, "dense_classifier": True},
+    "dense classifier": {"compression": 4, "architecture": {"name": "mlp", "dense_classifier": True}},
 }
 
 
