@@ -77,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--scoring-images", type=int, default=0, metavar="N", help=scoring)
     workers = "processes that train each trial together, on parts of its batches: same numbers, sooner (default: 1)"
     p.add_argument("--workers-per-trial", type=int, metavar="N", help=workers)
+    audit = "how many of its trials the sweep recomputes in plain PyTorch at its end; 0: none (default: %(default)s)"
+    p.add_argument("--audit", type=int, default=2, metavar="N", help=audit)
     budget = "stop after so long (2h30m, 1d, 90s); the same command goes on later"
     p.add_argument("--time-budget", metavar="TIME", help=budget)
     p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
@@ -112,8 +114,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         args.gpus_per_trial = str(space.gpus_per_trial)
     if args.workers_per_trial is None:
         args.workers_per_trial = space.workers_per_trial
-    if args.scoring_images < 0:
-        raise PruningError(f"--scoring-images is {args.scoring_images}; it must be at least 0, which is whole batches")
+    _require_counts(args)
     resources = asked(args)
     if space.early_stopping and args.local:
         raise SpaceError(
@@ -169,6 +170,7 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         local=args.local,
         command=public(command),
         show=args.open,
+        audit=args.audit,
         budget=budget,
         storage=storage,
         save_seconds=save_seconds,
@@ -176,6 +178,14 @@ def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
         alone=of_one_worker(tracking_uri, todo) if resources.workers > 1 else {},
     )
     return execute(job, console)
+
+
+def _require_counts(args: argparse.Namespace) -> None:
+    """Refuse counts below zero."""
+    if args.scoring_images < 0:
+        raise PruningError(f"--scoring-images is {args.scoring_images}; it must be at least 0, which is whole batches")
+    if args.audit < 0:
+        raise SpaceError(f"--audit is {args.audit}; it must be at least 0, which is no audit")
 
 
 def _show(planned: Plan, over: bool, console: Console) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from orchestrator import report, sweep
+from orchestrator.audit import __main__ as audit
 from orchestrator.choices.catalog import catalog
 from pruners import PRUNERS, Pruner
 from search_spaces import load
@@ -17,7 +18,7 @@ from search_spaces.space import KEYS
 ROOT = Path(__file__).parent.parent
 PAPERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (*PAPERS, *sorted((ROOT / "docs").glob("*.md")))}
-COMMANDS = {"sweep": sweep.parser(), "report": report.parser()}
+COMMANDS = {"sweep": sweep.parser(), "report": report.parser(), "audit": audit.parser()}
 OPTIONS = {
     option
     for command in COMMANDS.values()

@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from orchestrator import report, sweep
+from orchestrator.audit import __main__ as audit
 from search_spaces import load, presets
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +61,10 @@ def takes_sweep(words: Sequence[str]) -> None:
 
 def takes_report(words: Sequence[str]) -> None:
     report.parser().parse_args(words)
+
+
+def takes_audit(words: Sequence[str]) -> None:
+    audit.parser().parse_args(words)
 
 
 def takes_pip(words: Sequence[str]) -> None:
@@ -109,8 +114,13 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "mlflow": takes_mlflow,
     "prune-sweep": takes_sweep,
     "prune-report": takes_report,
+    "prune-audit": takes_audit,
 }
-MODULES = {"orchestrator.sweep": takes_sweep, "orchestrator.report": takes_report}
+MODULES = {
+    "orchestrator.sweep": takes_sweep,
+    "orchestrator.report": takes_report,
+    "orchestrator.audit": takes_audit,
+}
 
 
 @pytest.mark.parametrize("command", sorted(mentioned()))

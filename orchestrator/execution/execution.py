@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -18,6 +19,7 @@ from orchestrator.called import beside
 from orchestrator.choices import given_masks
 from orchestrator.choices.networks import provide_weights
 from orchestrator.execution.job import Job
+from orchestrator.execution.own_audit import audit_new
 from orchestrator.execution.running import Run
 from orchestrator.execution.search_state import answered, settled, take_up
 from orchestrator.execution.sole import Sole, sole_in_folder
@@ -69,9 +71,12 @@ def execute(job: Job, console: Console) -> int:
         parent = _begin(job, book)
         run = Run(job, book, records, parent, stop, console, seeker, health)
         status: Status = "KILLED"
+        before, started = book.finished, time.monotonic()
         try:
             with on_signals(stop, partial(console.print, style="yellow", markup=False, soft_wrap=True)):
                 undisturbed = run() if work else True
+                new, took = book.finished - before, time.monotonic() - started
+                differs = undisturbed and audit_new(job, book.client, new, took, console, stop)
             if seeker:
                 book.log_plan(parent, answered(job.plan.record(), seeker))
             page = _report(job, parent, console)
@@ -86,7 +91,7 @@ def execute(job: Job, console: Console) -> int:
     if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
-    return FAILED if missing or unasked or page is None else DONE
+    return FAILED if missing or unasked or page is None or differs else DONE
 
 
 def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHealth | None]:

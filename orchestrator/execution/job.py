@@ -35,6 +35,7 @@ class Job:
     scoring_images: int = 0  # inputs of a forward pass while scoring; 0: whole batches
     show: bool = False  # the report in the browser, at the end
     alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see `Place.alone`
+    audit: int = 0  # how many of its own trials a sweep audits at its end
     budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
 
     @property

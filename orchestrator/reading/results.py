@@ -78,7 +78,7 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     name = " + ".join(dict.fromkeys(experiments))
     with mlflow_errors():
         client = connect(store) if isinstance(store, str) else store
-        found = [_experiment(client, experiment).experiment_id for experiment in dict.fromkeys(experiments)]
+        found = [experiment_named(client, experiment).experiment_id for experiment in dict.fromkeys(experiments)]
         parents = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'sweep'")]
         parents.sort(key=lambda run: run.info.start_time or 0, reverse=True)
         sweeps = tuple(
@@ -88,7 +88,7 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
         trial_runs = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'trial'")]
     if not any(sweep.plan for sweep in sweeps):
         raise ReportError(f"experiment '{name}': none of its {len(sweeps)} sweeps has a plan.json that can be read")
-    best = {run.data.tags.get("fingerprint"): run for run in sorted(trial_runs, key=_rank)}
+    best = {run.data.tags.get("fingerprint"): run for run in sorted(trial_runs, key=rank)}
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
     chosen = _chosen(sweeps)
@@ -125,7 +125,12 @@ def require_finished(name: str, rows: Sequence[Row]) -> None:
         raise ReportError(f"experiment '{name}': no trial has finished yet (cells: {counts or 'none'})")
 
 
-def _experiment(client: MlflowClient, name: str) -> Experiment:
+def experiment_named(client: MlflowClient, name: str) -> Experiment:
+    """Return the experiment of that name.
+
+    Raises:
+        ReportError: if there is none, with the nearest name.
+    """
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "active":
         return found
@@ -135,7 +140,7 @@ def _experiment(client: MlflowClient, name: str) -> Experiment:
     raise ReportError(f"experiment '{name}' does not exist{hint} There are: {', '.join(names) or 'none'}")
 
 
-def _rank(run: Run) -> tuple[bool, bool, int]:
+def rank(run: Run) -> tuple[bool, bool, int]:
     """Of several runs of one trial the last counts: a finished one, else one still running, else the newest."""
     status = run.info.status
     return status == "FINISHED", STATUS.get(status) == "running", run.info.start_time or 0

@@ -22,6 +22,7 @@ from orchestrator.reading.results import Results
 from orchestrator.reading.row import counts
 from orchestrator.reading.store import public
 from orchestrator.reporting import tables, told
+from orchestrator.reporting.audited import audit_words
 from orchestrator.reporting.grids import grids
 from orchestrator.reporting.markup import latex, note
 from orchestrator.reporting.recipe import by_pruner, common, dense
@@ -30,7 +31,8 @@ from orchestrator.reporting.search_words import search_words
 from search_spaces import Cell, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
-INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "stage", "paths", "compaction")
+INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "stage", "paths", "compaction",
+            "audited")  # fmt: skip
 FOLDER = Path("results/report")  # where a page goes unless somebody says otherwise
 MANY_VALUES = 4  # of a tag: of more only what stands before their colon is told
 MANY = 300  # rows of a table that a page shows; all of them are in its CSV
@@ -55,6 +57,7 @@ def page(
         headline=told.short(results),
         answers=told.panels(results),
         care=told.care(results),
+        audits=audit_words(results),
         measures=[(title, _compact(table)) for _, title, table in findings.tables(results)],
         figures=[shown for shown in pictures if not _of_search(shown[1])],
         search=search_words(results),

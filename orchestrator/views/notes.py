@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.reading.results import Results
 from orchestrator.reading.row import counts
 from orchestrator.reading.store import mlflow_errors
+from orchestrator.reporting.audited import audit_words
 from orchestrator.reporting.told import care, panels, short
 from orchestrator.views.view import link
 
@@ -34,7 +35,8 @@ def write_notes(client: MlflowClient, results: Results, run_id: str) -> None:
 def below(known: str, results: Results) -> str:
     """The note with its part of ours as the results are now: Markdown."""
     theirs = known.partition(HEADING)[0].strip()
-    parts = [theirs, HEADING, _state(results), _list(short(results)), care(results)]
+    audited, differing = audit_words(results)
+    parts = [theirs, HEADING, _state(results), _list(short(results)), care(results), audited, _list(differing)]
     text = "\n\n".join(filter(None, parts))
     said = panels(results)
     for number, (title, sentences) in enumerate(said):

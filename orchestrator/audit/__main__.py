@@ -1,0 +1,108 @@
+"""Recompute what finished trials logged, in plain PyTorch, and say what differs.
+
+prune-audit EXPERIMENT [--trials N|all], or python -m orchestrator.audit
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+
+from orchestrator import environment
+from orchestrator.audit.run import Audited, audit_run, load_finished, pick
+from orchestrator.audit.sources import Sources
+from orchestrator.audit.told import show, told
+from orchestrator.called import called
+from orchestrator.reading.store import ReportError, connect
+from orchestrator.tracking.audits import log_audit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+AGREE, DIFFER, REFUSED = 0, 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog=called("orchestrator.audit"), description=(__doc__ or "").splitlines()[0])
+    p.add_argument("experiment", help="the space, or the experiment if it was named")
+    trials = "how many runs, the same ones each time, or all (default: all)"
+    p.add_argument("--trials", default="all", metavar="N|all", help=trials)
+    p.add_argument("--output", type=Path, default=Path("results"), help="the sweep's folder (default: results)")
+    p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
+    p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
+    p.add_argument("--device", default="cpu", help="where networks are tested: cpu or cuda (default: cpu)")
+    code = "run code of architectures that only the store has; that of files that lie here is run in any case"
+    p.add_argument("--run-code", action="store_true", help=code)
+    log = "log metrics and a tag to each audited run (default: yes)"
+    p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 if all that could be audited agrees, 1 if something differs, 2 if nothing could be."""
+    given = parser().parse_args(arguments)
+    environment.prepare_reading()
+    try:
+        return _audit(given, Console())
+    except ReportError as error:
+        print(f"audit: {error}", file=sys.stderr)  # noqa: T201
+        return REFUSED
+
+
+def _audit(given: argparse.Namespace, console: Console) -> int:
+    count = _count(given.trials)
+    if given.data_root is not None and not given.data_root.is_dir():
+        raise ReportError(f"--data-root: '{given.data_root}' is not a folder")
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    if given.device not in devices:
+        raise ReportError(f"--device: '{given.device}' is not allowed; this machine has: {', '.join(devices)}")
+    uri: str = given.tracking_uri or f"sqlite:///{(given.output / 'mlflow.db').resolve()}"
+    client = connect(uri)
+    found = load_finished(client, given.experiment)
+    if not found:
+        raise ReportError(f"experiment '{given.experiment}': no trial has finished yet")
+    sources = Sources(given.data_root, given.output / "data", torch.device(given.device), given.run_code)
+    audited: list[Audited] = []
+    unlogged = ""
+    with console.status("") as status:
+        for number, run in enumerate(chosen := pick(found, count), 1):
+            status.update(f"auditing {number} of {len(chosen)}: {run.data.tags.get('mlflow.runName', '')}")
+            audited.append(audit_run(client, run, sources))
+            if given.log and not audited[-1].reason:
+                unlogged = _unlogged(client, audited[-1]) or unlogged
+    show(audited, console)
+    if unlogged:
+        console.print(f"not logged: {unlogged}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for line in told(audited, len(found)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    verdicts = {each.verdict for each in audited}
+    return DIFFER if "differs" in verdicts else AGREE if "agrees" in verdicts else REFUSED
+
+
+def _unlogged(client: MlflowClient, audited: Audited) -> str:
+    """Log an audit; return why MLflow does not take it, or "": what was found is to be said in any case."""
+    try:
+        log_audit(client, audited.run_id, audited.metrics, audited.words)
+    except ReportError as error:
+        return str(error)
+    return ""
+
+
+def _count(text: str) -> int | None:
+    """Return the number of runs that `--trials` asks for; None for all."""
+    if text == "all":
+        return None
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise ReportError(f"--trials: '{text}' is not allowed; it must be a count above 0, or all")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Audit one finished run: read what it logged and left behind, find all of it again, compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from orchestrator.audit import compare
+from orchestrator.audit.compare import HISTORIES, Check, Logged
+from orchestrator.audit.counts import count_macs
+from orchestrator.audit.paths import connected
+from orchestrator.audit.plain import Tested, TooLongError, load_masked, test, test_images
+from orchestrator.audit.sources import Sources, UnavailableError
+from orchestrator.reading.details import Details, read_bytes, read_json
+from orchestrator.reading.results import experiment_named, rank
+from orchestrator.reading.store import ReportError, mlflow_errors, runs
+from pruners.errors import in_one_line
+from search_spaces import TRAINING, Trial
+from trainables.datasets import Dataset
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Verdict = Literal["agrees", "differs", "not auditable"]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit of one run came to."""
+
+    run_id: str
+    name: str
+    checks: tuple[Check, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)  # `audit/…`
+    notes: tuple[str, ...] = ()  # what could not be checked, and why
+    reason: str = ""  # why nothing could be
+
+    @property
+    def differences(self) -> tuple[Check, ...]:
+        """The checks that do not agree."""
+        return tuple(check for check in self.checks if not check.agrees)
+
+    @property
+    def verdict(self) -> Verdict:
+        """In a word."""
+        return "not auditable" if self.reason else "differs" if self.differences else "agrees"
+
+    @property
+    def words(self) -> str:
+        """The same with what differs, or why nothing could be checked; the same text for the same findings."""
+        said = self.reason or "; ".join(check.words for check in self.differences)
+        return f"{self.verdict}: {said}" if said else self.verdict
+
+
+class _WrongFileError(Exception):
+    """A file of a run that cannot be what its trial left."""
+
+
+def load_finished(client: MlflowClient, experiment: str) -> list[Run]:
+    """Return the finished trial runs of an experiment, the last of each trial, ordered by a hash of the fingerprint.
+
+    Any part of that order is a sample that depends on the trials alone.
+
+    Raises:
+        ReportError: if there is no such experiment.
+    """
+    with mlflow_errors():
+        found = runs(client, experiment_named(client, experiment).experiment_id, "tags.kind = 'trial'")
+        last = {run.data.tags.get("fingerprint", ""): run for run in sorted(found, key=rank)}
+    finished = [run for run in last.values() if run.info.status == "FINISHED"]
+    return sorted(finished, key=lambda run: _place(run.data.tags.get("fingerprint", "")))
+
+
+def pick(found: Sequence[Run], count: int | None) -> list[Run]:
+    """Return the first `count` of runs in that order; all of them if it is None."""
+    return list(found[:count])
+
+
+def _place(fingerprint: str) -> str:
+    return hashlib.sha256(f"audit {fingerprint}".encode()).hexdigest()
+
+
+def audit_run(client: MlflowClient, run: Run, sources: Sources) -> Audited:
+    """Find again what `run` logged. Whatever is wrong with its files is a difference; what is absent is not.
+
+    Raises:
+        ReportError: if MLflow cannot be asked.
+    """
+    name = run.data.tags.get("mlflow.runName", run.info.run_id)
+    try:
+        return _Audit(client, run, sources).result(name)
+    except (UnavailableError, TooLongError) as error:
+        return Audited(run.info.run_id, name, reason=str(error))
+    except _WrongFileError as error:
+        return Audited(run.info.run_id, name, checks=(Check(str(error), "", "", False),))
+    except ReportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's network raises, or a file of images
+        return Audited(run.info.run_id, name, reason=f"it cannot be tested here: {in_one_line(error)}")
+
+
+class _Audit:
+    """The audit of one run, step by step."""
+
+    def __init__(self, client: MlflowClient, run: Run, sources: Sources) -> None:
+        self._client, self._run, self._sources = client, run, sources
+        self._notes: list[str] = []
+
+    def result(self, name: str) -> Audited:
+        """Compare everything that can be compared."""
+        trial = self._trial()
+        weights, masks = self._tensors("weights.safetensors"), self._tensors("masks.safetensors")
+        masks = {key: mask.bool() for key, mask in masks.items()}
+        data = self._sources.dataset(trial)
+        model = self._model(trial, data, weights, masks)
+        logged = self._logged()
+        checks, metrics = self._compared(trial, data, model, logged, weights, masks)
+        return Audited(self._run.info.run_id, name, tuple(checks), metrics, tuple(self._notes))
+
+    def _compared(
+        self,
+        trial: Trial,
+        data: Dataset,
+        model: nn.Module,
+        logged: Logged,
+        weights: dict[str, Tensor],
+        masks: dict[str, Tensor],
+    ) -> tuple[list[Check], dict[str, float]]:
+        same = logged.tags.get("device", "cpu") == self._sources.device.type
+        rounding = compare.SAME_DEVICE if same else compare.OTHER_DEVICE
+        checks = [*compare.record(logged, trial), compare.zeros(weights, masks)]
+        checks += compare.kept(logged, trial, model, masks)
+        checks += self._of_macs(logged, model, masks, data.input_shape)
+        checks += self._of_paths(trial, logged, data, masks)
+        tested = self._tested(model, data, rounding, held_out=False)
+        checks += [*compare.accuracy(logged, tested, rounding), *compare.curves(logged, trial)]
+        if len(data.held_out):
+            held_out = self._tested(model, data, rounding, held_out=True)
+            checks += compare.accuracy(logged, held_out, rounding, "final/validation_")
+        found = {"loss": tested.loss, "top1": tested.top1.count / tested.images}
+        found["top5"] = tested.top5.count / tested.images
+        found["weights_kept"] = sum(int(mask.sum()) for mask in masks.values())
+        found |= {
+            check.name.removeprefix("model/"): float(check.found)
+            for check in checks
+            if check.name in ("model/params_kept", "model/compression", "model/macs", "model/macs_kept")
+        }
+        found["differences"] = sum(not check.agrees for check in checks)
+        return checks, {f"audit/{key}": float(value) for key, value in found.items()}
+
+    def _trial(self) -> Trial:
+        content = self._file("trial.json")
+        try:
+            trial = Trial.model_validate_json(content)
+        except ValidationError:
+            raise _WrongFileError("trial.json is no trial's record") from None
+        if trial.measure != TRAINING:
+            raise UnavailableError("a measure: it leaves no trained network")
+        return trial
+
+    def _file(self, name: str) -> bytes:
+        with mlflow_errors():
+            content = read_bytes(self._client, self._run.info.artifact_uri, name)
+        if content is None:
+            kept = " (a sweep keeps 1 GB of weights in all)" if name.startswith("weights") else ""
+            raise UnavailableError(f"there is no {name}{kept}")
+        return content
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return dict(load(self._file(name)))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise _WrongFileError(f"{name} cannot be read ({in_one_line(error)[:100]})") from None
+
+    def _model(self, trial: Trial, data: Dataset, weights: dict[str, Tensor], masks: dict[str, Tensor]) -> nn.Module:
+        model = self._sources.network(trial, data)
+        shapes = {key: parameter.shape for key, parameter in model.named_parameters()}
+        for key, mask in masks.items():
+            if shapes.get(key) != mask.shape:
+                raise _WrongFileError(f"masks.safetensors: {key} {tuple(mask.shape)} is no weight of the network")
+        try:
+            return load_masked(model, weights, masks).to(self._sources.device)
+        except RuntimeError as error:
+            raise _WrongFileError(f"weights.safetensors does not fit ({in_one_line(error)[:200]})") from None
+
+    def _logged(self) -> Logged:
+        run, data = self._run.info, self._run.data
+        with mlflow_errors():
+            details = Details(self._client, {run.run_id: run.artifact_uri})
+            histories = {key: details.histories([run.run_id], key)[run.run_id] for key in HISTORIES}
+            table = read_json(self._client, run.artifact_uri, "layers.json")
+        rows = None if table is None else [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        if rows is None:
+            self._notes.append("there is no layers.json")
+        return Logged(data.params, data.metrics, data.tags, rows, histories)
+
+    def _of_macs(
+        self, logged: Logged, model: nn.Module, masks: dict[str, Tensor], input_shape: tuple[int, ...]
+    ) -> Iterator[Check]:
+        try:
+            counted = count_macs(model, input_shape)
+        except Exception as error:  # noqa: BLE001 - a network that torch's counter cannot follow, whatever it raises
+            self._notes.append(f"MACs not counted: {in_one_line(error)}")
+            return
+        if counted.kept(masks) is None:
+            self._notes.append("MACs of kept weights not counted: weights are used in another form")
+        yield from compare.macs(logged, counted, masks, model)
+
+    def _of_paths(self, trial: Trial, logged: Logged, data: Dataset, masks: dict[str, Tensor]) -> Iterator[Check]:
+        try:
+            reached = connected(lambda: self._sources.network(trial, data), masks, data.input_shape)
+        except Exception as error:  # noqa: BLE001 - a network that does not run in float64, whatever it raises
+            self._notes.append(f"paths not followed: {in_one_line(error)}")
+            return
+        if reached is None or "paths" in logged.tags:
+            self._notes.append("paths not followed: the network passes ones on in no simple way")
+            return
+        yield compare.collapse(logged, reached)
+
+    def _tested(self, model: nn.Module, data: Dataset, rounding: float, *, held_out: bool) -> Tested:
+        return test(model, test_images(data, held_out, self._sources.device), rounding, self._sources.seconds)

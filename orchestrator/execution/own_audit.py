@@ -1,0 +1,83 @@
+"""A sweep's audit of a few of the trials that it has just run."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+
+from orchestrator.audit.run import Audited, audit_run, load_finished
+from orchestrator.audit.sources import Sources
+from orchestrator.audit.told import differences, summary
+from orchestrator.execution.job import Job
+from orchestrator.reading.store import public
+from orchestrator.tracking.audits import log_audit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SHARE = 0.02  # of the time that the trials took, for all audits together
+LEAST = 10.0  # seconds, in any case: a small network is tested in less than one
+LOOKED_AT = 4  # runs for each that is to be audited: where no weights are kept, none has them
+
+
+def audit_new(
+    job: Job,
+    client: MlflowClient,
+    new: Collection[str],
+    took: float,
+    console: Console,
+    stop: Callable[[], bool],
+) -> bool:
+    """Audit `job.audit` of the trials with the fingerprints `new`, which `took` so many seconds, on this CPU.
+
+    One line says how many were audited, or why none was; each difference is a line. Returns True if there is any.
+    Whatever keeps it from auditing costs the sweep nothing but that.
+    """
+    if not job.audit or not new:
+        return False
+    try:
+        with console.status("auditing a few trials"):
+            audited = _audited(job, client, new, max(LEAST, SHARE * took), stop)
+    except Exception as error:  # noqa: BLE001 - an audit is an extra: the sweep's results are what they are
+        reason = public(" ".join(str(error).split()))[:300]
+        console.print(f"not audited: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return False
+    return _say(audited, len(new), console)
+
+
+def _audited(
+    job: Job, client: MlflowClient, new: Collection[str], seconds: float, stop: Callable[[], bool]
+) -> list[Audited]:
+    ends = time.monotonic() + seconds
+    place = job.place
+    sources = Sources(place.data_root, place.cache, torch.device("cpu"), run_code=True)  # the sweep's own code
+    runs = [run for run in load_finished(client, job.experiment) if run.data.tags.get("fingerprint") in new]
+    audited: list[Audited] = []
+    for run in runs[: LOOKED_AT * job.audit]:
+        left = ends - time.monotonic()
+        if stop() or left <= 0 or sum(not each.reason for each in audited) == job.audit:
+            break
+        audited.append(audit_run(client, run, replace(sources, seconds=left)))
+        if not audited[-1].reason:
+            log_audit(client, run.info.run_id, audited[-1].metrics, audited[-1].words)
+    return audited
+
+
+def _say(audited: list[Audited], new: int, console: Console) -> bool:
+    done = [each for each in audited if not each.reason]
+    if not done:
+        reason = Counter(each.reason for each in audited).most_common(1)[0][0] if audited else "no time was left"
+        console.print(f"not audited: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return False
+    found = differences(done)
+    for line in found:
+        console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    words = f"{summary(done, new)}; python -m orchestrator.audit recomputes all of them"
+    console.print(words, style="bold red" if found else "", markup=False, highlight=False, soft_wrap=True)
+    return bool(found)
