@@ -83,6 +83,9 @@ class Doubling(nn.Conv2d):
 
 
 CLASSES_OF_CONV = {"plain": nn.Conv2d, "subclass": OwnConv, "own_forward": Doubling}
+OTHERS = ("depthwise", "grouped", "transposed", "transposed_grouped", "dilated", "circular", "pointwise", "strided")
+CONVS = (*CLASSES_OF_CONV, *OTHERS)
+ODDITIES = ("training_norm", "only_training", "keeps", "asks", "dropout", "pool", "average", "shuffle", "in_place")
 
 
 class Unit(nn.Module):
@@ -133,7 +136,9 @@ class Residual(nn.Module):
 
     def __init__(self, n: int, d: Facts) -> None:
         super().__init__()
-        same = {"conv": d["conv"] if d["conv"] in ("plain", "depthwise", "dilated", "circular", "subclass") else "plain"}
+        same = {
+            "conv": d["conv"] if d["conv"] in ("plain", "depthwise", "dilated", "circular", "subclass") else "plain"
+        }
         self.a = Unit(n, d | same)
         self.b = Unit(self.a.out, d | same | {"width": n})
         self.short: nn.Module = nn.Identity()
@@ -235,25 +240,35 @@ class Odd(nn.Module):
         self.drop = nn.Dropout2d(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.what == "training":
-            return self.norm(x) if self.training else self.norm(x) + x.tanh()
-        if self.what == "only_training":
-            return self.norm(x) if self.training else x
-        if self.what == "keeps":
-            self.kept = x
-        elif self.what == "asks":
-            return x / 2 if float(x.detach().abs().max()) > 3 else x
-        elif self.what == "dropout":
-            return self.drop(x)
-        elif self.what == "pool":
-            return F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x
-        elif self.what == "average":
-            return F.avg_pool2d(x, 2, ceil_mode=True)
-        elif self.what == "shuffle":
-            return x.flip(1).transpose(2, 3)
-        elif self.what == "in_place":
-            return x.clone().mul_(0.5).add_(0.1)
+        return getattr(self, self.what)(x)
+
+    def training_norm(self, x: Tensor) -> Tensor:
+        return self.norm(x) if self.training else self.norm(x) + x.tanh()
+
+    def only_training(self, x: Tensor) -> Tensor:
+        return self.norm(x) if self.training else x
+
+    def keeps(self, x: Tensor) -> Tensor:
+        self.kept = x
         return x
+
+    def asks(self, x: Tensor) -> Tensor:
+        return x / 2 if float(x.detach().abs().max()) > 3 else x
+
+    def dropout(self, x: Tensor) -> Tensor:
+        return self.drop(x)
+
+    def pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x
+
+    def average(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2, ceil_mode=True)
+
+    def shuffle(self, x: Tensor) -> Tensor:
+        return x.flip(1).transpose(2, 3)
+
+    def in_place(self, x: Tensor) -> Tensor:
+        return x.clone().mul_(0.5).add_(0.1)
 
 
 MAPS: dict[str, Callable[[int, Facts], Any]] = {
@@ -446,7 +461,7 @@ class Generated(nn.Module):
 
 
 def build(input_shape: tuple[int, int, int], num_classes: int, description: str = "") -> nn.Module:
-    """Return the network of a description, in float64, its norms and biases as after training."""
+    """Return the network of a description, its norms and biases as after training."""
     model = Generated(input_shape, num_classes, json.loads(description))
     with torch.no_grad():
         for module in model.modules():
@@ -459,4 +474,4 @@ def build(input_shape: tuple[int, int, int], num_classes: int, description: str 
                     parameter.normal_(0, 0.2)
                 elif scaled:
                     parameter.uniform_(0.5, 1.5)
-    return model.double()
+    return model

@@ -6,12 +6,10 @@ one of meaning and not of rounding. The plain side builds the network anew from 
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -24,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruners import PruningError, apply_masks, compact, prunable
+from pruners import PruningError, apply_masks, compact
 from search_spaces import Trial
-from tests.zoo import blocks, networks
+from tests.zoo import networks
 from trainables.architectures import Shape, build
 from trainables.bench import Bench, bench
 from trainables.datasets import DatasetSpec
@@ -99,7 +97,17 @@ class Case:
 
     def build(self) -> nn.Module:
         """The network as a trial finds it, in plain memory."""
-        return build(self.trial.network, self.data.input_shape, CLASSES, self.trial.seed)
+        return self.exact(build(self.trial.network, self.data.input_shape, CLASSES, self.trial.seed))
+
+    def exact(self, model: nn.Module) -> nn.Module:
+        """The model in float64, in place, where its images are."""
+        return model.double() if isinstance(self.data, Doubles) else model
+
+    def bench(self) -> Bench:
+        """A new bench of the trial, its model in float64: so differences are of meaning, and not of rounding."""
+        run = bench(self.trial, self.data, CPU, 1e9)
+        self.exact(run.model)
+        return run
 
     def masked(self, masks: dict[str, Tensor]) -> nn.Module:
         """The same with its weights multiplied by `masks`: the plain product."""
@@ -120,8 +128,9 @@ def multiply(model: nn.Module, masks: dict[str, Tensor]) -> None:
         if length in parameters:
             gone = ~mask.flatten(1).any(1)
             parameters[length][gone] = 0
-            mask = mask | gone.view(-1, *[1] * (mask.dim() - 1))
-        parameters[name].mul_(mask)
+            parameters[name].mul_(mask | gone.view(-1, *[1] * (mask.dim() - 1)))
+        else:
+            parameters[name].mul_(mask)
 
 
 def of_name(name: str, **fields: Any) -> Case:
@@ -145,7 +154,7 @@ def of_description(description: dict[str, Any], shape: Shape, **fields: Any) -> 
     trial = Trial(**BASE | own | {"architecture_options": {"description": json.dumps(description)}} | fields)
     case = Case(trial, dataset(shape), 0)
     model = case.build()
-    case.weights = model.weights  # type: ignore[assignment]
+    case.weights = model.weights
     kinds = {block["kind"] for block in description["tail"]}
     case.attention = bool(kinds & {"attention", "encoder"})
     case.draws = any(b.get("stochastic") or b.get("what") == "dropout" for b in description["blocks"])
@@ -154,7 +163,7 @@ def of_description(description: dict[str, Any], shape: Shape, **fields: Any) -> 
 
 def hold(case: Case, folder: Path) -> dict[str, str]:
     """Hold the whole contract; return which way the network took at each turn."""
-    run = bench(case.trial, case.data, CPU, 1e9)
+    run = case.bench()
     masks = prune_leaves_the_model_as_it_was(case, run)
     if masks is None:
         return case.paths
@@ -179,7 +188,7 @@ def prune_leaves_the_model_as_it_was(case: Case, run: Bench) -> dict[str, Tensor
     try:
         masks = run.find(case.trial.compression).masks
     except PruningError as error:
-        if case.weights >= 0 and case.trial.pruner in ("magnitude", "random"):
+        if case.weights >= 0 and case.trial.granularity == "weight" and case.trial.pruner in ("magnitude", "random"):
             raise
         case.paths["pruned"] = f"refused: {_short(error)}"
         masks = None
@@ -199,6 +208,8 @@ def counts_are_exact(case: Case, masks: dict[str, Tensor]) -> None:
     if case.weights >= 0:
         assert sum(sizes.values()) == case.weights, f"{sizes} are prunable, and not {case.weights} weights"
     pruned = 1 - 1 / Fraction(str(case.trial.compression))
+    if case.trial.granularity != "weight":  # whole filters: as near as they come
+        return
     if case.trial.scope == "layer":
         for name, mask in masks.items():
             assert int(mask.sum()) == sizes[name] - math.floor(pruned * sizes[name]), name
@@ -222,6 +233,7 @@ def compacted_computes_the_same(case: Case, masks: dict[str, Tensor], folder: Pa
     """The smaller network has the masked one's logits, and so has the file of it, loaded into a new network."""
     small = compact(case.build(), masks, case.data.input_shape)
     case.paths["compacted"] = _short(small.reason) or "smaller"
+    case.paths["pruned"] = "masks"
     x = _images(case)
     expected = _logits(case.masked(masks), x, False)
     _close(case, "logits of the compacted network", _logits(small.model, x, False), expected)
@@ -355,7 +367,9 @@ def _snapshot(model: nn.Module) -> dict[str, Any]:
     for name, buffer in model.named_buffers(remove_duplicate=False):
         found[f"buffer {name}"] = buffer.clone()
     for name, module in model.named_modules(remove_duplicate=False):
-        hooks = {key: list(value) for key, value in vars(module).items() if key.endswith(("_hooks", "_hooks_with_kwargs"))}
+        hooks = {
+            key: list(value) for key, value in vars(module).items() if key.endswith(("_hooks", "_hooks_with_kwargs"))
+        }
         found[f"module {name}"] = (type(module), module.training, sorted(vars(module)), hooks)
     return found
 

@@ -19,9 +19,7 @@ def _rather(common: str, others: object, share: int = 3) -> Drawn:
 WIDTH = st.integers(2, 6)
 WRAP, HOOK = _rather("none", blocks.WRAPS), _rather("none", blocks.HOOKS)
 NORM, ACT = _rather("batch", blocks.NORMS, 1), _rather("relu", blocks.ACTS, 1)
-CONV = st.sampled_from(
-    "plain plain depthwise grouped transposed transposed_grouped dilated circular pointwise strided subclass own_forward".split()
-)
+CONV = _rather("plain", blocks.CONVS, 1)
 
 
 def _block(kind: str, **parts: Drawn) -> Drawn:
@@ -48,9 +46,7 @@ MAP = st.one_of(
     _block("by_hand", width=WIDTH, bias=st.booleans(), norm=NORM),
     _block(
         "odd",
-        what=st.sampled_from(
-            "training only_training keeps asks dropout pool pool average shuffle in_place".split()
-        ),
+        what=_rather("pool", blocks.ODDITIES, 1),
     ),
 )
 ROWWISE = _block(
@@ -65,7 +61,13 @@ ROWWISE = _block(
 )
 MIRRORED = _block("mirrored", width=WIDTH, bias=st.booleans())
 SEQUENCE = st.one_of(
-    _block("recurrent", cell=st.sampled_from(["lstm", "gru", "rnn"]), first=st.booleans(), both=st.booleans(), bias=st.booleans()),
+    _block(
+        "recurrent",
+        cell=st.sampled_from(["lstm", "gru", "rnn"]),
+        first=st.booleans(),
+        both=st.booleans(),
+        bias=st.booleans(),
+    ),
     _block("attention", first=st.booleans(), across=st.booleans(), bias=st.booleans()),
     _block("encoder", first=st.booleans(), norm_first=st.booleans()),
     _block("along", width=WIDTH, bias=st.booleans(), wrap=WRAP),

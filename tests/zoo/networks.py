@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -52,10 +53,9 @@ def entry(weights: int = CHAIN, shape: Shape = LARGE, **facts: Any) -> Callable[
     return register
 
 
-def build(input_shape: Shape, num_classes: int, name: str = "plain", double: bool = True) -> nn.Module:
-    """Return the network of that name, its norms and biases as after training; in float64 where it runs in that."""
-    model = stirred(ENTRIES[name].make(input_shape, num_classes))
-    return model.double() if double and ENTRIES[name].exact else model
+def build(input_shape: Shape, num_classes: int, name: str = "plain") -> nn.Module:
+    """Return the network of that name, its norms and biases as after training."""
+    return stirred(ENTRIES[name].make(input_shape, num_classes))
 
 
 @torch.no_grad()
@@ -232,7 +232,9 @@ class OneModuleTwoNames(Net):
 
 def _wrapped(name: str, wrap: Wrap, weights: int = CHAIN) -> None:
     ENTRIES[name] = Entry(lambda shape, classes: chain(shape, classes, wrap), weights)
-    ENTRIES[f"{name}_no_norm"] = Entry(lambda shape, classes: chain(shape, classes, wrap, lambda _: nn.Identity()), weights)
+    ENTRIES[f"{name}_no_norm"] = Entry(
+        lambda shape, classes: chain(shape, classes, wrap, lambda _: nn.Identity()), weights
+    )
 
 
 class Scaled(nn.Module):
@@ -343,11 +345,14 @@ def hook_on_gradient(shape, classes):
     return model
 
 
+def _rectified(layer, x):
+    return nn.Conv2d.forward(layer, x).relu()
+
+
 @entry()
 def replaced_forward(shape, classes):
     model = chain(shape, classes)
-    inner = model[0].forward
-    model[0].forward = lambda x: inner(x).relu()
+    model[0].forward = MethodType(_rectified, model[0])  # and no closure: copies of that would use this layer's weights
     return model
 
 
