@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from pruners import PruningError, apply_masks, compact
+from pruners import PruningError, apply_masks, compact, prune
 from search_spaces import Trial
 from tests.zoo import networks
 from trainables.architectures import Shape, build
@@ -177,28 +177,37 @@ def hold(case: Case, folder: Path) -> dict[str, str]:
 
 
 def prune_leaves_the_model_as_it_was(case: Case, run: Bench) -> dict[str, Tensor] | None:
-    """Masks from the trial's own scoring; parameters, buffers, gradients, modes, hooks and random state untouched."""
-    for number, parameter in enumerate(run.model.parameters()):
-        if parameter.requires_grad:
-            parameter.grad = torch.full_like(parameter, float(number))
-    some = [module for number, module in enumerate(run.model.modules()) if number % 3 == 1]
-    for module in some:
-        module.training = False
-    before, random = _snapshot(run.model), torch.get_rng_state()
+    """Masks of the trial's own scoring, None where it is refused; and what `prune` leaves of a model in use.
+
+    Of that parameters, buffers, gradients, modes, hooks, what hangs on it from its last pass, and the random state.
+    """
+    trial = case.trial
     try:
-        masks = run.find(case.trial.compression).masks
+        masks = run.find(trial.compression).masks
     except PruningError as error:
-        if case.weights >= 0 and case.trial.granularity == "weight" and case.trial.pruner in ("magnitude", "random"):
+        if case.weights >= 0 and trial.granularity == "weight" and trial.pruner in ("magnitude", "random"):
             raise
         case.paths["pruned"] = f"refused: {_short(error)}"
-        masks = None
-    after = _snapshot(run.model)
+        return None
+    case.paths["pruned"] = "masks"
+    model, x = case.build(), _images(case)
+    logits = model(x.clone())
+    if logits.requires_grad:
+        logits.square().mean().backward()
+    some = [module for number, module in enumerate(model.modules()) if number % 3 == 1]
+    for module in some:
+        module.training = False
+    batches = case.data.scoring_batches(trial.seed, trial.samples_per_class)
+    images = [x.clone() for x, _ in batches]
+    before, random = _snapshot(model), torch.get_rng_state()
+    asked = {"scope": trial.scope, "granularity": trial.granularity, "schedule": "oneshot", "iterations": 1}
+    prune(model, trial.pruner, trial.compression, batches, mode="train", seed=trial.seed, **asked)
+    after = _snapshot(model)
     assert before.keys() == after.keys()
     changed = [name for name in before if not _equal(before[name], after[name])]
     assert not changed, f"prune changed {changed}"
     assert torch.equal(random, torch.get_rng_state()), "prune drew random numbers"
-    run.model.train()
-    run.model.zero_grad()
+    assert all(map(torch.equal, images, [x for x, _ in batches])), "prune changed the images"
     return masks
 
 
@@ -233,7 +242,6 @@ def compacted_computes_the_same(case: Case, masks: dict[str, Tensor], folder: Pa
     """The smaller network has the masked one's logits, and so has the file of it, loaded into a new network."""
     small = compact(case.build(), masks, case.data.input_shape)
     case.paths["compacted"] = _short(small.reason) or "smaller"
-    case.paths["pruned"] = "masks"
     x = _images(case)
     expected = _logits(case.masked(masks), x, False)
     _close(case, "logits of the compacted network", _logits(small.model, x, False), expected)
