@@ -202,7 +202,8 @@ class Raw(nn.Module):
 
     def __init__(self, n: int, d: Facts) -> None:
         super().__init__()
-        self.how, self.out = d["how"], d["width"]
+        # Over a single channel torch multiplies, instead of a product of matrices.
+        self.how, self.out = "product" if d["how"] == "einsum" and n == 1 else d["how"], d["width"]
         shape = (self.out, n, 3, 3) if self.how == "convolution" else (n, self.out)
         self.w = nn.Parameter(torch.randn(shape) / 4)
         self.norm = NORMS[d["norm"]](self.out)
@@ -259,7 +260,7 @@ class Odd(nn.Module):
         return self.drop(x)
 
     def pool(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x
+        return F.max_pool2d(x, 2, ceil_mode=True)
 
     def average(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2, ceil_mode=True)
@@ -344,6 +345,7 @@ class Rowwise(nn.Module):
         self.layer = WRAPS[d["wrap"]](layer)
         HOOKS[d["hook"]](self.layer)
         self.norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}.get(d["norm"], nn.Identity)(self.out)
+        self.sequence = d["sequence"] and d["norm"] == "batch"
         self.act = ACTS[d["act"]]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -353,7 +355,7 @@ class Rowwise(nn.Module):
             x = F.linear(x, self.layer.weight, self.layer.bias)
         else:
             x = x @ self.layer.weight.t()
-        if x.dim() == 3 and isinstance(self.norm, nn.BatchNorm1d):
+        if self.sequence:
             return self.act(self.norm(x.transpose(1, 2)).transpose(1, 2))
         return self.act(self.norm(x))
 
@@ -390,7 +392,6 @@ SEQUENCES: dict[str, Callable[[int, Facts], Any]] = {
     "mirrored": Mirrored,
     "along": Along,
 }
-VECTORS = {kind: SEQUENCES[kind] for kind in ("rowwise", "mirrored")}
 BRIDGES = ("mean", "pool", "view", "reshape", "sequence", "rows", "volume")
 
 
@@ -419,9 +420,9 @@ class Generated(nn.Module):
             n *= side * side
         elif self.bridge == "rows":
             n *= side
-        kinds: Any = SEQUENCES if self.bridge in ("sequence", "rows") else VECTORS
+        self.sequence = self.bridge in ("sequence", "rows")
         for each in d["tail"]:
-            tail.append(kinds[each["kind"]](n, each))
+            tail.append(SEQUENCES[each["kind"]](n, each | {"sequence": self.sequence}))
             n = tail[-1].out
         self.tail = nn.ModuleList(tail)
         self.weights += sum(block.weights for block in tail)
@@ -457,7 +458,7 @@ class Generated(nn.Module):
             x = F.adaptive_avg_pool2d(x, self.side).transpose(1, 2).flatten(2)
         for block in self.tail:
             x = block(x)
-        return self.head(x.mean(1) if x.dim() == 3 else x)
+        return self.head(x.mean(1) if self.sequence else x)
 
 
 def build(input_shape: tuple[int, int, int], num_classes: int, description: str = "") -> nn.Module:
