@@ -33,6 +33,7 @@ from trainables.export import Trained, load, save
 from trainables.profiling import macs
 from trainables.randomness import Drawn
 
+NO_WEIGHTS = "no weights"  # the row of products without a parameter
 CPU = torch.device("cpu")
 CLASSES, IMAGES, TESTED, BATCH = networks.CLASSES, 20, 12, 8
 # The user's own architecture, as a trial carries it; the whole text would take longer to compile than all the rest.
@@ -90,7 +91,6 @@ class Case:
     trial: Trial
     data: InMemory
     weights: int  # how many are prunable; -1: pruning may be refused
-    attention: bool = False  # products of activations are no layer's
     draws: bool = False
     tolerance: float = 1e-7
     paths: dict[str, str] = field(default_factory=dict)  # which of the fast ones it took
@@ -142,7 +142,6 @@ def of_name(name: str, **fields: Any) -> Case:
         trial=trial,
         data=dataset(entry.shape, entry.exact),
         weights=entry.weights,
-        attention=name.startswith(("attention", "encoder", "tinyvit", "swin")),
         draws=entry.draws,
         tolerance=1e-7 if entry.exact else 1e-4,
     )
@@ -155,8 +154,6 @@ def of_description(description: dict[str, Any], shape: Shape, **fields: Any) -> 
     case = Case(trial, dataset(shape), 0)
     model = case.build()
     case.weights = model.weights
-    kinds = {block["kind"] for block in description["tail"]}
-    case.attention = bool(kinds & {"attention", "encoder"})
     case.draws = any(b.get("stochastic") or b.get("what") == "dropout" for b in description["blocks"])
     return case
 
@@ -273,7 +270,7 @@ def compacted_computes_the_same(case: Case, masks: dict[str, Tensor], folder: Pa
 
 
 def macs_are_torchs(case: Case) -> None:
-    """The layers' multiply-accumulates add up to what torch's own counter sees."""
+    """Multiply-accumulates of weights, and those of activations alone, add up to what torch's own counter sees."""
     model = case.build().eval()
     like = next(model.parameters())
     x = torch.zeros(1, *case.data.input_shape, dtype=like.dtype)
@@ -281,9 +278,10 @@ def macs_are_torchs(case: Case) -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(x)
     found = {str(operation): flops // 2 for operation, flops in counter.get_flop_counts()["Global"].items()}
-    of_activations = sum(n for operation, n in found.items() if "bmm" in operation) if case.attention else 0
-    ours = sum(of_weights for of_weights, _ in macs(case.build(), case.data.input_shape).values())
-    assert ours == sum(found.values()) - of_activations, f"{ours} MACs of weights, torch counts {found}"
+    counts = macs(case.build(), case.data.input_shape)
+    of_activations = sum(counts.pop(NO_WEIGHTS, (0, 0)))  # attention's, which are no weight's
+    ours = sum(of_weights for of_weights, _ in counts.values())
+    assert ours + of_activations == sum(found.values()), f"{ours} and {of_activations} MACs, torch counts {found}"
 
 
 def evaluated_as_it_is(case: Case, run: Bench) -> None:
