@@ -162,9 +162,6 @@ def hold(case: Case, folder: Path) -> dict[str, str]:
     """Hold the whole contract; return which way the network took at each turn."""
     run = case.bench()
     masks = prune_leaves_the_model_as_it_was(case, run)
-    if masks is None and case.trial.granularity != "weight":
-        case.trial = case.trial.model_copy(update={"granularity": "weight"})
-        return case.paths | {"filters": case.paths["pruned"]} | hold(case, folder)
     if masks is None:
         return case.paths
     counts_are_exact(case, masks)

@@ -86,10 +86,14 @@ def test_random_networks_keep_the_contract(tmp_path_factory, capsys):
     def hold(description, shape, fields):
         nonlocal ran
         ran += 1
-        fields = fields | ({"scope": "global"} if fields["granularity"] == "filter" else {})
+        filters = {"scope": "global"} if fields["granularity"] == "filter" else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ways.update(contract.hold(contract.of_description(description, shape, **fields), folder).items())
+            taken = contract.hold(contract.of_description(description, shape, **fields | filters), folder)
+            if filters and taken["pruned"] != "masks":  # no filters in such a network: then weights
+                weights = contract.of_description(description, shape, **fields | {"granularity": "weight"})
+                taken = {"filters": taken["pruned"]} | contract.hold(weights, folder)
+        ways.update(taken.items())
 
     hold()
     with capsys.disabled():
