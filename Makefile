@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: help sweep test test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
+.PHONY: help sweep test test-zoo test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
 .DEFAULT_GOAL := sweep
 
 help:  ## these lines
@@ -14,6 +14,9 @@ sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-q
 
 test: .venv/installed  ## the whole test suite, but for the clusters and the trials on a pretended GPU
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-zoo: .venv/installed  ## 2,000 random networks against plain PyTorch, and a table of the fast paths they took
+	ZOO_NETWORKS=2000 $(BIN)/python -m pytest tests/zoo/test_contract.py -k random
 
 test-gpu: .venv/installed  ## every kind of trial on a pretended GPU, which needs g++ and a torch for CUDA
 	$(BIN)/python -m pytest -m gpu -n 2 -rs $(CHOSEN)

@@ -21,7 +21,7 @@ def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
     if trial.optimizer == "adam":
         decay, on_gpu = trial.weight_decay, device.type == "cuda"
         return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=decay, fused=True, capturable=on_gpu)
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         model.parameters(),
         lr=lr,
         momentum=trial.momentum,
@@ -29,6 +29,24 @@ def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
         weight_decay=trial.weight_decay,
         fused=True,
     )
+    if trial.momentum:
+        optimizer.register_step_pre_hook(_begin_late)
+    return optimizer
+
+
+def _begin_late(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Give momentum of zero to parameters whose first gradient comes in a later step, as with stochastic depth.
+
+    torch's fused SGD (2.15) fails where some parameters of a step have a momentum and others have none. Zero is what
+    they would begin with.
+    """
+    state = optimizer.state
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    if not state or len(state) == len(weights):
+        return
+    for weight in weights:
+        if weight.grad is not None and weight not in state:
+            state[weight]["momentum_buffer"] = torch.zeros_like(weight)
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -231,3 +231,29 @@ def test_each_epoch_reports_what_mlflow_calls_it():
 def test_a_loss_that_is_not_finite_stops_the_trial():
     with pytest.raises(TrainingError, match=r"the training loss is (nan|inf) in epoch"):
         go(net(), trial(lr=1e20, optimizer="sgd"))
+
+
+def test_a_layer_may_get_its_first_gradient_late():
+    class Skipping(nn.Module):
+        """Its second layer takes part from the third step on, as a layer of stochastic depth may."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.calls = nn.Linear(5, 3), nn.Linear(3, 3), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.second(self.first(x)) if self.calls > 2 else self.first(x)
+
+    torch.manual_seed(0)
+    ours, plain = Skipping().double(), Skipping().double()
+    plain.load_state_dict(ours.state_dict())
+    made = [(x.double(), y) for x, y in batches(1)]
+    go(ours, trial(epochs=1, weight_decay=0.01), batches=lambda epoch, skip: made)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, foreach=False)
+    for x, y in made:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(x), y).backward()
+        optimizer.step()
+    for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
