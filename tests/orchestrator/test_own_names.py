@@ -153,9 +153,9 @@ def test_a_sweep_with_own_networks_ends_with_its_report():
     assert "import nn" not in page
     names = [file.name for file in Path("results/report/figures").iterdir()]
     assert max(map(len, names)) <= 100
-    assert len([name for name in names if name.startswith("training-nets.py-build-") and name.endswith(".svg")]) == 2
-    assert len([name for name in names if name.startswith("training-conv-digits")]) == 3
+    assert len([name for name in names if name.startswith("density-nets.py-build-") and name.endswith(".svg")]) == 2
+    assert len([name for name in names if name.startswith("density-conv-digits")]) == 3
     results = read(f"sqlite:///{Path('results/mlflow.db').resolve()}", "own")
-    assert len(where(results, "architecture = nets.py:build").rows) == 8
+    assert len(where(results, "architecture = nets.py:build").rows) == 4
     for run in MlflowClient(f"sqlite:///{Path('results/mlflow.db').resolve()}").search_runs(["1"]):
         assert all("import" not in value for value in [*run.data.params.values(), run.info.run_name])
