@@ -128,7 +128,8 @@ def find(
     if batches is not None and isinstance(model, nn.Module) and candidates(model):
         labelled = chosen.needs_data or not _is_ours(chosen)
         batches = read_batches(batches, labelled=labelled, first=not labelled)
-        discover(model, batches[0][0])
+        if batches:
+            discover(model, batches[0][0])
     working = _working(model)
     data = _data(batches, chosen, label, working)
     given = _masked_by_torch(working)
