@@ -56,18 +56,19 @@ def measure(name: str) -> Row:
     size = weights.transforms().crop_size[0]
     try:
         with torch.device("meta"):
-            model = _built(name)
+            model = _built(name, size)
             counts = macs(model, (3, size, size))
     except (RuntimeError, NotImplementedError):
-        model = _built(name)
+        model = _built(name, size)
         counts = macs(model, (3, size, size))
     total = sum(map(sum, counts.values())) / 1e9
     params = sum(parameter.numel() for parameter in model.parameters())
     return Row(name, size, total, weights.meta["_ops"], params, weights.meta["num_params"])
 
 
-def _built(name: str) -> nn.Module:
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+def _built(name: str, size: int) -> nn.Module:
+    options: dict[str, int] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    options |= {"image_size": size} if name.startswith("vit_") else {}
     options |= {"aux_logits": False} if name in WITHOUT_AUX else {}
     model: nn.Module = get_model(name, **options)
     return model.eval()
