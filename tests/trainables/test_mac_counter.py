@@ -164,16 +164,19 @@ def test_by_hand(name, device):
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
-def test_recurrent_layers(kind, gates, device):
+def test_recurrent_layers(kind, gates, bias, device):
     with torch.device(device):
-        model = Net(lambda m, x: m.r(tokens(x))[0], r=kind(16, 6, 2, bidirectional=True, batch_first=True))
+        layers = kind(16, 6, 2, bias=bias, bidirectional=True, batch_first=True)
+        model = Net(lambda m, x: m.r(tokens(x))[0], r=layers)
         counts = macs(model, SHAPE)
     rows = gates * 6
     for way in ("", "_reverse"):
         assert counts[f"r.weight_ih_l0{way}"][0] == 5 * rows * 16
         assert counts[f"r.weight_ih_l1{way}"][0] == 5 * rows * 12  # both directions of the layer below
         assert counts[f"r.weight_hh_l0{way}"][0] == counts[f"r.weight_hh_l1{way}"][0] == 5 * rows * 6
+        assert counts[f"r.weight_hh_l0{way}"][1] == (5 * rows if bias else 0)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell])
