@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -66,6 +67,26 @@ def differentiable_twice() -> Iterator[None]:
         yield
 
 
+def _puts_back(function: Callable[[nn.Module, Mapping[str, Tensor], Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Let a function leave the model its own parameters and buffers.
+
+    torch.func.functional_call (2.15) puts back the wrong ones where a module has two names: it swaps them twice.
+    """
+
+    @wraps(function)
+    def called(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        held = [(module, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
+        try:
+            return function(model, tensors, inputs)
+        finally:
+            for module, parameters, buffers in held:
+                module._parameters.update(parameters)
+                module._buffers.update(buffers)
+
+    return called
+
+
+@_puts_back
 def call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """The model's output with `tensors` in place of the parameters and buffers they name.
 

@@ -138,3 +138,15 @@ def test_the_schedule_falls_from_what_is_alive():
     mine = Pruner(score=score, summary="|w|", paper="")
     masks = prune(nn.Linear(32, 1), mine, 16, alive=alive, schedule="exponential", iterations=3)
     assert [*seen, int(masks["weight"].sum())] == [16, 8, 4, 2]  # from 1/2 to 1/16, halved each time
+
+
+def test_a_forward_pass_leaves_a_module_of_two_names_as_it_was():
+    from pruners.gradients import call, leaves
+
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
+    model.again, model.same = model[1], model[0]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    held = [*model.parameters(), *model.buffers()]
+    call(model, leaves(model), torch.randn(8, 3))
+    assert all(one is other for one, other in zip(held, [*model.parameters(), *model.buffers()], strict=True))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())

@@ -449,7 +449,7 @@ class Generated(nn.Module):
             x = F.relu(self.volume(x[:, None])).mean((3, 4)).flatten(1)
         elif self.bridge == "view":
             # As in tutorials. A convolution with weights in channels-last memory would give maps without such a view.
-            x = self.last(F.interpolate(x, self.side).contiguous()).view(len(x), -1)
+            x = self.last(F.interpolate(x, self.side).contiguous()).view(x.shape[0], -1)
         elif self.bridge == "reshape":
             x = F.adaptive_avg_pool2d(x, self.side).flatten(1)
         elif self.bridge == "sequence":

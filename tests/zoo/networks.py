@@ -227,6 +227,18 @@ class OneModuleTwoNames(Net):
         return F.relu(self.again[1](self.a(x)))
 
 
+@entry()
+class TwoNamesRaw(Net):
+    """A norm under two names, and a weight without a layer, which is looked for by a forward pass."""
+
+    def make(self):
+        self.w, self.n = nn.Parameter(torch.randn(W, W, 3, 3) / 9), nn.BatchNorm2d(W)
+        self.m = self.n
+
+    def body(self, x):
+        return F.relu(self.m(F.conv2d(self.n(x), self.w, padding=1)))
+
+
 # Weights that are computed
 
 

@@ -63,7 +63,7 @@ TRIALS = st.fixed_dictionaries(
         "pruner": st.sampled_from(["magnitude", "magnitude", "random", "snip"]),
         "compression": st.sampled_from([1.25, 2.0, 3.0, 10.0, 30.0]),
         "scope": st.sampled_from(["global", "global", "layer"]),
-        "granularity": st.sampled_from(["weight", "weight", "filter"]),
+        "granularity": st.sampled_from(["weight", "filter"]),
         "nesterov": st.booleans(),
         "seed": st.integers(0, 3),
     }
