@@ -151,7 +151,8 @@ def _original(computed: parametrize.ParametrizationList) -> str:
     """
     tested: tuple[int, str] | None = getattr(computed, _TESTED, None)
     if tested is None or tested[0] != len(computed):
-        tested = len(computed), _tested(computed)
+        with torch.device("cpu"):  # also where a network is made inside of another default device, such as "meta"
+            tested = len(computed), _tested(computed)
         setattr(computed, _TESTED, tested)
     return tested[1]
 

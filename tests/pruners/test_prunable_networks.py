@@ -479,3 +479,12 @@ def test_a_filter_without_weights_under_weight_norm_is_zero_and_not_nan():
     mask[1], mask[0, 5:] = False, False
     apply_masks(model, {name: mask})
     assert torch.equal(model[1].weight != 0, mask)
+
+
+@pytest.mark.parametrize("wrap", [weight_norm, spectral_norm])
+def test_reparametrised_layers_of_an_outline_are_prunable(wrap):
+    with torch.device("meta"):
+        made = nn.Sequential(wrap(nn.Linear(4, 3)))
+        inside = list(prunable(made))
+    assert inside == list(prunable(made)) == list(prunable(nn.Sequential(wrap(nn.Linear(4, 3)))))
+    assert len(inside) == 1
