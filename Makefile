@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: help sweep test test-zoo test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
+.PHONY: help sweep test test-zoo test-random test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
 .DEFAULT_GOAL := sweep
 
 help:  ## these lines
@@ -12,11 +12,14 @@ help:  ## these lines
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
 
-test: .venv/installed  ## the whole test suite, but for the clusters and the trials on a pretended GPU
+test: .venv/installed  ## the whole test suite, but for clusters, the zoo of networks and the pretended GPU
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-zoo: .venv/installed  ## 2,000 random networks against plain PyTorch, and a table of the fast paths they took
-	ZOO_NETWORKS=2000 $(BIN)/python -m pytest tests/zoo/test_contract.py -k random
+test-zoo: .venv/installed  ## odd and random networks, pruned, trained, tested and exported, against plain PyTorch
+	$(BIN)/python -m pytest -m zoo -n 2 -rs $(CHOSEN)
+
+test-random: .venv/installed  ## the same of 2,000 random networks, and a table of the fast paths they took
+	ZOO_NETWORKS=2000 $(BIN)/python -m pytest -m zoo tests/zoo/test_contract.py -k random
 
 test-gpu: .venv/installed  ## every kind of trial on a pretended GPU, which needs g++ and a torch for CUDA
 	$(BIN)/python -m pytest -m gpu -n 2 -rs $(CHOSEN)

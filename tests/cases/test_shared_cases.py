@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 CASES = next((up / "shared" / "cases" for up in ROOT.parents if (up / "shared" / "cases").is_dir()), None)
 DRIVER = Path(__file__).with_name("statements.py")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.zoo,
     pytest.mark.skipif(CASES is None, reason="there is no ../shared/cases beside the checkout"),
 ]
 

@@ -94,6 +94,7 @@ def plainly(trial, data, masks):
         return {"train/loss": total, "test/loss": F.cross_entropy(model(x), y).item()}, model.state_dict()
 
 
+@pytest.mark.zoo
 @pytest.mark.parametrize("side", [8, 16])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trial_reports_what_plain_training_and_testing_give(name, side):

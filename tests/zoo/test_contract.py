@@ -1,6 +1,6 @@
 """Every network of the zoo, and random ones, keep the contract: what is done to them is what plain PyTorch does.
 
-ZOO_NETWORKS=2000 sets how many random networks are tried (make test-zoo); a description that fails is printed.
+ZOO_NETWORKS=2000 sets how many random networks are tried (make test-random); a description that fails is printed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.zoo.networks import CLASSES, ENTRIES, LARGE, SMALL
 NETWORKS = int(os.environ.get("ZOO_NETWORKS", "60"))
 MANY = NETWORKS > 60
 MOST_REFUSED = 0.1  # of random networks: a refusal must stay what happens to odd requests
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.zoo]
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,6 @@ TRIALS = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.slow
 def test_random_networks_keep_the_contract(tmp_path_factory, capsys):
     folder, ways, ran = tmp_path_factory.mktemp("zoo"), Counter(), 0
 
