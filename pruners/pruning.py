@@ -33,9 +33,9 @@ from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup
 from pruners.reparametrised import of_plain_weights
 from pruners.schedules import densities
-from pruners.selection import MANY_TIED, tied_share
+from pruners.selection import tied_share
 from pruners.weights import joined, layers, per_layer, prunable
-from search_spaces.density import Density, density_of, fraction_of
+from search_spaces.density import MANY_TIED, Density, density_of, fraction_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

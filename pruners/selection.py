@@ -12,7 +12,6 @@ from pruners.scopes import budgets
 from search_spaces.density import Density
 
 ROUNDING = 1e-5  # of a score
-MANY_TIED = 0.05  # share of the kept weights (`tied_share`) above which a notice says so
 
 
 def select(

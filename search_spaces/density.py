@@ -7,6 +7,8 @@ from fractions import Fraction
 
 Density = float | Fraction  # of a float it is the fraction that it stands for
 
+MANY_TIED = 0.05  # share of the kept weights that tie with pruned ones, above which a notice says so
+
 TYPED_DIGITS = 7  # a number of at most so many significant digits is taken as it is written
 DECIMAL = Fraction(5, 10**12)  # relative: spaces write the compression of a density or sparsity to 12 digits
 ROUNDING = Fraction(4, 10**16)  # relative: two roundings of a float

@@ -10,7 +10,7 @@ from orchestrator.comparing.certainty import MARGIN, Difference, difference, poi
 from orchestrator.findings.finding import listed
 from orchestrator.reading.lines import TOP1, Facet, Point, compressions, dense, facet_of, flattering, line, pruners
 from orchestrator.reading.results import Results
-from pruners.selection import MANY_TIED
+from search_spaces.density import MANY_TIED
 
 SURVIVORS = (
     "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "

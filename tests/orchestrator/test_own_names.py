@@ -156,6 +156,12 @@ def test_a_sweep_with_own_networks_ends_with_its_report():
     assert len([name for name in names if name.startswith("density-nets.py-build-") and name.endswith(".svg")]) == 2
     assert len([name for name in names if name.startswith("density-conv-digits")]) == 3
     results = read(f"sqlite:///{Path('results/mlflow.db').resolve()}", "own")
-    assert len(where(results, "architecture = nets.py:build").rows) == 4
+    assert len(where(results, "architecture = nets.py:build").rows) == 2 * 4  # both versions
+    (one, other) = sorted({row.cell.architecture for row in results.rows} - {"conv"})
+    assert (
+        len(where(results, f"architecture = '{one}'").rows)
+        == len(where(results, f"architecture = '{other}'").rows)
+        == 4
+    )
     for run in MlflowClient(f"sqlite:///{Path('results/mlflow.db').resolve()}").search_runs(["1"]):
         assert all("import" not in value for value in [*run.data.params.values(), run.info.run_name])
