@@ -70,6 +70,11 @@ def test_a_network_that_changes_its_input(name, change):
     changing, not_changing = (Changes(first) for first in IN_PLACE[change])
     x = images()
     settings = {"iterations": 2} if PRUNERS[name].iterates else {}
+    if (name, change) == ("px", "its own mean"):  # it looks at inputs of ones, of which nothing is left
+        for model in (changing, not_changing):
+            with pytest.raises(PruningError, match="All 468 scores of pruner 'px' are 0"):
+                prune(model, name, 4, [(x, Y)], **settings)
+        return
     masks = prune(changing, name, 4, [(x, Y)], **settings)
     assert torch.equal(x, images())
     assert bits_that_differ(masks, prune(not_changing, name, 4, [(images(), Y)], **settings)) == 0

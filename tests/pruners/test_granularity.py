@@ -108,11 +108,11 @@ def test_only_layers_narrower_than_a_block_or_four_stay_dense(granularity, width
 
 def test_many_ties_go_to_the_earlier_as_well():
     layer = nn.Linear(1024, 1)
-    layer.weight.data.fill_(0.5)
+    layer.weight.data.fill_(0.5)[0, 0] = 0.6  # were all alike, it would be refused
     assert prune(layer, "magnitude", 2, granularity="512:1024")["weight"][0].tolist() == [T] * 512 + [F] * 512
     wide = nn.Sequential(nn.Linear(1, 1000), nn.ReLU(), nn.Linear(1000, 1))
     for weight in prunable(wide).values():
-        weight.data.fill_(0.5)
+        weight.data.fill_(0.5)[0, 0] = 0.6
     assert prune(wide, "magnitude", 2, granularity="filter")["0.weight"].flatten().tolist() == [T] * 500 + [F] * 500
 
 

@@ -135,8 +135,8 @@ def proved(name, side=16):
         ("hooked_before", True, [("b", "m")]),
         ("hooked_norm", True, [("a", "n")]),
         ("hooked_backward", True, [("a", "n")]),
-        ("weight_normed", True, [("b", "m")]),
-        ("spectral", True, [("a", "n")]),
+        ("weight_normed", True, []),  # channels are not followed through weights that are computed
+        ("spectral", True, []),
         ("twice", True, [("a", "n")]),
         ("two_modes", True, []),
         ("own_layer", True, []),
