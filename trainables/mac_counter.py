@@ -95,9 +95,9 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif packet in RECURRENT:
             rows = tensors[0].shape[:-1].numel()
             weights = [tensor for tensor in tensors[1:] if tensor.dim() == 2 and self._named(tensor)]
-            biased = any(tensor.dim() == 1 and self._named(tensor) for tensor in tensors[1:])
+            with_bias = any(tensor.dim() == 1 and self._named(tensor) for tensor in tensors[1:])
             for weight in weights:
-                self._add(rows * weight.numel(), self._named(weight), rows * weight.shape[0] if biased else 0)
+                self._add(rows * weight.numel(), self._named(weight), rows * weight.shape[0] if with_bias else 0)
         elif packet in MATRICES:
             *bias, left, right = tensors
             names = self._named(right) or self._named(left)
