@@ -278,7 +278,7 @@ def _require_different(scores: Mapping[str, Tensor], label: str) -> None:
     finite = [score for score in scores.values() if score.numel() and not score.is_complex()]
     ends = [end.item() for score in finite for end in score.aminmax()]
     count = sum(score.numel() for score in finite)
-    if count < 2 or min(ends) != max(ends):
+    if count < 2 or min(ends) != max(ends) or not math.isfinite(ends[0]):  # selection names what is not finite
         return
     cause = (
         "No weight changes what this score measures: look for a loss or an output that does not depend on the inputs, "
