@@ -22,7 +22,7 @@ def test_equation_1_by_hand():
 def test_of_equal_weights_the_earlier_counts_as_larger_and_zeros_score_zero():
     scores = find(layer(1.0, 0.0, 1.0, 0.0), "lamp", 2).scores["weight"]
     torch.testing.assert_close(scores, torch.tensor([[1.0, 0.0, 0.5, 0.0]], dtype=torch.float64))
-    assert (find(layer(0.0, 0.0), "lamp", 2).scores["weight"] == 0).all()
+    assert (find(layer(0.0, 0.0), "lamp", 1).scores["weight"] == 0).all()
 
 
 def test_a_layer_of_small_weights_survives_where_magnitude_empties_it():
