@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from pruners import apply_masks
-from pruners.errors import OF_THE_MACHINE, in_one_line
+from pruners.errors import OF_THE_MACHINE, in_one_line, is_out_of_memory
 from search_spaces import Network, Trial
 from trainables.architectures import Shape, build
 from trainables.biases import still_biases
@@ -92,7 +92,22 @@ def fast_paths(trial: Trial, input_shape: Shape, num_classes: int, device: torch
     """Return the proved fast forms of the trial's network on `device`. Proved once for each kind of network."""
     network = trial.network.fresh
     seed = trial.seed if network.code else 0  # a user's function may draw more than weights
-    return _proved(network, input_shape, num_classes, seed, device, used(trial, device))
+    what = network, input_shape, num_classes, seed
+    with _unless_out_of_memory():
+        return _proved(*what, device, used(trial, device))
+    # In float64 the two networks may want more of a GPU than training does.
+    torch.cuda.empty_cache()
+    return replace(_proved(*what, torch.device("cpu"), used(trial, device)), quick=False)
+
+
+@contextmanager
+def _unless_out_of_memory() -> Iterator[None]:
+    """Go on after the block if a GPU has too little memory for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
 
 
 @cache
@@ -193,7 +208,9 @@ def compacted_differs(instead: Smaller, masks: Mapping[str, Tensor], make: Make,
             plain = _seen(whole, PLAIN, shape, masks)
             found = _seen(small, form, shape, small.masks)
         return _difference(plain | small.part(whole.state_dict()), found | small.state_dict(), EXACT)
-    except OF_THE_MACHINE:
+    except OF_THE_MACHINE as error:
+        if is_out_of_memory(error):  # in float64 the two want more than training does; the whole network gives the same
+            return "its proof needs more of the GPU's memory than there is"
         raise
     except Exception as error:  # noqa: BLE001 - a network's own code fails as it likes
         return _line(error)
