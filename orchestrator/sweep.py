@@ -24,9 +24,9 @@ from orchestrator.execution.allotment import asked, room_for
 from orchestrator.execution.execution import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.execution.job import Job
 from orchestrator.live.stopping import length
+from orchestrator.live.terminal import terminal
 from orchestrator.plan import Plan, plan
 from orchestrator.reading.store import ReportError, public, require_answer, require_name
-from orchestrator.terminal import terminal
 from orchestrator.tracking.opening import existing
 from orchestrator.tracking.speeds import images_per_second, of_one_worker
 from pruners import PruningError

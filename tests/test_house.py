@@ -16,7 +16,10 @@ BELOW = {
     "trainables": {"search_spaces", "pruners"},
     "orchestrator": {"search_spaces", "pruners", "trainables"},
 }
-OTHERS = {"search_spaces": {"pydantic", "pydantic_core", "yaml"}, "pruners": {"torch"}}  # of what is not Python's own
+OTHERS = {
+    "search_spaces": {"pydantic", "pydantic_core", "yaml"},
+    "pruners": {"torch", "numpy"},
+}  # of what is not Python's own
 ONLY_IN = {"ray": ("orchestrator/driver/", "trainables/on_ray/"), "mlflow": ("orchestrator/", "trainables/tracking.py")}
 
 

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
+from orchestrator.live.terminal import LastingStream
 from orchestrator.reading.results import read
 from orchestrator.reading.store import connect
-from orchestrator.terminal import LastingStream
 
 SPACE = "dataset: digits\narchitecture: mlp\npruner: [random, magnitude]\ncompression: [2, 10]\nepochs: 2\n"
 
