@@ -24,7 +24,8 @@ def follow(model: nn.Module) -> Channels:
     root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        graph = _Tracer().trace(root)
+        with torch.random.fork_rng([]):  # a forward that draws does so while it is traced
+            graph = _Tracer().trace(root)
     except (*OF_THE_MACHINE, UnfollowableError):
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
