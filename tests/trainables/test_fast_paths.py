@@ -31,8 +31,8 @@ from trainables.randomness import seeded
 CPU = torch.device("cpu")
 CODE = Path(odd_networks.__file__).read_text(encoding="utf-8")
 NAMES = [name for name, made in vars(odd_networks).items() if callable(made) and name[0].islower() and name != "block"]
-TRAINED = [name for name in NAMES if name != "in_one_memory"]  # `build` refuses that one
 NAMES = [name for name in NAMES if getattr(odd_networks, name).__module__ == odd_networks.__name__]
+TRAINED = [name for name in NAMES if name != "in_one_memory"]  # `build` refuses that one
 
 
 def trial_of(name, **fields):
