@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pruners.copying import copied
+from pruners.model_copy import copied
 from pruners.pruner import Pruner
 from pruners.registry import lookup
 from pruners.reparametrised import of_plain_weights

@@ -13,9 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from pruners import memory
-from pruners.copying import unwrapped
 from pruners.float32 import ieee_float32
 from pruners.logits import IGNORED, counted, cross_entropy, logits_of
+from pruners.model_copy import unwrapped
 from pruners.pruner import Batch
 from pruners.weights import prunable
 

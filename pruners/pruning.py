@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from pruners import custom
 from pruners.ablations import ABLATIONS, inverted, shuffled
 from pruners.batches import Batches, read_batches
-from pruners.copying import copied
 from pruners.errors import (
     OF_THE_MACHINE,
     PruningError,
@@ -28,6 +27,7 @@ from pruners.errors import (
 from pruners.granularity import selector
 from pruners.masks import apply_masks
 from pruners.memory import Memory
+from pruners.model_copy import copied
 from pruners.products import candidates, discover
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.registry import lookup

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import _WeightNorm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from pruners.copying import copied
+from pruners.model_copy import copied
 
 _TESTED = "pruners_original"  # attribute of a parametrization list: its length when tested, and what was found
 

@@ -11,11 +11,11 @@ from pruners.channels import UnfollowableError, follow
 from pruners.compaction.constant_model import Constant, constant_logits
 from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
 from pruners.compaction.survival import surviving
-from pruners.copying import copied
 from pruners.errors import OF_THE_MACHINE, words
 from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes
 from pruners.masks import apply_masks
+from pruners.model_copy import copied
 from pruners.weights import layer_weights
 
 __all__ = ["Compacted", "compact", "refit"]

@@ -24,8 +24,8 @@ from pruners import (
     prunable,
     prune,
 )
-from pruners.copying import copied
 from pruners.masks import apply_masks
+from pruners.model_copy import copied
 from pruners.reparametrised import plain
 from pruners.weights import dense_share
 

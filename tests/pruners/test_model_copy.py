@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from pruners import PRUNERS, PruningError, compact, find, prunable, prune
-from pruners.copying import copied
+from pruners.model_copy import copied
 
 
 def images(seed=1):
