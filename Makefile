@@ -16,16 +16,16 @@ test: .venv/installed  ## the whole test suite, but for clusters, the zoo of net
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-zoo: .venv/installed  ## odd and random networks, pruned, trained, tested and exported, against plain PyTorch
-	$(BIN)/python -m pytest -m zoo -n 2 -rs $(CHOSEN)
+	$(BIN)/python -m pytest -m zoo -n 2 -rs tests/zoo tests/cases tests/trainables $(CHOSEN)
 
 test-random: .venv/installed  ## the same of 2,000 random networks, and a table of the fast paths they took
 	ZOO_NETWORKS=2000 $(BIN)/python -m pytest -m zoo tests/zoo/test_contract.py -k random
 
 test-gpu: .venv/installed  ## every kind of trial on a pretended GPU, which needs g++ and a torch for CUDA
-	$(BIN)/python -m pytest -m gpu -n 2 -rs $(CHOSEN)
+	$(BIN)/python -m pytest -m gpu -n 2 -rs tests/gpu $(CHOSEN)
 
 test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
-	$(BIN)/python -m pytest -m cluster -rs $(CHOSEN)
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster tests/orchestrator $(CHOSEN)
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .

@@ -45,6 +45,11 @@ def _words(name: str, value: float) -> str:
     return f"top-1 {100 * value:.2f} %" if name == TOP1 else f"{name} {value:.4g}"
 
 
+def _value(key: str, text: str) -> str:
+    """Return a field's value as a name shows it: of a user's own code the six digits that pages and figures have."""
+    return text[:6] if key in ("code", "architecture_code") else text
+
+
 def told_apart(trials: Iterable[Trial]) -> dict[str, str]:
     """Fingerprint -> name; with what they differ in, where several have the same name."""
     alike: dict[str, list[Trial]] = {}
@@ -55,7 +60,8 @@ def told_apart(trials: Iterable[Trial]) -> dict[str, str]:
         fields = [trial.params() for trial in several] if len(several) > 1 else [{}]
         differ = [key for key in dict.fromkeys(chain(*fields)) if len({field.get(key) for field in fields}) > 1]
         for trial, field in zip(several, fields, strict=True):
-            names[trial.fingerprint] = " ".join([name, *(f"{key}={field[key]}" for key in differ if key in field)])
+            told = (f"{key}={_value(key, field[key])}" for key in differ if key in field)
+            names[trial.fingerprint] = " ".join([name, *told])
     return names
 
 

@@ -119,6 +119,19 @@ def test_trials_of_one_name_are_told_apart() -> None:
     assert names == [name + "1", name + "20", "conv digits snip 10x s0"]
 
 
+def test_versions_of_an_own_file_have_the_six_digits_that_pages_have() -> None:
+    on = console(False)
+    made = [
+        Trial(dataset="digits", architecture="net.py:build", architecture_code=code, pruner="snip") for code in "ab"
+    ]
+    with Progress(made, {trial.fingerprint: 60.0 for trial in made}, 0, on) as progress:
+        for trial in made:
+            finish(progress, trial)
+    names = [line.split("  |  ")[1].split(": top-1")[0] for line in on.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    digits = [trial.params()["architecture_code"][:6] for trial in made]
+    assert names == [f"{made[0].name} architecture_code={six}" for six in digits]
+
+
 def test_one_reason_for_thousands_is_a_few_lines() -> None:
     on = console(False)
     made = trials(2000)
