@@ -268,10 +268,10 @@ def compacted_computes_the_same(case: Case, masks: dict[str, Tensor], folder: Pa
 
 def macs_are_torchs(case: Case) -> None:
     """Multiply-accumulates of weights, and those of activations alone, add up to what torch's own counter sees."""
-    model = case.build().eval()
+    # With gradients, frozen or not: without them attention takes a fused path that torch's counter knows nothing of.
+    model = case.build().eval().requires_grad_(True)
     like = next(model.parameters())
     x = torch.zeros(1, *case.data.input_shape, dtype=like.dtype)
-    # With gradients: without them attention takes a fused path that torch's counter knows nothing of.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(x)
     found = {str(operation): flops // 2 for operation, flops in counter.get_flop_counts()["Global"].items()}
