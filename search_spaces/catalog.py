@@ -82,6 +82,14 @@ class ArchitectureTraits(Protocol):
         """
         ...
 
+    def initialisation(self, asked: str) -> str:
+        """What a record says for the initialisation that a space asks for: "" for the architecture's own.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        ...
+
 
 class DatasetTraits(Protocol):
     """What a space must know of a dataset."""

@@ -43,6 +43,7 @@ class Trial(BaseModel):
     architecture_options: dict[str, Any] = {}  # only what differs from the architecture's own
     architecture_code: str = ""  # the text of the file, where `architecture` names a user's own: `my_file.py:build`
     pretrained: str = ""  # where the first weights come from; "" = they are drawn
+    init: str = ""  # how the weights are drawn; "" = as the architecture does
     dense_classifier: bool = False  # the last linear layer is not prunable
     keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
 

@@ -11,6 +11,7 @@ from search_spaces import SpaceError
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.ends import see
 
+INIT = "torchvision"
 FAMILY = {
     18: (BasicBlock, [2, 2, 2, 2]),
     34: (BasicBlock, [3, 4, 6, 3]),
@@ -66,14 +67,18 @@ def _wider(factor: int) -> type[nn.Module]:
 IMAGENET_RESNETS = (
     {
         f"resnet{depth}": Architecture(
-            partial(resnet, depth, False), f"torchvision's ResNet-{depth}", min_size=1, weights=f"resnet{depth}"
+            partial(resnet, depth, False),
+            f"torchvision's ResNet-{depth}",
+            min_size=1,
+            weights=f"resnet{depth}",
+            init=INIT,
         )
         for depth in FAMILY
     }
     | {
         # From 9 pixels on, the last maps are wider than one pixel and every weight can train.
         f"resnet{depth}-cifar": Architecture(
-            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9
+            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9, init=INIT
         )
         for depth in FAMILY
     }
@@ -82,6 +87,7 @@ IMAGENET_RESNETS = (
             partial(resnet, depth, True, width=128),
             f"ResNet-{depth} with a 3x3 stem, blocks twice as wide",
             min_size=9,
+            init=INIT,
         )
         for depth in FAMILY
     }
