@@ -99,6 +99,14 @@ class DatasetTraits(Protocol):
         """A hash of its images, where the name alone does not say which they are; else ""."""
         ...
 
+    def augmentation(self, asked: str) -> str:
+        """What a record says for the augmentation that a space asks for: "" for the dataset's own.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        ...
+
 
 class MaskTraits(Protocol):
     """What a space must know of masks that are given."""

@@ -38,6 +38,7 @@ class Trial(BaseModel):
     dataset: str
     data_digest: str = ""  # of the files, where `dataset` names a folder: other images are another trial
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training images held out, for choosing
+    augment: str = ""  # how training images are altered; "" = as the dataset's are
 
     architecture: str
     architecture_options: dict[str, Any] = {}  # only what differs from the architecture's own
