@@ -34,7 +34,8 @@ def test_defaults_do_not_enter_the_fingerprint():
 def test_defaults_are_a_promise():
     # Fingerprints leave them out: another default would make old results those of trials that never ran.
     promised = {
-        "data_digest": "", "validation": 0.0, "augment": "", "init": "", "architecture_options": {}, "architecture_code": "", "pretrained": "",
+        "data_digest": "", "validation": 0.0, "augment": "", "architecture_options": {}, "architecture_code": "",
+        "pretrained": "", "init": "",
         "dense_classifier": False, "keep_dense": (), "pruner": "dense", "compression": 1.0, "kappa": 0.0,
         "granularity": "weight", "scope": "global", "schedule": "oneshot", "iterations": 1, "mode": "eval",
         "samples_per_class": 10, "options": {}, "mask": "", "code": "", "ablation": "none", "pretrain_epochs": 0,

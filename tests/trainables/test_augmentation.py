@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from trainables.datasets import AUGMENTATIONS, DATASETS, load
 from trainables.datasets.augmentation import NONE, boxes, crop, resized
 
 DRAWS = 20_000
+LOADERS = json.loads((Path(__file__).parents[1] / "published" / "augmentation.json").read_text("utf-8"))["loaders"]
 
 
 def images(n: int, height: int = 24, width: int = 24) -> torch.Tensor:
@@ -114,6 +117,36 @@ def test_published_augmentations_of_the_datasets():
     assert own["tiny-imagenet"] == AUGMENTATIONS["pad8-flip"]
     assert own["imagenet"] == AUGMENTATIONS["resized-crop-flip"]
     assert own["mnist"] == own["fashion-mnist"] == own["digits"] == own["synthetic-32"] == NONE
+
+
+@pytest.mark.parametrize("loader", LOADERS, ids=[f"{each['program']} {each['dataset']}" for each in LOADERS])
+def test_every_published_loader_has_a_name_here(loader):
+    if loader["augment"] is None:
+        pytest.skip(f"not offered: {loader['note']}")
+    how = AUGMENTATIONS[loader["augment"]]
+    assert (how.padding, how.flip) == (loader.get("padding", 0), loader.get("flip", False))
+    assert list(how.area or ()) == loader.get("scale", [])
+    if how.area:
+        assert list(how.ratio) == pytest.approx(loader["ratio"], abs=1e-4)
+
+
+def test_where_a_loader_normalises_by_other_numbers():
+    # By more than rounding: such inputs differ by a factor, which a batch norm after the first layer takes out again.
+    def off(loader):
+        spec = DATASETS[loader["dataset"]]
+        numbers = zip((*spec.mean, *spec.std), (*loader["mean"], *loader["std"]), strict=True)
+        return max(abs(ours - theirs) for ours, theirs in numbers)
+
+    others = {(loader["program"], loader["dataset"]) for loader in LOADERS if off(loader) > 0.0015}
+    assert others == {
+        ("GraSP", "mnist"),  # by 0.5 and 0.5
+        ("mil-ad SNIP", "mnist"),  # not at all
+        ("open_lth", "cifar10"),  # by ImageNet's
+        ("GraSP", "cifar10"),  # deviations of about 0.2: the mean of each image's own
+        ("FORCE", "cifar10"),
+        ("ProsPr", "cifar10"),
+        ("mil-ad SNIP", "cifar10"),
+    }
 
 
 def test_a_trial_may_ask_for_another(tmp_path):

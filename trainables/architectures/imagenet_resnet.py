@@ -26,7 +26,8 @@ def resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width:
 
     He et al. 2016, table 1. The small form is the one that CIFAR and Tiny-ImageNet results are reported
     for (Tanaka et al. 2020): the other's stem divides the resolution by 4 before the first block. Convolutions are
-    drawn from N(0, 2 / fan_out), the linear layer by torch's default, in both as published.
+    drawn from N(0, 2 / fan_out), the linear layer by torch's default, as torchvision's and SynFlow's are; NTK-SAP draws
+    both from N(0, 2 / fan_in).
 
     `width` 128 doubles the channels inside the blocks (Zagoruyko & Komodakis 2016): of bottlenecks the inner ones,
     as in WRN-50-2; of the two-layer blocks all, the stem staying at 64. The SynFlow program takes a width for its
