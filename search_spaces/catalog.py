@@ -82,6 +82,14 @@ class ArchitectureTraits(Protocol):
         """
         ...
 
+    def initialisation(self, asked: str) -> str:
+        """What a record says for the initialisation that a space asks for: "" for the architecture's own.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        ...
+
 
 class DatasetTraits(Protocol):
     """What a space must know of a dataset."""
@@ -89,6 +97,14 @@ class DatasetTraits(Protocol):
     @property
     def digest(self) -> str:
         """A hash of its images, where the name alone does not say which they are; else ""."""
+        ...
+
+    def augmentation(self, asked: str) -> str:
+        """What a record says for the augmentation that a space asks for: "" for the dataset's own.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
         ...
 
 

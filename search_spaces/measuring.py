@@ -12,7 +12,7 @@ from search_spaces.trial import TRAINING, Trial
 
 # How networks are trained: of no account where none is, and `epochs` is then 0.
 OPTIMIZER = ("optimizer", "lr", "momentum", "nesterov", "weight_decay", "lr_schedule", "lr_drops", "lr_factor")
-REFINEMENTS = ("warmup_epochs", "label_smoothing", "accumulate", "ema", "precision")
+REFINEMENTS = ("augment", "warmup_epochs", "label_smoothing", "accumulate", "ema", "precision")
 RECIPE = ("epochs", "batch_size", *OPTIMIZER, *REFINEMENTS, *PHASES)
 
 

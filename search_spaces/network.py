@@ -12,7 +12,7 @@ from search_spaces.errors import SpaceError, choose
 from search_spaces.labels import short
 
 # What a space may say of any architecture, beside the architecture's own options.
-COMMON: dict[str, Any] = {"pretrained": "", "dense_classifier": False, "keep_dense": ()}
+COMMON: dict[str, Any] = {"pretrained": "", "init": "", "dense_classifier": False, "keep_dense": ()}
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Network:
     options: tuple[tuple[str, Any], ...] = ()  # depth, width, …: what differs from the architecture's own
     code: str = ""  # the text of the file, where `name` is a user's own: `my_file.py:build`
     pretrained: str = ""  # "" = fresh weights; else where they come from
+    init: str = ""  # how the weights are drawn; "" = as the architecture does
     dense_classifier: bool = False  # the last linear layer is not prunable
     keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
 
@@ -62,6 +63,8 @@ def read(entry: Mapping[str, Any], traits: ArchitectureTraits) -> Network:
     given = {key: value for key, value in entry.items() if key != "name"}
     for key, value in given.items():
         _require_like(f"architecture {name}: {key}", value, (COMMON | dict(options))[key])
+    if given.get("init") and given.get("pretrained"):
+        raise SpaceError(f"architecture {name}: init: {given['init']} is not allowed with pretrained weights")
     path, _, wanted = name.rpartition(":")
     own = is_custom(name)
     return Network(
@@ -70,6 +73,7 @@ def read(entry: Mapping[str, Any], traits: ArchitectureTraits) -> Network:
         # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
         code=Path(path).expanduser().read_text(encoding="utf-8") if own else "",
         pretrained=traits.pretrained(given.get("pretrained", "")),
+        init=traits.initialisation(given["init"]) if given.get("init") else "",
         dense_classifier=given.get("dense_classifier", False),
         keep_dense=tuple(given.get("keep_dense", ())),
     )

@@ -33,6 +33,8 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     fields |= network.fields() | point.get("lr_schedule", {})
     if digest := catalog.dataset(point["dataset"]).digest:
         fields["data_digest"] = digest
+    if fields.get("augment"):
+        fields["augment"] = catalog.dataset(point["dataset"]).augmentation(fields["augment"])
     _require_recipe(fields)
     measure = catalog.measures.get(fields.get("measure", TRAINING))
     if "mask" in fields:

@@ -38,11 +38,13 @@ class Trial(BaseModel):
     dataset: str
     data_digest: str = ""  # of the files, where `dataset` names a folder: other images are another trial
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training images held out, for choosing
+    augment: str = ""  # how training images are altered; "" = as the dataset's are
 
     architecture: str
     architecture_options: dict[str, Any] = {}  # only what differs from the architecture's own
     architecture_code: str = ""  # the text of the file, where `architecture` names a user's own: `my_file.py:build`
     pretrained: str = ""  # where the first weights come from; "" = they are drawn
+    init: str = ""  # how the weights are drawn; "" = as the architecture does
     dense_classifier: bool = False  # the last linear layer is not prunable
     keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
 

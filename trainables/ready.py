@@ -35,4 +35,5 @@ def images_of(trial: Trial, place: Place) -> datasets.Dataset:
         validation=trial.validation,
         digest=trial.data_digest,
         workers=place.threads,
+        augment=trial.augment,
     )

@@ -20,6 +20,7 @@ from benchmarks.gpu.harness import Setting
 from search_spaces import Trial
 from trainables import datasets
 from trainables.bench import bench
+from trainables.datasets import AUGMENTATIONS
 from trainables.datasets.memory import InMemory
 from trainables.place import Place
 from trainables.ready import make_ready
@@ -50,7 +51,7 @@ def images_of(setting: Setting, images: int) -> InMemory:
     rows = torch.arange(images) % len(data.train_y)
     return replace(
         data,
-        spec=replace(data.spec, train_size=images, augment="crop-flip", padding=4),
+        spec=replace(data.spec, train_size=images, augment=AUGMENTATIONS["pad4-flip"]),
         train_x=data.train_x[rows],
         train_y=data.train_y[rows],
         rows=torch.arange(images),

@@ -8,17 +8,20 @@ from rich.table import Table
 from pruners import PRUNERS
 from search_spaces import presets
 from trainables.architectures import ARCHITECTURES
-from trainables.datasets import DATASETS, OWN
+from trainables.architectures.initialisation import INITIALISATIONS
+from trainables.datasets import AUGMENTATIONS, DATASETS, OWN
 from trainables.measures import MEASURES
 
 
 def show(console: Console) -> None:
-    """Print presets, pruners, architectures, datasets and measures with a line each."""
+    """Print presets, pruners, architectures, datasets, measures and what they take with a line each."""
     rooms = {
         "presets": presets(),
         "pruners": {name: _cited(pruner.summary, pruner.paper) for name, pruner in PRUNERS.items()},
         "architectures": {name: architecture.summary for name, architecture in ARCHITECTURES.items()},
         "datasets": {name: spec.summary for name, spec in DATASETS.items()} | OWN,
+        "initialisations": {name: how.summary for name, how in INITIALISATIONS.items()},
+        "augmentations": {name: how.summary for name, how in AUGMENTATIONS.items()},
         "measures": {name: _cited(measure.summary, measure.paper) for name, measure in MEASURES.items()},
     }
     width = max(len(name) for room in rooms.values() for name in room)

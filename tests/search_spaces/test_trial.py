@@ -34,7 +34,8 @@ def test_defaults_do_not_enter_the_fingerprint():
 def test_defaults_are_a_promise():
     # Fingerprints leave them out: another default would make old results those of trials that never ran.
     promised = {
-        "data_digest": "", "validation": 0.0, "architecture_options": {}, "architecture_code": "", "pretrained": "",
+        "data_digest": "", "validation": 0.0, "augment": "", "architecture_options": {}, "architecture_code": "",
+        "pretrained": "", "init": "",
         "dense_classifier": False, "keep_dense": (), "pruner": "dense", "compression": 1.0, "kappa": 0.0,
         "granularity": "weight", "scope": "global", "schedule": "oneshot", "iterations": 1, "mode": "eval",
         "samples_per_class": 10, "options": {}, "mask": "", "code": "", "ablation": "none", "pretrain_epochs": 0,
@@ -99,7 +100,15 @@ def test_a_cell_written_before_there_was_kappa_has_none():
 
 
 def test_fields_that_came_later_default_to_what_trials_did_before():
-    later = {"warmup_epochs": 0, "label_smoothing": 0, "accumulate": 1, "ema": 0, "precision": "float32"}
+    later = {
+        "warmup_epochs": 0,
+        "label_smoothing": 0,
+        "accumulate": 1,
+        "ema": 0,
+        "precision": "float32",
+        "init": "",
+        "augment": "",
+    }
     assert Trial(**SNIP, **later).fingerprint == "eee70aa9de941f82"
 
 

@@ -1,13 +1,19 @@
 """Batches: every image once, each altered as the seed and the epoch say, whatever else happens."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision import transforms
 
-from trainables.datasets import DatasetSpec, dataset
+from trainables.datasets import AUGMENTATIONS, DatasetSpec, dataset
+from trainables.datasets.augmentation import NONE, Augmentation
 from trainables.datasets.batches import grouped
 from trainables.datasets.memory import InMemory
 from trainables.datasets.split import split
+
+CROP = Augmentation("", padding=2)
+CROP_FLIP = replace(CROP, flip=True)
 
 
 def tiny(size=12, classes=None, train_x=None, validation=0.0, **changes):
@@ -25,8 +31,7 @@ def tiny(size=12, classes=None, train_x=None, validation=0.0, **changes):
         "smallest_class": size // 3,
         "mean": (0.5, 0.4, 0.3),
         "std": (0.2, 0.3, 0.1),
-        "augment": "crop-flip",
-        "padding": 2,
+        "augment": CROP_FLIP,
     }
     return InMemory(
         DatasetSpec(**facts | changes),
@@ -45,7 +50,7 @@ def test_plain_batches_are_torchvisions_bit_for_bit():
     x, y = next(data.test_batches())
     assert torch.equal(x, classic)
     assert torch.equal(y, data.test_y)
-    order = torch.cat([y for _, y in tiny(augment="none").train_batches(0, 0, 5)])
+    order = torch.cat([y for _, y in tiny(augment=NONE).train_batches(0, 0, 5)])
     assert sorted(order.tolist()) == sorted(data.train_y.tolist())
 
 
@@ -71,7 +76,7 @@ def test_every_augmented_image_is_a_crop_of_its_own_image_or_mirror():
 
 def test_crop_alone_never_mirrors():
     ramp = torch.arange(8, dtype=torch.uint8).expand(6, 3, 8, 8)
-    data = tiny(size=6, train_x=ramp + 1, classes=torch.zeros(6, dtype=torch.int64), augment="crop")
+    data = tiny(size=6, train_x=ramp + 1, classes=torch.zeros(6, dtype=torch.int64), augment=CROP)
     for x, _ in data.train_batches(0, 0, 6):
         middle = x[:, 0, 4, 2:6]
         assert (middle.diff() > 0).all()
@@ -88,7 +93,7 @@ def test_an_epoch_can_be_replayed_whatever_happened_in_between():
     torch.manual_seed(99)
     again, _ = epoch_of(data, seed=0, epoch=3)
     assert torch.equal(again, x)
-    _, plain = epoch_of(tiny(classes=torch.arange(12), augment="none"), seed=0, epoch=3)
+    _, plain = epoch_of(tiny(classes=torch.arange(12), augment=NONE), seed=0, epoch=3)
     assert torch.equal(plain, y)  # augmentation does not change the order
     for other in ({"seed": 0, "epoch": 4}, {"seed": 1, "epoch": 3}):
         assert not torch.equal(epoch_of(data, **other)[1], y)
@@ -120,7 +125,7 @@ def test_scoring_batches_are_balanced_plain_and_a_function_of_the_seed(monkeypat
     classes = torch.cat([y for _, y in first])
     assert torch.bincount(classes).tolist() == [4, 4, 4]
     assert classes.tolist() != sorted(classes.tolist())
-    plain = {tuple(x.flatten().tolist()) for x, _ in tiny(size=300, augment="none").train_batches(0, 0, 1)}
+    plain = {tuple(x.flatten().tolist()) for x, _ in tiny(size=300, augment=NONE).train_batches(0, 0, 1)}
     images = torch.cat([x for x, _ in first])
     assert all(tuple(x.flatten().tolist()) in plain for x in images)
     again = data.scoring_batches(seed=0, samples_per_class=4)
@@ -134,7 +139,7 @@ def test_scoring_asks_for_no_more_than_a_class_has():
         tiny().scoring_batches(seed=0, samples_per_class=5)
 
 
-@pytest.mark.parametrize("augment", ["none", "crop", "crop-flip"])
+@pytest.mark.parametrize("augment", [NONE, CROP, CROP_FLIP, AUGMENTATIONS["resized-crop-flip"]])
 @pytest.mark.parametrize("most", [1, 10, 11, 1000])
 def test_images_made_in_groups_are_those_made_batch_by_batch(augment, most, monkeypatch):
     data = tiny(size=43, augment=augment, validation=0.2)

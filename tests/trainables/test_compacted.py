@@ -13,7 +13,7 @@ from pruners import compact, prunable, prune
 from search_spaces import Trial
 from search_spaces.network import Network
 from trainables.architectures import build
-from trainables.architectures.initialisation import kaiming_normal
+from trainables.architectures.initialisation import initialise
 from trainables.biases import still_biases
 from trainables.compacted import Smaller, smaller
 from trainables.evaluation import evaluate
@@ -64,7 +64,7 @@ def chain(norm):
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, 10))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        kaiming_normal(model)
+        initialise(model, "synflow")
     return model
 
 

@@ -19,7 +19,7 @@ def test_its_facts_agree_with_each_other(key, spec):
     assert spec.name == key
     assert spec.summary and "\n" not in spec.summary
     assert len(spec.mean) == len(spec.std) == spec.input_shape[0]
-    assert 0 < spec.padding < spec.input_shape[1] or spec.augment == "none" or spec.path == "stream"
+    assert 2 * spec.augment.padding < spec.input_shape[1]
     assert 0 < spec.smallest_class <= spec.train_size // spec.num_classes
     assert spec.stand_in is None or DATASETS[spec.stand_in].train_size == spec.train_size
     assert (spec.read is None) != (spec.index is None)

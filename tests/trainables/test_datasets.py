@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from trainables.datasets import DatasetError, load, resolve
+from trainables.datasets.augmentation import Augmentation
 from trainables.datasets.spec import Arrays, DatasetSpec
 
 
@@ -34,9 +35,8 @@ def tiny_spec(read=lambda _, __: random_arrays(), **changes):
         smallest_class=4,
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.3, 0.1),
-        padding=2,
         read=read,
-        augment="crop-flip",
+        augment=Augmentation("", padding=2, flip=True),
     )
     return replace(spec, **changes)
 

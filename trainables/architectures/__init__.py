@@ -18,6 +18,7 @@ from trainables.architectures.conv import CONV
 from trainables.architectures.ends import classifier
 from trainables.architectures.global_state import own_draws
 from trainables.architectures.imagenet_resnet import IMAGENET_RESNETS
+from trainables.architectures.initialisation import initialise
 from trainables.architectures.mlp import MLP
 from trainables.architectures.mobilenet import MOBILENETS
 from trainables.architectures.module import as_module
@@ -87,6 +88,7 @@ def build(
     pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another number
     of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and so are
     weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
+    Convolutions and linear layers are drawn as the network's `init` says, if it says any.
 
     Raises:
         ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, it is no network
@@ -96,6 +98,8 @@ def build(
     architecture = check(network, input_shape)
     with own_draws(seed, "weights"):
         model = as_module(architecture.make(input_shape, num_classes, **dict(network.options)), input_shape)
+        if network.init:
+            initialise(model, network.init)
     if network.pretrained:
         if weights is None:
             raise SpaceError(

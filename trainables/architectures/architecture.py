@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from search_spaces.errors import choose
 from trainables.architectures import pretrained
+from trainables.architectures.initialisation import INITIALISATIONS
 
 Shape = tuple[int, int, int]  # channels, height, width
 PLAIN = (bool, int, float, str)  # what a space can write
@@ -24,6 +26,7 @@ class Architecture:
     summary: str
     min_size: int
     weights: str = ""  # what torchvision calls the network, where its published weights fit this one
+    init: str = ""  # how `make` draws the weights, where that has a name
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -38,3 +41,11 @@ class Architecture:
             ValueError: if there are no such weights, with the nearest name, or no such file.
         """
         return pretrained.canonical(asked, self.weights)
+
+    def initialisation(self, asked: str) -> str:
+        """What a trial's record says for the initialisation that a space asks for: "" for the architecture's own.
+
+        Raises:
+            ValueError: if there is none of that name, with the nearest.
+        """
+        return "" if choose("init", asked, INITIALISATIONS) == self.init else asked

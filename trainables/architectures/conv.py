@@ -24,4 +24,4 @@ def conv(input_shape: Shape, num_classes: int, width: int = 32) -> nn.Module:
     )
 
 
-CONV = Architecture(conv, "two 3x3 convolutions of 32 channels and a linear layer", min_size=1)
+CONV = Architecture(conv, "two 3x3 convolutions of 32 channels and a linear layer", min_size=1, init="torch-default")

@@ -11,6 +11,7 @@ from search_spaces import SpaceError
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.ends import see
 
+INIT = "torchvision"
 FAMILY = {
     18: (BasicBlock, [2, 2, 2, 2]),
     34: (BasicBlock, [3, 4, 6, 3]),
@@ -25,7 +26,8 @@ def resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width:
 
     He et al. 2016, table 1. The small form is the one that CIFAR and Tiny-ImageNet results are reported
     for (Tanaka et al. 2020): the other's stem divides the resolution by 4 before the first block. Convolutions are
-    drawn from N(0, 2 / fan_out), the linear layer by torch's default, in both as published.
+    drawn from N(0, 2 / fan_out), the linear layer by torch's default, as torchvision's and SynFlow's are; NTK-SAP draws
+    both from N(0, 2 / fan_in).
 
     `width` 128 doubles the channels inside the blocks (Zagoruyko & Komodakis 2016): of bottlenecks the inner ones,
     as in WRN-50-2; of the two-layer blocks all, the stem staying at 64. The SynFlow program takes a width for its
@@ -66,14 +68,18 @@ def _wider(factor: int) -> type[nn.Module]:
 IMAGENET_RESNETS = (
     {
         f"resnet{depth}": Architecture(
-            partial(resnet, depth, False), f"torchvision's ResNet-{depth}", min_size=1, weights=f"resnet{depth}"
+            partial(resnet, depth, False),
+            f"torchvision's ResNet-{depth}",
+            min_size=1,
+            weights=f"resnet{depth}",
+            init=INIT,
         )
         for depth in FAMILY
     }
     | {
         # From 9 pixels on, the last maps are wider than one pixel and every weight can train.
         f"resnet{depth}-cifar": Architecture(
-            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9
+            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9, init=INIT
         )
         for depth in FAMILY
     }
@@ -82,6 +88,7 @@ IMAGENET_RESNETS = (
             partial(resnet, depth, True, width=128),
             f"ResNet-{depth} with a 3x3 stem, blocks twice as wide",
             min_size=9,
+            init=INIT,
         )
         for depth in FAMILY
     }

@@ -22,4 +22,4 @@ def mlp(input_shape: Shape, num_classes: int, depth: int = 6, width: int = 100) 
     return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
 
 
-MLP = Architecture(mlp, "fully connected, five hidden layers of 100", min_size=1)
+MLP = Architecture(mlp, "fully connected, five hidden layers of 100", min_size=1, init="torch-default")

@@ -31,4 +31,8 @@ def mobilenet_v2_cifar(input_shape: Shape, num_classes: int, width: float = 1.0)
     return see(model, input_shape[0])
 
 
-MOBILENETS = {"mobilenet-v2-cifar": Architecture(mobilenet_v2_cifar, "MobileNetV2 with strides for CIFAR", min_size=9)}
+MOBILENETS = {
+    "mobilenet-v2-cifar": Architecture(
+        mobilenet_v2_cifar, "MobileNetV2 with strides for CIFAR", min_size=9, init="grasp"
+    )
+}

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.architectures.architecture import Architecture, Shape
-from trainables.architectures.initialisation import kaiming_normal
+from trainables.architectures.initialisation import initialise
+
+INIT = "synflow"
 
 
 class Block(nn.Module):
@@ -60,16 +62,17 @@ def resnet(depth: int, input_shape: Shape, num_classes: int, width: int = 16) ->
             fc=nn.Linear(before, num_classes),
         )
     )
-    kaiming_normal(model)
+    initialise(model, INIT)
     return model
 
 
 DEPTHS = (20, 32, 44, 56, 110, 1202)
 RESNETS = {
-    f"resnet{depth}": Architecture(partial(resnet, depth), f"ResNet-{depth} for CIFAR", min_size=4) for depth in DEPTHS
+    f"resnet{depth}": Architecture(partial(resnet, depth), f"ResNet-{depth} for CIFAR", min_size=4, init=INIT)
+    for depth in DEPTHS
 } | {
     f"wide-resnet{depth}": Architecture(
-        partial(resnet, depth, width=32), f"ResNet-{depth} for CIFAR, twice as wide", min_size=4
+        partial(resnet, depth, width=32), f"ResNet-{depth} for CIFAR, twice as wide", min_size=4, init=INIT
     )
     for depth in DEPTHS
 }

@@ -8,8 +8,9 @@ from functools import partial
 from torch import nn
 
 from trainables.architectures.architecture import Architecture, Shape
-from trainables.architectures.initialisation import fan_out, kaiming_normal
+from trainables.architectures.initialisation import initialise
 
+INIT, TINY_INIT = "synflow", "grasp"  # as the SynFlow program draws the two forms
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each stage, by depth. A depth counts the three linear layers of the ImageNet form too.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -31,7 +32,7 @@ def vgg(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int) -> n
             fc=nn.Linear(WIDTHS[-1], num_classes),
         )
     )
-    kaiming_normal(model)
+    initialise(model, INIT)
     return model
 
 
@@ -54,7 +55,7 @@ def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int)
             classifier=nn.Sequential(*hidden, nn.Linear(1024, num_classes)),
         )
     )
-    fan_out(model)
+    initialise(model, TINY_INIT)
     return model
 
 
@@ -73,12 +74,17 @@ def _features(depth: int, batch_norm: bool, channels: int) -> nn.Sequential:
 
 _FORMS = {"": (False, ""), "-bn": (True, " with batch norm")}
 VGGS = {
-    f"vgg{depth}{suffix}": Architecture(partial(vgg, depth, norm), f"VGG-{depth} for CIFAR{words}", min_size=16)
+    f"vgg{depth}{suffix}": Architecture(
+        partial(vgg, depth, norm), f"VGG-{depth} for CIFAR{words}", min_size=16, init=INIT
+    )
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()
 } | {
     f"vgg{depth}{suffix}-tiny": Architecture(
-        partial(vgg_tiny, depth, norm), f"VGG-{depth} for Tiny-ImageNet{words}, three linear layers", min_size=64
+        partial(vgg_tiny, depth, norm),
+        f"VGG-{depth} for Tiny-ImageNet{words}, three linear layers",
+        min_size=64,
+        init=TINY_INIT,
     )
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()

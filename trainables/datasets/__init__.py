@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from search_spaces.errors import choose
 from trainables.datasets import folder, hugging_face
+from trainables.datasets.augmentation import AUGMENTATIONS
 from trainables.datasets.cache import decoded, map_arrays
 from trainables.datasets.cifar10 import CIFAR10
 from trainables.datasets.cifar10_jpeg75 import CIFAR10_JPEG75
@@ -26,6 +28,7 @@ from trainables.datasets.synthetic import SYNTHETIC_32, SYNTHETIC_224
 from trainables.datasets.tiny_imagenet import TINY_IMAGENET
 
 __all__ = [
+    "AUGMENTATIONS",
     "DATASETS",
     "OWN",
     "Dataset",
@@ -100,9 +103,18 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
 
 
 def load(
-    name: str, data_root: Path | None, cache: Path, *, validation: float = 0.0, digest: str = "", workers: int = 0
+    name: str,
+    data_root: Path | None,
+    cache: Path,
+    *,
+    validation: float = 0.0,
+    digest: str = "",
+    workers: int = 0,
+    augment: str = "",
 ) -> Dataset:
     """The dataset of exactly that name, `validation` of its training images held out.
+
+    Training images are altered as `augment` says, "" being the dataset's own way.
 
     Downloaded if need be, and decoded into `cache` by whoever comes first: any number of processes may call this
     at once. `data_root` is never written to. What is not decoded once is read by `workers` processes.
@@ -116,6 +128,8 @@ def load(
         raise DatasetError(f"dataset: the images of '{name}' are not those of the plan: files were added or changed")
     training_part(spec, validation)
     folder.remember(spec, cache)
+    if augment:
+        spec = replace(spec, augment=AUGMENTATIONS[choose("augment", augment, AUGMENTATIONS)])
     if spec.index is None:
         train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
         return InMemory(spec, train_y, test_y, *split(train_y, validation), train_x=train_x, test_x=test_x)

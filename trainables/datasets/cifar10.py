@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.datasets.augmentation import AUGMENTATIONS
 from trainables.datasets.sources import check_md5, copy_checked
 from trainables.datasets.spec import Arrays, DatasetSpec
 
@@ -55,10 +56,9 @@ CIFAR10 = DatasetSpec(
     smallest_class=5000,
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
-    padding=4,
     read=partial(read, "CIFAR10"),
     layouts=LAYOUTS,
     url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     stand_in="cifar10-jpeg75",
-    augment="crop-flip",
+    augment=AUGMENTATIONS["pad4-flip"],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from trainables.datasets.augmentation import AUGMENTATIONS
 from trainables.datasets.cifar10 import read
 from trainables.datasets.spec import DatasetSpec
 
@@ -19,9 +20,8 @@ CIFAR100 = DatasetSpec(
     smallest_class=500,
     mean=(0.5071, 0.4865, 0.4409),
     std=(0.2673, 0.2564, 0.2762),
-    padding=4,
     read=partial(read, "CIFAR100"),
     layouts=(tuple(f"{FOLDER}/{file}" for file in ("train", "test", "meta")), ("cifar-100-python.tar.gz",)),
     url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-    augment="crop-flip",
+    augment=AUGMENTATIONS["pad4-flip"],
 )

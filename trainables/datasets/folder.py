@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trainables.datasets.augmentation import AUGMENTATIONS, shifted
 from trainables.datasets.images import by_class, flat
 from trainables.datasets.pixels import decode, survey
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding, Files
@@ -99,10 +100,9 @@ def _describe(root: Path, cache: Path) -> DatasetSpec:
         smallest_class=min(map(len, trained_on.values())),
         mean=mean,
         std=std,
-        padding=min(shape[1:]) // 8 if shape else 0,
         read=partial(_read, files, shape, facts.decoding) if shape else None,
         index=None if shape else lambda _: files,
-        augment="crop-flip",
+        augment=shifted(min(shape[1:])) if shape else AUGMENTATIONS["resized-crop-flip"],
         digest=digest,
         decoding=facts.decoding,
         cached_as=cached_as,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pruners.errors import words
+from trainables.datasets.augmentation import shifted
 from trainables.datasets.folder import STATISTICS
 from trainables.datasets.pixels import decode, survey
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding
@@ -78,9 +79,8 @@ def _describe(called: str, local: Path, cache: Path) -> DatasetSpec:
         smallest_class=int(counts[0].min()),
         mean=mean,
         std=std,
-        padding=min(height, width) // 8,
         read=partial(_read, parts, (image, label), shape, found.decoding),
-        augment="crop-flip",
+        augment=shifted(min(height, width)),
         digest=digest,
         decoding=found.decoding,
         cached_as=f"hf-{Path(called).name}-{digest}",

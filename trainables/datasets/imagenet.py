@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.datasets.augmentation import AUGMENTATIONS
 from trainables.datasets.images import by_class, flat, hidden, image_files
 from trainables.datasets.spec import DatasetError, DatasetSpec, Files
 
@@ -74,5 +75,6 @@ IMAGENET = DatasetSpec(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     index=_index,
+    augment=AUGMENTATIONS["resized-crop-flip"],
     layouts=(("imagenet/train", "imagenet/val"), ("train", "val")),
 )

@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Augment = Literal["none", "crop", "crop-flip"]
+from search_spaces.errors import choose
+from trainables.datasets.augmentation import AUGMENTATIONS, NONE, Augmentation
+
 DataPath = Literal["memory", "stream"]
 
 
@@ -65,7 +67,6 @@ class DatasetSpec:
     smallest_class: int  # training images of the class that has the fewest
     mean: tuple[float, ...]  # per channel, of pixel / 255 over the training set
     std: tuple[float, ...]
-    padding: int = 0  # pixels of black border, where crops are asked for
     # Gets the images from the files of one of `layouts` or, given none, from the network. What it downloads
     # or unpacks goes to the folder, which exists and is removed afterwards.
     read: Callable[[tuple[Path, ...] | None, Path], Arrays] | None = None
@@ -73,7 +74,7 @@ class DatasetSpec:
     layouts: tuple[tuple[str, ...], ...] = ()  # sets of files, each of which is the whole dataset
     url: str | None = None  # answers if a download is possible
     stand_in: str | None = None  # the dataset to take if this one is not on disk and that one is
-    augment: Augment = "none"
+    augment: Augmentation = NONE  # of training images, unless a trial asks for another
     digest: str = ""  # of the images, where the name alone does not say which they are
     decoding: Decoding | None = None  # of image files: how they become 8 bits; None: as Pillow has it
     cached_as: str = ""  # its folder in the cache, where the name cannot be one
@@ -87,3 +88,11 @@ class DatasetSpec:
     def path(self) -> DataPath:
         """How trials read it: "memory", decoded once and mapped, or "stream", decoded each time by workers."""
         return "memory" if self.index is None else "stream"
+
+    def augmentation(self, asked: str) -> str:
+        """What a trial's record says for the augmentation that a space asks for: "" for the dataset's own.
+
+        Raises:
+            ValueError: if there is none of that name, with the nearest.
+        """
+        return "" if AUGMENTATIONS[choose("augment", asked, AUGMENTATIONS)] == self.augment else asked

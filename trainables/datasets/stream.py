@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Readable
 
+from trainables.datasets.augmentation import NONE
 from trainables.datasets.batches import normalise
 from trainables.datasets.dataset import Dataset, Device, Half
 from trainables.datasets.images import opened
 from trainables.datasets.pixels import to_8_bits
 from trainables.datasets.prefetch import prefetched
-from trainables.datasets.spec import DatasetError, Decoding, Files
+from trainables.datasets.spec import DatasetError, DatasetSpec, Files
 from trainables.randomness import seeded
 
 Wanted = tuple[list[int], tuple[int, int] | None]  # rows of a batch, and (seed, epoch) if they are augmented
@@ -28,8 +29,8 @@ Wanted = tuple[list[int], tuple[int, int] | None]  # rows of a batch, and (seed,
 class Streamed(Dataset):
     """Images as files, decoded each time they are needed by `workers` processes (0: by the trial's own).
 
-    The published ImageNet recipe: training takes a crop of random area and aspect, mirrored half of the time;
-    testing scales the shorter side to 256 / 224 of the network's and takes the middle.
+    Testing scales the shorter side to 256 / 224 of the network's and takes the middle. Training alters that middle, or
+    takes its boxes from the whole image, as the published ImageNet recipe does.
     """
 
     files: Files
@@ -42,12 +43,13 @@ class Streamed(Dataset):
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
         """See `Dataset.augmented`. The same whatever the number of workers: each image has a stream of its own."""
-        return self._read(self.files.train, [(rows.tolist(), (seed, epoch)) for rows in batches], device)
+        drawn = None if self.spec.augment == NONE else (seed, epoch)
+        return self._read(self.files.train, [(rows.tolist(), drawn) for rows in batches], device)
 
     def _read(self, paths: np.ndarray[Any, Any], wanted: list[Wanted], device: Device) -> Iterator[Tensor]:
         on_gpu = torch.device(device).type == "cuda"
         loader: DataLoader[Tensor | DatasetError] = DataLoader(
-            _Reader(paths, self.input_shape, self.spec.decoding),
+            _Reader(paths, self.spec),
             batch_size=None,  # what is read at once is a batch already
             sampler=wanted,
             num_workers=min(self.workers, len(wanted)),
@@ -73,10 +75,12 @@ class Streamed(Dataset):
 class _Reader(Readable[Tensor | DatasetError]):
     """Batches by the rows they consist of; runs in the workers."""
 
-    def __init__(self, paths: np.ndarray[Any, Any], shape: tuple[int, int, int], decoding: Decoding | None) -> None:
+    def __init__(self, paths: np.ndarray[Any, Any], spec: DatasetSpec) -> None:
         self.paths = paths
-        self.shape = shape
-        self.decoding = decoding
+        self.shape = spec.input_shape
+        self.decoding = spec.decoding
+        self.augment = spec.augment
+        self.mean = spec.mean
 
     def __getitem__(self, wanted: Wanted) -> Tensor | DatasetError:
         rows, drawn = wanted
@@ -102,8 +106,16 @@ class _Reader(Readable[Tensor | DatasetError]):
     def _random(self) -> Any:
         from torchvision.transforms import v2
 
-        side = self.shape[1]
-        return v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+        how, side = self.augment, self.shape[1]
+        flip: list[Any] = [v2.RandomHorizontalFlip()] if how.flip else []
+        if how.area is not None:
+            return v2.Compose([v2.RandomResizedCrop(side, how.area, how.ratio), *flip, v2.PILToTensor()])
+        fill = tuple(round(255 * channel) for channel in self.mean) if how.some else 0
+        shift = v2.RandomCrop(side, how.padding, fill=fill)
+        both = v2.Compose([shift, *flip])
+        if how.some:
+            both = v2.RandomChoice([v2.Identity(), shift, *flip, both], p=[1 / 3, 1 / 6, 1 / 6, 1 / 3])
+        return v2.Compose([self._middle, both])
 
     @cached_property
     def _middle(self) -> Any:

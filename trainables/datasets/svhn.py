@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.datasets.augmentation import AUGMENTATIONS
 from trainables.datasets.sources import check_md5
 from trainables.datasets.spec import Arrays, DatasetSpec
 
@@ -41,9 +42,8 @@ SVHN = DatasetSpec(
     smallest_class=4659,
     mean=(0.4377, 0.4438, 0.4728),
     std=(0.1980, 0.2010, 0.1970),
-    padding=4,
     read=_read,
     layouts=(FILES, tuple(f"SVHN/{file}" for file in FILES)),
     url="http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
-    augment="crop",  # a mirrored digit is no digit
+    augment=AUGMENTATIONS["pad4"],  # a mirrored digit is no digit
 )

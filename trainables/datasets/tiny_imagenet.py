@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+from trainables.datasets.augmentation import AUGMENTATIONS
 from trainables.datasets.images import flat, image_files
 from trainables.datasets.pixels import decode
 from trainables.datasets.sources import check_md5
@@ -96,9 +97,8 @@ TINY_IMAGENET = DatasetSpec(
     smallest_class=500,
     mean=(0.4802, 0.4481, 0.3975),
     std=(0.2770, 0.2691, 0.2821),
-    padding=8,
     read=_read,
     layouts=((f"{FOLDER}/wnids.txt", f"{FOLDER}/val/val_annotations.txt"), (ARCHIVE,)),
     url=URL,
-    augment="crop-flip",
+    augment=AUGMENTATIONS["pad8-flip"],
 )

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainables.architectures import build
-from trainables.datasets import DatasetError, load, resident
+from trainables.datasets import AUGMENTATIONS, DatasetError, load, resident
 from trainables.datasets.prefetch import AHEAD, prefetched
 from trainables.datasets.resident import release_unused
 from trainables.profiling import latency_ms, latency_setting, peak_mb, profile
@@ -36,9 +36,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def digits(cache):
-    def with_augmentation(augment="crop-flip"):
+    def with_augmentation(augment="pad4-flip"):
         data = load("digits", None, cache, validation=0.2)
-        return replace(data, spec=replace(data.spec, augment=augment))
+        return replace(data, spec=replace(data.spec, augment=AUGMENTATIONS[augment]))
 
     return with_augmentation
 
@@ -84,7 +84,7 @@ def same(found: Iterable, expected: Iterable) -> bool:
     return bool(pairs) and all(torch.equal(a[0].cpu(), b[0]) and torch.equal(a[1].cpu(), b[1]) for a, b in pairs)
 
 
-@pytest.mark.parametrize("augment", ["none", "crop", "crop-flip"])
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 @pytest.mark.parametrize("share", [resident.SHARE, 0.0], ids=["resident", "too large for its share"])
 def test_batches_are_the_cpus_bit_for_bit(gpu, digits, augment, share, monkeypatch):
     monkeypatch.setattr(resident, "SHARE", share)
