@@ -5,8 +5,10 @@ saying where its value is read, and exact removal needs to know that (an activat
 into a constant), so the dependency would save nothing.
 """
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -24,8 +26,7 @@ def follow(model: nn.Module) -> Channels:
     root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        with torch.random.fork_rng([]):  # a forward that draws does so while it is traced
-            graph = _Tracer().trace(root)
+        graph = _traced(root)
     except (*OF_THE_MACHINE, UnfollowableError):
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
@@ -37,6 +38,52 @@ def follow(model: nn.Module) -> Channels:
     for node in graph.nodes:
         walk.step(node)
     return walk.finish()
+
+
+def _traced(root: nn.Module) -> fx.Graph:
+    """Trace a model in its own mode, or in eval mode if training draws which layers it computes.
+
+    Stochastic depth leaves blocks out at random: the graph of one draw lacks them. The global generators stay as they
+    are. Raises UnfollowableError if the graph in eval mode draws as well, or lacks layers that training has.
+    """
+    with torch.random.fork_rng([]):
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+        def trace() -> tuple[fx.Graph, bool]:
+            before = _random_state()
+            try:
+                graph = _Tracer().trace(root)
+                return graph, _random_state() != before
+            finally:
+                random.setstate(states[0])
+                np.random.set_state(states[1])
+                torch.set_rng_state(states[2])
+
+        graph, drew = trace()
+        training = [module for module in root.modules() if module.training]
+        if drew and training:
+            lacking = _called(graph)
+            try:
+                for module in training:
+                    module.training = False
+                graph, drew = trace()
+            finally:
+                for module in training:
+                    module.training = True
+            drew = drew or not lacking <= _called(graph)
+    if drew:
+        raise UnfollowableError("random numbers decide what it computes.")
+    return graph
+
+
+def _random_state() -> tuple[object, ...]:
+    """Return the state of the generators from which a forward may draw, as something to compare."""
+    _, keys, place, *_ = np.random.get_state()
+    return random.getstate(), np.asarray(keys).tobytes(), place, torch.get_rng_state().numpy().tobytes()
+
+
+def _called(graph: fx.Graph) -> set[str]:
+    return {str(node.target) for node in graph.nodes if node.op == "call_module"}
 
 
 class _Tracer(fx.Tracer):

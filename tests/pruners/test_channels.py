@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -180,6 +183,52 @@ def test_groups_go_as_a_whole():
     small = compact(model, masks, (3, 5, 5)).model
     assert (small[2].groups, small[2].in_channels, small[2].out_channels, small[0].out_channels) == (2, 4, 6, 4)
     assert difference(masked(model, masks), small, (3, 5, 5), True) < 1e-6
+
+
+class Dropping(nn.Module):
+    """A block that training leaves out at random, and an output that only training has, where `extra` is asked for."""
+
+    def __init__(self, draw, extra=False):
+        super().__init__()
+        self.draw, self.extra = draw, extra
+        self.first, self.inner, self.outer = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
+        self.head, self.second = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        if not self.training or self.draw() < 0.5:
+            x = x + self.outer(self.inner(x).relu())
+        x = x.mean((2, 3))
+        return self.head(x) + self.second(x) if self.extra and self.training else self.head(x)
+
+
+DRAWS = {
+    "torch": (lambda: torch.rand(()), torch.manual_seed, torch.get_rng_state),
+    "python": (random.random, random.seed, random.getstate),
+    "numpy": (np.random.rand, np.random.seed, lambda: np.random.get_state()[1:3]),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_blocks_left_out_at_random_are_followed_whatever_is_drawn(draw):
+    number, seed, state = DRAWS[draw]
+    model = Dropping(number)
+    with torch.random.fork_rng():
+        for start in range(8):
+            seed(start)
+            before = str(state())
+            found = follow(model)
+            assert str(state()) == before
+            assert model.training and model.inner.training
+            assert len(found.outputs[model.inner].unique()) == 6
+            assert found.outputs[model.outer].tolist() == found.outputs[model.first].tolist()
+
+
+def test_what_decides_at_random_and_has_layers_for_training_alone_is_not_followed():
+    with pytest.raises(UnfollowableError, match="random numbers decide"):
+        follow(Dropping(lambda: torch.rand(()), extra=True))
+    with pytest.raises(UnfollowableError, match="random numbers decide"):
+        follow(Ending(lambda x: x.mean((2, 3)) if torch.rand(()) < 0.5 else x.amax((2, 3))).eval())
 
 
 def test_a_residual_stream_is_one_union():
