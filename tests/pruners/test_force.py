@@ -20,10 +20,10 @@ def two_weights():
 BATCH = (torch.ones(1, 1, dtype=torch.float64), torch.tensor([1]))
 
 
-def score(masks=None):
+def score(masks=None, loss="cross-entropy"):
     generator = torch.Generator().manual_seed(0)
     given = masks and {"weight": torch.tensor(masks)}
-    return PRUNERS["force"].score(two_weights(), [BATCH], mode="eval", generator=generator, masks=given)["weight"]
+    return PRUNERS["force"].score(two_weights(), [BATCH], mode="eval", generator=generator, masks=given, loss=loss)["weight"]
 
 
 def test_by_hand_a_pruned_weight_scores_its_value_in_the_network_without_it():

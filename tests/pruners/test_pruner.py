@@ -6,15 +6,16 @@ SNIP, SYNFLOW, MAGNITUDE = PRUNERS["snip"], PRUNERS["synflow"], PRUNERS["magnitu
 
 
 def test_defaults():
-    assert SNIP.settings() == Settings("global", "oneshot", 1, "train", {})
-    assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", {})
+    assert SNIP.settings() == Settings("global", "oneshot", 1, "eval", {})
+    of_grasp = {"temperature": 200.0, "per_batch": False}
+    assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", of_grasp)
     options = {"norm": "l1", "linearize": False}
     assert SYNFLOW.settings() == Settings("global", "exponential", 100, "eval", options)
     assert MAGNITUDE.settings() == PRUNERS["random"].settings() == Settings("global", "oneshot", 1, "eval", {})
 
 
 def test_several_iterations_of_a_oneshot_pruner_fall_exponentially():
-    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "train", {})
+    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "eval", {})
     assert SNIP.settings(iterations=5, schedule="linear").schedule == "linear"
 
 
@@ -87,12 +88,12 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
     "random": ("global", "oneshot", 1, 0, {}),
     "magnitude": ("global", "oneshot", 1, 0, {}),
     "snip": ("global", "oneshot", 1, 0, {}),
-    "grasp": ("global", "oneshot", 1, 0, {}),
+    "grasp": ("global", "oneshot", 1, 0, {"temperature": 200.0, "per_batch": False}),
     "synflow": ("global", "exponential", 100, 0, {"norm": "l1", "linearize": False}),
-    "iter-snip": ("global", "exponential", 60, 0, {}),
-    "force": ("global", "exponential", 60, 0, {}),
+    "iter-snip": ("global", "exponential", 60, 0, {"loss": "cross-entropy", "fresh_batches": False}),
+    "force": ("global", "exponential", 60, 0, {"loss": "cross-entropy", "fresh_batches": False}),
     "ntk-sap": ("global", "exponential", 20, 0, {"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0}),
-    "prospr": ("global", "oneshot", 1, 0, {"steps": 3, "inner_lr": 0.1}),
+    "prospr": ("global", "oneshot", 1, 0, {"steps": 3, "inner_lr": 0.1, "momentum": 0.0}),
     "px": ("global", "exponential", 100, 0, {}),
     "phew": ("global", "oneshot", 1, 0, {}),
     "lamp": ("global", "oneshot", 1, 0, {}),
@@ -104,7 +105,29 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_defaults_stay_what_records_mean_by_them(name):
+def test_records_stay_what_they_mean(name):
     settings = PRUNERS[name].settings()
-    found = (settings.scope, settings.schedule, settings.iterations, PRUNERS[name].levels, settings.options)
+    options = {**settings.options, **PRUNERS[name].unrecorded}
+    found = (settings.scope, settings.schedule, settings.iterations, PRUNERS[name].levels, options)
     assert found == RECORDED[name]
+
+
+def test_what_was_so_before_an_option_is_a_value_of_the_option():
+    for pruner in PRUNERS.values():
+        assert pruner.settings(options=pruner.unrecorded).options == {**pruner.options, **pruner.unrecorded}
+
+
+def test_train_mode_is_the_default_of_those_whose_programs_score_in_it():
+    # naver/force and mil-ad/prospr call train() or nothing, GraSP comments its eval() out; snip-public has is_train False.
+    # (NTK-SAP's own score takes its mode from no setting.)
+    assert {name for name, pruner in PRUNERS.items() if pruner.mode == "train"} == {
+        "grasp",
+        "iter-snip",
+        "force",
+        "prospr",
+    }
+
+
+def test_a_temperature_is_above_zero():
+    with pytest.raises(PruningError, match="'temperature' is 0; it must be at least 1e-06"):
+        PRUNERS["grasp"].settings(options={"temperature": 0})
