@@ -58,4 +58,7 @@ RIGL = replace(
     SET,
     summary="random masks; the smallest weights are exchanged for those of largest gradient while training",
     paper="Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners",
+    # The authors' program exchanges weights in its very first step too.
+    options={**SET.options, "at_start": True},
+    unrecorded={"at_start": False},
 )

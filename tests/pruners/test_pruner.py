@@ -100,7 +100,7 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
     "imp": ("global", "oneshot", 1, 5, {}),
     "gradual": ("global", "cubic", 100, 0, {"start": 0.0, "end": 0.75}),
     "set": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
-    "rigl": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
+    "rigl": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3, "at_start": False}),
 }
 
 
