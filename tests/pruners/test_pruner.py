@@ -95,7 +95,7 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
     "ntk-sap": ("global", "exponential", 20, 0, {"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0}),
     "prospr": ("global", "oneshot", 1, 0, {"steps": 3, "inner_lr": 0.1, "momentum": 0.0}),
     "px": ("global", "exponential", 100, 0, {}),
-    "phew": ("global", "oneshot", 1, 0, {}),
+    "phew": ("global", "oneshot", 1, 0, {"identity_shortcuts": True}),
     "lamp": ("global", "oneshot", 1, 0, {}),
     "imp": ("global", "oneshot", 1, 5, {}),
     "gradual": ("global", "cubic", 100, 0, {"start": 0.0, "end": 0.75}),

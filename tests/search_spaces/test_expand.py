@@ -138,6 +138,7 @@ def test_masks_that_are_given_say_what_they_are():
         ("iter-snip", {"fresh_batches": True, "loss": "nll"}),
         ({"name": "force", "loss": "cross-entropy"}, {"fresh_batches": True}),
         ({"name": "force", "loss": "cross-entropy", "fresh_batches": False}, {}),  # what old records without them mean
+        ("phew", {"identity_shortcuts": False}),
         ("rigl", {"at_start": True}),
         ({"name": "rigl", "at_start": False}, {}),
         ("grasp", {}),
