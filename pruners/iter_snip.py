@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners import snip
-from pruners.logits import CROSS_ENTROPY, LOSSES, NLL
+from pruners.logits import CROSS_ENTROPY, NLL
 from pruners.pruner import FRESH_BATCHES, Batch
 
 
@@ -38,5 +38,4 @@ ITER_SNIP = replace(
     iterations=60,
     options={"loss": NLL, FRESH_BATCHES: True},
     unrecorded={"loss": CROSS_ENTROPY, FRESH_BATCHES: False},
-    choices={"loss": LOSSES},
 )

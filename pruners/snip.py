@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.gradients import gradient, leaves, noise, passes
-from pruners.logits import CROSS_ENTROPY
+from pruners.logits import CROSS_ENTROPY, LOSSES
 from pruners.pruner import Batch, Pruner
 
 
@@ -38,4 +38,7 @@ SNIP = Pruner(
     summary="|w dL/dw|, the first-order effect of a weight on the loss",
     paper="Lee et al. 2019, SNIP: Single-shot Network Pruning based on Connection Sensitivity",
     needs_data=True,
+    # The authors' program scores in evaluation mode; mil-ad's port in train mode, as do many that follow it.
+    options={"loss": CROSS_ENTROPY},
+    choices={"loss": LOSSES},
 )

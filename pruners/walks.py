@@ -57,7 +57,7 @@ def _draw(sums: Tensor, row: int, at: Tensor, generator: torch.Generator) -> tup
 
 
 def past_layers(steps: Sequence[Step]) -> list[Step]:
-    """Leave out the identity shortcuts: what leads from a fork to a sum without a layer on its way, if another has one."""
+    """Leave out identity shortcuts: what leads from a fork to a sum without a layer on its way, if another has one."""
     made = {step.name: step for step in steps}
     readers = Counter(source for step in steps for source in step.sources)
 

@@ -36,7 +36,7 @@ class PrunerTraits(Protocol):
 
     @property
     def unrecorded(self) -> Mapping[str, Any]:
-        """What records mean that do not say an option, where that is not its default: it was so before there was one."""
+        """What records mean that do not say an option, where that is not its default: how it was before."""
         ...
 
     @property

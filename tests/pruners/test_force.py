@@ -25,7 +25,9 @@ BATCH = (torch.ones(1, 1, dtype=torch.float64), torch.tensor([1]))
 def score(masks=None, loss="cross-entropy"):
     generator = torch.Generator().manual_seed(0)
     given = masks and {"weight": torch.tensor(masks)}
-    return PRUNERS["force"].score(two_weights(), [BATCH], mode="eval", generator=generator, masks=given, loss=loss)["weight"]
+    return PRUNERS["force"].score(two_weights(), [BATCH], mode="eval", generator=generator, masks=given, loss=loss)[
+        "weight"
+    ]
 
 
 def test_by_hand_a_pruned_weight_scores_its_value_in_the_network_without_it():
@@ -52,7 +54,7 @@ def test_iter_snip_is_nested_where_force_is_not():
 
 
 def test_defaults():
-    # naver/force 7494eed: README (60 exponential steps), pruning/pruning_algos.py (nll_loss of the net's output, which
+    # naver/force 7494eed: README (60 exponential steps), pruning/pruning_algos.py (nll_loss of the output, which
     # experiments/models.py leaves without log_softmax; a new iterator of the shuffled loader for each batch; no eval()).
     for name in ("force", "iter-snip"):
         settings = PRUNERS[name].settings()

@@ -34,7 +34,9 @@ KEYS = {
 def test_scores_equal_the_reference_up_to_one_factor(net, key):
     model, batches, arrays = read(net)
     _, pruner, mode = key.split("/")
-    scores = PRUNERS[OURS[pruner]].score(model, batches, mode=mode, generator=torch.Generator(), **AS_THERE.get(pruner, {}))
+    scores = PRUNERS[OURS[pruner]].score(
+        model, batches, mode=mode, generator=torch.Generator(), **AS_THERE.get(pruner, {})
+    )
     ours = torch.cat([score.flatten() for score in scores.values()])
     reference = torch.cat([arrays[f"{key}/{name}"].flatten() for name in scores])
     factor = reference.abs().sum() / ours.abs().sum()

@@ -128,8 +128,8 @@ def crossings(model, identity_shortcuts):
 
 
 def test_walks_take_shortcuts_of_convolutions_but_no_identities():
-    # ShreyasMalakarjunPatil/PHEW c4a0d40, Prune/phew_utils.py: of kernels of 1x1 one of two ways is drawn, others follow
-    # one another. Of ResNet-20's nine blocks seven have identities.
+    # ShreyasMalakarjunPatil/PHEW c4a0d40, Prune/phew_utils.py: at kernels of 1x1 one of two ways is drawn, and others
+    # follow one another. Of ResNet-20's nine blocks seven have identities.
     model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
     for crossed in crossings(model, identity_shortcuts=False):
         assert sorted(crossed.values())[-16:] == [100] * 16  # the first layer, the last, two in each of seven blocks

@@ -74,9 +74,8 @@ def test_a_later_iteration_holds_what_was_pruned_at_zero_through_the_steps(model
 
 
 def test_momentum_by_hand_two_steps():
-    # One weight w of a linear loss would hide it; here L is cross-entropy of logits (w0, w1), H and g as below.
-    # mil-ad/prospr a921779, prospr/prospr.py: the first velocity is a copy of the gradient without its graph, so that the
-    # first step moves the weights and carries no gradient; later ones are momentum * v + g.
+    # mil-ad/prospr a921779, prospr/prospr.py: the first velocity is a copy of the gradient without its graph, so that
+    # the first step moves the weights and carries no gradient; later ones are momentum * v + g.
     scores = score(two_weights(), [BATCH], steps=2, inner_lr=0.5, momentum=0.9)["weight"]
     w = torch.tensor([1 + LOG3, 1.0], dtype=torch.float64)
     label = torch.tensor([1.0, 0.0], dtype=torch.float64)

@@ -6,7 +6,7 @@ SNIP, SYNFLOW, MAGNITUDE = PRUNERS["snip"], PRUNERS["synflow"], PRUNERS["magnitu
 
 
 def test_defaults():
-    assert SNIP.settings() == Settings("global", "oneshot", 1, "eval", {})
+    assert SNIP.settings() == Settings("global", "oneshot", 1, "eval", {"loss": "cross-entropy"})
     of_grasp = {"temperature": 200.0, "per_batch": False}
     assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", of_grasp)
     options = {"norm": "l1", "linearize": False}
@@ -15,7 +15,7 @@ def test_defaults():
 
 
 def test_several_iterations_of_a_oneshot_pruner_fall_exponentially():
-    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "eval", {})
+    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "eval", {"loss": "cross-entropy"})
     assert SNIP.settings(iterations=5, schedule="linear").schedule == "linear"
 
 
@@ -40,7 +40,8 @@ def test_equal_settings_where_the_masks_are_equal():
         ({"schedule": "exp"}, "oneshot, exponential, linear, cubic"),
         ({"mode": "evaluate"}, "train, eval"),
         ({"iterations": 0}, "at least 1"),
-        ({"options": {"alpha": 1}}, "'alpha'.*no option of this pruner is accepted"),
+        ({"options": {"alpha": 1}}, "'alpha'.*loss"),
+        ({"options": {"loss": "hinge"}}, "value of option 'loss' 'hinge': choose one of cross-entropy, nll"),
     ],
 )
 def test_refusals(asked, message):
@@ -87,7 +88,7 @@ def test_the_smallest_value_of_an_option_is_allowed():
 RECORDED = {  # a record that leaves them out stands for these: other ones would give its results another meaning
     "random": ("global", "oneshot", 1, 0, {}),
     "magnitude": ("global", "oneshot", 1, 0, {}),
-    "snip": ("global", "oneshot", 1, 0, {}),
+    "snip": ("global", "oneshot", 1, 0, {"loss": "cross-entropy"}),
     "grasp": ("global", "oneshot", 1, 0, {"temperature": 200.0, "per_batch": False}),
     "synflow": ("global", "exponential", 100, 0, {"norm": "l1", "linearize": False}),
     "iter-snip": ("global", "exponential", 60, 0, {"loss": "cross-entropy", "fresh_batches": False}),
@@ -118,8 +119,7 @@ def test_what_was_so_before_an_option_is_a_value_of_the_option():
 
 
 def test_train_mode_is_the_default_of_those_whose_programs_score_in_it():
-    # naver/force and mil-ad/prospr call train() or nothing, GraSP comments its eval() out; snip-public has is_train False.
-    # (NTK-SAP's own score takes its mode from no setting.)
+    # mil-ad/prospr calls train(), naver/force nothing, GraSP comments its eval() out; snip-public has is_train False.
     assert {name for name, pruner in PRUNERS.items() if pruner.mode == "train"} == {
         "grasp",
         "iter-snip",

@@ -63,8 +63,8 @@ def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int)
 def vgg_snip(input_shape: Shape, num_classes: int) -> nn.Module:
     """VGG-16's convolutions, a fifth pooling and three linear layers, all with norms: [N, C, H, W] -> [N, num_classes].
 
-    VGG-D of the SNIP authors' program (namhoonlee/snip-public f028496, snip/network.py): linear layers of 512 instead of
-    4096, batch norm instead of dropout, a bias in every layer. Norms are TensorFlow's (epsilon 1e-3, momentum 0.99);
+    VGG-D of the SNIP authors' program (namhoonlee/snip-public f028496, snip/network.py): linear layers of 512 instead
+    of 4096, batch norm instead of dropout, a bias in every layer. Norms are TensorFlow's (epsilon 1e-3, momentum 0.99);
     weights are normal of variance 1 / fan-in, cut at two deviations, biases zero. Larger images are averaged.
     """
     features = _features(16, True, input_shape[0])
@@ -86,7 +86,8 @@ def vgg_snip(input_shape: Shape, num_classes: int) -> nn.Module:
         elif isinstance(module, nn.Conv2d | nn.Linear):
             std = 1 / math.sqrt(module.weight[0].numel()) / TRUNCATED
             nn.init.trunc_normal_(module.weight, 0, std, -2 * std, 2 * std)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return model
 
 
@@ -115,4 +116,6 @@ VGGS = {
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()
 }
-VGGS["vgg16-bn-snip"] = Architecture(vgg_snip, "SNIP's VGG-D for CIFAR: VGG-16, three linear layers, norms", min_size=32)
+VGGS["vgg16-bn-snip"] = Architecture(
+    vgg_snip, "SNIP's VGG-D for CIFAR: VGG-16, three linear layers, norms", min_size=32
+)

@@ -96,4 +96,6 @@ def _regrowth(trial: Trial, steps: int, steps_per_epoch: int, merits: Merits) ->
     chosen = options(trial)
     # Once an epoch where an epoch is shorter than the interval: on small data nothing would ever be grown.
     interval = min(chosen["interval"], steps_per_epoch)
-    return Regrowth(trial.compression, interval, round(chosen["end"] * steps), chosen["drop"], merits, chosen.get("at_start", False))
+    return Regrowth(
+        trial.compression, interval, round(chosen["end"] * steps), chosen["drop"], merits, chosen.get("at_start", False)
+    )
