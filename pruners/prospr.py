@@ -23,9 +23,10 @@ def score(
 ) -> dict[str, Tensor]:
     """|dL(w_M)/dc| at c = 1, w_0 = c ⊙ w, w_{i+1} = w_i - inner_lr ∇L(w_i) (Alizadeh et al. 2022, section 3).
 
-    M = `steps` of SGD on all parameters. With `momentum` μ a step is along v_i = μ v_{i-1} + ∇L(w_i), and v_0 is a constant
-    to the gradient through the steps, as in the authors' program. Step i and the final loss take batch i of `batches`,
-    which start again when they run out. The gradient goes through all the steps, so it knows what training would mend.
+    M = `steps` of SGD on all parameters. With `momentum` μ a step is along v_i = μ v_{i-1} + ∇L(w_i), and v_0 is a
+    constant to the gradient through the steps, as in the authors' program. Step i and the final loss take batch i of
+    `batches`, which start again when they run out. The gradient goes through all the steps, so it knows what training
+    would mend.
     Weights pruned before are held at zero through the steps, and score what their return would matter.
     All steps' graphs are alive at once: memory grows with `steps`.
     """
