@@ -105,7 +105,7 @@ def find(
     the density that it left to the one asked for, which is still a fraction of all weights.
     `share` is called in place of a scoring that no compression enters, with the scoring, and returns what that
     returns: it may have it from elsewhere.
-    `redraw(t)` returns other batches for iteration t = 1, 2, ..., on which pruners with the option `fresh_batches` score.
+    `redraw(t)` returns the batches of iteration t = 1, 2, ... for a pruner with the option `fresh_batches`.
     Without it all iterations have those given.
     `images_at_once` limits how many inputs a forward pass takes, where that changes no score beyond rounding: where a
     score is a sum over inputs and none depends on another, as batch norm in train mode makes them. 0 is whole batches.

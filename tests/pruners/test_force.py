@@ -54,8 +54,8 @@ def test_iter_snip_is_nested_where_force_is_not():
 
 
 def test_defaults():
-    # naver/force 7494eed: README (60 steps), pruning/pruning_algos.py (nll_loss of the output, which
-    # experiments/models.py leaves without log_softmax; a new iterator of the shuffled loader for each batch; no eval()).
+    # naver/force 7494eed: README (60 steps), pruning/pruning_algos.py (nll_loss of outputs that experiments/models.py
+    # leaves without log_softmax; a new iterator of the shuffled loader for each batch; no eval()).
     for name in ("force", "iter-snip"):
         settings = PRUNERS[name].settings()
         assert (settings.schedule, settings.iterations, settings.mode) == ("exponential", 60, "train")

@@ -82,8 +82,8 @@ def set_(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
 def rigl(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
     """RigL: those weights are grown whose gradient is largest (Evci et al. 2020, algorithm 1).
 
-    The paper makes no optimizer step where it updates masks; here it is made, and the gradient is the step's. With
-    `at_start` the first update is in step 1, as in google-research/rigl, which updates in steps 0, 100, 200, ...
+    The gradient is that of the step, which is made. With `at_start` the first update is in step 1. What the authors'
+    program does otherwise stands in docs/names.md.
     """
     return _regrowth(trial, steps, steps_per_epoch, _slopes)
 
