@@ -110,8 +110,8 @@ def test_small_networks_learn_digits_in_seconds(name, tmp_path):
 
 
 def test_snips_vgg_is_drawn_and_normalised_as_in_its_program():
-    # namhoonlee/snip-public f028496: tf.variance_scaling_initializer (scale 1, fan-in, a normal cut at two deviations that
-    # are 1 / 0.8796 of the asked one), zeros for biases, tf.layers.batch_normalization (epsilon 1e-3, momentum 0.99).
+    # namhoonlee/snip-public f028496: tf.variance_scaling_initializer (scale 1, fan-in, a normal cut at two deviations,
+    # these 1 / 0.8796 of the asked one), zeros for biases, tf.layers.batch_normalization (epsilon 1e-3, momentum 0.99).
     model = build("vgg16-bn-snip", (3, 32, 32), 10, seed=0)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     assert len(norms) == 15 and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
