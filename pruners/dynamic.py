@@ -29,8 +29,7 @@ def chance(
     return random.score(model, batches, mode=mode, generator=generator)
 
 
-# The paper gives every layer the same density (scope="layer"); here weights compete globally, as in all magnitude
-# pruning of this package, so that methods are compared and not scopes.
+# In the paper all layers have one density; here weights compete globally: methods are compared, and not scopes.
 GRADUAL = replace(
     magnitude.MAGNITUDE,
     score=size,
@@ -58,4 +57,7 @@ RIGL = replace(
     SET,
     summary="random masks; the smallest weights are exchanged for those of largest gradient while training",
     paper="Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners",
+    # The authors' program exchanges weights in its very first step too.
+    options={**SET.options, "at_start": True},
+    unrecorded={"at_start": False},
 )

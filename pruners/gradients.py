@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from pruners import memory
 from pruners.float32 import ieee_float32
-from pruners.logits import IGNORED, counted, cross_entropy, logits_of
+from pruners.logits import CROSS_ENTROPY, IGNORED, counted, logits_of, loss_of
 from pruners.model_copy import unwrapped
 from pruners.pruner import Batch
 from pruners.weights import prunable
@@ -192,16 +192,26 @@ def mode_of(model: nn.Module) -> str:
     return "train" if model.training else "eval"
 
 
-def batch_loss(model: nn.Module, weights: Mapping[str, Tensor], batch: Batch, temperature: float = 1.0) -> Tensor:
-    """Mean cross-entropy of one batch, of the logits divided by `temperature`."""
+def batch_loss(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batch: Batch,
+    temperature: float = 1.0,
+    kind: str = CROSS_ENTROPY,
+) -> Tensor:
+    """Mean loss of one batch, of the logits divided by `temperature` (`pruners.logits.loss_of`)."""
     device = next(iter(weights.values())).device
     inputs, labels = (tensor.to(device) for tensor in batch)
     counted(labels)
-    return cross_entropy(call(model, weights, inputs) / temperature, labels)
+    return loss_of(call(model, weights, inputs) / temperature, labels, kind)
 
 
 def losses(
-    model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], temperature: float = 1.0
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Iterable[Batch],
+    temperature: float = 1.0,
+    kind: str = CROSS_ENTROPY,
 ) -> Iterator[Tensor]:
     """Yield the batches' mean losses, each in as many terms as memory asks for (`micro_batches`).
 
@@ -214,18 +224,22 @@ def losses(
             if len(parts) > 1 and not (labels[part] != IGNORED).any():
                 continue
             share = counted(labels[part]) / total
-            loss = batch_loss(model, weights, (inputs[part], labels[part]), temperature)
+            loss = batch_loss(model, weights, (inputs[part], labels[part]), temperature, kind)
             yield loss if share == 1 else share * loss
 
 
 def gradient(
-    model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], temperature: float = 1.0
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batches: Iterable[Batch],
+    temperature: float = 1.0,
+    kind: str = CROSS_ENTROPY,
 ) -> list[Tensor]:
     """Gradient of the batches' summed mean losses, one tensor per weight; zero where a weight is not used.
 
     Call it within `passes`. Only one term's graph is alive at a time.
     """
     total = [torch.zeros_like(weight) for weight in weights.values()]
-    for loss in losses(model, weights, batches, temperature):
+    for loss in losses(model, weights, batches, temperature, kind):
         torch._foreach_add_(total, torch.autograd.grad(loss, list(weights.values()), materialize_grads=True))
     return total

@@ -1,6 +1,6 @@
 """Logits and the loss on them: what models return, and the labels that fit it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from pruners.errors import PruningError
 
 IGNORED = -100  # cross_entropy's own: an example with this label counts for nothing
+CROSS_ENTROPY, NLL = LOSSES = ("cross-entropy", "nll")
 _WHAT = "it must return logits (N, classes)"
 
 
@@ -46,9 +47,10 @@ def counted(labels: Tensor) -> int:
     return count
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of `logits` (N, classes, ...), differentiable.
+def loss_of(logits: Tensor, labels: Tensor, kind: str = CROSS_ENTROPY) -> Tensor:
+    """Mean loss of `logits` (N, classes, ...), differentiable: cross-entropy, or of the kind "nll" minus the logit.
 
+    "nll" takes logits for logarithms of probabilities, as torch's nll_loss does where no log_softmax came before it.
     `labels` are class numbers (N, ...), one-hot rows (N, classes) of any type, or probabilities (N, classes).
     Raises PruningError, saying what is wrong, where these do not fit or the loss is a constant.
     """
@@ -66,7 +68,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     if labels.shape == logits.shape and _one_hot(labels):
         labels = labels.argmax(1)
     if labels.is_floating_point():
-        return F.cross_entropy(logits, _probabilities(labels, logits))
+        return _LOSSES[kind](logits, _probabilities(labels, logits))
     expected = logits.shape[:1] + logits.shape[2:]
     if labels.numel() != expected.numel():
         raise PruningError(
@@ -79,7 +81,16 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
             f"Label {int(wrong[0])} is out of range: the model returns {classes} logits, so labels must be "
             f"0 to {classes - 1}."
         )
-    return F.cross_entropy(logits, labels.reshape(expected))
+    return _LOSSES[kind](logits, labels.reshape(expected))
+
+
+def _nll(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.is_floating_point():  # of these torch's nll_loss takes none
+        return -(labels * logits).sum() * logits.shape[1] / logits.numel()
+    return F.nll_loss(logits, labels)
+
+
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {CROSS_ENTROPY: F.cross_entropy, NLL: _nll}
 
 
 def _one_hot(labels: Tensor) -> bool:

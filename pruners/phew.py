@@ -12,13 +12,21 @@ from pruners.walks import Edges, Walks
 from pruners.weights import prunable
 
 
-def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
+def score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    mode: str,
+    generator: torch.Generator,
+    identity_shortcuts: bool = False,
+) -> dict[str, Tensor]:
     """Minus the number of the first walk that took the weight (Patil & Dovrolis 2021, section 4).
 
     A walk goes from a random input unit to the outputs, the next weight being taken with probability |w| over the
     sum of |w| that leave the unit; every other walk goes from an output back to the inputs, over the sum of those
     that enter it. Units are channels, and a weight is one tap of a kernel. Where branches part, or meet on the
-    way back, one is taken evenly. So the highest scores are the union of the first walks, whole
+    way back, one is taken evenly, but for shortcuts without a layer: the authors' program takes none of these, unless
+    `identity_shortcuts` asks for it. So the highest scores are the union of the first walks, whole
     paths, and each layer has the density that the walks give it.
 
     There are walks until half of all weights are taken (or as many as weights); those never taken rank behind, by
@@ -33,7 +41,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     names = {id(weight): name for name, weight in weights.items()}
     total = sum(weight.numel() for weight in weights.values())
     first = {name: torch.full((weight.numel(),), total, dtype=torch.int64) for name, weight in weights.items()}
-    walks = Walks(channels, {layer: Edges(layer) for layer in channels.inputs}, generator)
+    walks = Walks(channels, {layer: Edges(layer) for layer in channels.inputs}, generator, identity_shortcuts)
     chunk = max(64, total // 8)
     for start in range(0, total, chunk):
         numbers = torch.arange(start, min(start + chunk, total))
@@ -56,4 +64,6 @@ PHEW = Pruner(
     paper="Patil and Dovrolis 2021, PHEW: Constructing Sparse Networks that Learn Fast and Generalize Well without "
     "Training Data",
     uses_mode=False,
+    options={"identity_shortcuts": False},
+    unrecorded={"identity_shortcuts": True},
 )

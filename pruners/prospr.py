@@ -19,11 +19,14 @@ def score(
     masks: Mapping[str, Tensor] | None = None,
     steps: int,
     inner_lr: float,
+    momentum: float = 0.0,
 ) -> dict[str, Tensor]:
     """|dL(w_M)/dc| at c = 1, w_0 = c ⊙ w, w_{i+1} = w_i - inner_lr ∇L(w_i) (Alizadeh et al. 2022, section 3).
 
-    M = `steps` of plain SGD on all parameters; step i and the final loss take batch i of `batches`, which start
-    again when they run out. The gradient goes through all the steps, so it knows what training would mend.
+    M = `steps` of SGD on all parameters. With `momentum` μ a step is along v_i = μ v_{i-1} + ∇L(w_i), and v_0 is a
+    constant to the gradient through the steps, as in the authors' program. Step i and the final loss take batch i of
+    `batches`, which start again when they run out. The gradient goes through all the steps, so it knows what training
+    would mend.
     Weights pruned before are held at zero through the steps, and score what their return would matter.
     All steps' graphs are alive at once: memory grows with `steps`.
     """
@@ -33,12 +36,16 @@ def score(
     with passes(model, mode, noise(generator)), differentiable_twice():
         now = {name: parameter.detach().requires_grad_() for name, parameter in model.named_parameters()}
         now |= {name: now[name] * gate for name, gate in gates.items()}
+        velocity: list[Tensor] = []
         for step in range(steps):
             loss = batch_loss(model, now, batches[step % len(batches)])
             slopes = torch.autograd.grad(loss, list(now.values()), create_graph=True, materialize_grads=True)
+            if momentum:
+                pairs = zip(velocity, slopes, strict=True)
+                velocity = [momentum * v + g for v, g in pairs] if velocity else [g.detach() for g in slopes]
             now = {
-                name: value - inner_lr * slope * kept.get(name, 1)
-                for (name, value), slope in zip(now.items(), slopes, strict=True)
+                name: value - inner_lr * along * kept.get(name, 1)
+                for (name, value), along in zip(now.items(), velocity or slopes, strict=True)
             }
         loss = batch_loss(model, now, batches[steps % len(batches)])
         meta = torch.autograd.grad(loss, list(gates.values()), materialize_grads=True)
@@ -52,5 +59,5 @@ PROSPR = Pruner(
     needs_data=True,
     takes_masks=True,
     mode="train",
-    options={"steps": 3, "inner_lr": 0.1},
+    options={"steps": 3, "inner_lr": 0.1, "momentum": 0.0},
 )

@@ -13,6 +13,7 @@ from pruners.schedules import SCHEDULES
 from pruners.scopes import SCOPES
 
 MODES = ("train", "eval")
+FRESH_BATCHES = "fresh_batches"  # the option of a pruner that scores on other batches in each iteration
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, ...) and integer labels (N,)
 
@@ -54,6 +55,7 @@ class Pruner:
     iterations: int = 1
     mode: str = "eval"
     options: Mapping[str, Any] = field(default_factory=dict)  # this method's own, with their defaults
+    unrecorded: Mapping[str, Any] = field(default_factory=dict)  # what an option was before records had it, if not that
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the words that an option may be
     least: Mapping[str, float] = field(default_factory=dict)  # the smallest values that options may have
     when: str = "before"  # training, "after" it, or "during" it: then the masks change while weights train

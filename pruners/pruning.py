@@ -29,7 +29,7 @@ from pruners.masks import apply_masks
 from pruners.memory import Memory
 from pruners.model_copy import copied
 from pruners.products import candidates, discover
-from pruners.pruner import Batch, Pruner, Settings
+from pruners.pruner import FRESH_BATCHES, Batch, Pruner, Settings
 from pruners.registry import lookup
 from pruners.reparametrised import of_plain_weights
 from pruners.schedules import densities
@@ -81,6 +81,7 @@ def find(
     ablation: str = "none",
     alive: Mapping[str, Tensor] | None = None,
     share: Callable[[Scoring], dict[str, Tensor]] | None = None,
+    redraw: Callable[[int], Any] | None = None,
     images_at_once: int = 0,
 ) -> Pruning:
     """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
@@ -104,6 +105,8 @@ def find(
     the density that it left to the one asked for, which is still a fraction of all weights.
     `share` is called in place of a scoring that no compression enters, with the scoring, and returns what that
     returns: it may have it from elsewhere.
+    `redraw(t)` returns the batches of iteration t = 1, 2, ... for a pruner with the option `fresh_batches`.
+    Without it all iterations have those given.
     `images_at_once` limits how many inputs a forward pass takes, where that changes no score beyond rounding: where a
     score is a sum over inputs and none depends on another, as batch norm in train mode makes them. 0 is whole batches.
     Where a GPU's memory does not suffice, scores are taken again: in smaller passes where that is exact, and else with
@@ -142,6 +145,8 @@ def find(
     memory = Memory(images=images_at_once)
     tied = 0.0
     for number, density in enumerate(_falling(masks, settings, target)):
+        if number and redraw and settings.options.get(FRESH_BATCHES):
+            data = _data(redraw(number), chosen, label, working)
         if chosen.takes_masks:
             extra = {"masks": masks}
         else:

@@ -23,10 +23,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     Outputs may: A_k and B_k both shrink with the paths to k, so that rich outputs grow richer over the
     iterations. Behind pooled features they share all paths but the last step; behind a flattened map they part.
 
-    Without norms and biases the masks are those of the authors' program, except that a last layer called "fc"
-    keeps its own weights in both copies there, with which R need not be positive nor a bound. And batch norm is
-    in train mode there, where the pooled output for an all-ones input is a constant and its slopes are rounding.
-    Scores are float64.
+    Scores are float64. What the authors' program does otherwise stands in docs/names.md.
     """
     weights = prunable(model)
     parameters = {name: p.detach().double() for name, p in model.named_parameters()}

@@ -1,12 +1,14 @@
 """Random walks through a network along its weights, many at once."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Layer
+from pruners.channels import Channels, Layer, Step
 
 Walkers = tuple[Tensor, Tensor]  # the numbers of the walks, (n,), and the channels that they are at, (n,)
 Taken = list[tuple[Layer, Tensor, Tensor]]  # a layer, the walks that crossed it, (n,), and the weights they took, (n,)
@@ -54,11 +56,38 @@ def _draw(sums: Tensor, row: int, at: Tensor, generator: torch.Generator) -> tup
     return alive, torch.minimum(torch.searchsorted(sums, aim, right=True), end)
 
 
+def past_layers(steps: Sequence[Step]) -> list[Step]:
+    """Leave out identity shortcuts: what leads from a fork to a sum without a layer on its way, if another has one."""
+    made = {step.name: step for step in steps}
+    readers = Counter(source for step in steps for source in step.sources)
+
+    def crosses(name: str) -> bool:
+        step = made[name]
+        while readers[step.name] == 1 and step.kind != "layer" and len(step.sources) == 1:
+            step = made[step.sources[0]]
+        return readers[step.name] == 1 and (step.kind == "layer" or len(step.sources) > 1)
+
+    def without(step: Step) -> Step:
+        if step.kind != "pointwise" or len(step.sources) < 2:
+            return step
+        through = tuple(source for source in step.sources if crosses(source))
+        return replace(step, sources=through or step.sources)
+
+    return [without(step) for step in steps]
+
+
 class Walks:
     """Walks that go together, step by step through the network; every choice is drawn from `generator`."""
 
-    def __init__(self, channels: Channels, edges: dict[nn.Module, Edges], generator: torch.Generator) -> None:
-        self.steps, self.edges, self.generator = channels.steps, edges, generator
+    def __init__(
+        self,
+        channels: Channels,
+        edges: dict[nn.Module, Edges],
+        generator: torch.Generator,
+        identity_shortcuts: bool = True,
+    ) -> None:
+        self.steps = channels.steps if identity_shortcuts else past_layers(channels.steps)
+        self.edges, self.generator = edges, generator
         self.width = {name: len(groups) for name, groups in channels.groups.items()}
         self.width |= {step.name: self.width[step.sources[0]] for step in self.steps if step.kind == "output"}
 

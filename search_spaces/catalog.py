@@ -35,6 +35,11 @@ class PrunerTraits(Protocol):
         ...
 
     @property
+    def unrecorded(self) -> Mapping[str, Any]:
+        """What records mean that do not say an option, where that is not its default: how it was before."""
+        ...
+
+    @property
     def needs_data(self) -> bool:
         """Whether it scores on labelled batches."""
         ...

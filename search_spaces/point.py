@@ -69,6 +69,7 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     elif measure is None:
         _require_share(settings.granularity, fields["compression"])
     path, _, wanted = name.rpartition(":")
+    unsaid = {**traits.options, **traits.unrecorded}
     fields |= {
         "pruner": f"{Path(path).name}:{wanted}" if is_custom(name) else name,
         # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
@@ -78,8 +79,8 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
         "schedule": settings.schedule,
         "iterations": settings.iterations,
         "mode": settings.mode,
-        # Only what differs from the default, so that an option added later leaves old fingerprints alone.
-        "options": {key: value for key, value in settings.options.items() if value != traits.options[key]},
+        # Only what differs from what a record without it means, so that an option added later leaves old ones alone.
+        "options": {key: value for key, value in settings.options.items() if value != unsaid[key]},
     }
     return Trial(**fields if measure is None else reduced(fields, measure))
 

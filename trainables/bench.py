@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,23 +193,24 @@ class Bench:
             compression=None if trial.kappa else compression,
             kappa=trial.kappa,
             batches=self._scoring_batches(pruner),
+            redraw=partial(self._scoring_batches, pruner),
             scope=trial.scope,
             granularity=trial.granularity,
             schedule="oneshot" if at_once else trial.schedule,
             iterations=1 if at_once else trial.iterations,
             mode=trial.mode,
             seed=trial.seed,
-            options=trial.options,
+            options={**pruner.unrecorded, **trial.options},
             ablation=ablation,
             alive=alive or None,
             share=share,
             images_at_once=self.scoring_images,
         )
 
-    def _scoring_batches(self, pruner: Pruner) -> list[Batch]:
+    def _scoring_batches(self, pruner: Pruner, draw: int = 0) -> list[Batch]:
         """What the pruner scores on; a black image, for its shape, if it looks at none."""
         if pruner.needs_data:
-            return self.data.scoring_batches(self.trial.seed, self.trial.samples_per_class, self.device)
+            return self.data.scoring_batches(self.trial.seed, self.trial.samples_per_class, self.device, draw)
         return [(torch.zeros(1, *self.data.input_shape), torch.zeros(1, dtype=torch.int64))]
 
 

@@ -1,11 +1,14 @@
+import copy
+
 import by_hand
 import pytest
 import torch
 import torch.nn.functional as F
 from by_hand import LOG3, batch
+from nets import load
 from torch import nn
 
-from pruners import find
+from pruners import find, prunable
 
 T = 200.0
 
@@ -69,3 +72,43 @@ def test_attention_has_a_second_derivative():
     model, x = Attention(), torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
     scores = find(model, "grasp", 2, [(x, torch.tensor([0, 1]))]).scores
     assert all(score.abs().sum() > 0 for score in scores.values())
+
+
+def half_squared_norms(model, batches, mode):
+    """-w · d/dw of the sum over batches of half of |g|², g of one batch: the first published SynFlow program's GraSP.
+
+    Its Pruners/pruners.py at ganguli-lab/Synaptic-Flow 432dd64 (2020-06-08): no temperature, and it keeps the largest.
+    """
+    net = copy.deepcopy(model).train(mode == "train")
+    weights = {name: p for name, p in net.named_parameters() if name in prunable(net)}
+    for x, y in batches:
+        slopes = torch.autograd.grad(F.cross_entropy(net(x), y), list(weights.values()), create_graph=True)
+        (0.5 * sum(slope.square().sum() for slope in slopes)).backward()
+    return {name: -weight.detach() * weight.grad for name, weight in weights.items()}
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_without_a_temperature_and_by_batch_it_is_minus_the_first_published_code(mode):
+    model, batches, _ = load("convnet")
+    options = {"temperature": 1.0, "per_batch": True}
+    found = find(model, "grasp", 10, batches, mode=mode, options=options, ablation="invert")
+    theirs = half_squared_norms(model, batches, mode)
+    for name, score in found.scores.items():
+        torch.testing.assert_close(-score, theirs[name], rtol=1e-9, atol=1e-15)
+    every = torch.cat([score.flatten() for score in theirs.values()])
+    threshold = every.kthvalue(int(0.9 * len(every))).values  # inverted, it keeps what their sign keeps
+    assert all(torch.equal(found.masks[name], score > threshold) for name, score in theirs.items())
+
+
+def test_by_batch_two_batches_give_the_sum_of_what_each_gives():
+    both = find(two_weights(), "grasp", 2, [batch(0), batch(1)], options={"per_batch": True}).scores["weight"]
+    each = [find(two_weights(), "grasp", 2, [batch(label)]).scores["weight"] for label in (0, 1)]
+    assert both.flatten().tolist() == pytest.approx(sum(each).flatten().tolist())
+    # By hand: Hg is (-3, 3) / 32T^3 of label 0 and (9, -9) / 32T^3 of label 1; together they give twice as much.
+    assert both.flatten().tolist() == pytest.approx([(1 + LOG3) * 6 / 32 / T**2, -6 / 32 / T**2])
+
+
+def test_the_temperature_divides_the_logits():
+    # With T = 1 the two weights over 200 are those of the plain ones: Hg = (-3, 3) / 32.
+    scores = find(by_hand.two_weights(), "grasp", 2, [batch(0)], options={"temperature": 1.0}).scores["weight"]
+    assert scores.flatten().tolist() == pytest.approx([-(1 + LOG3) * 3 / 32, 3 / 32])

@@ -208,7 +208,7 @@ def test_gradients_left_by_a_failed_run_are_gone(model, batches):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return {name: (torch.zeros_like(w) if w.grad is None else w.grad) for name, w in prunable(model).items()}
 
-    own = replace(PRUNERS["snip"], score=score)
+    own = replace(PRUNERS["snip"], score=score, options={})
     twice, once = (find(model, own, 2, batches).scores for _ in range(2))
     assert len(runs) == 3 and all(torch.equal(twice[layer], once[layer]) for layer in once)
 

@@ -14,9 +14,9 @@ def scores_of(model, seed=0):
     return PRUNERS["phew"].score(model, [], mode="eval", generator=torch.Generator().manual_seed(seed))
 
 
-def walks_of(model):
+def walks_of(model, **asked):
     channels = follow(model)
-    return Walks(channels, {layer: Edges(layer) for layer in channels.inputs}, torch.Generator())
+    return Walks(channels, {layer: Edges(layer) for layer in channels.inputs}, torch.Generator(), **asked)
 
 
 def test_by_hand_a_walk_goes_on_in_proportion_to_the_weights():
@@ -117,6 +117,40 @@ def test_what_nobody_reads_is_not_entered():
     for way in (walks.forward, walks.backward):
         crossed = {layer: len(when) for layer, when, _ in way(torch.arange(50))}
         assert crossed == {model.aside: 0, model.head: 50}
+
+
+def crossings(model, identity_shortcuts):
+    """How many of a hundred walks cross each layer, forwards and backwards."""
+    names = {module: name for name, module in model.named_modules()}
+    walks = walks_of(model, identity_shortcuts=identity_shortcuts)
+    for way in (walks.forward, walks.backward):
+        yield {names[layer]: len(when) for layer, when, _ in way(torch.arange(100))}
+
+
+def test_walks_take_shortcuts_of_convolutions_but_no_identities():
+    # ShreyasMalakarjunPatil/PHEW c4a0d40, Prune/phew_utils.py: at kernels of 1x1 one of two ways is drawn, and others
+    # follow one another. Of ResNet-20's nine blocks seven have identities.
+    model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
+    for crossed in crossings(model, identity_shortcuts=False):
+        assert sorted(crossed.values())[-16:] == [100] * 16  # the first layer, the last, two in each of seven blocks
+        rest = sorted(crossed.values())[:-16]
+        assert len(rest) == 6 and all(20 < count < 80 for count in rest)  # two blocks of a shortcut and two others
+    for crossed in crossings(model, identity_shortcuts=True):
+        assert sum(count == 100 for count in crossed.values()) == 2
+
+
+def test_a_shortcut_of_what_a_layer_gives_is_an_identity_too():
+    class Preactivated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.inner, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head(x + self.inner(x.relu()))
+
+    for crossed in crossings(Preactivated(), identity_shortcuts=False):
+        assert crossed == {"stem": 100, "inner": 100, "head": 100}
 
 
 def test_large_weights_are_taken_sooner_and_pruned_ones_never(model):

@@ -71,3 +71,37 @@ def test_a_later_iteration_holds_what_was_pruned_at_zero_through_the_steps(model
     found = find(model, "prospr", 4, batches, mode="eval", alive=alive).scores
     held = prospr.score(model, batches, masks=alive, **asked)
     assert all(torch.equal(found[name], score) for name, score in held.items())
+
+
+def test_momentum_by_hand_two_steps():
+    # mil-ad/prospr a921779, prospr/prospr.py: the first velocity is a copy of the gradient without its graph, so that
+    # the first step moves the weights and carries no gradient; later ones are momentum * v + g.
+    scores = score(two_weights(), [BATCH], steps=2, inner_lr=0.5, momentum=0.9)["weight"]
+    w = torch.tensor([1 + LOG3, 1.0], dtype=torch.float64)
+    label = torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+    def slope(at):
+        return torch.softmax(at, 0) - label
+
+    def curvature(at):
+        p = torch.softmax(at, 0)
+        return torch.diag(p) - torch.outer(p, p)
+
+    first = w - 0.5 * slope(w)
+    second = first - 0.5 * (0.9 * slope(w) + slope(first))
+    through = torch.eye(2, dtype=torch.float64) - 0.5 * curvature(first)
+    expected = (w * (through @ slope(second))).abs()
+    assert scores.flatten().tolist() == pytest.approx(expected.tolist())
+
+
+def test_without_momentum_the_first_step_carries_a_gradient():
+    # dL(w_1)/dc = w (I - rate H) g_1 (see above); a first velocity that is a constant leaves w g_1.
+    plain = score(two_weights(), [BATCH], steps=1, inner_lr=1.0)["weight"]
+    with_velocity = score(two_weights(), [BATCH], steps=1, inner_lr=1.0, momentum=0.9)["weight"]
+    assert (plain < with_velocity).all()
+
+
+def test_the_options_are_the_published_program_s():
+    # mil-ad/prospr a921779, cli.py: --inner-steps 3, --inner-lr 0.1, --inner-momentum 0 (its README has 0.5 and 0.9).
+    assert PRUNERS["prospr"].options == {"steps": 3, "inner_lr": 0.1, "momentum": 0.0}
+    assert PRUNERS["prospr"].mode == "train"

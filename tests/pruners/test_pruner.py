@@ -6,15 +6,16 @@ SNIP, SYNFLOW, MAGNITUDE = PRUNERS["snip"], PRUNERS["synflow"], PRUNERS["magnitu
 
 
 def test_defaults():
-    assert SNIP.settings() == Settings("global", "oneshot", 1, "train", {})
-    assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", {})
+    assert SNIP.settings() == Settings("global", "oneshot", 1, "eval", {"loss": "cross-entropy"})
+    of_grasp = {"temperature": 200.0, "per_batch": False}
+    assert PRUNERS["grasp"].settings() == Settings("global", "oneshot", 1, "train", of_grasp)
     options = {"norm": "l1", "linearize": False}
     assert SYNFLOW.settings() == Settings("global", "exponential", 100, "eval", options)
     assert MAGNITUDE.settings() == PRUNERS["random"].settings() == Settings("global", "oneshot", 1, "eval", {})
 
 
 def test_several_iterations_of_a_oneshot_pruner_fall_exponentially():
-    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "train", {})
+    assert SNIP.settings(iterations=5) == Settings("global", "exponential", 5, "eval", {"loss": "cross-entropy"})
     assert SNIP.settings(iterations=5, schedule="linear").schedule == "linear"
 
 
@@ -39,7 +40,8 @@ def test_equal_settings_where_the_masks_are_equal():
         ({"schedule": "exp"}, "oneshot, exponential, linear, cubic"),
         ({"mode": "evaluate"}, "train, eval"),
         ({"iterations": 0}, "at least 1"),
-        ({"options": {"alpha": 1}}, "'alpha'.*no option of this pruner is accepted"),
+        ({"options": {"alpha": 1}}, "'alpha'.*loss"),
+        ({"options": {"loss": "hinge"}}, "value of option 'loss' 'hinge': choose one of cross-entropy, nll"),
     ],
 )
 def test_refusals(asked, message):
@@ -86,25 +88,46 @@ def test_the_smallest_value_of_an_option_is_allowed():
 RECORDED = {  # a record that leaves them out stands for these: other ones would give its results another meaning
     "random": ("global", "oneshot", 1, 0, {}),
     "magnitude": ("global", "oneshot", 1, 0, {}),
-    "snip": ("global", "oneshot", 1, 0, {}),
-    "grasp": ("global", "oneshot", 1, 0, {}),
+    "snip": ("global", "oneshot", 1, 0, {"loss": "cross-entropy"}),
+    "grasp": ("global", "oneshot", 1, 0, {"temperature": 200.0, "per_batch": False}),
     "synflow": ("global", "exponential", 100, 0, {"norm": "l1", "linearize": False}),
-    "iter-snip": ("global", "exponential", 60, 0, {}),
-    "force": ("global", "exponential", 60, 0, {}),
+    "iter-snip": ("global", "exponential", 60, 0, {"loss": "cross-entropy", "fresh_batches": False}),
+    "force": ("global", "exponential", 60, 0, {"loss": "cross-entropy", "fresh_batches": False}),
     "ntk-sap": ("global", "exponential", 20, 0, {"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0}),
-    "prospr": ("global", "oneshot", 1, 0, {"steps": 3, "inner_lr": 0.1}),
+    "prospr": ("global", "oneshot", 1, 0, {"steps": 3, "inner_lr": 0.1, "momentum": 0.0}),
     "px": ("global", "exponential", 100, 0, {}),
-    "phew": ("global", "oneshot", 1, 0, {}),
+    "phew": ("global", "oneshot", 1, 0, {"identity_shortcuts": True}),
     "lamp": ("global", "oneshot", 1, 0, {}),
     "imp": ("global", "oneshot", 1, 5, {}),
     "gradual": ("global", "cubic", 100, 0, {"start": 0.0, "end": 0.75}),
     "set": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
-    "rigl": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
+    "rigl": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3, "at_start": False}),
 }
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_defaults_stay_what_records_mean_by_them(name):
+def test_records_stay_what_they_mean(name):
     settings = PRUNERS[name].settings()
-    found = (settings.scope, settings.schedule, settings.iterations, PRUNERS[name].levels, settings.options)
+    options = {**settings.options, **PRUNERS[name].unrecorded}
+    found = (settings.scope, settings.schedule, settings.iterations, PRUNERS[name].levels, options)
     assert found == RECORDED[name]
+
+
+def test_what_was_so_before_an_option_is_a_value_of_the_option():
+    for pruner in PRUNERS.values():
+        assert pruner.settings(options=pruner.unrecorded).options == {**pruner.options, **pruner.unrecorded}
+
+
+def test_train_mode_is_the_default_of_those_whose_programs_score_in_it():
+    # mil-ad/prospr calls train(), naver/force nothing, GraSP comments its eval() out; snip-public has is_train False.
+    assert {name for name, pruner in PRUNERS.items() if pruner.mode == "train"} == {
+        "grasp",
+        "iter-snip",
+        "force",
+        "prospr",
+    }
+
+
+def test_a_temperature_is_above_zero():
+    with pytest.raises(PruningError, match="'temperature' is 0; it must be at least 1e-06"):
+        PRUNERS["grasp"].settings(options={"temperature": 0})

@@ -40,3 +40,9 @@ def test_scores_of_float32_are_those_of_float64_but_for_rounding(model, batches)
 
     for single, double in zip(scores(torch.float32).values(), scores(torch.float64).values(), strict=True):
         assert (single - double).abs().max() < 1e-4 * double.max()  # bfloat16 would be 1e-2 away
+
+
+def test_of_the_loss_of_the_filter_level_program():
+    # jeong-tae/SNIP-filter-level-pytorch c8d0868, models/snip.py: nll_loss of the logits, whose slope is (-1, 0).
+    scores = find(two_weights(), "snip", 2, [batch(0)], options={"loss": "nll"}).scores["weight"]
+    assert scores.flatten().tolist() == pytest.approx([1 + LOG3, 0])

@@ -129,3 +129,31 @@ def test_masks_that_are_given_say_what_they_are():
     assert [cell.compression for cell in cells] == [4.0, 4.0, 1.5, 1.0]
     assert [trial.mask for trial in found] == ["aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", ""]
     assert found[-1].pruner == "dense"  # such masks prune nothing
+
+
+@pytest.mark.parametrize(
+    ("pruner", "options"),
+    [
+        ("force", {"fresh_batches": True, "loss": "nll"}),
+        ("iter-snip", {"fresh_batches": True, "loss": "nll"}),
+        ({"name": "force", "loss": "cross-entropy"}, {"fresh_batches": True}),
+        ({"name": "force", "loss": "cross-entropy", "fresh_batches": False}, {}),  # what old records without them mean
+        ("phew", {"identity_shortcuts": False}),
+        ("rigl", {"at_start": True}),
+        ({"name": "rigl", "at_start": False}, {}),
+        ("grasp", {}),
+        ({"name": "grasp", "temperature": 1, "per_batch": True}, {"temperature": 1, "per_batch": True}),
+        ({"name": "grasp", "temperature": 200}, {}),
+        ("prospr", {}),
+        ({"name": "prospr", "momentum": 0.9}, {"momentum": 0.9}),
+    ],
+)
+def test_a_record_says_of_the_options_what_one_without_them_does_not_mean(pruner, options):
+    (trial,) = trials(pruner=pruner, compression=2)
+    assert trial.options == options
+
+
+def test_snip_scores_in_eval_mode_and_says_so():
+    # snip-public's is_train is False while it prunes; a record of before has the mode train, and keeps it.
+    (trial,) = trials(pruner="snip", compression=2)
+    assert trial.mode == "eval"

@@ -107,3 +107,20 @@ def test_small_networks_learn_digits_in_seconds(name, tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert right / len(data.test_y) >= 0.95
+
+
+def test_snips_vgg_is_drawn_and_normalised_as_in_its_program():
+    # namhoonlee/snip-public f028496: tf.variance_scaling_initializer (scale 1, fan-in, a normal cut at two deviations,
+    # these 1 / 0.8796 of the asked one), zeros for biases, tf.layers.batch_normalization (epsilon 1e-3, momentum 0.99).
+    model = build("vgg16-bn-snip", (3, 32, 32), 10, seed=0)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert len(norms) == 15 and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
+    drawn = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(drawn) == 16 and not any(layer.bias.any() for layer in drawn)
+    for layer in drawn:
+        fan_in = layer.weight[0].numel()
+        assert float(layer.weight.square().mean()) * fan_in == pytest.approx(1, abs=0.06)
+        assert float(layer.weight.abs().max()) <= 2 / 0.8796 / fan_in**0.5
+    # Of 95 % its program keeps round(0.05 n), n = 15,245,130 with the biases.
+    assert sum(layer.weight.numel() for layer in drawn) == 15_239_872
+    assert sum(layer.bias.numel() for layer in drawn) == 5_258

@@ -132,6 +132,11 @@ def test_scoring_batches_are_balanced_plain_and_a_function_of_the_seed(monkeypat
     other = data.scoring_batches(seed=1, samples_per_class=4)
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
     assert not torch.equal(first[0][0], other[0][0])
+    drawn = [data.scoring_batches(seed=0, samples_per_class=4, draw=draw) for draw in (1, 2)]
+    for batches in drawn:
+        assert torch.bincount(torch.cat([y for _, y in batches])).tolist() == [4, 4, 4]
+        assert not torch.equal(batches[0][0], first[0][0])
+    assert not torch.equal(drawn[0][0][0], drawn[1][0][0])
 
 
 def test_scoring_asks_for_no_more_than_a_class_has():

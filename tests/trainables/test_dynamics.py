@@ -178,3 +178,18 @@ def test_of_many_equal_weights_the_later_leave():
     mask = torch.arange(2000) < 1000
     grown = exchange(mask, torch.ones(2000), torch.arange(2000.0), 0.5)
     assert grown.nonzero().flatten().tolist() == [*range(500), *range(1500, 2000)]
+
+
+def test_rigl_exchanges_in_its_first_step_where_the_record_says_so(place, updates):
+    # google-research/rigl d39fc7d, rigl/sparse_optimizers_base.py: the last update is taken to be -frequency at first.
+    started = RIGL.model_copy(update={"epochs": 1, "options": {"interval": 10, "at_start": True}})
+    run(started, place)
+    first, before, after = updates[0]
+    assert [step for step, _, _ in updates] == [1, 10]  # of 23 steps, until three quarters of them
+    assert first == 1 and counts(before) == counts(after)
+    # The smallest 30 % leave each layer; of those some may come back, by their gradient.
+    for name, mask in before.items():
+        assert 0 < int((mask & ~after[name]).sum()) <= 0.3 * int(mask.sum())
+    updates.clear()
+    run(started.model_copy(update={"options": {"interval": 10}}), place)  # a record of before there was the option
+    assert [step for step, _, _ in updates] == [10]

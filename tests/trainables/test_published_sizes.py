@@ -33,6 +33,7 @@ SYNFLOW = "layer list of the published SynFlow program (Tanaka et al. 2020), cou
 SLIM = "Liu et al. 2017 (network slimming), table 1: FLOPs = 2 MACs"
 KUANGLIU = "layer list of kuangliu/pytorch-cifar, counted by hand"
 TORCHVISION = "torchvision's model table, num_params and GFLOPS"
+SNIP = "VGG-D of namhoonlee/snip-public f028496, snip/network.py, counted by hand"
 WRN = "Zagoruyko and Komodakis 2016: parameters grow with the square of the width"
 
 PUBLISHED = {
@@ -68,6 +69,7 @@ PUBLISHED = {
     "vgg16-bn-tiny": Size(TINY, 16, 18_075_912, 18.08, 1256.1, SYNFLOW),
     "vgg19-tiny": Size(TINY, 19, 23_377_160, 23.38, 1595.9, SYNFLOW),
     "vgg19-bn-tiny": Size(TINY, 19, 23_388_168, 23.39, 1595.9, SYNFLOW),
+    "vgg16-bn-snip": Size(CIFAR, 16, 15_255_626, 15.2, 313.7, SNIP),
     "resnet18": Size(IMAGENET, 21, 11_689_512, 11.69, 1814, TORCHVISION),
     "resnet34": Size(IMAGENET, 37, 21_797_672, 21.80, 3664, TORCHVISION),
     "resnet50": Size(IMAGENET, 54, 25_557_032, 25.56, 4089, TORCHVISION),

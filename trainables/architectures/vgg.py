@@ -1,7 +1,8 @@
-"""VGG networks for CIFAR and for Tiny-ImageNet."""
+"""VGG networks for CIFAR and for Tiny-ImageNet, and SNIP's."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from functools import partial
 
@@ -11,6 +12,7 @@ from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.initialisation import initialise
 
 INIT, TINY_INIT = "synflow", "grasp"  # as the SynFlow program draws the two forms
+TRUNCATED = 0.87962566103423978  # standard deviation of a standard normal cut at two
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each stage, by depth. A depth counts the three linear layers of the ImageNet form too.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -59,6 +61,37 @@ def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int)
     return model
 
 
+def vgg_snip(input_shape: Shape, num_classes: int) -> nn.Module:
+    """VGG-16's convolutions, a fifth pooling and three linear layers, all with norms: [N, C, H, W] -> [N, num_classes].
+
+    VGG-D of the SNIP authors' program (namhoonlee/snip-public f028496, snip/network.py): linear layers of 512 instead
+    of 4096, batch norm instead of dropout, a bias in every layer. Norms are TensorFlow's (epsilon 1e-3, momentum 0.99);
+    weights are normal of variance 1 / fan-in, cut at two deviations, biases zero. Larger images are averaged.
+    """
+    features = _features(16, True, input_shape[0])
+    features.append(nn.MaxPool2d(2))
+    width = WIDTHS[-1]
+    hidden = [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+    hidden += [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+    model = nn.Sequential(
+        OrderedDict(
+            features=features,
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            classifier=nn.Sequential(*hidden, nn.Linear(width, num_classes)),
+        )
+    )
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps, module.momentum = 1e-3, 0.01
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            std = 1 / math.sqrt(module.weight[0].numel()) / TRUNCATED
+            nn.init.trunc_normal_(module.weight, 0, std, -2 * std, 2 * std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model
+
+
 def _features(depth: int, batch_norm: bool, channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     before = channels
@@ -89,3 +122,6 @@ VGGS = {
     for depth in STAGES
     for suffix, (norm, words) in _FORMS.items()
 }
+VGGS["vgg16-bn-snip"] = Architecture(
+    vgg_snip, "SNIP's VGG-D for CIFAR: VGG-16, three linear layers, norms", min_size=32
+)

@@ -92,8 +92,10 @@ class Dataset(ABC):
         make = partial(self.plain, "train", device=device)
         return self._batches(make, batches, self.train_y, device, blind=blind)
 
-    def scoring_batches(self, seed: int, samples_per_class: int = 10, device: Device = "cpu") -> list[Batch]:
-        """`samples_per_class` training images of every class, shuffled: what pruners score on.
+    def scoring_batches(
+        self, seed: int, samples_per_class: int = 10, device: Device = "cpu", draw: int = 0
+    ) -> list[Batch]:
+        """`samples_per_class` training images of every class, shuffled: what pruners score on. Each `draw` has others.
 
         Plain images. The published programs augment them (and SynFlow's draws them without regard to class);
         plain ones make a score a function of the seed and the images alone.
@@ -101,7 +103,7 @@ class Dataset(ABC):
         Raises:
             DatasetError: if a class has fewer images.
         """
-        order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "scoring"))]
+        order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "scoring", *[draw] * (draw > 0)))]
         counts = torch.bincount(self.train_y[self.rows], minlength=self.num_classes)
         if (fewest := int(counts.min())) < samples_per_class:
             raise DatasetError(

@@ -39,7 +39,8 @@ def options(trial: Trial) -> dict[str, Any]:
     Raises:
         SpaceError: if an option is not the fraction or the count that it must be.
     """
-    chosen: dict[str, Any] = {**lookup(trial.pruner).options, **trial.options}
+    pruner = lookup(trial.pruner)
+    chosen: dict[str, Any] = {**pruner.options, **pruner.unrecorded, **trial.options}
     for name, value in chosen.items():
         low, high = (1, float("inf")) if name == "interval" else (0, 1)
         if not low <= value <= high:

@@ -31,9 +31,12 @@ class Regrowth:
     end: int
     drop: float
     merits: Merits
+    at_start: bool = False  # in the first step too
 
     def fraction(self, step: int) -> float:
         """Of the kept weights, dropped after `step` (Evci et al. 2020, section 3, the update schedule)."""
+        if self.at_start and step == 1 < self.end:
+            return self.drop
         due = step % self.interval == 0 and step < self.end
         return self.drop / 2 * (1 + math.cos(math.pi * step / self.end)) if due else 0.0
 
@@ -79,7 +82,8 @@ def set_(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
 def rigl(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
     """RigL: those weights are grown whose gradient is largest (Evci et al. 2020, algorithm 1).
 
-    The paper makes no optimizer step where it updates masks; here it is made, and the gradient is the step's.
+    The gradient is that of the step, which is made. With `at_start` the first update is in step 1. What the authors'
+    program does otherwise stands in docs/names.md.
     """
     return _regrowth(trial, steps, steps_per_epoch, _slopes)
 
@@ -92,4 +96,6 @@ def _regrowth(trial: Trial, steps: int, steps_per_epoch: int, merits: Merits) ->
     chosen = options(trial)
     # Once an epoch where an epoch is shorter than the interval: on small data nothing would ever be grown.
     interval = min(chosen["interval"], steps_per_epoch)
-    return Regrowth(trial.compression, interval, round(chosen["end"] * steps), chosen["drop"], merits)
+    return Regrowth(
+        trial.compression, interval, round(chosen["end"] * steps), chosen["drop"], merits, chosen.get("at_start", False)
+    )
