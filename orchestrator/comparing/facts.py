@@ -23,8 +23,9 @@ from trainables.optimizer import LearningRate, make_optimizer
 STAND_INS = {"cifar10-jpeg75": "cifar10", "cifar10-exact-subset": "cifar10"}
 NOT_SAID = "not said"  # by the program; what we do is then a difference
 PRUNABLE = "weights of convolutions and linear layers"
+PLAIN = "plain and as many of each class"
 TRAINED = ("epochs", "batch_size", "optimizer", "weight_decay", "warmup_epochs", "label_smoothing", "validation")
-SMALLEST = 1e-3  # difference of two normalisations: programs give three digits
+DIGITS = {"normalisation": 5e-3, "compression": 5e-3}  # relative: of these programs give three digits
 
 
 def counterpart(dataset: str) -> str:
@@ -96,49 +97,45 @@ def _pruning(trial: Trial, pruner: Pruner) -> dict[str, Any]:
     if pruner.uses_mode:
         found["mode"] = trial.mode
     if pruner.needs_data:
-        found |= {"samples_per_class": trial.samples_per_class, "scoring_batch": SCORING_BATCH}
-        found |= {"scoring_images": "plain, as many of each class", "scoring_weights": "those that train"}
+        found |= {"samples_per_class": trial.samples_per_class, "scoring_batch": found.get("scoring_batch") or SCORING_BATCH}
+        found["scoring_images"] = "normal noise" if trial.pruner == "ntk-sap" else PLAIN
+    if pruner.needs_data and trial.pruner != "ntk-sap":
         found.setdefault("loss", "cross-entropy")
-    if trial.pruner == "ntk-sap":
-        found |= {"scoring_images": "normal noise", "scoring_batch": found["scoring_batch"] or SCORING_BATCH}
+        found["scoring_weights"] = "those that train"
     if pruner.levels:
         rewound = f"to those of epoch {trial.rewind_epoch}" if trial.rewind_epoch else "to the first weights"
         found |= {"levels": trial.levels, "rewind": rewound}
     return found
 
 
-def same(theirs: Any, ours: Any) -> bool:
-    """Return True if two values of a field are one recipe: equal up to the digits that programs give.
+def same(name: str, theirs: Any, ours: Any) -> bool:
+    """Return True if two values of the field `name` are one recipe: equal up to the digits that programs give.
 
-    A list of theirs that is no list of ours holds the values of a study, of which ours is to be one.
+    A list of theirs beside a single value of ours holds the values of a study, of which ours is to be one.
     """
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-        return theirs.keys() == ours.keys() and all(same(theirs[key], ours[key]) for key in theirs)
-    if isinstance(theirs, Sequence) and not isinstance(theirs, str):
-        if isinstance(ours, Sequence) and not isinstance(ours, str):
-            return len(theirs) == len(ours) and all(map(same, theirs, ours))
-        return any(same(value, ours) for value in theirs)
+        return theirs.keys() == ours.keys() and all(same(name, theirs[key], ours[key]) for key in theirs)
+    if _listed(theirs):
+        if _listed(ours):
+            return len(theirs) == len(ours) and all(same(name, *pair) for pair in zip(theirs, ours, strict=True))
+        return any(same(name, value, ours) for value in theirs)
     if isinstance(theirs, int | float) and isinstance(ours, int | float):
-        # Means and deviations of pixels are the fractions of which a thousandth is nothing; rates and decays are smaller.
-        near = SMALLEST if 0.1 < abs(theirs) < 1 and 0.1 < abs(ours) < 1 else 0
-        return math.isclose(theirs, ours, rel_tol=1e-4, abs_tol=near)
+        return math.isclose(theirs, ours, rel_tol=DIGITS.get(name, 1e-4))
     return bool(theirs == ours)
 
 
 def text(name: str, value: Any) -> str:
     """Write a value of the field `name` in words."""
     if name == "learning_rate" and isinstance(value, Mapping):
-        first, *later = [f"{rate:g} from {epoch}" for epoch, rate in value.items()]
-        return ", ".join([first.partition(" ")[0], *later])
-    if name == "normalisation":
-        mean, std = (" ".join(f"{number:g}" for number in half) for half in value)
-        return f"{mean} ± {std}"
+        return " → ".join(f"{rate:g}" + (f" from {epoch}" if epoch > 1 else "") for epoch, rate in value.items())
     if name == "augment":
-        return _shown(value)
-    if name == "compression" and isinstance(value, Sequence) and len(value) > 4:
+        return _altered(value)
+    if name == "normalisation":
+        return " ± ".join(" ".join(f"{number:g}" for number in half) for half in value)
+    if name == "compression" and len(value) > 4:
         return f"{len(value)} from {value[0]:g}x to {value[-1]:g}x"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(f"{item:g}x" if name == "compression" else f"{item}" for item in value)
+    if _listed(value):
+        return " and ".join(f"{item:g}x" if name == "compression" else f"{item}" for item in value)
     if name == "parameters":
         return f"{value:,}"
     if isinstance(value, bool):
@@ -146,17 +143,21 @@ def text(name: str, value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
-def _shown(augment: Mapping[str, Any]) -> str:
+def _listed(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _altered(augment: Mapping[str, Any]) -> str:
     said = []
     if "pad" in augment:
-        said.append(f"border of {augment['pad']} and crop")
+        said.append(f"crop with a border of {augment['pad']}")
     if "shift" in augment:
         said.append(f"shift by up to {augment['shift']}")
     if "area" in augment:
-        low, high = augment["area"]
-        narrow, wide = augment["ratio"]
-        said.append(f"crops of {low:g} to {high:g} of the area, ratio {narrow:g} to {wide:g}")
-    return ", ".join([*said, *["mirrored"] * augment.get("flip", False)]) or "none"
+        area, ratio = ("–".join(f"{end:g}" for end in augment[key]) for key in ("area", "ratio"))
+        said.append(f"crop of {area} of the area at ratio {ratio}")
+    said += ["flip"] * augment.get("flip", False)
+    return " and ".join(said) + (f" of {augment['of']}" if "of" in augment else "") or "none"
 
 
 def _augmentation(trial: Trial) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Differe
     return [
         Difference(name, text(name, value), text(name, ours[name]))
         for name, value in theirs.items()
-        if name in ours and (value == NOT_SAID or not same(value, ours[name]))
+        if name in ours and (value == NOT_SAID or not same(name, value, ours[name]))
     ]
 
 
@@ -172,7 +172,7 @@ def _where(some: list[Trial], all_: list[Trial]) -> str:
         names = dict.fromkeys(map(key, some))
         if sum(key(trial) in names for trial in all_) == len(some):
             return ", ".join(names)
-    return "some of them"
+    return "in part"
 
 
 def _read(raw: Mapping[str, Any]) -> Iterable[Recipe]:
