@@ -101,7 +101,10 @@ def _pruning(trial: Trial, pruner: Pruner) -> dict[str, Any]:
         found["scoring_images"] = "normal noise" if trial.pruner == "ntk-sap" else PLAIN
     if pruner.needs_data and trial.pruner != "ntk-sap":
         found.setdefault("loss", "cross-entropy")
-        found["scoring_weights"] = "those that train"
+        # Masks of weights that are then drawn anew are not those of the weights that train.
+        found["scoring_weights"] = "others" if trial.ablation == "reinitialize" else "those that train"
+    if trial.pruner == "grasp":
+        found["keeps"] = "the largest w (Hg)"
     if pruner.levels:
         rewound = f"to those of epoch {trial.rewind_epoch}" if trial.rewind_epoch else "to the first weights"
         found |= {"levels": trial.levels, "rewind": rewound}
@@ -132,10 +135,11 @@ def text(name: str, value: Any) -> str:
         return _altered(value)
     if name == "normalisation":
         return " ± ".join(" ".join(f"{number:g}" for number in half) for half in value)
-    if name == "compression" and len(value) > 4:
-        return f"{len(value)} from {value[0]:g}x to {value[-1]:g}x"
+    if name == "compression" and _listed(value):
+        few = " ".join(f"{item:g}x" for item in value)
+        return few if len(value) <= 4 else f"{len(value)} from {value[0]:g}x to {value[-1]:g}x"
     if _listed(value):
-        return " and ".join(f"{item:g}x" if name == "compression" else f"{item}" for item in value)
+        return (" and " if isinstance(value[0], str) else " ").join(map(str, value))
     if name == "parameters":
         return f"{value:,}"
     if isinstance(value, bool):
