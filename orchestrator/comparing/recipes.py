@@ -81,6 +81,15 @@ class Recipe:
         return found
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of a published number."""
+
+    recipe: Recipe
+    architecture: str  # what its network is called here
+    fields: Mapping[str, Any]  # of this number, beside those of the recipe
+
+
 @cache
 def recipes() -> tuple[Recipe, ...]:
     """All recipes, in the order of the files."""
@@ -94,12 +103,12 @@ def of_preset(name: str) -> Recipe | None:
     return next((recipe for recipe in recipes() if name in recipe.presets), None)
 
 
-def of_row(source: str, figure: str, network: str) -> tuple[Recipe, str] | None:
-    """The recipe of a published number and the name here of the network it is of; None if either is not known."""
+def of_row(source: str, figure: str, network: str) -> Known | None:
+    """What is known of a published number; None if that is not even which network here it is of."""
     for recipe in recipes():
         for entry in recipe.published:
             if source.startswith(entry["source"]) and figure.startswith(entry["figure"]) and network in entry["networks"]:
-                return recipe, entry["networks"][network]
+                return Known(recipe, entry["networks"][network], entry.get("fields", {}))
     return None
 
 
