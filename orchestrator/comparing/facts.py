@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from trainables import datasets
 from trainables.architectures import build
 from trainables.architectures import lookup as architecture_of
 from trainables.datasets.dataset import SCORING_BATCH
+from trainables.datasets.spec import DatasetSpec
 from trainables.measures import MEASURES
 from trainables.optimizer import LearningRate, make_optimizer
 
@@ -33,28 +34,28 @@ def counterpart(dataset: str) -> str:
     return STAND_INS.get(dataset, dataset)
 
 
-def facts(trial: Trial) -> dict[str, Any]:
+def facts(trial: Trial, asked: Collection[str]) -> dict[str, Any]:
     """All that the record says of how the trial's network is made, trained and pruned; what cannot matter is left out.
 
     Of the names that are no fields of a trial: `learning_rate` maps an epoch, from 1, to the rate from then on;
-    `normalisation` is mean and standard deviation per channel; `scoring_batch` counts images.
+    `normalisation` is mean and standard deviation per channel; `scoring_batch` counts images. The network is made only
+    where its `parameters` are `asked` for. Images and pruners of the user's own are not looked at.
     """
-    spec = datasets.lookup(trial.dataset)
-    found: dict[str, Any] = {
-        "outputs": spec.num_classes,
-        "augment": _augmentation(trial),
-        "normalisation": [spec.mean, spec.std],
-        "parameters": parameters(trial.network, trial.dataset),
-    }
-    if initialisation := _initialisation(trial):
+    found: dict[str, Any] = {}
+    if spec := datasets.DATASETS.get(trial.dataset):
+        found |= {"outputs": spec.num_classes, "augment": _augmentation(trial, spec)}
+        found["normalisation"] = [spec.mean, spec.std]
+        if "parameters" in asked:
+            found["parameters"] = parameters(trial.network, trial.dataset)
+    if "init" in asked and (initialisation := _initialisation(trial)):
         found["init"] = initialisation
     if trial.epochs and (trial.measure == TRAINING or MEASURES[trial.measure].trains):
         found |= {name: getattr(trial, name) for name in TRAINED}
         found["learning_rate"] = rates(trial.epochs, trial.lr, trial.lr_schedule, trial.lr_drops, trial.lr_factor)
         if trial.optimizer == "sgd":
             found |= {"momentum": trial.momentum, "nesterov": trial.nesterov}
-    if trial.pruner != "dense" and not trial.mask:
-        found |= _pruning(trial, pruner_of(trial.pruner, trial.code))
+    if trial.pruner != "dense" and not trial.mask and not trial.code:
+        found |= _pruning(trial, pruner_of(trial.pruner))
     return found
 
 
@@ -97,7 +98,10 @@ def _pruning(trial: Trial, pruner: Pruner) -> dict[str, Any]:
     if pruner.uses_mode:
         found["mode"] = trial.mode
     if pruner.needs_data:
-        found |= {"samples_per_class": trial.samples_per_class, "scoring_batch": found.get("scoring_batch") or SCORING_BATCH}
+        found |= {
+            "samples_per_class": trial.samples_per_class,
+            "scoring_batch": found.get("scoring_batch") or SCORING_BATCH,
+        }
         found["scoring_images"] = "normal noise" if trial.pruner == "ntk-sap" else PLAIN
     if pruner.needs_data and trial.pruner != "ntk-sap":
         found.setdefault("loss", "cross-entropy")
@@ -129,19 +133,12 @@ def same(name: str, theirs: Any, ours: Any) -> bool:
 
 def text(name: str, value: Any) -> str:
     """Write a value of the field `name` in words."""
-    if name == "learning_rate" and isinstance(value, Mapping):
-        return " → ".join(f"{rate:g}" + (f" from {epoch}" if epoch > 1 else "") for epoch, rate in value.items())
-    if name == "augment":
-        return _altered(value)
-    if name == "normalisation":
-        return " ± ".join(" ".join(f"{number:g}" for number in half) for half in value)
-    if name == "compression" and _listed(value):
-        few = " ".join(f"{item:g}x" for item in value)
-        return few if len(value) <= 4 else f"{len(value)} from {value[0]:g}x to {value[-1]:g}x"
-    if _listed(value):
+    if isinstance(value, str):
+        return value
+    if name in WRITERS:
+        return WRITERS[name](value)
+    if isinstance(value, Sequence):
         return (" and " if isinstance(value[0], str) else " ").join(map(str, value))
-    if name == "parameters":
-        return f"{value:,}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else f"{value}"
@@ -151,34 +148,59 @@ def _listed(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
+def _changes(rates: Mapping[int, float]) -> str:
+    return " → ".join(f"{rate:g}" + (f" from {epoch}" if epoch > 1 else "") for epoch, rate in rates.items())
+
+
+def _halves(normalisation: Sequence[Sequence[float]]) -> str:
+    return " ± ".join(" ".join(f"{number:g}" for number in half) for half in normalisation)
+
+
+def _compressions(values: Sequence[float]) -> str:
+    if len(values) > 4:
+        return f"{len(values)} from {values[0]:g}x to {values[-1]:g}x"
+    return " ".join(f"{value:g}x" for value in values)
+
+
 def _altered(augment: Mapping[str, Any]) -> str:
     said = []
     if "pad" in augment:
         said.append(f"crop with a border of {augment['pad']}")
-    if "shift" in augment:
-        said.append(f"shift by up to {augment['shift']}")
     if "area" in augment:
-        area, ratio = ("–".join(f"{end:g}" for end in augment[key]) for key in ("area", "ratio"))
+        area, ratio = ("–".join(f"{end:.3g}" for end in augment[key]) for key in ("area", "ratio"))
         said.append(f"crop of {area} of the area at ratio {ratio}")
     said += ["flip"] * augment.get("flip", False)
-    return " and ".join(said) + (f" of {augment['of']}" if "of" in augment else "") or "none"
+    return " and ".join(said) + (" or one or none" if augment.get("some") else "") or "none"
 
 
-def _augmentation(trial: Trial) -> dict[str, Any]:
-    """How training images are altered: `pad`, a black border before the crop, `area` and `ratio` of a crop, `flip`."""
-    spec = datasets.lookup(trial.dataset)
-    if spec.path == "stream":
-        return {"area": [0.08, 1], "ratio": [0.75, 1.3333], "flip": True}
-    return {
-        "none": {},
-        "crop": {"pad": spec.padding},
-        "crop-flip": {"pad": spec.padding, "flip": True},
-    }[spec.augment]
+WRITERS: Mapping[str, Callable[[Any], str]] = {
+    "learning_rate": _changes,
+    "normalisation": _halves,
+    "compression": _compressions,
+    "augment": _altered,
+    "parameters": "{:,}".format,
+}
+
+
+def _augmentation(trial: Trial, spec: DatasetSpec) -> dict[str, Any]:
+    """How training images are altered: `pad`, the border of a crop, or its `area` and `ratio`; `flip`; `some` of these."""
+    how: Any = spec.augment
+    if isinstance(how, str):
+        if spec.path == "stream":
+            return {"area": [0.08, 1], "ratio": [3 / 4, 4 / 3], "flip": True}
+        padded = {} if how == "none" else {"pad": spec.padding}
+        return padded | ({"flip": True} if how == "crop-flip" else {})
+    if asked := getattr(trial, "augment", ""):
+        how = datasets.AUGMENTATIONS[asked]  # type: ignore[attr-defined,unused-ignore]
+    crop = {"area": how.area, "ratio": how.ratio} if how.area else {"pad": how.padding} if how.padding else {}
+    return crop | {key: True for key in ("flip", "some") if getattr(how, key)}
 
 
 def _initialisation(trial: Trial) -> str:
     """The name of how weights are drawn; "" where that has none."""
-    return getattr(trial, "init", "") or getattr(architecture_of(trial.architecture, trial.architecture_code), "init", "")
+    return getattr(trial, "init", "") or getattr(
+        architecture_of(trial.architecture, trial.architecture_code), "init", ""
+    )
 
 
 def _options(trial: Trial, pruner: Pruner) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def differences(trial: Trial, row: Published) -> list[str]:
         said.append(f"images: {trial.dataset} here stands in for {row.dataset}")
     theirs = row.known.recipe.of(row.dataset, row.architecture, row.pruner) | dict(row.known.fields)
     theirs |= {"epochs": int(row.epochs) if row.epochs.isdigit() else "not said"}
-    said += [difference.words for difference in compared(theirs, facts(trial))]
+    said += [difference.words for difference in compared(theirs, facts(trial, theirs))]
     for note in row.known.recipe.notes:
         if note.get("network", row.network) == row.network and note.get("pruner", row.pruner) == row.pruner:
             said += [note["says"]] if note.get("figure", "") in row.figure else []

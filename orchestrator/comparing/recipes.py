@@ -72,7 +72,11 @@ class Recipe:
         parts = [self.fields, self.datasets.get(dataset, {}), self.networks.get(architecture, {})]
         if pruner != "dense":
             # What is said of a dataset's scoring images holds against what is said of all.
-            parts += [self.pruning, {k: v for k, v in parts[1].items() if k in self.pruning}, self.pruners.get(pruner, {})]
+            parts += [
+                self.pruning,
+                {k: v for k, v in parts[1].items() if k in self.pruning},
+                self.pruners.get(pruner, {}),
+            ]
         found = {key: value for part in parts for key, value in part.items()}
         for key in BY_DATASET:
             if isinstance(found.get(key), Mapping):
@@ -107,7 +111,11 @@ def of_row(source: str, figure: str, network: str) -> Known | None:
     """What is known of a published number; None if that is not even which network here it is of."""
     for recipe in recipes():
         for entry in recipe.published:
-            if source.startswith(entry["source"]) and figure.startswith(entry["figure"]) and network in entry["networks"]:
+            if (
+                source.startswith(entry["source"])
+                and figure.startswith(entry["figure"])
+                and network in entry["networks"]
+            ):
                 return Known(recipe, entry["networks"][network], entry.get("fields", {}))
     return None
 
@@ -123,11 +131,14 @@ def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Differe
 
 def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[Difference]:
     """All in which a sweep differs from a recipe, each once, with its reason where the data have one."""
-    alike = {trial.model_copy(update={"seed": 0, "compression": 2.0, "kappa": 0.0}).fingerprint: trial for trial in trials}
+    alike = {
+        trial.model_copy(update={"seed": 0, "compression": 2.0, "kappa": 0.0}).fingerprint: trial for trial in trials
+    }
     found: dict[Difference, list[Trial]] = {}
     knowing: dict[str, list[Trial]] = {}
     for trial in alike.values():
-        theirs, ours = recipe.of(counterpart(trial.dataset), trial.architecture, trial.pruner), facts(trial)
+        theirs = recipe.of(counterpart(trial.dataset), trial.architecture, trial.pruner)
+        ours = facts(trial, theirs)
         for name in theirs.keys() & ours.keys():
             knowing.setdefault(name, []).append(trial)
         for difference in compared(theirs, ours):
@@ -141,9 +152,12 @@ def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) 
     ]
 
 
-def told(recipe: Recipe, found: Iterable[Difference]) -> list[str]:
-    """Say of a sweep in a few lines whether it is as published."""
-    lines = [difference.line for difference in found]
+def as_published(preset: str, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[str]:
+    """Say in a few lines whether a sweep of a preset is as published; nothing of a space of the user's own."""
+    recipe = of_preset(preset)
+    if recipe is None:
+        return []
+    lines = [difference.line for difference in differences(recipe, cells, trials)]
     return [f"as published: {recipe.program}{', but for' if lines else ''}", *(f"  {line}" for line in lines)]
 
 
