@@ -183,7 +183,7 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
 
 
 def _augmentation(trial: Trial, spec: DatasetSpec) -> dict[str, Any]:
-    """How training images are altered: `pad`, the border of a crop, or its `area` and `ratio`; `flip`; `some` of these."""
+    """How training images are altered: `pad`, the border of a crop, or its `area` and `ratio`; `flip`; or `some`."""
     how: Any = spec.augment
     if isinstance(how, str):
         if spec.path == "stream":
