@@ -19,6 +19,7 @@ from orchestrator.comparing.published import PRUNERS, at, differences, for_trial
 from orchestrator.figures import accuracy, draw
 from orchestrator.reading.lines import Facet
 from orchestrator.reading.results import Results, read
+from orchestrator.reporting.page import page
 from orchestrator.reporting.tables import tables
 from search_spaces import Trial
 
@@ -195,3 +196,14 @@ def test_published_lines_are_within_the_axes(results: Results) -> None:
     (drawing,) = accuracy.draw(replace(results, rows=low))
     top = drawing.figure.axes[0].get_ylim()[1]
     assert top > 90 and "(Tanaka 2020)" in drawing.caption
+
+
+def test_a_report_of_a_preset_says_in_what_it_is_as_published(results: Results, store: Store) -> None:
+    [sweep] = results.sweeps
+    of_preset = replace(results, sweeps=(replace(sweep, plan={**sweep.plan, "space": "synflow-cifar-vgg"}),))
+    said = page(of_preset, [], store.uri).partition('<section id="published">')[2].partition("Read this first")[0]
+    assert "<code>synflow-cifar-vgg</code> as published: SynFlow (Tanaka 2020), but for:" in said
+    assert "<li>seeds: 3 there, 2 here</li>" in said
+    assert "<li>epochs: 160 there, 3 here</li>" in said
+    assert "a score is then a function of the seed and the images alone" in said
+    assert "as published:" not in page(results, [], store.uri)
