@@ -29,13 +29,13 @@ def cells(recipe: Recipe) -> list[str]:
     """The names of the fields that differ, column by column."""
     names = dict.fromkeys(one.field for one in recipe.known)
     column = {name: head for head, fields in COLUMNS.items() for name in fields}
-    found = {head: [f"`{name}`" for name in names if column.get(name, "pruning") == head] for head in COLUMNS}
+    found = {head: [name for name in names if column.get(name, "pruning") == head] for head in COLUMNS}
     return [", ".join(found[head]) or SAME for head in COLUMNS]
 
 
 def told(program: str, one: Difference) -> str:
     """One difference as a row."""
-    return row(program.partition(" (")[0], f"`{one.field}`", one.theirs, one.ours, one.why)
+    return row(program.partition(" (")[0], one.field, one.theirs, one.ours, one.why)
 
 
 def row(*words: str) -> str:
