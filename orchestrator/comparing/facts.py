@@ -185,10 +185,10 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
 def _augmentation(trial: Trial, spec: DatasetSpec) -> dict[str, Any]:
     """How training images are altered: `pad`, the border of a crop, or its `area` and `ratio`; `flip`; or `some`."""
     how: Any = spec.augment
-    if isinstance(how, str):
+    if isinstance(how, str):  # goes once an augmentation is a record of its own
         if spec.path == "stream":
             return {"area": [0.08, 1], "ratio": [3 / 4, 4 / 3], "flip": True}
-        padded = {} if how == "none" else {"pad": spec.padding}
+        padded = {} if how == "none" else {"pad": getattr(spec, "padding", 0)}
         return padded | ({"flip": True} if how == "crop-flip" else {})
     if asked := getattr(trial, "augment", ""):
         how = datasets.AUGMENTATIONS[asked]  # type: ignore[attr-defined,unused-ignore]
