@@ -17,6 +17,7 @@ from rich.text import Text
 from orchestrator.called import called
 from orchestrator.choices.listing import show
 from orchestrator.choices.networks import dense_shares
+from orchestrator.comparing.recipes import as_published
 from orchestrator.costs.cost import kind, several, shape, trial_seconds
 from orchestrator.costs.estimate import estimate
 from orchestrator.costs.estimate import show as show_cost
@@ -202,6 +203,8 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
             f"{len(planned.done)} done before, {len(planned.todo)} to do",
             highlight=False,
         )
+    for line in as_published(planned.space, planned.cells, planned.trials):
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
     if planned.search:
         console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
     for line in dense_shares((*planned.trials, *planned.examples)):

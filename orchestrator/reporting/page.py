@@ -16,6 +16,7 @@ from orchestrator import findings
 from orchestrator.colors import look
 from orchestrator.comparing.comparison import beside
 from orchestrator.comparing.measured import trained
+from orchestrator.comparing.recipes import as_published
 from orchestrator.figures import Drawing
 from orchestrator.findings import Table
 from orchestrator.reading.results import Results
@@ -69,6 +70,7 @@ def page(
         note=note([grid for _, found in shown for grid in found]),
         published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # the recipes are said above
         recipes=_recipes(known),
+        presets=_presets(results),
         trials=_said_once(_ids_last(_compact(tables.trials(results), ids=True))),
         many=MANY,
         amount=amount,
@@ -136,6 +138,13 @@ def _recipes(results: Results) -> list[tuple[str, list[str]]]:
                   for text, some in found.get(source, {}).items()])
         for source, all_ in pruners.items()
     ]  # fmt: skip
+
+
+def _presets(results: Results) -> list[tuple[str, list[str]]]:
+    """Per sweep of a preset, in what it is not as published; newest first, each preset once."""
+    newest = {sweep.plan["space"]: sweep for sweep in results.sweeps[::-1] if sweep.plan}
+    said = {name: as_published(name, sweep.cells, sweep.trials.values()) for name, sweep in newest.items()}
+    return [(name, [line.strip() for line in lines]) for name, lines in said.items() if lines]
 
 
 def _of_search(drawing: Drawing) -> bool:
