@@ -184,25 +184,16 @@ WRITERS: Mapping[str, Callable[[Any], str]] = {
 
 def _augmentation(trial: Trial, spec: DatasetSpec) -> dict[str, Any]:
     """How training images are altered: `pad`, the border of a crop, or its `area` and `ratio`; `flip`; or `some`."""
-    how: Any = spec.augment
-    if isinstance(how, str):  # goes once an augmentation is a record of its own
-        if spec.path == "stream":
-            return {"area": [0.08, 1], "ratio": [3 / 4, 4 / 3], "flip": True}
-        padded = {} if how == "none" else {"pad": getattr(spec, "padding", 0)}
-        return padded | ({"flip": True} if how == "crop-flip" else {})
-    if asked := getattr(trial, "augment", ""):
-        how = datasets.AUGMENTATIONS[asked]  # type: ignore[attr-defined,unused-ignore]
+    how = datasets.AUGMENTATIONS[trial.augment] if trial.augment else spec.augment
     crop = {"area": how.area, "ratio": how.ratio} if how.area else {"pad": how.padding} if how.padding else {}
     return crop | {key: True for key in ("flip", "some") if getattr(how, key)}
 
 
 def _initialisation(trial: Trial) -> str:
     """The name of how weights are drawn; "" where that has none."""
-    return getattr(trial, "init", "") or getattr(
-        architecture_of(trial.architecture, trial.architecture_code), "init", ""
-    )
+    return trial.init or architecture_of(trial.architecture, trial.architecture_code).init
 
 
 def _options(trial: Trial, pruner: Pruner) -> dict[str, Any]:
     """The pruner's own settings, defaults filled in."""
-    return {**pruner.options, **getattr(pruner, "unrecorded", {}), **trial.options}
+    return {**pruner.options, **pruner.unrecorded, **trial.options}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from functools import partial
 
@@ -11,8 +10,7 @@ from torch import nn
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.initialisation import initialise
 
-INIT, TINY_INIT = "synflow", "grasp"  # as the SynFlow program draws the two forms
-TRUNCATED = 0.87962566103423978  # standard deviation of a standard normal cut at two
+INIT, TINY_INIT, SNIP_INIT = "synflow", "grasp", "snip"  # the first two as the SynFlow program draws its two forms
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each stage, by depth. A depth counts the three linear layers of the ImageNet form too.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -65,8 +63,8 @@ def vgg_snip(input_shape: Shape, num_classes: int) -> nn.Module:
     """VGG-16's convolutions, a fifth pooling and three linear layers, all with norms: [N, C, H, W] -> [N, num_classes].
 
     VGG-D of the SNIP authors' program (namhoonlee/snip-public f028496, snip/network.py): linear layers of 512 instead
-    of 4096, batch norm instead of dropout, a bias in every layer. Norms are TensorFlow's (epsilon 1e-3, momentum 0.99);
-    weights are normal of variance 1 / fan-in, cut at two deviations, biases zero. Larger images are averaged.
+    of 4096, batch norm instead of dropout, a bias in every layer. Norms are TensorFlow's (epsilon 1e-3, momentum 0.99).
+    Larger images are averaged.
     """
     features = _features(16, True, input_shape[0])
     features.append(nn.MaxPool2d(2))
@@ -84,11 +82,7 @@ def vgg_snip(input_shape: Shape, num_classes: int) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eps, module.momentum = 1e-3, 0.01
-        elif isinstance(module, nn.Conv2d | nn.Linear):
-            std = 1 / math.sqrt(module.weight[0].numel()) / TRUNCATED
-            nn.init.trunc_normal_(module.weight, 0, std, -2 * std, 2 * std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    initialise(model, SNIP_INIT)
     return model
 
 
@@ -123,5 +117,5 @@ VGGS = {
     for suffix, (norm, words) in _FORMS.items()
 }
 VGGS["vgg16-bn-snip"] = Architecture(
-    vgg_snip, "SNIP's VGG-D for CIFAR: VGG-16, three linear layers, norms", min_size=32
+    vgg_snip, "SNIP's VGG-D for CIFAR: VGG-16, three linear layers, norms", min_size=32, init=SNIP_INIT
 )
