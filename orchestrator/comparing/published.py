@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from itertools import pairwise
 
-from orchestrator.comparing.facts import counterpart, facts
+from orchestrator.comparing.fields import counterpart
 from orchestrator.comparing.recipes import Known, compared, of_row
 from search_spaces import Trial
 
@@ -99,6 +99,8 @@ def at(rows: Sequence[Published], compression: float) -> tuple[float, str] | Non
 
 def differences(trial: Trial, row: Published) -> list[str]:
     """What is known to differ between a trial and a published result, in words."""
+    from orchestrator.comparing.facts import facts  # it needs torch, for which most reports need not wait
+
     said = []
     if trial.dataset != row.dataset:
         said.append(f"images: {trial.dataset} here stands in for {row.dataset}")

@@ -11,7 +11,8 @@ import pytest
 from as_published import table
 
 from orchestrator.choices.catalog import catalog
-from orchestrator.comparing.facts import facts, parameters, rates, same
+from orchestrator.comparing.facts import facts, parameters, rates
+from orchestrator.comparing.fields import same
 from orchestrator.comparing.published import for_trial, published
 from orchestrator.comparing.recipes import as_published, differences, of_preset, recipes
 from orchestrator.sweep import main
