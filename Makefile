@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: help sweep test test-zoo test-random test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
+.PHONY: help sweep test test-slow test-zoo test-random test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
 .DEFAULT_GOAL := sweep
 
 help:  ## these lines
@@ -12,8 +12,11 @@ help:  ## these lines
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
 
-test: .venv/installed  ## the whole test suite, but for clusters, the zoo of networks and the pretended GPU
+test: .venv/installed  ## the test suite, but for what takes minutes: the next five
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-slow: .venv/installed  ## Ray, servers and whole sweeps started and stopped; the largest networks
+	$(BIN)/python -m pytest -m 'slow and not cluster' -n 3 --dist loadfile --no-loadscope-reorder -rs $(CHOSEN)
 
 test-zoo: .venv/installed  ## odd and random networks, pruned, trained, tested and exported, against plain PyTorch
 	$(BIN)/python -m pytest -m zoo -n 2 -rs tests/zoo tests/cases tests/trainables $(CHOSEN)
