@@ -248,7 +248,7 @@ def test_registered_architectures_have_all_forms(name):
     make = partial(build, name, (3, side, side), 10, 0)
     fast = prove(make, (3, side, side))
     pairs = tuple(foldable(make()))
-    count = sum(isinstance(module, nn.BatchNorm2d) for module in make().modules())
+    count = sum(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in make().modules())
     assert fast == fast_paths.FastPaths(name != "mlp", pairs, pairs, count > 0)
     assert len(pairs) == count
 
