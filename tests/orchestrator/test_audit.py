@@ -282,6 +282,7 @@ def test_what_cannot_be_is_refused_in_one_line(stored, capsys, name):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_audits_a_few_of_its_new_trials(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     few = [*TINY, "--set", "pruner=snip"]

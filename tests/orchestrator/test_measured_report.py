@@ -72,6 +72,7 @@ def test_a_table_is_an_artifact_of_its_run_and_its_answer_the_note(capsys):
     assert client.search_runs([found.experiment_id], "tags.kind='curve'") == []
 
 
+@pytest.mark.slow
 def test_training_and_a_measure_stand_side_by_side():
     both = ["--set", "measure=[training, layer-conservation]", "--set", "epochs=1", "--set", "compression=[1, 4]"]
     assert main([*COMMON, *both]) == 0

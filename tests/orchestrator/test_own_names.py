@@ -141,6 +141,7 @@ def test_a_label_of_a_network_holds_no_code():
     assert Network("nets.py:build", (("width", 4),), code=NET).label == "nets.py:build width=4"
 
 
+@pytest.mark.slow
 def test_a_sweep_with_own_networks_ends_with_its_report():
     asked = BASE | {
         "architecture": ["conv", "a/nets.py:build", "b/nets.py:build"],

@@ -78,6 +78,7 @@ def test_pruners_that_score_without_data_ask_for_no_images(tmp_path):
     assert plan(space(f"dataset=folder:{root}", "pruner=magnitude", "compression=[1, 2]"), cache=tmp_path).trials
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_folder_with_images_held_out(tmp_path, capsys):
     root = write_pets(tmp_path / "pets")
     settings = [f"dataset=folder:{root}", "validation=0.25", "samples_per_class=5", "epochs=1", "compression=[1, 2]"]

@@ -61,6 +61,7 @@ def test_a_sweep_by_kappa_and_its_report(capsys, monkeypatch):
     assert "0 to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_kappa_and_compressions_side_by_side():
     pruners = "pruner=[random, {name: snip, kappa: 0.3}, {name: snip, kappa: 0.5}]"
     assert main([*TINY, "--set", pruners, "--set", "compression=[1, 2]"]) == 0

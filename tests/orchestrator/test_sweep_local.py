@@ -51,6 +51,7 @@ def test_from_a_space_to_its_report_and_nothing_twice(monkeypatch, capsys):
     assert [run.info.status for run in parents] == ["FINISHED"]  # the same plan is the same sweep
 
 
+@pytest.mark.slow
 def test_only_what_is_added_is_run(monkeypatch, capsys):
     # Records are told apart by fingerprint: compared one by one, ten thousand of them take minutes.
     monkeypatch.setattr(Trial, "__eq__", lambda *records: pytest.fail("compared two records"))
@@ -91,6 +92,7 @@ def test_a_failed_trial_is_a_hole_and_the_sweep_goes_on(capsys):
     assert len(trial_runs()[1]) == 2
 
 
+@pytest.mark.slow
 def test_what_an_empty_store_does_not_have_is_sent_not_trained(monkeypatch):
     assert main([*TINY, *GRID]) == 0
     first = {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs()[1]}
@@ -175,6 +177,7 @@ def test_a_store_that_is_none_is_refused_and_left_alone(capfd):
     assert Path("results/mlflow.db").read_bytes() == b"garbage"
 
 
+@pytest.mark.slow
 def test_a_copied_folder_does_not_write_into_the_original(capfd):
     import shutil
 
@@ -198,6 +201,7 @@ def test_a_report_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
     assert (run.info.status, sweep.info.status) == ("FINISHED", "FINISHED")
 
 
+@pytest.mark.slow
 def test_another_experiments_report_is_not_announced(capsys):
     assert main([*TINY, *GRID]) == 0
     capsys.readouterr()

@@ -34,6 +34,7 @@ def trial_runs():
     return client.search_runs([found.experiment_id], "tags.kind='trial'")
 
 
+@pytest.mark.slow
 def test_the_stage_runs_first_and_once_and_is_no_trial_of_the_sweep(trainings, capsys):
     assert main([*TINY, *AFTER]) == 0
     assert trainings == [("dense", 3), ("magnitude", 2), ("magnitude", 2)]
@@ -46,6 +47,7 @@ def test_the_stage_runs_first_and_once_and_is_no_trial_of_the_sweep(trainings, c
     assert trainings[3:] == [("magnitude", 2)]
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_a_cell_too_is_trained_once(trainings):
     assert main([*TINY, "--set", "pruner={name: magnitude, pretrain_epochs: 2}", "--set", "compression=[1, 4]"]) == 0
     assert trainings == [("dense", 2), ("magnitude", 2)]
@@ -69,6 +71,7 @@ def test_the_plan_names_what_is_shared(tmp_path):
     assert len(made.after({trial.fingerprint for trial in made.trials}).pretraining) == 0
 
 
+@pytest.mark.slow
 def test_before_after_and_during_in_one_sweep(trainings, capsys):
     names = ["{name: magnitude, pretrain_epochs: 2}", "lamp", "{name: imp, levels: 2}", "gradual", "set", "rigl"]
     assert main([*TINY, "--set", f"pruner=[{', '.join(names)}]", "--set", "compression=[2, 8]"]) == 0

@@ -16,7 +16,6 @@ from mlflow import MlflowClient
 
 from trainables.outbox import FILE, ended, read
 
-pytestmark = pytest.mark.slow
 GRID = ["digits", "--set", "architecture=conv", "--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
 EPOCHS = 40
 
@@ -92,6 +91,7 @@ def test_ray_computes_what_the_plain_executor_computes(tmp_path, undisturbed):
 
 
 @pytest.mark.cluster  # as the other kills
+@pytest.mark.slow
 def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
@@ -102,6 +102,7 @@ def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
     assert results(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undisturbed):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
@@ -127,6 +128,7 @@ def endless(model, batches, *, mode, generator):
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_now(tmp_path):
     file, begun = tmp_path / "endless.py", tmp_path / "begun"
     file.write_text(ENDLESS.replace("FILE", str(begun)))
@@ -142,6 +144,7 @@ def test_ctrl_c_twice_ends_now(tmp_path):
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_a_trial_whose_process_is_killed_is_started_again(tmp_path, undisturbed):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)

@@ -65,6 +65,7 @@ def test_the_second_signal_ends_the_program():
     assert (done.returncode, done.stdout) == (130, "")
 
 
+@pytest.mark.slow
 def test_after_the_budget_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     grid = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=3", "--set", "pruner=snip"]

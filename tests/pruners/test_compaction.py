@@ -33,10 +33,13 @@ NETWORKS = {
 
 # Fifty batch norms and more over 8 numbers each: in train mode float32 rounds 1e-4 of their own logits away, or more.
 ILL_CONDITIONED = ("tv-resnet50", "tv-densenet121", "tv-resnext")
+LARGE = (*ILL_CONDITIONED, "vgg16-bn")
 
 
 @pytest.mark.parametrize("pruner", ["random", "magnitude", "synflow"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NETWORKS]
+)
 def test_same_logits_in_eval_and_train_mode(network, pruner):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -55,6 +58,7 @@ def test_same_logits_in_eval_and_train_mode(network, pruner):
     assert size(model) >= sizes[0] >= sizes[1] >= sizes[2] < size(model)
 
 
+@pytest.mark.slow
 def test_vgg16_bn_of_torchvision():
     """Flattening after pooling: 512 channels of 7x7 make 25 088 features."""
     model, shape = torchvision.models.vgg16_bn(num_classes=10, dropout=0.0), (3, 32, 32)

@@ -109,8 +109,8 @@ def test_an_image_torn_in_the_middle_is_named_and_nothing_is_kept(tmp_path, size
 @pytest.mark.parametrize("sizes", [((16, 12),), ((16, 12), (20, 12))])
 def test_a_trial_on_a_folder_says_how_its_images_were_read(tmp_path, sizes):
     spec = lookup(f"folder:{write_folder(tmp_path / 'pets', sizes=sizes)}")
-    trial = Trial(dataset=spec.name, data_digest=spec.digest, architecture="conv", epochs=1, batch_size=4)
-    assert trial.name == "conv pets dense s0"
+    trial = Trial(dataset=spec.name, data_digest=spec.digest, architecture="mlp", epochs=1, batch_size=4)
+    assert trial.name == "mlp pets dense s0"
     place = Place(storage=tmp_path / "storage", cache=tmp_path / "cache")
     outcome = run(trial, place)
     assert outcome.end == "finished", outcome

@@ -146,6 +146,7 @@ def by_all(place, workers, work):
         return work(led, led.team)
 
 
+@pytest.mark.slow
 def test_loss_curves_are_those_of_one_worker(place):
     together, alone = by_all(place, 3, curves), curves(place, ALONE)
     assert together[0] == pytest.approx(alone[0], rel=1e-4)
@@ -153,6 +154,7 @@ def test_loss_curves_are_those_of_one_worker(place):
         assert found == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.slow
 def test_a_step_has_one_collective_per_norm_and_direction_and_reduces_gradients_once(place):
     """This ResNet-20 has 21 norms, two of them in shortcuts; its gradients fill two of DDP's buckets."""
     once, in_four = by_all(place, 2, counted)
@@ -171,6 +173,7 @@ def numbers(place):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+@pytest.mark.slow
 def test_a_worker_that_ends_or_hangs_costs_the_time_since_the_last_checkpoint(place, monkeypatch, ending):
     for timeout in ("START", "STEP"):  # what the first worker waits for a hung one
         monkeypatch.setattr(f"trainables.epoch.{timeout}", timedelta(seconds=20))
@@ -228,6 +231,7 @@ def test_efficiency_is_the_speed_over_as_many_times_that_of_one_worker(place):
     assert _speed(place, SNIP, cpu, progress) == {"time/images_per_second": 300}
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_of_an_epoch_two_workers_compute_the_same(place, monkeypatch):
     through = replace(place, storage=place.storage / "through", workers=2)
     assert run_together(SNIP, through).end == "finished"
