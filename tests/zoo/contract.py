@@ -174,6 +174,21 @@ def hold(case: Case, folder: Path) -> dict[str, str]:
     return case.paths
 
 
+def trains_in_plain_pytorch(case: Case) -> bool:
+    """Return False if torch itself refuses the network: what a backward pass needs was overwritten in place."""
+    model = case.build()
+    (x, _), *_ = case.data.scoring_batches(case.trial.seed, case.trial.samples_per_class)
+    try:
+        logits = model(x.clone())
+        if logits.requires_grad:
+            logits.square().mean().backward()
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            return False
+        raise
+    return True
+
+
 def prune_leaves_the_model_as_it_was(case: Case, run: Bench) -> dict[str, Tensor] | None:
     """Masks of the trial's own scoring, None where it is refused; and what `prune` leaves of a model in use.
 
