@@ -28,7 +28,7 @@ test-gpu: .venv/installed  ## every kind of trial on a pretended GPU, which need
 	$(BIN)/python -m pytest -m gpu -n 2 -rs tests/gpu $(CHOSEN)
 
 test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
-	$(BIN)/python -m pytest -m cluster -n 2 --dist loadfile --no-loadscope-reorder -rs tests/cluster tests/orchestrator $(CHOSEN)
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster tests/orchestrator $(CHOSEN)
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .
