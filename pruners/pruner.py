@@ -115,6 +115,10 @@ class Pruner:
             granularity=granularity,
         )
 
+    def recorded(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options of a trial whose record says `options`; of one that it lacks, what was done before it."""
+        return {**self.options, **self.unrecorded, **options}
+
     def _require_valid(self, name: str, value: object) -> None:
         if name in self.choices:
             require_known(f"value of option {name!r}", value, self.choices[name])

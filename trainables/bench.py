@@ -200,7 +200,7 @@ class Bench:
             iterations=1 if at_once else trial.iterations,
             mode=trial.mode,
             seed=trial.seed,
-            options={**pruner.unrecorded, **trial.options},
+            options=pruner.recorded(trial.options),
             ablation=ablation,
             alive=alive or None,
             share=share,

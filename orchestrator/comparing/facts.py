@@ -82,7 +82,7 @@ def _pruning(trial: Trial, pruner: Pruner) -> dict[str, Any]:
         "iterations": trial.iterations,
         "prunable": PRUNABLE if not (trial.dense_classifier or trial.keep_dense) else "some of the weights",
         "pretrain_epochs": trial.pretrain_epochs,
-        **_options(trial, pruner),
+        **pruner.recorded(trial.options),
     }
     if trial.iterations > 1:
         found["schedule"] = trial.schedule
@@ -116,8 +116,3 @@ def _augmentation(trial: Trial, spec: DatasetSpec) -> dict[str, Any]:
 def _initialisation(trial: Trial) -> str:
     """The name of how weights are drawn; "" where that has none."""
     return trial.init or architecture_of(trial.architecture, trial.architecture_code).init
-
-
-def _options(trial: Trial, pruner: Pruner) -> dict[str, Any]:
-    """The pruner's own settings, defaults filled in."""
-    return {**pruner.options, **pruner.unrecorded, **trial.options}

@@ -26,7 +26,7 @@ def follow(model: nn.Module) -> Channels:
     root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        graph = _traced(root)
+        graphs = _traced(root)
     except (*OF_THE_MACHINE, UnfollowableError):
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
@@ -34,46 +34,53 @@ def follow(model: nn.Module) -> Channels:
     finally:
         for buffer, before in buffers:
             buffer.copy_(before)
-    walk = _Walk(dict(root.named_modules()))
-    for node in graph.nodes:
-        walk.step(node)
+    for graph in graphs:
+        walk = _Walk(dict(root.named_modules()))
+        for node in graph.nodes:
+            walk.step(node)
     return walk.finish()
 
 
-def _traced(root: nn.Module) -> fx.Graph:
-    """Trace a model in its own mode, or in eval mode if training draws which layers it computes.
+def _traced(root: nn.Module) -> list[fx.Graph]:
+    """Trace a model in its own mode and, if training draws what it computes, in eval mode as well.
 
-    Stochastic depth leaves blocks out at random: the graph of one draw lacks them. The global generators stay as they
-    are. Raises UnfollowableError if the graph in eval mode draws as well, or lacks layers that training has.
+    Stochastic depth leaves blocks out at random: the graph of one draw lacks them, that in eval mode has all. Whatever
+    training adds must be followed too, so that both graphs are returned, the more complete one last. Draws start from
+    one seed, so that a model has the same graphs in every process; the global generators stay as they are.
+
+    Raises:
+        UnfollowableError: if the graph in eval mode draws as well, or lacks layers that training has.
     """
-    with torch.random.fork_rng([]):
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-        def trace() -> tuple[fx.Graph, bool]:
-            before = _random_state()
-            try:
-                graph = _Tracer().trace(root)
-                return graph, _random_state() != before
-            finally:
-                random.setstate(states[0])
-                np.random.set_state(states[1])
-                torch.set_rng_state(states[2])
-
-        graph, drew = trace()
-        training = [module for module in root.modules() if module.training]
-        if drew and training:
-            lacking = _called(graph)
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng([]):
+            graph, drew = _trace(root)
+            if not drew:
+                return [graph]
+            training = [module for module in root.modules() if module.training]
             try:
                 for module in training:
                     module.training = False
-                graph, drew = trace()
+                whole, draws_still = _trace(root)
             finally:
                 for module in training:
                     module.training = True
-            drew = drew or not lacking <= _called(graph)
-    if drew:
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+    if draws_still or not _called(graph) <= _called(whole):
         raise UnfollowableError("random numbers decide what it computes.")
-    return graph
+    return [graph, whole]
+
+
+def _trace(root: nn.Module) -> tuple[fx.Graph, bool]:
+    """Return the graph of a model, and whether its forward drew random numbers while it was traced."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.default_generator.manual_seed(0)
+    before = _random_state()
+    graph = _Tracer().trace(root)
+    return graph, _random_state() != before
 
 
 def _random_state() -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from pruners import compact, prune
 from pruners.channels import UnfollowableError, follow
+from pruners.channels.following import _traced
 from trainables.architectures import build
 
 SMALL = (3, 16, 16)
@@ -222,6 +223,39 @@ def test_blocks_left_out_at_random_are_followed_whatever_is_drawn(draw):
             assert model.training and model.inner.training
             assert len(found.outputs[model.inner].unique()) == 6
             assert found.outputs[model.outer].tolist() == found.outputs[model.first].tolist()
+
+
+class Noisy(nn.Module):
+    """Noise for each channel while it trains, of a width that is written into the forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.layer(x)
+        if self.training:
+            x = x + torch.randn(8, 1, 1)
+        return self.head(x.relu().mean((2, 3)))
+
+
+def test_what_only_training_computes_is_followed_as_well_though_it_draws():
+    model = Noisy()
+    masks = full(model)
+    masks["head.weight"][:, 3:] = False
+    whole = compact(model, masks, SMALL)  # without these channels it could no longer train
+    assert "outside a torch.nn layer" in whole.reason and size(whole.model) == size(model)
+    assert compact(model.eval(), masks, SMALL).kept["layer.weight"][0].tolist() == [0, 1, 2]
+
+
+def test_the_graph_of_one_model_is_the_same_in_every_process():
+    found = []
+    with torch.random.fork_rng():
+        for start in range(8):
+            torch.manual_seed(start)
+            model = Dropping(lambda: torch.rand(()))
+            found.append([[(node.op, str(node.target)) for node in graph.nodes] for graph in _traced(model)])
+    assert len(found[0]) == 2 and all(graphs == found[0] for graphs in found)
 
 
 def test_what_decides_at_random_and_has_layers_for_training_alone_is_not_followed():

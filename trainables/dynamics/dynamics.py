@@ -40,7 +40,7 @@ def options(trial: Trial) -> dict[str, Any]:
         SpaceError: if an option is not the fraction or the count that it must be.
     """
     pruner = lookup(trial.pruner)
-    chosen: dict[str, Any] = {**pruner.options, **pruner.unrecorded, **trial.options}
+    chosen = pruner.recorded(trial.options)
     for name, value in chosen.items():
         low, high = (1, float("inf")) if name == "interval" else (0, 1)
         if not low <= value <= high:
