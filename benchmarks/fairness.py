@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from search_spaces import Trial
-from trainables.outbox import ended, read
+from trainables.record.event_log import ended, read
 
 COMPRESSIONS = (1, 2, 5, 10, 20, 50)
 RULES: dict[str, dict[str, object]] = {

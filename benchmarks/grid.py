@@ -29,10 +29,10 @@ from benchmarks.rows import cost
 from benchmarks.trial import BATCH, cpu, dense, few, ours_of, stepping
 from pruners import find, select
 from search_spaces.density import density_of
-from trainables.allocation import keep_freed_memory
-from trainables.compacted import smaller
 from trainables.datasets import load
 from trainables.datasets.memory import InMemory
+from trainables.gpu.memory import keep_freed_memory
+from trainables.training.compacted import smaller
 
 NETWORK = "vgg16-bn"
 PRUNERS = ("random", "magnitude", "snip", "grasp", "synflow")

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import cost
-from trainables.outbox import read
+from trainables.record.event_log import read
 
 LONG = ["architecture=resnet20", "pruner=[random, magnitude]", "compression=[2, 10]", "seed=[0, 1, 2, 3]", "epochs=85"]
 

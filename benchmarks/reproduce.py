@@ -16,9 +16,9 @@ from types import SimpleNamespace
 from rich.console import Console
 
 import search_spaces
-from orchestrator.choices.catalog import catalog
-from orchestrator.choices.networks import outline
-from orchestrator.costs.cost import SLACK, trial_seconds, words
+from orchestrator.planning.catalog import catalog
+from orchestrator.planning.check_networks import outline
+from orchestrator.planning.epoch_times import SLACK, trial_seconds, words
 from search_spaces import Trial, expand, load, stage
 from trainables.datasets import lookup
 from trainables.profiling import macs

@@ -40,7 +40,7 @@ def made_up(point: Mapping[str, Any], place: Any, *_: Any) -> None:
     """Stand for `trainables.on_ray.trial.ray_trial`."""
     from ray import tune  # not before its environment is prepared
 
-    from trainables.outbox import Outbox
+    from trainables.record.event_log import Outbox
 
     fingerprint = point["fingerprint"]
     folder = place.storage / fingerprint
@@ -62,17 +62,17 @@ def measure(n: int, folder: Path) -> None:
     from orchestrator import environment
 
     environment.prepare_ray(None)  # before anything imports Ray
-    from orchestrator import driver
-    from orchestrator.costs.resources import Resources
-    from orchestrator.driver import tuning
-    from orchestrator.live.records import Records
-    from orchestrator.live.sources import Listed
-    from orchestrator.live.stopping import Stop
-    from orchestrator.live.watch import Watch
-    from orchestrator.plan import plan
-    from orchestrator.tracking.opening import create
+    from orchestrator import ray_driver
+    from orchestrator.live.interrupt import Stop
+    from orchestrator.live.trial_records import Records
+    from orchestrator.live.trial_sources import Listed
+    from orchestrator.live.uploader import Watch
+    from orchestrator.planning.plan import plan
+    from orchestrator.planning.resources import Resources
+    from orchestrator.ray_driver import tune
+    from orchestrator.tracking.experiment import create
     from search_spaces import load
-    from trainables.place import Place
+    from trainables.context import Place
 
     started = time.perf_counter()
     grid = {"pruner": ["random", "magnitude", "snip", "grasp", "synflow"], "compression": [2, 4, 8, 16, 32]}
@@ -83,15 +83,15 @@ def measure(n: int, folder: Path) -> None:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     place = Place(storage=folder / "checkpoints", cache=folder / "data")
     resources = Resources(cpus=(_cores() / SLOTS))
-    tuning.ray_trial = made_up  # type: ignore[assignment]
-    with driver.connected(None, resources, folder, uri):
+    tune.ray_trial = made_up  # type: ignore[assignment]
+    with ray_driver.connected(None, resources, folder, uri):
         book = create(uri, "scale", folder / "artifacts")
         parent = book.start_sweep(planned, "scale")
         trials = {trial.fingerprint: trial for trial in planned.trials}
         watch = Watch(book, trials, Records(place.storage), parent, lambda *_: None, lambda *_: None)
         started = time.perf_counter()
         watch.start()
-        driver.run_on_ray(Listed(planned.trials), place, resources, watch, folder / ".tune", Stop())
+        ray_driver.run_on_ray(Listed(planned.trials), place, resources, watch, folder / ".tune", Stop())
         dispatched = time.perf_counter() - started
         waiting = watch.close(3600)
         delivered = time.perf_counter() - started

@@ -20,13 +20,13 @@ from statistics import median
 
 from optuna.storages import InMemoryStorage
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.searches.objectives import Objective
-from orchestrator.searches.seeking import Result, Seeker
+from orchestrator.planning.catalog import catalog
+from orchestrator.results.objectives import Objective
+from orchestrator.search.optuna_study import Result, Seeker
 from search_spaces import Grid, Trial, load, studies
 from search_spaces.search import PER_EPOCH
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record.event_log import read
 from trainables.run import run
 
 SPACE = {

@@ -27,15 +27,15 @@ from benchmarks.data import write_cache
 from benchmarks.rows import row
 from pruners import prune
 from search_spaces import Trial
-from trainables.allocation import keep_freed_memory
 from trainables.architectures import build
-from trainables.bench import Bench, bench
-from trainables.compacted import smaller
 from trainables.datasets import Dataset, load
 from trainables.datasets.memory import InMemory
-from trainables.masked import Masked
-from trainables.norms import quick_norms
-from trainables.optimizer import make_optimizer
+from trainables.gpu.memory import keep_freed_memory
+from trainables.training.batch_norm import quick_norms
+from trainables.training.compacted import smaller
+from trainables.training.optimizer import make_optimizer
+from trainables.training.step import Masked
+from trainables.training.trainer import Bench, bench
 
 BATCH = 128
 STEPS = {1: (1.57, 1.0), 10: (1.75, 1.88), 100: (2.9, 4.5), 1000: (5.0, 16.6)}  # what a prototype reached

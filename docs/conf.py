@@ -27,7 +27,7 @@ myst_heading_anchors = 3
 
 
 def setup(app: Any) -> None:
-    from orchestrator.choices import listing
+    from orchestrator.planning import listing
 
     def list_names(_: Any, page: str, source: list[str]) -> None:
         """Ends the page of names with what `--list` shows, so that what is registered needs no line there."""

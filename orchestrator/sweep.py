@@ -14,28 +14,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.called import called
-from orchestrator.choices.listing import show
-from orchestrator.choices.networks import dense_shares
-from orchestrator.comparing.recipes import as_published
-from orchestrator.costs.cost import kind, several, shape, trial_seconds
-from orchestrator.costs.estimate import estimate
-from orchestrator.costs.estimate import show as show_cost
-from orchestrator.execution.allotment import asked, room_for
-from orchestrator.execution.execution import DONE, INTERRUPTED, REFUSED, execute
-from orchestrator.execution.job import Job
-from orchestrator.live.stopping import length
+from orchestrator.command_line import called
+from orchestrator.live.interrupt import length
 from orchestrator.live.terminal import terminal
-from orchestrator.plan import Plan, plan
-from orchestrator.reading.store import ReportError, public, require_answer, require_name
-from orchestrator.tracking.opening import existing
-from orchestrator.tracking.speeds import images_per_second, of_one_worker
+from orchestrator.planning.check_networks import dense_shares
+from orchestrator.planning.epoch_times import kind, several, shape, trial_seconds
+from orchestrator.planning.estimate import estimate
+from orchestrator.planning.estimate import show as show_cost
+from orchestrator.planning.listing import show
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.report.published_recipes import as_published
+from orchestrator.results.store import ReportError, public, require_answer, require_name
+from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
+from orchestrator.running.job import Job
+from orchestrator.running.resource_flags import asked, room_for
+from orchestrator.tracking.experiment import existing
+from orchestrator.tracking.measured_speeds import images_per_second, of_one_worker
 from pruners import PruningError
 from search_spaces import SpaceError, load
 from trainables.datasets import DatasetError
-from trainables.gpu_check import unused_accelerator
-from trainables.precision import on_cpu
-from trainables.storage import Bucket, is_object_store
+from trainables.gpu.check import unused_accelerator
+from trainables.record.object_store import Bucket, is_object_store
+from trainables.training.precision import on_cpu
 
 # Told in one line. Any other error is a fault of ours, and is shown whole.
 REFUSALS = (SpaceError, PruningError, DatasetError, ReportError)

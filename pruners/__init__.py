@@ -12,11 +12,11 @@ from pruners.compaction import Compacted, compact, refit
 from pruners.compatibility import concerns
 from pruners.errors import PruningError, PruningWarning
 from pruners.granularity import GRANULARITIES
-from pruners.liveness import connected, dead_weights, effective
 from pruners.masks import apply_masks, empty_layers, masking
 from pruners.products import mark_prunable
+from pruners.prune import Pruning, find, prune
 from pruners.pruner import MODES, Batch, Pruner, Settings
-from pruners.pruning import Pruning, find, prune
+from pruners.reachability import connected, dead_weights, effective
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities
 from pruners.scopes import SCOPES

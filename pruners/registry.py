@@ -1,21 +1,19 @@
 """Every pruner by name. To add one: its file, and two lines below."""
 
 from pruners import custom
-from pruners.dynamic import GRADUAL, RIGL, SET
 from pruners.errors import require_known
-from pruners.force import FORCE
-from pruners.grasp import GRASP
-from pruners.iter_snip import ITER_SNIP
-from pruners.lamp import LAMP
-from pruners.magnitude import IMP, MAGNITUDE
-from pruners.ntk_sap import NTK_SAP
-from pruners.phew import PHEW
-from pruners.prospr import PROSPR
 from pruners.pruner import Pruner
-from pruners.px import PX
-from pruners.random import RANDOM
-from pruners.snip import SNIP
-from pruners.synflow import SYNFLOW
+from pruners.scores.during_training import GRADUAL, RIGL, SET
+from pruners.scores.grasp import GRASP
+from pruners.scores.lamp import LAMP
+from pruners.scores.magnitude import IMP, MAGNITUDE
+from pruners.scores.ntk_sap import NTK_SAP
+from pruners.scores.phew import PHEW
+from pruners.scores.prospr import PROSPR
+from pruners.scores.px import PX
+from pruners.scores.random import RANDOM
+from pruners.scores.snip import FORCE, ITER_SNIP, SNIP
+from pruners.scores.synflow import SYNFLOW
 
 PRUNERS: dict[str, Pruner] = {
     "random": RANDOM,

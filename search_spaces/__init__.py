@@ -2,13 +2,12 @@
 
 from search_spaces.catalog import Catalog
 from search_spaces.errors import SpaceError
-from search_spaces.expand import expand
-from search_spaces.grid import Grid, Point
+from search_spaces.grid import Grid, Point, expand
+from search_spaces.load import load, presets
 from search_spaces.network import Network
-from search_spaces.reading import load, presets
+from search_spaces.point import stage
 from search_spaces.search import EarlyStopping, Range, Search
 from search_spaces.space import Space
-from search_spaces.stages import stage
 from search_spaces.studies import Study, studies
 from search_spaces.trial import TRAINING, Cell, Trial, amount
 

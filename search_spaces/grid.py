@@ -11,8 +11,8 @@ from typing import Any
 from search_spaces.catalog import Catalog, is_custom
 from search_spaces.errors import choose
 from search_spaces.labels import marked, marks, short
-from search_spaces.measuring import compresses
 from search_spaces.network import Network, read
+from search_spaces.phases import compresses
 from search_spaces.point import SHARED, trial_at
 from search_spaces.search import Range
 from search_spaces.space import NAMED, Space, check
@@ -199,3 +199,23 @@ def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
         count = Counter(labels.values())
         labels = {name: label if count[label] == 1 else data_label(name, parts) for name, label in labels.items()}
     return labels
+
+
+def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
+    """All cells of the grid in the order of the space, and the unique trials behind them.
+
+    Where something is searched there is no one trial: those points belong to the `studies` of the space.
+
+    Raises:
+        SpaceError: if a name is not in the catalog or a pruner does not have an option.
+    """
+    grid = Grid(space, catalog)
+    cells: dict[str, Cell] = {}
+    trials: dict[str, Trial] = {}
+    for point in grid.points():
+        if space.search is not None and (space.search.per == "sweep" or grid.ranges(point)):
+            continue
+        cell, trial = grid.at(point)
+        trials.setdefault(trial.fingerprint, trial)
+        cells.setdefault(cell.model_dump_json(), cell)  # a pruner with its own kappa has one, not one per compression
+    return tuple(cells.values()), tuple(trials.values())

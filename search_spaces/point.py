@@ -9,9 +9,8 @@ from typing import Any
 
 from search_spaces.catalog import Catalog, is_custom
 from search_spaces.errors import SpaceError
-from search_spaces.measuring import reduced, require_measurable
 from search_spaces.network import Network
-from search_spaces.phases import PHASES, phases
+from search_spaces.phases import PHASES, phases, reduced, require_measurable
 from search_spaces.space import check
 from search_spaces.trial import TRAINING, Trial
 
@@ -127,3 +126,18 @@ def _require_share(granularity: str, compression: float) -> None:
             f"compression: granularity {granularity} keeps {kept} of {width} weights, which is "
             f"{int(width) / int(kept):g}x and not {compression:g}x"
         )
+
+
+def stage(trial: Trial) -> Trial | None:
+    """The dense trial whose trained weights `trial` starts from, or None if it starts from fresh ones.
+
+    The same for all that share an architecture, a dataset, a seed and a recipe, whatever they prune; and if the
+    space asks for that dense trial too, this is it. The first of several levels is such a dense training.
+    """
+    if trial.measure != TRAINING:
+        return None  # it trains what it looks at by itself
+    epochs = trial.pretrain_epochs or (trial.epochs if trial.levels else 0)
+    if not epochs:
+        return None
+    recipe = {name: getattr(trial, name) for name in trial.model_fields_set.difference(PRUNING)}
+    return Trial(**recipe | {"epochs": epochs})

@@ -62,5 +62,9 @@ def test_nor_do_its_styles(built):
 
 @pytest.mark.parametrize("door", ["pruners.prune", "build", "load", "plan"])
 def test_the_front_doors_have_their_signatures(built, door):
-    name = {"build": "trainables.architectures.build", "load": "search_spaces.load", "plan": "orchestrator.plan.plan"}
+    name = {
+        "build": "trainables.architectures.build",
+        "load": "search_spaces.load",
+        "plan": "orchestrator.planning.plan.plan",
+    }
     assert f'id="{name.get(door, door)}"' in (built / "api.html").read_text(encoding="utf-8")

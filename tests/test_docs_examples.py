@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from orchestrator import figures, findings
+from orchestrator.report import figures
 from orchestrator.sweep import main
 from pruners import PRUNERS
 from trainables import architectures, datasets, measures
@@ -50,11 +50,11 @@ def written(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_pruners_an_architecture_a_dataset_and_a_figure(written, monkeypatch, capsys):
     Path("my_file.py").write_text(BLOCKS["my_file.py"])
-    monkeypatch.setitem(PRUNERS, "filter-size", written("pruners/filter_size.py").FILTER_SIZE)
+    monkeypatch.setitem(PRUNERS, "filter-size", written("pruners/scores/filter_size.py").FILTER_SIZE)
     network = written("trainables/architectures/separable.py").SEPARABLE
     monkeypatch.setitem(architectures.ARCHITECTURES, "separable", network)
     monkeypatch.setitem(datasets.DATASETS, "stripes", written("trainables/datasets/stripes.py").STRIPES)
-    monkeypatch.setitem(figures.FIGURES, "training-time", written("orchestrator/figures/training_time.py").draw)
+    monkeypatch.setitem(figures.FIGURES, "training-time", written("orchestrator/report/figures/training_time.py").draw)
     pruners = '[filter-size, "my_file.py:by_size_of_filter"]'
     asked = {"dataset": "stripes", "architecture": "separable", "pruner": pruners, "epochs": 3, "lr": 0.01}
     overrides = [word for key, value in asked.items() for word in ("--set", f"{key}={value}")]
@@ -115,11 +115,11 @@ def test_what_was_added_by_hand_is_found_and_held_to_its_contract(tmp_path):
     assert re.search(r"[3-9]\d passed", held.stdout)
     registries = {
         "trainables.measures.MEASURES": "concentration",
-        "orchestrator.findings.FINDINGS": "concentration",
-        "orchestrator.figures.MEASURED": "concentration",
-        "orchestrator.figures.FIGURES": "training-time",
+        "orchestrator.report.figures.FINDINGS": "concentration",
+        "orchestrator.report.figures.MEASURED": "concentration",
+        "orchestrator.report.figures.FIGURES": "training-time",
     }
-    asked = "import orchestrator.figures, orchestrator.findings, trainables.measures\n"
+    asked = "import orchestrator.report.figures, trainables.measures\n"
     asked += "\n".join(f"print({registry}[{name!r}])" for registry, name in registries.items())
     subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, check=True)
 
@@ -128,8 +128,8 @@ def test_what_was_added_by_hand_is_found_and_held_to_its_contract(tmp_path):
 def test_a_measure(written, monkeypatch):
     name = "concentration"
     monkeypatch.setitem(measures.MEASURES, name, written(f"trainables/measures/{name}.py").CONCENTRATION)
-    monkeypatch.setitem(findings.FINDINGS, name, written(f"orchestrator/findings/{name}.py").CONCENTRATION)
-    monkeypatch.setitem(figures.MEASURED, name, written(f"orchestrator/figures/{name}.py").draw)
+    monkeypatch.setitem(figures.FINDINGS, name, written(f"orchestrator/report/figures/{name}.py").CONCENTRATION)
+    monkeypatch.setitem(figures.MEASURED, name, written(f"orchestrator/report/figures/{name}.py").draw)
     asked = ["--set", f"measure={name}", "--set", "architecture=mlp", "--set", "pruner=[random, synflow]"]
     assert main(["digits", "--local", *asked]) == 0
     page = Path("results/report/report.html").read_text()

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import report, sweep
+from orchestrator import sweep
 from orchestrator.audit import __main__ as audit
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
+from orchestrator.report import __main__ as report
 from pruners import PRUNERS, Pruner
 from search_spaces import load
 from search_spaces.space import KEYS

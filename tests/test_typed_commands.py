@@ -15,8 +15,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from orchestrator import report, sweep
+from orchestrator import sweep
 from orchestrator.audit import __main__ as audit
+from orchestrator.report import __main__ as report
 from search_spaces import load, presets
 
 ROOT = Path(__file__).parent.parent

@@ -9,12 +9,16 @@ the whole record of the trial, in its metadata.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -24,10 +28,11 @@ from pruners import compact, prunable, refit
 from pruners.errors import words
 from search_spaces import Trial
 from trainables.architectures import build
-from trainables.atomic import write_atomically
 from trainables.datasets import DatasetSpec, lookup
-from trainables.pretraining import WEIGHTS
+from trainables.record.files import write_atomically
+from trainables.shared.pretraining import WEIGHTS
 
+OPSET = 18  # of ONNX: the oldest that torch's exporter writes without conversion, so what most runtimes can read
 FORMATS = (".safetensors", ".onnx")
 
 
@@ -91,15 +96,44 @@ def save(made: Trained, out: Path) -> None:
         ValueError: for another ending, or if what ONNX needs is not installed.
     """
     if out.suffix == ".onnx":
-        from trainables import onnx_file
-
-        onnx_file.save(made.model, made.data.input_shape, made.facts, out)
+        save_onnx(made.model, made.data.input_shape, made.facts, out)
     elif out.suffix == ".safetensors":
         # Copies: a weight that layers share may stand in a file twice, but not lie in memory once.
         state = {name: tensor.contiguous().clone() for name, tensor in made.model.state_dict().items()}
         write_atomically(out, lambda path: save_file(state, path, metadata=made.facts))
     else:
         raise ExportError(f"{out}: '{out.suffix}' is not allowed; the file must end in {' or '.join(FORMATS)}")
+
+
+def save_onnx(model: nn.Module, input_shape: tuple[int, int, int], facts: Mapping[str, str], out: Path) -> None:
+    """Write `model`, in eval mode, with the input `images` [N, C, H, W], N free, and the output `logits` [N, classes].
+
+    `facts` become the file's metadata.
+
+    Raises:
+        ValueError: in one line, if the extra is not installed or torch cannot translate the model.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{out}: {' and '.join(missing)} not installed; pip install onnx onnxscript")
+    example = torch.zeros(2, *input_shape)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # torch tells of its steps
+            program = torch.onnx.export(
+                model,
+                (example,),
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # noqa: BLE001 - a forward that cannot be traced fails as it likes
+        raise ValueError(f"{out}: torch cannot translate this model: {words(error)[:300]}") from None
+    assert program is not None
+    program.model.metadata_props.update(facts)
+    write_atomically(out, lambda path: program.save(path, external_data=False))
 
 
 def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:

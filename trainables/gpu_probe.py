@@ -9,11 +9,11 @@ import torch
 
 from pruners.errors import is_out_of_memory
 from search_spaces import Trial
-from trainables.bench import Bench, bench
-from trainables.captured import WARM
 from trainables.datasets import lookup
 from trainables.datasets.memory import GROUP_BYTES, InMemory
-from trainables.gpu_share import CONTEXT_BYTES
+from trainables.gpu.memory import CONTEXT_BYTES
+from trainables.training.cuda_graph import WARM
+from trainables.training.trainer import Bench, bench
 
 TEST_IMAGES = 500  # no test batch is larger
 

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
+import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnProcess
 
 import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from trainables.gpu_share import works
-from trainables.place import Place
-from trainables.team.following import follow
-from trainables.team.team import START, LostError, Other, Team
+from search_spaces import Trial
+from trainables.context import Place, images_of, make_ready
+from trainables.distributed.group import START, LostError, Other, Team
+from trainables.gpu.memory import works
+from trainables.training.loop import StoppedError, TrainingError
+from trainables.training.trainer import Bench, bench
+
+
+def follow(place: Place, team: Team) -> None:
+    """Take part until the first worker needs no others, or is gone. Write nothing but the decoded dataset."""
+    device = make_ready(place)
+    on: Bench | None = None
+    for order in team.orders(device):
+        # The weights come with every order: no file of pretrained ones is needed here.
+        trial = Trial.model_validate_json(order["trial"]).model_copy(update={"pretrained": ""})
+        if on is None or on.trial != trial:
+            on = bench(trial, images_of(trial, place), device, place.save_seconds, team=team)
+        on.model.load_state_dict(order["model"])
+        try:
+            on.train(
+                order["masks"],
+                state=order["state"],
+                save=lambda state: None,
+                until=order["until"],
+                dynamics=on.dynamics() if order["changing"] else None,
+                compact=order["compact"],
+            )
+        except (StoppedError, TrainingError):  # as all workers, at the same place
+            continue
+
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 600.0  # until a worker is there: it imports torch, and its code may have to come first
@@ -161,3 +191,49 @@ def _interface(address: str) -> str | None:
 
 def _here(rank: int) -> str:
     return f"here/{rank}"
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """A worker in a process of its own."""
+
+    process: SpawnProcess
+
+    def ended(self, seconds: float) -> bool:
+        """See `Other.ended`."""
+        self.process.join(seconds)
+        return self.process.exitcode is not None
+
+    def kill(self) -> None:
+        """See `Other.kill`."""
+        self.process.kill()
+        self.process.join()
+
+
+@contextmanager
+def with_workers(place: Place) -> Iterator[Place]:
+    """Inside, the place has the workers that it asks for, each with a GPU of its own if it is on GPUs."""
+    if place.workers == 1:
+        yield place
+        return
+    context = multiprocessing.get_context("spawn")
+
+    def launch(seat: Seat) -> Spawned:
+        process = context.Process(target=_work, args=(_of(place, seat.rank), seat))
+        process.start()
+        return Spawned(process)
+
+    with leading(_of(place, 0), LOOPBACK, launch) as led:
+        yield led
+
+
+def _of(place: Place, rank: int) -> Place:
+    return replace(place, device=f"cuda:{rank}") if place.device == "cuda" else place
+
+
+def _work(place: Place, seat: Seat) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; when to stop the first one says
+    try:
+        take_part(place, seat)
+    except Exception:  # noqa: BLE001 - the first one knows, and says it where somebody reads
+        sys.exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,23 +15,42 @@ from torch import Tensor
 from pruners import Pruning
 from pruners.memory import WHOLE
 from search_spaces import TRAINING, Trial, stage
-from trainables import checkpoint, given_masks
-from trainables.bench import Bench, bench
-from trainables.checkpoint import CHECKPOINT
+from trainables.artifacts import Recorder, machine
+from trainables.context import Place, images_of, make_ready
 from trainables.datasets.resident import release_unused
-from trainables.dynamics import Dynamics
-from trainables.giving_up import Judged
-from trainables.levels import REWIND, prune_in_levels, rewind
 from trainables.measures import MEASURES
-from trainables.mirror import Copy
-from trainables.outbox import Outbox
-from trainables.place import Place
-from trainables.precision import used
 from trainables.profiling import latency_setting
-from trainables.ready import images_of, make_ready
-from trainables.recording import Recorder, machine
-from trainables.scores import shared
-from trainables.training import Progress
+from trainables.record import checkpoint
+from trainables.record.checkpoint import CHECKPOINT
+from trainables.record.event_log import Outbox
+from trainables.record.sync import Copy
+from trainables.shared import masks as given_masks
+from trainables.shared.scores import shared
+from trainables.sparse_training import Dynamics
+from trainables.training.iterative import REWIND, prune_in_levels, rewind
+from trainables.training.loop import Progress
+from trainables.training.precision import used
+from trainables.training.trainer import Bench, bench
+
+Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule by which the trial is given up, or ""
+
+
+class Judged:
+    """A trial before its judge. Trainings that come before its own (dense ones, levels) are not what is compared."""
+
+    def __init__(self, trial: Trial, judge: Judge | None) -> None:
+        """Without a `judge` it is never given up."""
+        self._epochs, self._judge = trial.epochs, judge
+        self.epoch = 0
+        self.given_up = ""  # when and by which rule: "epoch 12 by …"
+
+    def hear(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Pass on what was measured after `epoch`, unless that was the last one: it is over anyway."""
+        if self._judge is None or "train/loss" not in metrics or epoch >= self._epochs:
+            return
+        self.epoch = epoch
+        rule = self._judge(metrics, epoch)
+        self.given_up = f"epoch {epoch} by {rule}" if rule else ""
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,52 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from pruners import layers
+from pruners import compact, connected, dead_weights, effective, empty_layers, layers
+from pruners.errors import OF_THE_MACHINE, in_one_line, is_out_of_memory
 from pruners.float32 import ieee_float32
+from trainables.architectures import Shape
 from trainables.mac_counter import NO_WEIGHTS, MacCounter
 from trainables.peak_memory import PeakMemory
-from trainables.unmeasured import Unmeasured
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Unmeasured:
+    """Why some costs of a trial are not known, by the cost's name."""
+
+    def __init__(self) -> None:
+        """All is known."""
+        self.reasons: dict[str, str] = {}
+
+    def attempt(self, cost: str, measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Return what `measure` does; None, and note the reason, if the network does not let itself be measured.
+
+        A machine that fails (its memory, its disk, its GPU) is no property of the network, and raises.
+        """
+        try:
+            return measure(*args, **kwargs)
+        except (*OF_THE_MACHINE, OSError):
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            self.reasons[cost] = in_one_line(error)
+            return None
+
+    def tags(self) -> dict[str, str]:
+        """Return a tag per cost: `unmeasured.model/peak_mb: RuntimeError: ...`."""
+        return {f"unmeasured.{cost}": reason[:500] for cost, reason in self.reasons.items()}
+
 
 BATCH = 64  # examples per forward pass where latency and memory are measured
 
@@ -198,3 +231,62 @@ def _zeros(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
 def _wait(x: Tensor) -> None:
     if x.is_cuda:
         torch.cuda.synchronize(x.device)
+
+
+def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
+    """Metrics of the weights on a path from input to output, or none and the reason.
+
+    An architecture that cannot be followed must not cost a trial its result, whatever it raises; a machine that fails
+    is no property of it, and raises.
+    """
+    try:
+        alive = effective(model, masks, input_shape)
+        dead = dead_weights(model, input_shape)
+    except OF_THE_MACHINE:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return {}, in_one_line(error)
+    total = sum(mask.numel() for mask in alive.values())
+    return {
+        "prune/effective_density": sum(int(mask.sum()) for mask in alive.values()) / total,
+        "prune/dead_weights": sum(int(mask.sum()) for mask in dead.values()),
+    }, ""
+
+
+def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> bool:
+    """Can the input no longer reach the output through kept weights?
+
+    Where that cannot be told, as for `paths`: has any layer no weight left?
+    """
+    try:
+        return not connected(model, masks, input_shape)
+    except OF_THE_MACHINE:
+        raise
+    except Exception:  # noqa: BLE001
+        return bool(empty_layers(masks))
+
+
+def measured(
+    model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape, unmeasured: Unmeasured | None = None
+) -> tuple[dict[str, float], str]:
+    """Return metrics of the compacted model; of the model as it is, and the reason, where it cannot be compacted.
+
+    A cost that cannot be measured is absent, and `unmeasured` is told why.
+    """
+    try:
+        compacted = compact(model, masks, input_shape)
+        small, reason = compacted.model, compacted.reason
+    except OF_THE_MACHINE:
+        raise
+    except Exception as error:  # noqa: BLE001
+        small, reason = model, in_one_line(error)
+    costs: dict[str, Callable[[], float]] = {
+        "model/params_compacted": lambda: sum(parameter.numel() for parameter in small.parameters()),
+        "model/macs_compacted": lambda: sum(map(sum, macs(small, input_shape).values())),
+        "model/latency_ms": lambda: latency_ms(small, input_shape),
+        "model/peak_mb": lambda: peak_mb(small, input_shape),
+        "model/file_mb": lambda: file_mb(small),
+    }
+    unmeasured = unmeasured or Unmeasured()
+    numbers = {cost: unmeasured.attempt(cost, measure) for cost, measure in costs.items()}
+    return {cost: number for cost, number in numbers.items() if number is not None}, reason

@@ -23,19 +23,18 @@ from torch import Tensor
 
 from pruners.errors import in_one_line, is_out_of_memory, words
 from search_spaces import SpaceError, Trial
-from trainables.computation import Attempt, compute
-from trainables.given_weights import bring
-from trainables.giving_up import Judge, Judged
-from trainables.gpu_share import works
-from trainables.locks import held
-from trainables.mirror import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
-from trainables.outbox import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
-from trainables.place import Place
-from trainables.pretraining import stored, trained_weights
-from trainables.storage import Bucket
-from trainables.team import LostError
-from trainables.team.spawning import with_workers
-from trainables.training import StoppedError
+from trainables.context import Place
+from trainables.distributed import LostError
+from trainables.gpu.memory import works
+from trainables.launch import with_workers
+from trainables.phases import Attempt, Judge, Judged, compute
+from trainables.record.event_log import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
+from trainables.record.files import held
+from trainables.record.object_store import Bucket
+from trainables.record.sync import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
+from trainables.shared.pretraining import stored, trained_weights
+from trainables.shared.weights import bring
+from trainables.training.loop import StoppedError
 
 ATTEMPTS = 4  # of one trial whose workers die, without Ray
 WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few

@@ -13,10 +13,10 @@ from benchmarks.gpu.harness import Result, Setting, Verdict, judged
 from pruners.compaction import TOLERANCE, compact
 from pruners.float32 import ieee_float32, tf32
 from pruners.masks import apply_masks
-from pruners.pruning import find
+from pruners.prune import find
 from search_spaces import Network
 from trainables.architectures import build
-from trainables.fast_paths import laid_out
+from trainables.training.fast_paths import laid_out
 
 MARGIN = 10  # times smaller than tolerated, in the float32 that the product checks in
 PRUNINGS = (("magnitude", 20.0), ("synflow", 20.0), ("synflow", 100.0))

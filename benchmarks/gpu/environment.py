@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.gpu.harness import Result, Setting, judged, own_process
-from trainables.gpu_share import CONTEXT_BYTES, mps_runs
+from trainables.gpu.memory import CONTEXT_BYTES, mps_runs
 
 MIB = 2**20
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from search_spaces import Trial
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record.event_log import read
 from trainables.run import Outcome, run
 
 Verdict = Literal["ok", "FAIL", "skipped", "reported"]

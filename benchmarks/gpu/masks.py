@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from benchmarks.gpu.harness import Result, Setting, apart, judged, moved, unequal
 from pruners import gradients
 from pruners.float32 import ieee_float32, tf32
-from pruners.pruning import Pruning, find
+from pruners.prune import Pruning, find
 from pruners.registry import PRUNERS
 from search_spaces import Network
 from trainables import datasets
 from trainables.architectures import build
-from trainables.fast_paths import laid_out
+from trainables.training.fast_paths import laid_out
 
 COMPRESSION = 20.0
 ITERATIONS = 5  # of pruners that take a hundred: rounding is followed as well by few

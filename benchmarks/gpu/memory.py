@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.harness import GRAPH, Result, Setting, apart, judged, moved, step_by_step
-from pruners.pruning import Pruning, find
+from pruners.prune import Pruning, find
 from search_spaces import Network, Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.fast_paths import laid_out
-from trainables.gpu_share import CONTEXT_BYTES
+from trainables.gpu.memory import CONTEXT_BYTES
+from trainables.training.fast_paths import laid_out
 
 MIB = 2**20
-LEAST = 0.01  # of a GPU: `trainables.gpu_share.allowed` gives any trial as much
+LEAST = 0.01  # of a GPU: `trainables.gpu.memory.allowed` gives any trial as much
 MORE = 1.2  # times the memory of single steps that a graph may take
 TIGHT = 0.6  # of the memory that a trial or a score needs
 ROUNDING = 1e-4  # of the largest score of a layer

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.gpu.harness import WEIGHTS_MB, Result, Setting, judged, unequal
-from trainables.place import Place
+from trainables.context import Place
 from trainables.run import run_together
 
 ROUNDING = 1e-3  # of the loss after an epoch: sums are taken in another order

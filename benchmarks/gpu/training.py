@@ -19,12 +19,11 @@ import torch
 from benchmarks.gpu.harness import Setting
 from search_spaces import Trial
 from trainables import datasets
-from trainables.bench import bench
+from trainables.context import Place, make_ready
 from trainables.datasets import AUGMENTATIONS
 from trainables.datasets.memory import InMemory
-from trainables.place import Place
-from trainables.ready import make_ready
-from trainables.training import StoppedError
+from trainables.training.loop import StoppedError
+from trainables.training.trainer import bench
 
 IMAGES = 50_000  # of an epoch, as CIFAR-10's
 STOP = "stop"

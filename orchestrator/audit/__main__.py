@@ -17,9 +17,9 @@ from rich.console import Console
 from orchestrator import environment
 from orchestrator.audit.run import Audited, audit_run, load_finished, pick
 from orchestrator.audit.sources import Sources
-from orchestrator.audit.told import show, told
-from orchestrator.called import called
-from orchestrator.reading.store import ReportError, connect
+from orchestrator.audit.table import show, told
+from orchestrator.command_line import called
+from orchestrator.results.store import ReportError, connect
 from orchestrator.tracking.audits import log_audit
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from orchestrator.audit.counts import Macs, asked
 from orchestrator.audit.plain import Hits, Tested
-from orchestrator.reading.details import History
+from orchestrator.results.details import History
 from search_spaces import Trial
 
 SAME_DEVICE, OTHER_DEVICE = 1e-4, 1e-3  # relative rounding of float32 losses and logits

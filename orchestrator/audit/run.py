@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from orchestrator.audit import compare
 from orchestrator.audit.compare import HISTORIES, Check, Logged
+from orchestrator.audit.connectivity import connected
 from orchestrator.audit.counts import count_macs
-from orchestrator.audit.paths import connected
 from orchestrator.audit.plain import Tested, TooLongError, load_masked, test, test_images
 from orchestrator.audit.sources import Sources, UnavailableError
-from orchestrator.reading.details import Details, read_bytes, read_json
-from orchestrator.reading.results import experiment_named, rank
-from orchestrator.reading.store import ReportError, mlflow_errors, runs
+from orchestrator.results.details import Details, read_bytes, read_json
+from orchestrator.results.results import experiment_named, rank
+from orchestrator.results.store import ReportError, mlflow_errors, runs
 from pruners.errors import in_one_line
 from search_spaces import TRAINING, Trial
 from trainables.datasets import Dataset

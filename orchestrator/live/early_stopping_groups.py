@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from search_spaces import EarlyStopping, Trial
-from trainables.dynamics import dynamics
-from trainables.outbox import DamagedRecordError, read
+from trainables.record.event_log import DamagedRecordError, read
+from trainables.sparse_training import dynamics
 
 STEPS = 1000  # an epoch of any length: asked is only how a training begins
 

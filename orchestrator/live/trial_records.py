@@ -6,10 +6,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from trainables.outbox import FILE, forget, must_restart, read
-from trainables.pretraining import WEIGHTS
-from trainables.storage import CLAIM, Attempts, Bucket, newest
-from trainables.tracking import MARK
+from trainables.record.event_log import FILE, forget, must_restart, read
+from trainables.record.mlflow import MARK
+from trainables.record.object_store import CLAIM, Attempts, Bucket, newest
+from trainables.shared.pretraining import WEIGHTS
 
 
 class Records:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from orchestrator.searches.seeking import Seeker
+from orchestrator.search.optuna_study import Seeker
 from search_spaces import Trial
 
 

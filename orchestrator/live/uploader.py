@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.colors import look
-from orchestrator.live.records import Records
-from orchestrator.tracking.ledger import Ledger, Status
+from orchestrator.live.trial_records import Records
+from orchestrator.tracking.experiment import Ledger, Status
 from search_spaces import Trial
-from trainables.outbox import DamagedRecordError, End, ended, read, size, stopped
-from trainables.tracking import deliver
+from trainables.record.event_log import DamagedRecordError, End, ended, read, size, stopped
+from trainables.record.mlflow import deliver
 
 POLL_SECONDS = 0.5
 DELIVER_SECONDS = 5.0  # one batch holds several short epochs; a trial's last events do not wait

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from orchestrator.choices.given_masks import find
+from orchestrator.planning.given_masks import find
 from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES, lookup
 from search_spaces import Catalog
 from search_spaces.catalog import MaskTraits

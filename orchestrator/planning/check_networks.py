@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from orchestrator.choices.preflight import PreflightError, shortened, takes_part, try_out
+from orchestrator.planning.try_network import PreflightError, shortened, takes_part, try_out
 from pruners import dead_weights
 from pruners.errors import in_one_line, words
 from pruners.weights import dense_share
 from search_spaces import Network, Space, SpaceError, Trial
-from trainables import given_weights
 from trainables.architectures import ARCHITECTURES, build, lookup, pretrained
 from trainables.architectures.module import layers_of, listed
+from trainables.context import Place
 from trainables.datasets import lookup as dataset_of
-from trainables.place import Place
+from trainables.shared import weights
 
 DEAD = 0.01  # share of prunable weights that can never train; beyond it compressions mean something else
 
@@ -61,7 +61,7 @@ def provide_weights(networks: Iterable[Network], files: Mapping[str, Path], plac
     """
     for network in dict.fromkeys(networks):
         if network.pretrained:
-            given_weights.provide(network, place, files.get(network.pretrained))
+            weights.provide(network, place, files.get(network.pretrained))
 
 
 @cache

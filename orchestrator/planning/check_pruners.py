@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from orchestrator.choices.networks import model_of
+from orchestrator.planning.check_networks import model_of
 from pruners import concerns
 from pruners.errors import in_one_line, words
 from pruners.granularity import check
 from search_spaces import TRAINING, Network, SpaceError, Trial
-from trainables.bench import pruner_of
 from trainables.datasets import lookup
 from trainables.measures import MEASURES
+from trainables.training.trainer import pruner_of
 
 
 def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:

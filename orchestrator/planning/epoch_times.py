@@ -13,14 +13,14 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from orchestrator.choices.preflight import shortened
+from orchestrator.planning.try_network import shortened
 from pruners.errors import in_one_line
 from search_spaces import Network, SpaceError, Trial
 from trainables.architectures import Shape as ImageShape
 from trainables.architectures import build
 from trainables.architectures.global_state import own_draws
 from trainables.datasets import lookup
-from trainables.fast_paths import laid_out
+from trainables.training.fast_paths import laid_out
 
 Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
 PIXELS = 128 * 32 * 32  # of the images that are tried out at once

@@ -9,9 +9,9 @@ from itertools import cycle, islice
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.costs.cost import wall_seconds, words
-from orchestrator.costs.resources import Resources, concurrency
-from orchestrator.plan import Plan
+from orchestrator.planning.epoch_times import wall_seconds, words
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.resources import Resources, concurrency
 from search_spaces import Trial
 
 NODES = (1, 2, 4, 8)

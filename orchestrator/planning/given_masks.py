@@ -13,16 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from orchestrator.choices.networks import outline
-from orchestrator.reading.details import read_bytes
-from orchestrator.reading.store import connect, public, require_answer
+from orchestrator.planning.check_networks import outline
+from orchestrator.results.details import read_bytes
+from orchestrator.results.store import connect, public, require_answer
 from pruners import prunable
 from pruners.scopes import kept_of
 from search_spaces import Network, SpaceError, Trial, amount
 from search_spaces.density import density_of
 from search_spaces.trial import ORIGIN
-from trainables import given_masks
-from trainables.place import Place
+from trainables.context import Place
+from trainables.shared import masks as given_masks
 
 RUN, SUFFIX = "mlflow:", ".safetensors"
 

@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.choices import given_masks
-from orchestrator.choices.catalog import catalog
-from orchestrator.choices.compatibility import require_compatible
-from orchestrator.choices.given_masks import GivenMasks
-from orchestrator.choices.networks import outline, require_networks, weight_files
-from orchestrator.searches.searching import Searching
+from orchestrator.planning import given_masks
+from orchestrator.planning.catalog import catalog
+from orchestrator.planning.check_networks import outline, require_networks, weight_files
+from orchestrator.planning.check_pruners import require_compatible
+from orchestrator.planning.given_masks import GivenMasks
+from orchestrator.planning.study_plan import Searching
 from pruners import prunable
 from search_spaces import Cell, EarlyStopping, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
 from search_spaces.trial import data_label
 from trainables import datasets
-from trainables.bench import pruner_of
 from trainables.datasets.batches import steps_per_epoch
-from trainables.dynamics import dynamics
+from trainables.sparse_training import dynamics
+from trainables.training.trainer import pruner_of
 
 
 @dataclass(frozen=True)

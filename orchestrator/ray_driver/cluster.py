@@ -17,12 +17,12 @@ import orchestrator
 import pruners
 import search_spaces
 import trainables
-from orchestrator.costs.resources import Resources, require_somewhere, this_machine
-from orchestrator.driver.nodes import alive, lacking, to_come
-from orchestrator.driver.soundness import require_sound
+from orchestrator.planning.resources import Resources, require_somewhere, this_machine
+from orchestrator.ray_driver.nodes import alive, lacking, to_come
+from orchestrator.ray_driver.preflight import require_sound
 from pruners.errors import words
 from search_spaces import SpaceError
-from trainables.gpu_share import mps_runs
+from trainables.gpu.memory import mps_runs
 
 CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
 NO_ENTRY = (  # Ray does not tell why a cluster that answers refuses us; nearly always it is this

@@ -23,8 +23,8 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from orchestrator.driver.flag import Flag
-from orchestrator.live.rivals import Rivals
+from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.ray_driver.signals import Flag
 from search_spaces import EarlyStopping, Trial
 from search_spaces.search import OBJECTIVES
 

@@ -16,7 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import SpaceError
-from trainables.gpu_check import driver_fault, try_gpus
+from trainables.gpu.check import driver_fault, try_gpus
 
 DEATHS = 2  # one after the other, each of a process that started after the one before, until a GPU is suspected
 CLEARED = 3  # trials that died on a GPU and ended well on another: enough to give it up, though it computes when tried

@@ -10,8 +10,8 @@ from pathlib import Path
 import ray
 import yaml
 
-from orchestrator.costs.resources import Resources, require_somewhere
-from orchestrator.driver.gpu_health import Gpu
+from orchestrator.planning.resources import Resources, require_somewhere
+from orchestrator.ray_driver.gpu_health import Gpu
 from search_spaces import SpaceError
 
 LAUNCHER = Path("~/ray_bootstrap_config.yaml")  # what `ray up` leaves on the head

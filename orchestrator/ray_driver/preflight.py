@@ -13,8 +13,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import SpaceError
-from trainables.gpu_share import mps_runs
-from trainables.storage import Bucket, is_object_store
+from trainables.gpu.memory import mps_runs
+from trainables.record.object_store import Bucket, is_object_store
 from trainables.versions import unlike, versions
 
 ANSWER_SECONDS = 180.0  # a node's first: it fetches our code and imports it

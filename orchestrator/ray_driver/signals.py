@@ -6,8 +6,8 @@ import secrets
 
 from ray.experimental import internal_kv
 
-from orchestrator.driver.gpu_health import Gpu
-from orchestrator.live.stopping import Stop
+from orchestrator.live.interrupt import Stop
+from orchestrator.ray_driver.gpu_health import Gpu
 
 NAMESPACE = b"pruning-sweeps"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from orchestrator.comparing.published import Published, at, differences, for_trial
-from orchestrator.reading.lines import TOP1, Facet, Point, facets, line, metric, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.published import Published, at, differences, for_trial
+from orchestrator.results.lines import TOP1, Facet, Point, facets, line, metric, pruners
+from orchestrator.results.results import Results
 from search_spaces import Trial
 
 

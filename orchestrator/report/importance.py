@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.comparing.tuned import Tuned
+from orchestrator.report.studies import Tuned
 
 if TYPE_CHECKING:  # it takes half a second to import: only who has a search pays for that
     from optuna.distributions import BaseDistribution

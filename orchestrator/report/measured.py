@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from orchestrator.reading.lines import Facet, facet_of
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.results.lines import Facet, facet_of
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 from search_spaces import TRAINING, Trial
 
 NOT_PANELS = ("measure", "schedule", "iterations")  # settings that stand within a panel of a measure, and make none

@@ -12,23 +12,20 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from orchestrator import findings
 from orchestrator.colors import look
-from orchestrator.comparing.comparison import beside
-from orchestrator.comparing.measured import trained
-from orchestrator.comparing.recipes import as_published
-from orchestrator.figures import Drawing
-from orchestrator.findings import Table
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import counts
-from orchestrator.reading.store import public
-from orchestrator.reporting import tables, told
-from orchestrator.reporting.audited import audit_words
-from orchestrator.reporting.grids import grids
-from orchestrator.reporting.markup import latex, note
-from orchestrator.reporting.recipe import by_pruner, common, dense
-from orchestrator.reporting.search_tables import best_settings, compared, fronts
-from orchestrator.reporting.search_words import search_words
+from orchestrator.report import summary_text, tables
+from orchestrator.report.compare_published import beside
+from orchestrator.report.figures import Drawing, Table, finding_tables
+from orchestrator.report.markdown_latex import latex, note
+from orchestrator.report.measured import trained
+from orchestrator.report.pivots import grids
+from orchestrator.report.published_recipes import as_published
+from orchestrator.report.recipe import by_pruner, common, dense
+from orchestrator.report.search_tables import best_settings, compared, fronts, search_words
+from orchestrator.report.summary_text import audit_words
+from orchestrator.results.results import Results
+from orchestrator.results.row import counts
+from orchestrator.results.store import public
 from search_spaces import Cell, amount
 
 # Tags that are said elsewhere on the page or that only machines read.
@@ -55,11 +52,11 @@ def page(
         results=results,
         counts=counts(results.rows),
         axes=_axes(results),
-        headline=told.short(results),
-        answers=told.panels(results),
-        care=told.care(results),
+        headline=summary_text.short(results),
+        answers=summary_text.panels(results),
+        care=summary_text.care(results),
         audits=audit_words(results),
-        measures=[(title, _compact(table)) for _, title, table in findings.tables(results)],
+        measures=[(title, _compact(table)) for _, title, table in finding_tables(results)],
         figures=[shown for shown in pictures if not _of_search(shown[1])],
         search=search_words(results),
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
@@ -86,7 +83,7 @@ def page(
 
 def _file(name: str) -> str:
     """A part of the page, as it lies beside this file."""
-    return resources.files("orchestrator.reporting").joinpath(name).read_text("utf-8")
+    return resources.files("orchestrator.report").joinpath(name).read_text("utf-8")
 
 
 def _commands(results: Results, tracking_uri: str, folder: Path) -> list[str]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from orchestrator.reading.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
-from orchestrator.reading.results import Results
-from orchestrator.reporting.answer import standings
+from orchestrator.report.ranking_text import standings
+from orchestrator.results.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
+from orchestrator.results.results import Results
 
 
 @dataclass(frozen=True)

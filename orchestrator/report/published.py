@@ -16,8 +16,8 @@ from functools import cache
 from importlib import resources
 from itertools import pairwise
 
-from orchestrator.comparing.fields import counterpart
-from orchestrator.comparing.recipes import Known, compared, of_row
+from orchestrator.report.published_recipes import Known, compared, of_row
+from orchestrator.report.recipe_fields import counterpart
 from search_spaces import Trial
 
 PRUNERS = {
@@ -60,7 +60,7 @@ class Published:
 @cache
 def published() -> tuple[Published, ...]:
     """All rows that have a counterpart here."""
-    text = resources.files("orchestrator.comparing").joinpath("published.csv").read_text("utf-8")
+    text = resources.files("orchestrator.report").joinpath("published.csv").read_text("utf-8")
     return tuple(row for line in csv.DictReader(text.splitlines()) if (row := _row(line)) is not None)
 
 
@@ -99,7 +99,7 @@ def at(rows: Sequence[Published], compression: float) -> tuple[float, str] | Non
 
 def differences(trial: Trial, row: Published) -> list[str]:
     """What is known to differ between a trial and a published result, in words."""
-    from orchestrator.comparing.facts import facts  # it needs torch, for which most reports need not wait
+    from orchestrator.report.trial_recipe import facts  # it needs torch, for which most reports need not wait
 
     said = []
     if trial.dataset != row.dataset:

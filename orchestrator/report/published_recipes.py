@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.comparing.fields import NOT_SAID, counterpart, same, text
+from orchestrator.report.recipe_fields import NOT_SAID, counterpart, same, text
 from search_spaces import Cell, Trial
 
 BY_DATASET = ("parameters", "scoring_batch")  # fields whose value may be a mapping from datasets
@@ -134,7 +134,7 @@ def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) 
     alike = {
         trial.model_copy(update={"seed": 0, "compression": 2.0, "kappa": 0.0}).fingerprint: trial for trial in trials
     }
-    from orchestrator.comparing.facts import facts  # it needs torch, for which most reports need not wait
+    from orchestrator.report.trial_recipe import facts  # it needs torch, for which most reports need not wait
 
     found: dict[Difference, list[Trial]] = {}
     knowing: dict[str, list[Trial]] = {}

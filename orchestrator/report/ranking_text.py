@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
-from orchestrator.comparing.certainty import MARGIN, Difference, difference, points
-from orchestrator.findings.finding import listed
-from orchestrator.reading.lines import TOP1, Facet, Point, compressions, dense, facet_of, flattering, line, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.finding import listed
+from orchestrator.report.statistics import MARGIN, Difference, difference, points
+from orchestrator.results.lines import TOP1, Facet, Point, compressions, dense, facet_of, flattering, line, pruners
+from orchestrator.results.results import Results
 from search_spaces.density import MANY_TIED
 
 SURVIVORS = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.reading.lines import pruners
-from orchestrator.reading.results import Results
+from orchestrator.results.lines import pruners
+from orchestrator.results.results import Results
 from search_spaces import TRAINING, Trial
-from search_spaces.measuring import RECIPE
+from search_spaces.phases import RECIPE
 from search_spaces.trial import TOLD
 
 # Fields that act only where another has this value: momentum is nothing to Adam.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from orchestrator.reading.lines import facet_of
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
-from orchestrator.searches.objectives import Objective, Values, undominated
+from orchestrator.results.lines import facet_of
+from orchestrator.results.objectives import Objective, Values, undominated
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 from search_spaces import Cell, amount
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-from orchestrator.comparing.certainty import points
-from orchestrator.findings.finding import listed
-from orchestrator.reading.lines import Facet, facets, flattering, pruners
-from orchestrator.reading.results import Results
-from orchestrator.reporting.answer import Standing, standings
-from orchestrator.reporting.search_words import search_words
+from orchestrator.report import ranking_text
+from orchestrator.report.figures import finding_sentences
+from orchestrator.report.figures.finding import listed
+from orchestrator.report.measured import trained
+from orchestrator.report.ranking_text import Standing, standings
+from orchestrator.report.search_tables import search_words
+from orchestrator.report.statistics import points
+from orchestrator.results.lines import Facet, facets, flattering, pruners
+from orchestrator.results.results import Results
+from orchestrator.tracking.audits import TAG
 
 
 def headline(results: Results) -> list[str]:
@@ -81,3 +85,43 @@ def _collapse(results: Results) -> str:
     safe = [pruner for pruner in pruners(results) if pruner not in first]
     never = f"; never with {listed(safe)}" if safe else ""
     return f"Networks collapse, left without a path of weights from input to output, with {', '.join(said)}{never}."
+
+
+def short(results: Results) -> list[str]:
+    """The answer in a few sentences, over all panels."""
+    measured = [f"{title}: {' '.join(said[:2])}" for title, said in finding_sentences(results) if said]
+    return ([] if _only_measured(results) else headline(trained(results))) + measured
+
+
+def panels(results: Results) -> list[tuple[str, list[str]]]:
+    """The answer panel by panel: its title, and what is said of it."""
+    known = trained(results)
+    return [(facet.title, ranking_text.sentences(known, facet)) for facet in facets(known)] + finding_sentences(results)
+
+
+def care(results: Results) -> str:
+    """How far differences are to be trusted."""
+    return "" if _only_measured(results) else ranking_text.care(trained(results))
+
+
+def _only_measured(results: Results) -> bool:
+    return bool(results.rows) and not trained(results).rows
+
+
+def audit_words(results: Results) -> tuple[str, list[str]]:
+    """Return a sentence on all trained networks, and a line for each that differs; "" if none was trained."""
+    known = trained(results)
+    finished = {row.run_id: row for row in (*known.rows, *known.tried) if row.status == "finished"}
+    if not finished:
+        return "", []
+    told = {run_id: row.tags[TAG] for run_id, row in finished.items() if row.tags.get(TAG)}
+    differing = [
+        f"{results.trials[finished[run_id].cell.fingerprint].name} ({run_id}) {words}"
+        for run_id, words in told.items()
+        if words.startswith("differs")
+    ]
+    many = f"{len(told)} of {len(finished)} finished trials {'was' if len(told) == 1 else 'were'} audited"
+    if not told:
+        return f"{many}: python -m orchestrator.audit recomputes them in plain PyTorch.", []
+    came = f"{len(differing)} DIFFER{'S' * (len(differing) == 1)} from what was logged" if differing else "all agree"
+    return f"{many}, that is recomputed in plain PyTorch and counted again: {came}.", differing

@@ -6,15 +6,14 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from orchestrator import findings
-from orchestrator.comparing.comparison import beside
-from orchestrator.comparing.measured import trained
-from orchestrator.findings import Table
-from orchestrator.reading.lines import Measure, compressions, facets, flattering, line, pruners
-from orchestrator.reading.results import Results
-from orchestrator.reporting.grids import grids
-from orchestrator.reporting.markup import escape, latex, latex_table, markdown, markdown_table
-from orchestrator.reporting.search_tables import best_settings, compared, fronts, tried
+from orchestrator.report.compare_published import beside
+from orchestrator.report.figures import Table, finding_tables
+from orchestrator.report.markdown_latex import escape, latex, latex_table, markdown, markdown_table
+from orchestrator.report.measured import trained
+from orchestrator.report.pivots import grids
+from orchestrator.report.search_tables import best_settings, compared, fronts, tried
+from orchestrator.results.lines import Measure, compressions, facets, flattering, line, pruners
+from orchestrator.results.results import Results
 
 
 def tables(results: Results) -> dict[str, str]:
@@ -31,7 +30,7 @@ def tables(results: Results) -> dict[str, str]:
         files["published.md"] = markdown_table(heads, rows) + "\n"
         short = [[escape(row[i]) for i in SHORT] for row in rows]
         files["published.tex"] = latex_table("tab:published", PUBLISHED, [heads[i] for i in SHORT], short) + "\n"
-    for name, title, table in findings.tables(results):
+    for name, title, table in finding_tables(results):
         files |= _in_all_forms(name, title, table)
     own = {"pairs": compared, "search": tried, "best-settings": best_settings, "pareto": fronts}
     files |= {f"{name}.csv": _csv(table) for name, make in own.items() if (table := make(results))}

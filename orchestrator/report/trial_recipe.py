@@ -18,7 +18,7 @@ from trainables.architectures import lookup as architecture_of
 from trainables.datasets.dataset import SCORING_BATCH
 from trainables.datasets.spec import DatasetSpec
 from trainables.measures import MEASURES
-from trainables.optimizer import LearningRate, make_optimizer
+from trainables.training.optimizer import LearningRate, make_optimizer
 
 PRUNABLE = "weights of convolutions and linear layers"
 PLAIN = "plain and as many of each class"

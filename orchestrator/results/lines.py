@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, stdev
 
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 
 Measure = Callable[[Row], float | None]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from search_spaces.search import OBJECTIVES
 
 if TYPE_CHECKING:
-    from orchestrator.reading.row import Row
+    from orchestrator.results.row import Row
 
 # Metrics by the name that they have once a trial is over.
 FINAL = {"validation/top1": "final/validation_top1", "validation/loss": "final/validation_loss"}

@@ -9,11 +9,11 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.reading.details import Details, read_json
-from orchestrator.reading.outcomes import placed
-from orchestrator.reading.row import STATUS, Row
-from orchestrator.reading.store import ReportError, connect, mlflow_errors, runs
-from orchestrator.reading.union import unite
+from orchestrator.results.details import Details, read_json
+from orchestrator.results.union import placed
+from orchestrator.results.row import STATUS, Row
+from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
+from orchestrator.results.union import unite
 from search_spaces import Cell, Trial
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces import SpaceError
-from trainables import tracking
+from trainables.record import mlflow
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
     from mlflow import MlflowClient
@@ -93,7 +93,7 @@ def connect(tracking_uri: str) -> MlflowClient:
             raise ReportError(str(error)) from None
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
-        return tracking.connect(tracking_uri)
+        return mlflow.connect(tracking_uri)
 
 
 def runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
 from search_spaces import Cell, Trial
 from search_spaces.labels import MARK, marked, marks, short
 from search_spaces.network import COMMON
 from search_spaces.point import SHARED
 from search_spaces.trial import TOLD, version
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING
+from search_spaces import Cell
+
+if TYPE_CHECKING:
+    from orchestrator.results.row import Row
+
 
 OF_PRUNERS = (*SHARED, "options", "mask")  # what belongs to a pruner: it tells labels apart, not panels
 # What the names of architectures, datasets and pruners say, with a hash where versions of one file differ.
@@ -100,3 +108,25 @@ def _text(value: Any) -> Any:
         return " ".join(f"{key}={short(inner)}" for key, inner in sorted(value.items()))
     text = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return short(text) if isinstance(text, str) else text
+
+
+def placed(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, with those pruned by kappa at the compression that came of it: the mean over finished seeds, to three
+    significant digits, so that seeds are one point. Where no seed has finished it stays 0: not known.
+    """
+    reached: dict[str, list[float]] = {}
+    for row in rows:
+        if row.cell.kappa and row.status == "finished":
+            reached.setdefault(_question(row.cell), []).append(row.metrics["model/compression"])
+    means = {question: float(f"{fmean(found):.3g}") for question, found in reached.items()}
+    return tuple(
+        replace(row, cell=row.cell.model_copy(update={"compression": means[_question(row.cell)]}))
+        if row.cell.kappa and _question(row.cell) in means
+        else row
+        for row in rows
+    )
+
+
+def _question(cell: Cell) -> str:
+    """All but the seed, and what follows from it."""
+    return cell.model_dump_json(exclude={"seed", "fingerprint"})

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from orchestrator.reading.lines import facet_of
-from orchestrator.reading.results import Results, require_finished
-from orchestrator.reading.row import Row
-from orchestrator.reading.store import ReportError
+from orchestrator.results.lines import facet_of
+from orchestrator.results.results import Results, require_finished
+from orchestrator.results.row import Row
+from orchestrator.results.store import ReportError
 from search_spaces import Trial
 from search_spaces.density import density_of
 from search_spaces.labels import MARK

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from orchestrator.audit.run import Audited, audit_run, load_finished
 from orchestrator.audit.sources import Sources
-from orchestrator.audit.told import differences, summary
-from orchestrator.execution.job import Job
-from orchestrator.reading.store import public
+from orchestrator.audit.table import differences, summary
+from orchestrator.results.store import public
+from orchestrator.running.job import Job
 from orchestrator.tracking.audits import log_audit
 
 if TYPE_CHECKING:

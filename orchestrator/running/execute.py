@@ -15,27 +15,26 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator import environment
-from orchestrator.called import beside
-from orchestrator.choices import given_masks
-from orchestrator.choices.networks import provide_weights
-from orchestrator.execution.job import Job
-from orchestrator.execution.own_audit import audit_new
-from orchestrator.execution.running import Run
-from orchestrator.execution.search_state import answered, settled, take_up
-from orchestrator.execution.sole import Sole, sole_in_folder
-from orchestrator.live.stopping import Stop, on_signals
-from orchestrator.live.watch import how_it_ended
-from orchestrator.reading.store import ReportError, one_line, public
-from orchestrator.tracking.ledger import Ledger, Status
-from orchestrator.tracking.opening import create
-from orchestrator.views import browser
-from orchestrator.views.view import link, save_overview
+from orchestrator.command_line import beside
+from orchestrator.live.interrupt import Stop, on_signals
+from orchestrator.live.uploader import how_it_ended
+from orchestrator.planning import given_masks
+from orchestrator.planning.check_networks import provide_weights
+from orchestrator.report.mlflow_ui import browser
+from orchestrator.report.mlflow_ui.view import link, save_overview
+from orchestrator.results.store import ReportError, one_line, public
+from orchestrator.running.audit_new_trials import audit_new
+from orchestrator.running.job import Job
+from orchestrator.running.lease import Sole, sole_in_folder
+from orchestrator.running.resume_studies import answered, settled, take_up
+from orchestrator.running.run_trials import Run
+from orchestrator.tracking.experiment import Ledger, Status, create
 from search_spaces import Trial
-from trainables.gpu_share import sharing
-from trainables.storage import require_writable
+from trainables.gpu.memory import sharing
+from trainables.record.object_store import require_writable
 
 if TYPE_CHECKING:
-    from orchestrator.driver import GpuHealth
+    from orchestrator.ray_driver import GpuHealth
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -97,7 +96,7 @@ def execute(job: Job, console: Console) -> int:
 def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHealth | None]:
     """Join or start Ray for as long as `stack` lasts, and try its GPUs; the job returned has the measured shares."""
     environment.prepare_ray(job.address)
-    from orchestrator.driver import GpuHealth, connected
+    from orchestrator.ray_driver import GpuHealth, connected
 
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     mps = stack.enter_context(
@@ -163,7 +162,7 @@ def _open(job: Job, sole: Sole) -> Ledger:
 
 def _measured(job: Job, console: Console) -> Job:
     """The job with a share of a GPU for each trial: as many at once as fit."""
-    from orchestrator.driver import measured_shares
+    from orchestrator.ray_driver import measured_shares
 
     def say(line: str) -> None:
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
@@ -178,7 +177,7 @@ def _measured(job: Job, console: Console) -> Job:
 
 def _report(job: Job, parent: str, console: Console) -> Path | None:
     """The page, or None if it could not be made."""
-    from orchestrator.report import write_report
+    from orchestrator.report.write import write_report
 
     try:
         with console.status("writing the report"):

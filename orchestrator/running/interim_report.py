@@ -75,11 +75,11 @@ def write(tracking_uri: str, experiment: str, run_id: str, folder: Path) -> None
     Raises:
         ReportError: if nothing has finished yet, or MLflow refuses.
     """
-    from orchestrator.reading.results import read
-    from orchestrator.reading.store import connect, mlflow_errors
-    from orchestrator.report import compose
-    from orchestrator.views.notes import write_notes
-    from trainables.atomic import write_atomically
+    from orchestrator.report.mlflow_ui.notes import write_notes
+    from orchestrator.report.write import compose
+    from orchestrator.results.results import read
+    from orchestrator.results.store import connect, mlflow_errors
+    from trainables.record.files import write_atomically
 
     client = connect(tracking_uri)
     results = read(client, experiment)

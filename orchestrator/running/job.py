@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.costs.resources import Resources
-from orchestrator.live.records import Fetched, Records
-from orchestrator.plan import Plan
-from trainables.place import Place
-from trainables.storage import is_object_store, refused
+from orchestrator.live.trial_records import Fetched, Records
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.resources import Resources
+from trainables.context import Place
+from trainables.record.object_store import is_object_store, refused
 
 WEIGHTS_MB = 1024.0  # of trained weights that one sweep keeps; a large sweep keeps none
 

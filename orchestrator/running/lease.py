@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from orchestrator.live.stopping import Stop
-from orchestrator.tracking.ledger import Ledger
+from orchestrator.live.interrupt import Stop
+from orchestrator.tracking.experiment import Ledger
 from search_spaces import SpaceError
 
 TAG = "driver"  # of the experiment: "HOST:FOLDER BEAT"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.live.sources import Source
-from orchestrator.live.stopping import Stop
-from orchestrator.live.watch import Watch
-from trainables.place import Place
+from orchestrator.live.interrupt import Stop
+from orchestrator.live.trial_sources import Source
+from orchestrator.live.uploader import Watch
+from trainables.context import Place
 from trainables.run import run_together
 
 

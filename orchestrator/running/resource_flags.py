@@ -8,7 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.costs.resources import (
+from orchestrator.environment import prepare_ray
+from orchestrator.planning.resources import (
     FRACTION,
     Resources,
     each_worker,
@@ -18,10 +19,9 @@ from orchestrator.costs.resources import (
     this_machine,
     usual_share,
 )
-from orchestrator.environment import prepare_ray
 from search_spaces import SpaceError
-from trainables.gpu_check import driver_fault
-from trainables.gpu_share import mps_runs, sharing
+from trainables.gpu.check import driver_fault
+from trainables.gpu.memory import mps_runs, sharing
 
 PACK = (
     "--pack: several trials no longer share a process; give --gpus-per-trial 0.125, say, and start NVIDIA's MPS daemon "
@@ -79,7 +79,7 @@ def room_for(
         mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not args.local else {}
         return [here], resources, sharing(mps)
     prepare_ray(args.address)
-    from orchestrator.driver import connected, survey
+    from orchestrator.ray_driver import connected, survey
 
     nodes, to_come = survey(args.address)
     resources = _usual(args, resources, [*nodes, *to_come])

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.live.records import Records
-from orchestrator.live.watch import how_it_ended
-from orchestrator.reading.store import public
-from orchestrator.searches.searching import Searching
-from orchestrator.searches.seeking import Result, Seeker
-from orchestrator.tracking.ledger import Ledger
+from orchestrator.live.trial_records import Records
+from orchestrator.live.uploader import how_it_ended
+from orchestrator.planning.study_plan import Searching
+from orchestrator.results.store import public
+from orchestrator.search.optuna_study import Result, Seeker
+from orchestrator.tracking.experiment import Ledger
 from search_spaces import SpaceError
-from trainables.outbox import read
+from trainables.record.event_log import read
 
 
 def take_up(search: Searching, output: Path, book: Ledger, records: Records) -> Seeker:

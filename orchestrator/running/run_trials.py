@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.costs.cost import trial_seconds
-from orchestrator.execution.interim import Interim
-from orchestrator.execution.local import run_here
+from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.live.interrupt import Stop
 from orchestrator.live.progress import Progress
-from orchestrator.live.records import Records
-from orchestrator.live.rivals import Rivals
-from orchestrator.live.sources import InTurn, Listed, Sought, Source
-from orchestrator.live.stopping import Stop
-from orchestrator.live.watch import Watch, how_it_ended
-from orchestrator.searches.seeking import Seeker
-from orchestrator.tracking.ledger import Ledger
+from orchestrator.live.trial_records import Records
+from orchestrator.live.trial_sources import InTurn, Listed, Sought, Source
+from orchestrator.live.uploader import Watch, how_it_ended
+from orchestrator.planning.epoch_times import trial_seconds
+from orchestrator.running.interim_report import Interim
+from orchestrator.running.local_executor import run_here
+from orchestrator.search.optuna_study import Seeker
+from orchestrator.tracking.experiment import Ledger
 from search_spaces import Trial
-from trainables.outbox import FILE, DamagedRecordError, stopped
-from trainables.storage import refused
+from trainables.record.event_log import FILE, DamagedRecordError, stopped
+from trainables.record.object_store import refused
 
 if TYPE_CHECKING:
-    from orchestrator.driver import GpuHealth
-    from orchestrator.execution.job import Job
+    from orchestrator.ray_driver import GpuHealth
+    from orchestrator.running.job import Job
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Run:
             return True
         if job.local:
             return run_here(source, job.place, watch, self.stop)
-        from orchestrator.driver import run_on_ray
+        from orchestrator.ray_driver import run_on_ray
 
         scratch = job.output / ".tune"
         return run_on_ray(source, job.place, job.resources, watch, scratch, self.stop, job.shares, rivals, self.health)

@@ -15,13 +15,38 @@ from functools import partial
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalChoiceType
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.searches.objectives import FINAL
-from orchestrator.searches.sampling import sampler, suggest
-from search_spaces import Cell, Grid, Point, Study, Trial
+from orchestrator.results.objectives import FINAL
+from search_spaces import Cell, Grid, Point, Range, Study, Trial
 from search_spaces.search import OBJECTIVES
+
+
+def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler of that name in a space (`search_spaces.Search`)."""
+    makers: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
+        "tpe": optuna.samplers.TPESampler,
+        "gp": optuna.samplers.GPSampler,
+        "cmaes": optuna.samplers.CmaEsSampler,
+        "nsga2": optuna.samplers.NSGAIISampler,
+        "random": optuna.samplers.RandomSampler,
+    }
+    return makers[name](seed=seed % 2**32)
+
+
+def suggest(trial: optuna.Trial, key: str, values: Range | tuple[CategoricalChoiceType, ...]) -> Any:
+    """A value of a range, or of an axis's values, that the study chooses for `key`."""
+    if isinstance(values, tuple):
+        return trial.suggest_categorical(key, values)
+    if values.choices is not None:
+        return trial.suggest_categorical(key, values.choices)
+    assert values.low is not None and values.high is not None  # the one form or the other
+    if values.whole:
+        return trial.suggest_int(key, int(values.low), int(values.high), step=int(values.step or 1), log=values.log)
+    return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
+
 
 Result = Mapping[str, float]  # the last value of each of a trial's metrics
 

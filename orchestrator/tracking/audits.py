@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.reading.store import mlflow_errors
+from orchestrator.results.store import mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

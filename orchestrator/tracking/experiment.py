@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import logging
+import os
+import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.costs.cost import Kind
-from orchestrator.reading.details import Details, read_json
-from orchestrator.reading.store import runs
-from orchestrator.tracking.inputs import log_dataset
-from orchestrator.tracking.origin import commit, user
-from orchestrator.tracking.speeds import label_of, on_a_gpu, workers_of
-from search_spaces import EarlyStopping, Trial
+from orchestrator.planning.epoch_times import Kind
+from orchestrator.results.details import Details, read_json
+from orchestrator.results.store import connect, one_line, runs, sqlite_file
+from orchestrator.tracking.dataset_input import log_dataset
+from orchestrator.tracking.measured_speeds import label_of, on_a_gpu, workers_of
+from search_spaces import EarlyStopping, SpaceError, Trial
 from search_spaces.labels import RUN_NAME, short
-from trainables.tracking import delivers_to
+from trainables.record import mlflow
+from trainables.record.mlflow import delivers_to
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
-    from orchestrator.plan import Plan
+    from orchestrator.planning.plan import Plan
+
+
+def user() -> str:
+    """Who runs the sweep."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user id without a name
+        return "unknown"
+
+
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """The commit of the code that runs, "-dirty" if it was changed since.
+
+    Outside of a checkout, as on the nodes of a cluster, what GIT_COMMIT says; "unknown" without it.
+    """
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("GIT_COMMIT", "").strip() or "unknown"
+    return done.stdout.strip()
+
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layers.json as a table
@@ -224,3 +257,51 @@ def _as_run(run: Any) -> TrialRun:
         run.data.tags.get("stopped", ""),
         workers_of(run.data.tags),
     )
+
+
+def existing(tracking_uri: str, experiment: str) -> Ledger | None:
+    """The ledger of an experiment, or None if the store or the experiment is not there. Creates nothing.
+
+    Raises:
+        SpaceError: if the store cannot be read, or the experiment was deleted, which blocks its name.
+    """
+    file = sqlite_file(tracking_uri)
+    if file is not None and not file.exists():
+        return None
+    with one_line(tracking_uri):
+        client = connect(tracking_uri)
+        found = _experiment(client, experiment)
+        return None if found is None else Ledger(client, experiment, found.experiment_id)
+
+
+def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger:
+    """The ledger of an experiment, made if it is not there; `artifacts`: where a local store keeps files.
+
+    Raises:
+        SpaceError: as `existing` does.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # each step of making a store is no news to users
+    location = artifacts.resolve().as_uri() if artifacts else None
+    with one_line(tracking_uri):
+        client = mlflow.connect(tracking_uri)
+        found = _experiment(client, experiment)
+        if found is None:
+            made = client.create_experiment(experiment, artifact_location=location)
+            return Ledger(client, experiment, str(made))
+    if location is not None and found.artifact_location != location:
+        raise SpaceError(
+            f"experiment '{experiment}' keeps its files in {found.artifact_location}, not in {location}: "
+            "the output folder was moved or copied; move it back, or give another --output"
+        )
+    with one_line(tracking_uri):
+        return Ledger(client, experiment, found.experiment_id)
+
+
+def _experiment(client: MlflowClient, name: str) -> Experiment | None:
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage != "active":
+        raise SpaceError(
+            f"experiment: '{name}' was deleted in MLflow, which blocks its name; "
+            "restore it there or give another with --experiment"
+        )
+    return found

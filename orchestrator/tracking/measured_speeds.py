@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.costs.cost import Shape, shape
-from orchestrator.reading.store import connect, one_line, sqlite_file
+from orchestrator.planning.epoch_times import Shape, shape
+from orchestrator.results.store import connect, one_line, sqlite_file
 from search_spaces import Network, Trial
 
 if TYPE_CHECKING:

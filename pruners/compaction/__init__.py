@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pruners.channels import UnfollowableError, follow
 from pruners.compaction.constant_model import Constant, constant_logits
+from pruners.compaction.removable import surviving
 from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
-from pruners.compaction.survival import surviving
 from pruners.errors import OF_THE_MACHINE, words
 from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes
@@ -61,7 +61,7 @@ def compact(
     With `training` the smaller model can also be trained in the whole one's place, under the masks of what is left
     of its weights: with any optimizer that treats each number by itself, the losses are the same, and so is all
     that `Compacted.put` brings back. Fewer channels can go then: a constant that training would move stays
-    (see `pruners.compaction.lasting`), and a model that draws random numbers while it trains stays whole, because
+    (see `pruners.compaction.frozen_zeros`), and a model that draws random numbers while it trains stays whole, because
     another width would draw others. What is removed has gradients of exactly zero, so that weight decay alone
     moves it, and running statistics that are nobody's.
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pruners.channels import Channels
 from pruners.compaction.constants import connections, links
-from pruners.compaction.lasting import lasting
+from pruners.compaction.frozen_zeros import lasting
 
 
 class Constant(nn.Module):

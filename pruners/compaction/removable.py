@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pruners.channels import Channels, Layer, Step
 from pruners.compaction.constants import Connected, connections, constants, links
-from pruners.compaction.lasting import lasting
+from pruners.compaction.frozen_zeros import lasting
 
 
 def surviving(channels: Channels, masks: Mapping[nn.Module, Tensor], training: bool) -> Tensor:

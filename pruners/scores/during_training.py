@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pruners import magnitude, random
 from pruners.pruner import Batch
+from pruners.scores import magnitude, random
 
 
 def size(

@@ -1,13 +1,16 @@
-"""SNIP: what the loss loses, to first order, when a connection is cut."""
+"""SNIP, iterative SNIP and FORCE: what the loss loses, to first order, when a connection is cut."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pruners.gradients import gradient, leaves, noise, passes
-from pruners.logits import CROSS_ENTROPY, LOSSES
-from pruners.pruner import Batch, Pruner
+from pruners.logits import CROSS_ENTROPY, LOSSES, NLL
+from pruners.pruner import FRESH_BATCHES, Batch, Pruner
 
 
 def score(
@@ -22,7 +25,7 @@ def score(
     """|w · dL/dw|, L the sum of the batches' mean cross-entropies, or other `loss` (Lee et al. 2019, equation 5).
 
     That is |dL/dm| for a mask m at one. The paper's division by the sum over all weights changes no order and
-    is left out. With `masks`, L and its slope are taken at the masked weights, and w is as it was (`pruners.force`).
+    is left out. With `masks`, L and its slope are taken at the masked weights, and w is as it was (`pruners.scores.snip`).
     """
     weights = leaves(model)
     at = {name: (w.detach() * masks[name]).requires_grad_() for name, w in weights.items()} if masks else weights
@@ -41,4 +44,44 @@ SNIP = Pruner(
     # The authors' program scores in evaluation mode; mil-ad's port in train mode, as do many that follow it.
     options={"loss": CROSS_ENTROPY},
     choices={"loss": LOSSES},
+)
+
+
+def iter_snip_score(
+    model: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    mode: str,
+    generator: torch.Generator,
+    masks: Mapping[str, Tensor] | None = None,
+    loss: str = NLL,
+    fresh_batches: bool = True,
+) -> dict[str, Tensor]:
+    """SNIP's score with another `loss`. Of which batches it is taken decides `pruners.find`, by `fresh_batches`."""
+    return score(model, batches, mode=mode, generator=generator, masks=masks, loss=loss)
+
+
+# 60 exponential steps are the published CIFAR recipe; the authors' program scores in train mode, draws other images for
+# every step and takes the logits themselves for logarithms of probabilities. SNIP's |w dL/dw| of a pruned weight is 0,
+# and `select` sees to it that a pruned weight stays pruned.
+ITER_SNIP = replace(
+    SNIP,
+    score=iter_snip_score,
+    summary="|w dL/dw| after each of many small steps; pruned weights stay pruned",
+    paper="de Jorge et al. 2021, Progressive Skeletonization: Trimming more fat from a network at initialization",
+    mode="train",
+    schedule="exponential",
+    iterations=60,
+    options={"loss": NLL, FRESH_BATCHES: True},
+    unrecorded={"loss": CROSS_ENTROPY, FRESH_BATCHES: False},
+)
+
+# |w · dL/d(c w)|: the gradient of the masked network times the weight as it would be unmasked. L is taken at the weights
+# c ⊙ w (de Jorge et al. 2021, section 4), c the masks so far. Where c = 1 this is SNIP's score; where c = 0 it is what
+# the weight would matter if it returned, and the best of all weights are kept whatever they were before.
+FORCE = replace(
+    ITER_SNIP,
+    summary="|w dL/dw| in the pruned network, pruned weights at the value they had",
+    takes_masks=True,
+    revives=True,
 )

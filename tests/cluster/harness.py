@@ -20,9 +20,9 @@ import torch
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from trainables import checkpoint
-from trainables.checkpoint import CHECKPOINT
-from trainables.outbox import ended, read
+from trainables.record import checkpoint
+from trainables.record.checkpoint import CHECKPOINT
+from trainables.record.event_log import ended, read
 
 # Ray's own token would lie in a home folder; these clusters live for a test and listen on this machine only.
 OPEN = {"RAY_AUTH_MODE": "disabled"}

@@ -8,7 +8,7 @@ import pytest
 from harness import OPEN, Nodes, Server, Sweep, until
 
 from tests.trainables.s3 import s3
-from trainables.storage import Bucket
+from trainables.record.object_store import Bucket
 
 pytestmark = pytest.mark.cluster
 TRIALS, EPOCHS = 3, 60

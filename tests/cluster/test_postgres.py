@@ -11,7 +11,7 @@ from harness import Server, Sweep, until
 from mlflow import MlflowClient
 from postgres import Postgres
 
-from orchestrator.execution.execution import DONE, FAILED
+from orchestrator.running.execute import DONE, FAILED
 
 pytestmark = [pytest.mark.cluster, postgres.installed]
 TRIALS, EPOCHS = 8, 150

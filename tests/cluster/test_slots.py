@@ -9,11 +9,11 @@ import pytest
 import ray
 from harness import OPEN, Nodes
 
-from orchestrator.costs.resources import Resources
-from orchestrator.driver import run_on_ray, tuning
 from orchestrator.environment import ALWAYS
-from orchestrator.live.sources import Listed
-from orchestrator.live.stopping import Stop
+from orchestrator.live.interrupt import Stop
+from orchestrator.live.trial_sources import Listed
+from orchestrator.planning.resources import Resources
+from orchestrator.ray_driver import run_on_ray, tune
 from search_spaces import Trial
 from tests.orchestrator.listener import Listener
 
@@ -66,8 +66,8 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
                 return tune.report({"fingerprint": name, "end": "failed", "error": told, "epoch": 0})
         return tune.report({"fingerprint": name, "end": "finished", "error": "", "epoch": 0})
 
-    monkeypatch.setattr(tuning, "ray_trial", made_up)
-    monkeypatch.setattr(tuning, "is_up", lambda flag: False)
+    monkeypatch.setattr(tune, "ray_trial", made_up)
+    monkeypatch.setattr(tune, "is_up", lambda flag: False)
     trials = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(TRIALS)]
     book, listener = tmp_path / "begun", Listener()
     assert run_on_ray(Listed(trials), book, Resources(SHARE, SHARE), listener, tmp_path / ".tune", Stop())

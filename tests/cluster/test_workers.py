@@ -13,8 +13,8 @@ from harness import OPEN, Nodes, Server, Sweep, final, processes, until
 from PIL import Image
 
 from search_spaces import Trial
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record.event_log import read
 from trainables.run import run
 
 pytestmark = pytest.mark.cluster

@@ -12,7 +12,7 @@ import torch
 from pretended_machine import ROOT
 from safetensors.torch import load_file
 
-from trainables.outbox import read
+from trainables.record.event_log import read
 
 pytestmark = pytest.mark.gpu
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from orchestrator.plan import plan
-from orchestrator.reading.results import read
+from orchestrator.planning.plan import plan
+from orchestrator.results.results import read
 from orchestrator.sweep import main
 from search_spaces import load
 

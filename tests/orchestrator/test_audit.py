@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from orchestrator import sweep
 from orchestrator.audit import __main__ as audit
 from orchestrator.audit import run as auditing
-from orchestrator.plan import plan
-from orchestrator.reading.results import read
-from orchestrator.reporting.audited import audit_words
+from orchestrator.planning.plan import plan
+from orchestrator.report.summary_text import audit_words
+from orchestrator.results.results import read
 from search_spaces import Trial
 from search_spaces.space import validate
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record.mlflow import deliver
 from trainables.run import run as run_trial
-from trainables.tracking import deliver
 
 TINY = ["digits", "--local", "--set", "epochs=2", "--set", "architecture=mlp"]
 USUAL = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "epochs": 2, "optimizer": "adam", "lr": 0.002}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.audit.connectivity import connected
 from orchestrator.audit.counts import asked, count_macs, kept_of, typed_density
-from orchestrator.audit.paths import connected
 from orchestrator.audit.plain import Hits, TooLongError, load_masked, test
 from search_spaces import Trial
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.views import browser
+from orchestrator.report.mlflow_ui import browser
 
 
 @pytest.mark.parametrize(("screen", "shown"), [({}, False), ({"DISPLAY": ":0"}, True), ({"BROWSER": "mine"}, True)])

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from orchestrator import report, sweep
-from orchestrator.called import beside
+from orchestrator import sweep
+from orchestrator.command_line import beside
+from orchestrator.report import __main__ as report
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from statistics import fmean, stdev
 import pytest
 from invented_sweep import Store, build
 
-from orchestrator.comparing.certainty import Difference, difference, points, t95
-from orchestrator.reading.lines import Facet, Point, metric
-from orchestrator.reading.results import read
-from orchestrator.reading.row import Row
-from orchestrator.reporting.answer import Standing, _beats, care
-from orchestrator.reporting.headline import _leaders, headline
+from orchestrator.report.ranking_text import Standing, _beats, care
+from orchestrator.report.statistics import Difference, difference, points, t95
+from orchestrator.report.summary_text import _leaders, headline
+from orchestrator.results.lines import Facet, Point, metric
+from orchestrator.results.results import read
+from orchestrator.results.row import Row
 from search_spaces import Cell
 
 TOP1 = metric("final/top1")

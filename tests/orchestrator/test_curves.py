@@ -7,8 +7,8 @@ from invented_sweep import Store, build
 from mlflow import MlflowClient
 
 from orchestrator.colors import look
-from orchestrator.reading.results import Results, read
-from orchestrator.views.curves import log_curves
+from orchestrator.report.mlflow_ui.curves import log_curves
+from orchestrator.results.results import Results, read
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_found_again_however_many_there_are(
 ) -> None:
     client, results, ids = written
     monkeypatch.setattr(
-        "orchestrator.reading.store.PAGE", 1
+        "orchestrator.results.store.PAGE", 1
     )  # of runs in an answer; a store with thousands has many pages
     assert log_curves(client, results) == ids
     assert set(curves(client, results).values()) == set(ids)

@@ -11,11 +11,11 @@ from mlflow import MlflowClient
 
 from benchmarks.large_store import build
 from benchmarks.report import served
-from orchestrator.reading import details
-from orchestrator.reading.details import Details
-from orchestrator.reading.lines import facets, pruners
-from orchestrator.reading.results import Results, read
-from orchestrator.reading.store import connect
+from orchestrator.results import details
+from orchestrator.results.details import Details
+from orchestrator.results.lines import facets, pruners
+from orchestrator.results.results import Results, read
+from orchestrator.results.store import connect
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.costs.estimate import EACH, Estimate, show
-from orchestrator.costs.resources import Resources
+from orchestrator.planning.estimate import EACH, Estimate, show
+from orchestrator.planning.resources import Resources
 from search_spaces import Trial
 
 TRIALS = tuple(Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(8))

@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 from invented_sweep import EPOCHS
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.driver.fairness import Fairness
-from orchestrator.live.rivals import Rivals
-from orchestrator.tracking.opening import existing
+from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.planning.catalog import catalog
+from orchestrator.ray_driver.early_stopping import Fairness
+from orchestrator.tracking.experiment import existing
 from search_spaces import EarlyStopping, Trial, expand, load
 from search_spaces.search import read_early_stopping
-from trainables.outbox import Outbox
+from trainables.record.event_log import Outbox
 
 SPACE = {
     "dataset": "digits",

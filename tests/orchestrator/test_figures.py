@@ -10,17 +10,17 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator import figures
 from orchestrator.colors import look
-from orchestrator.figures import Drawing, draw
-from orchestrator.figures.accuracy import accuracy_axis
-from orchestrator.figures.against_compression import _labels
-from orchestrator.figures.against_cost import front
-from orchestrator.figures.drawing import power_ticks
-from orchestrator.reading.details import Details
-from orchestrator.reading.lines import Facet
-from orchestrator.reading.results import Results, read
-from orchestrator.reading.row import Row
+from orchestrator.report import figures
+from orchestrator.report.figures import Drawing, draw
+from orchestrator.report.figures.accuracy import accuracy_axis
+from orchestrator.report.figures.against_compression import _labels
+from orchestrator.report.figures.against_cost import front
+from orchestrator.report.figures.style import power_ticks
+from orchestrator.results.details import Details
+from orchestrator.results.lines import Facet
+from orchestrator.results.results import Results, read
+from orchestrator.results.row import Row
 
 
 @pytest.fixture(scope="module")

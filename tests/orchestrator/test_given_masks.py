@@ -7,12 +7,12 @@ import torch
 from pruned_once import planned, rows, shapes, sweep
 from safetensors.torch import load_file, save_file
 
-from orchestrator.report import main as report
+from orchestrator.report.__main__ import main as report
 from search_spaces import SpaceError, load
 from tests.trainables.s3 import s3
-from trainables import given_masks
-from trainables.place import Place
-from trainables.storage import Bucket
+from trainables.context import Place
+from trainables.record.object_store import Bucket
+from trainables.shared import masks as given_masks
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ def test_masks_made_once_are_trained_many_times_and_give_the_numbers_of_one_go(p
     output, runs = pruned
     many = output / "many.yaml"
     many.write_text(f"mask: mlflow:{runs[4.0]}\nseed: [0, 1, 2, 3]\nlr: [0.1, 0.02]\nepochs: 1\n")
-    monkeypatch.setattr("pruners.snip.score", None)  # whoever scores fails
+    monkeypatch.setattr("pruners.scores.snip.score", None)  # whoever scores fails
     assert sweep(output, many) == 0
     assert "once for 8 trials: mask snip 4x of mlp on digits, seed 1" in " ".join(capsys.readouterr().out.split())
     monkeypatch.undo()

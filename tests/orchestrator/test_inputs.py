@@ -8,7 +8,7 @@ import pytest
 from invented_sweep import Store
 from mlflow import MlflowClient
 
-from orchestrator.tracking.inputs import dataset_of, log_dataset
+from orchestrator.tracking.dataset_input import dataset_of, log_dataset
 from search_spaces import Trial
 
 

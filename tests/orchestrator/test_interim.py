@@ -11,16 +11,16 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator.execution import interim
-from orchestrator.execution.interim import Interim, write
-from orchestrator.reading.store import ReportError
-from orchestrator.views.notes import NOTE
+from orchestrator.report.mlflow_ui.notes import NOTE
+from orchestrator.results.store import ReportError
+from orchestrator.running import interim_report
+from orchestrator.running.interim_report import Interim, write
 
 
 def test_the_page_and_the_answer_are_on_the_run_that_was_named(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.report.draw", lambda results: [])
+    monkeypatch.setattr("orchestrator.report.write.draw", lambda results: [])
     made = build(store.folder, "running", ["mlp"], ["snip", "synflow"], [1, 2], [0, 1])
     client = MlflowClient(made.uri)
     experiment = client.get_experiment_by_name("running").experiment_id
@@ -65,7 +65,7 @@ def test_one_that_is_on_its_way_ends_with_the_sweep(monkeypatch: pytest.MonkeyPa
     assert not reports.is_alive()
     (process,) = Process.made
     assert process.ended.is_set()
-    assert process.command[1:] == ["-m", "orchestrator.execution.interim", "mine", "run", str(tmp_path)]
+    assert process.command[1:] == ["-m", "orchestrator.running.interim_report", "mine", "run", str(tmp_path)]
     assert "secret" not in " ".join(process.command)
     assert process.options["start_new_session"]
 
@@ -91,8 +91,8 @@ def test_a_short_sweep_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_the_process_is_this_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = []
-    monkeypatch.setattr(interim, "write", lambda *arguments: given.append(arguments))
-    monkeypatch.setattr(interim.os, "nice", lambda by: by)
+    monkeypatch.setattr(interim_report, "write", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(interim_report.os, "nice", lambda by: by)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine.db")
-    interim.main(["mine", "run", str(tmp_path)])
+    interim_report.main(["mine", "run", str(tmp_path)])
     assert given == [("sqlite:///mine.db", "mine", "run", tmp_path)]

@@ -16,17 +16,17 @@ import ray
 from listener import Listener
 from ray.cluster_utils import Cluster
 
-from orchestrator.costs.resources import Resources
-from orchestrator.driver import connected, run_on_ray
-from orchestrator.driver.nodes import to_come
-from orchestrator.live.sources import Listed
-from orchestrator.live.stopping import Stop
+from orchestrator.live.interrupt import Stop
+from orchestrator.live.trial_sources import Listed
+from orchestrator.planning.resources import Resources
+from orchestrator.ray_driver import connected, run_on_ray
+from orchestrator.ray_driver.nodes import to_come
 from orchestrator.sweep import main
 from search_spaces import SpaceError, Trial
 from tests.trainables.s3 import s3
-from trainables.outbox import FILE, ended
-from trainables.place import Place
-from trainables.storage import Bucket, newest
+from trainables.context import Place
+from trainables.record.event_log import FILE, ended
+from trainables.record.object_store import Bucket, newest
 from trainables.versions import versions
 
 SERVER = "http://127.0.0.1:5000"  # not asked: that comes before
@@ -43,7 +43,7 @@ def test_ray_client_is_refused_with_the_way_that_works(tmp_path, monkeypatch, ca
 
 def test_nodes_that_the_launcher_may_start(tmp_path, monkeypatch):
     file = tmp_path / "ray_bootstrap_config.yaml"
-    monkeypatch.setattr("orchestrator.driver.nodes.LAUNCHER", file)
+    monkeypatch.setattr("orchestrator.ray_driver.nodes.LAUNCHER", file)
     monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
     assert to_come() == []
     file.write_text(
@@ -59,7 +59,7 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
     config = autoscaler_pb2.ClusterConfig()
     for name, gpus, most in (("gpu", 4, -1), ("none", 8, 0)):
         config.node_group_configs.add(name=name, resources={"CPU": 8, "GPU": gpus}, max_count=most)
-    monkeypatch.setattr("orchestrator.driver.nodes.LAUNCHER", tmp_path / "none")
+    monkeypatch.setattr("orchestrator.ray_driver.nodes.LAUNCHER", tmp_path / "none")
     monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: config)
     assert to_come() == [{"CPU": 8, "GPU": 4}]
 
@@ -81,9 +81,9 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
 )
 def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("orchestrator.execution.allotment.prepare_ray", lambda address: None)
-    monkeypatch.setattr("orchestrator.driver.survey", lambda address: (here, to_come))
-    monkeypatch.setattr("orchestrator.driver.connected", lambda *where: nullcontext({"10.0.0.1": False}))
+    monkeypatch.setattr("orchestrator.running.resource_flags.prepare_ray", lambda address: None)
+    monkeypatch.setattr("orchestrator.ray_driver.survey", lambda address: (here, to_come))
+    monkeypatch.setattr("orchestrator.ray_driver.connected", lambda *where: nullcontext({"10.0.0.1": False}))
     assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0
     said = capsys.readouterr().out
     assert f"each trial gets {gets}\n" in said

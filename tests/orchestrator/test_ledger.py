@@ -6,14 +6,13 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.live.records import Records
-from orchestrator.live.watch import Watch
-from orchestrator.plan import plan
-from orchestrator.tracking.opening import create, existing
-from orchestrator.tracking.origin import commit
-from orchestrator.tracking.speeds import METRIC, images_per_second, of_one_worker
+from orchestrator.live.trial_records import Records
+from orchestrator.live.uploader import Watch
+from orchestrator.planning.plan import plan
+from orchestrator.tracking.experiment import commit, create, existing
+from orchestrator.tracking.measured_speeds import METRIC, images_per_second, of_one_worker
 from search_spaces import Trial, load
-from trainables.outbox import Outbox
+from trainables.record.event_log import Outbox
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.figures import MEASURED
-from orchestrator.findings import FINDINGS
+from orchestrator.report.figures import FINDINGS, MEASURED
 from orchestrator.sweep import main
 from trainables.measures import MEASURES
 

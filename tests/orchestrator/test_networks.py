@@ -7,11 +7,11 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.choices.networks import require_networks
-from orchestrator.plan import plan
+from orchestrator.planning.catalog import catalog
+from orchestrator.planning.check_networks import require_networks
+from orchestrator.planning.plan import plan
 from search_spaces import SpaceError, Trial, expand, load
-from trainables.place import Place
+from trainables.context import Place
 from trainables.run import run
 
 BASE = {"dataset": "digits", "architecture": "conv", "pruner": "magnitude", "compression": 2, "epochs": 1}

@@ -6,9 +6,9 @@ from invented_sweep import Store, build
 from mlflow import MlflowClient
 from pytest import MonkeyPatch
 
-from orchestrator.reading.results import read
-from orchestrator.views import notes
-from orchestrator.views.notes import HEADING, NOTE, below, write_notes
+from orchestrator.report.mlflow_ui import notes
+from orchestrator.report.mlflow_ui.notes import HEADING, NOTE, below, write_notes
+from orchestrator.results.results import read
 
 
 def test_the_answer_is_on_the_experiment_and_on_the_sweeps_run(store: Store) -> None:

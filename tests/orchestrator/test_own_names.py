@@ -8,11 +8,11 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.figures.drawing import file_name
-from orchestrator.reading.results import read
-from orchestrator.reading.union import unite
-from orchestrator.reading.where import where
+from orchestrator.planning.catalog import catalog
+from orchestrator.report.figures.style import file_name
+from orchestrator.results.results import read
+from orchestrator.results.union import unite
+from orchestrator.results.where_filter import where
 from orchestrator.sweep import main
 from search_spaces import expand, load
 from search_spaces.grid import _data_labels

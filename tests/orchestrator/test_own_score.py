@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from search_spaces import SpaceError, Trial, expand, load
-from trainables.place import Place
+from trainables.context import Place
 from trainables.run import run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.costs.packing import MARGIN, Measured, packed, share
+from orchestrator.ray_driver.gpu_probe import MARGIN, Measured, packed, share
 from search_spaces import Trial
+from trainables.gpu.memory import CONTEXT_BYTES
 from trainables.gpu_probe import made_up, peak_bytes
-from trainables.gpu_share import CONTEXT_BYTES
 
 GIB = 2**30
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.costs.cost import trial_seconds, wall_seconds, words
-from orchestrator.costs.resources import Resources, concurrency, each_worker, require_legal, require_somewhere
-from orchestrator.plan import plan
+from orchestrator.planning.epoch_times import trial_seconds, wall_seconds, words
+from orchestrator.planning.plan import plan
+from orchestrator.planning.resources import Resources, concurrency, each_worker, require_legal, require_somewhere
 from search_spaces import Cell, SpaceError, Trial, load
 
 

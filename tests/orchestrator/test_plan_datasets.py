@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.sweep import main
 from search_spaces import SpaceError, load
 from trainables.datasets import lookup

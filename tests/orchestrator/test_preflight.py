@@ -11,12 +11,12 @@ import torch
 import yaml
 from torch import nn
 
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.sweep import main
 from search_spaces import SpaceError, load
 from search_spaces.network import Network
 from trainables.architectures import build
-from trainables.place import Place
+from trainables.context import Place
 from trainables.run import run
 
 NETS = Path(__file__).parent / "odd_nets.py"

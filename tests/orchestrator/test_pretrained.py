@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model_weights, resnet18
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.choices.networks import provide_weights
-from orchestrator.plan import plan
+from orchestrator.planning.catalog import catalog
+from orchestrator.planning.check_networks import provide_weights
+from orchestrator.planning.plan import plan
 from orchestrator.sweep import main
 from search_spaces import Network, SpaceError, Trial, expand, load
 from tests.trainables.s3 import s3
 from trainables.architectures import build, pretrained
 from trainables.architectures.pretrained import fitted
-from trainables.place import Place
+from trainables.context import Place
 from trainables.run import run
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "magnitude", "compression": 2, "epochs": 0}

@@ -8,8 +8,7 @@ from itertools import islice, product
 import pytest
 from rich.console import Console
 
-from orchestrator.live.panel import best
-from orchestrator.live.progress import LINES, Progress
+from orchestrator.live.progress import LINES, Progress, best
 from search_spaces import Trial
 
 PRUNERS = ("random", "magnitude", "snip", "synflow", "grasp")

@@ -14,13 +14,13 @@ from invented_sweep import Store
 
 import pruners.registry
 import trainables.architectures
-from orchestrator.comparing.comparison import beside, published_lines
-from orchestrator.comparing.published import PRUNERS, at, differences, for_trial, published
-from orchestrator.figures import accuracy, draw
-from orchestrator.reading.lines import Facet
-from orchestrator.reading.results import Results, read
-from orchestrator.reporting.page import page
-from orchestrator.reporting.tables import tables
+from orchestrator.report.compare_published import beside, published_lines
+from orchestrator.report.figures import accuracy, draw
+from orchestrator.report.page import page
+from orchestrator.report.published import PRUNERS, at, differences, for_trial, published
+from orchestrator.report.tables import tables
+from orchestrator.results.lines import Facet
+from orchestrator.results.results import Results, read
 from search_spaces import Trial
 
 FIG6 = "Fig6 cifar10_lottery_vgg16_bn"
@@ -33,7 +33,7 @@ def results(store: Store) -> Results:
 
 @pytest.fixture(scope="module")
 def raw() -> list[dict[str, str]]:
-    text = resources.files("orchestrator.comparing").joinpath("published.csv").read_text("utf-8")
+    text = resources.files("orchestrator.report").joinpath("published.csv").read_text("utf-8")
     return list(csv.DictReader(io.StringIO(text)))
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 from invented_sweep import Store
 
-from orchestrator.reading.results import read
-from orchestrator.reading.row import Row
-from orchestrator.reporting.recipe import TOTAL, by_pruner, common, dense
+from orchestrator.report.recipe import TOTAL, by_pruner, common, dense
+from orchestrator.results.results import read
+from orchestrator.results.row import Row
 from search_spaces import Cell, Trial
 
 

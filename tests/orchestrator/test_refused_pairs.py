@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from orchestrator.choices import compatibility, networks
-from orchestrator.plan import plan
+from orchestrator.planning import check_networks, check_pruners
+from orchestrator.planning.plan import plan
 from search_spaces import SpaceError, load
 from trainables.architectures import ARCHITECTURES, Architecture
 
@@ -21,9 +21,9 @@ def saturating(shape, classes):
 def relu6(monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, "relu6", Architecture(saturating, "for this test", min_size=3))
     yield "relu6"
-    networks.outline.cache_clear()
-    networks.model_of.cache_clear()
-    compatibility._concerns.cache_clear()
+    check_networks.outline.cache_clear()
+    check_networks.model_of.cache_clear()
+    check_pruners._concerns.cache_clear()
 
 
 def test_synflow_on_relu6_is_refused_with_the_remedy(relu6, tmp_path):

@@ -12,14 +12,15 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator.figures import draw
-from orchestrator.reading.lines import Facet
-from orchestrator.reading.results import read
-from orchestrator.reading.row import Row
-from orchestrator.report import main, write_report
-from orchestrator.reporting.answer import sentences
-from orchestrator.reporting.page import _said_once
-from orchestrator.views.browser import SCREENS
+from orchestrator.report.__main__ import main
+from orchestrator.report.figures import draw
+from orchestrator.report.mlflow_ui.browser import SCREENS
+from orchestrator.report.page import _said_once
+from orchestrator.report.ranking_text import sentences
+from orchestrator.report.write import write_report
+from orchestrator.results.lines import Facet
+from orchestrator.results.results import read
+from orchestrator.results.row import Row
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ EACH = ("density", "layer-macs", "training", "scores", "histograms")  # figures 
 @pytest.fixture
 def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the figures are not the point: drawing them all is most of a report's time."""
-    monkeypatch.setattr("orchestrator.report.draw", lambda results: islice(draw(results), 1))
+    monkeypatch.setattr("orchestrator.report.write.draw", lambda results: islice(draw(results), 1))
 
 
 def test_the_folder_is_complete(page: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_report_takes_away_what_the_last_one_there_left_and_nothing_else(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = iter([2, 1])
-    monkeypatch.setattr("orchestrator.report.draw", lambda results: islice(draw(results), next(many)))
+    monkeypatch.setattr("orchestrator.report.write.draw", lambda results: islice(draw(results), next(many)))
     write_report(store.uri, "small", tmp_path, log=False)
     assert (tmp_path / "figures" / "collapse.pdf").exists()
     (tmp_path / "figures" / "mine.png").touch()

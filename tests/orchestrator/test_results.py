@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from invented_sweep import Store, build, log_plan
 
-from orchestrator.reading.lines import Facet, dense, facets, line, metric, pruners
-from orchestrator.reading.results import Results, Sweep, read
-from orchestrator.reading.store import ReportError, connect
+from orchestrator.results.lines import Facet, dense, facets, line, metric, pruners
+from orchestrator.results.results import Results, Sweep, read
+from orchestrator.results.store import ReportError, connect
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import pytest
 from invented_search import PLACES, TRIALS, Made
 from matplotlib.axes import Axes
 
-from orchestrator.comparing.importance import importances
-from orchestrator.comparing.tuned import tuned
-from orchestrator.figures import search_history, search_importance, search_pareto
-from orchestrator.figures.drawing import house_style
-from orchestrator.reading.results import Results, read
+from orchestrator.report.figures import search_history, search_importance, search_pareto
+from orchestrator.report.figures.style import house_style
+from orchestrator.report.importance import importances
+from orchestrator.report.studies import tuned
+from orchestrator.results.results import Results, read
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from invented_search import cell, log, plan_of, trial
 
-from orchestrator.comparing.tuned import tuned
-from orchestrator.reading.results import read
-from orchestrator.report import compose
-from orchestrator.searches.objectives import Objective, undominated
+from orchestrator.report.studies import tuned
+from orchestrator.report.write import compose
+from orchestrator.results.objectives import Objective, undominated
+from orchestrator.results.results import read
 
 
 def rows_of(text: str) -> list[dict[str, str]]:

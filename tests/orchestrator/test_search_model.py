@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.searches.seeking import Seeker
+from orchestrator.planning.catalog import catalog
+from orchestrator.search.optuna_study import Seeker
 from search_spaces import Grid, load, studies
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "validation": 0.2, "epochs": 3}

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from invented_search import PLACES, SEEDS, TRIALS, Made
 
-from orchestrator.comparing.certainty import T95
-from orchestrator.reading.lines import compressions, facets, pruners, rows_at
-from orchestrator.reading.results import Results, read
-from orchestrator.reading.where import where
-from orchestrator.reporting.headline import headline
-from orchestrator.reporting.page import page
-from orchestrator.reporting.tables import tables
+from orchestrator.report.page import page
+from orchestrator.report.statistics import T95
+from orchestrator.report.summary_text import headline
+from orchestrator.report.tables import tables
+from orchestrator.results.lines import compressions, facets, pruners, rows_at
+from orchestrator.results.results import Results, read
+from orchestrator.results.where_filter import where
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from orchestrator.reading.results import read
-from trainables.outbox import ended
+from orchestrator.results.results import read
+from trainables.record.event_log import ended
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import TrialState
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.searches.seeking import Seeker
+from orchestrator.planning.catalog import catalog
+from orchestrator.search.optuna_study import Seeker
 from search_spaces import Grid, load, studies
 
 LR = {"low": 0.0001, "high": 1.0, "log": True}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from trainables.outbox import read
+from trainables.record.event_log import read
 
 pytestmark = pytest.mark.slow
 EPOCHS = 40

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from matplotlib.axes import Axes
 
-from orchestrator.figures import setting
-from orchestrator.figures.drawing import Drawing
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.report.figures import hyperparameter
+from orchestrator.report.figures.style import Drawing
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 from search_spaces import Cell
 
 TOP1 = {1: 0.5, 4: 0.6, 20: 0.8}
@@ -24,7 +24,7 @@ def row(pruner: str, top1: float, compression: float = 10, seed: int = 0, **sett
 
 def drawn(*rows: Row) -> list[Drawing]:
     details = SimpleNamespace()
-    return list(setting.draw(Results("e", "1", (), rows, {}, (), details)))  # type: ignore[arg-type]
+    return list(hyperparameter.draw(Results("e", "1", (), rows, {}, (), details)))  # type: ignore[arg-type]
 
 
 def lines(axis: Axes) -> list[tuple[list[float], list[float]]]:

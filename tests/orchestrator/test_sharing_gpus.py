@@ -23,6 +23,6 @@ def test_pack_is_told_what_there_is_instead(arguments, tmp_path, capsys):
 )
 def test_the_plan_says_once_whether_mps_runs_where_trials_share_a_gpu(asked, shares, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("orchestrator.execution.allotment.this_machine", lambda: {"CPU": 4, "GPU": 1})
+    monkeypatch.setattr("orchestrator.running.resource_flags.this_machine", lambda: {"CPU": 4, "GPU": 1})
     assert main(["digits", "--output", str(tmp_path / "out"), "--dry-run", *asked]) == 0
     assert capsys.readouterr().out.count("NVIDIA MPS does not run (docs/gpus.md)\n") == shares

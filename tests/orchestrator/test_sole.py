@@ -7,12 +7,12 @@ import time
 import pytest
 from filelock import FileLock
 
-from orchestrator.execution import sole
-from orchestrator.execution.sole import TAG, Sole
-from orchestrator.live.stopping import Stop
-from orchestrator.plan import plan
+from orchestrator.live.interrupt import Stop
+from orchestrator.planning.plan import plan
+from orchestrator.running import lease
+from orchestrator.running.lease import TAG, Sole
 from orchestrator.sweep import main
-from orchestrator.tracking.opening import create, existing
+from orchestrator.tracking.experiment import create, existing
 from search_spaces import SpaceError, load
 from trainables import run
 
@@ -21,7 +21,7 @@ GRID = ["digits", "--local", "--set", "architecture=mlp", "--set", "pruner=rando
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(sole, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_dead_driver_is_waited_for_only_where_nobody_has_its_folder(book, tmp_
         again.claim(book)
     assert not told
     left_behind(book, tmp_path / "a")
-    monkeypatch.setattr(sole, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(lease, "SILENT_SECONDS", 0.3)
     with Sole(tmp_path / "b", Stop(), told.append) as other:
         other.claim(book)
         assert str(tmp_path / "b") in tag(book)
@@ -108,5 +108,9 @@ def test_a_trial_that_another_process_computes_did_not_fail(tmp_path, monkeypatc
 
 
 def test_a_folder_has_one_sweep(tmp_path):
-    with sole.sole_in_folder(tmp_path), pytest.raises(SpaceError, match="is running on"), sole.sole_in_folder(tmp_path):
+    with (
+        lease.sole_in_folder(tmp_path),
+        pytest.raises(SpaceError, match="is running on"),
+        lease.sole_in_folder(tmp_path),
+    ):
         pass

@@ -10,17 +10,17 @@ from dataclasses import replace
 import pytest
 from invented_sweep import Store
 
-from orchestrator.comparing.pairs import pairs
-from orchestrator.figures import accuracy, tradeoff
-from orchestrator.figures.drawing import house_style
-from orchestrator.reading.lines import Point, facets, flattering, line, metric
-from orchestrator.reading.results import Results, read
-from orchestrator.reading.row import Row
-from orchestrator.reporting.answer import care, standings
-from orchestrator.reporting.grids import grids
-from orchestrator.reporting.headline import headline
-from orchestrator.reporting.tables import tables
-from orchestrator.views.curves import curve
+from orchestrator.report.figures import accuracy, against_cost
+from orchestrator.report.figures.style import house_style
+from orchestrator.report.mlflow_ui.curves import curve
+from orchestrator.report.pivots import grids
+from orchestrator.report.ranking_text import care, standings
+from orchestrator.report.statistics import pairs
+from orchestrator.report.summary_text import headline
+from orchestrator.report.tables import tables
+from orchestrator.results.lines import Point, facets, flattering, line, metric
+from orchestrator.results.results import Results, read
+from orchestrator.results.row import Row
 
 PLACE = ("vgg16-bn", "snip", 2.0)  # of two seeds, the second is given up
 
@@ -86,7 +86,7 @@ def test_it_is_marked_in_tables_and_figures(whole: Results, results: Results) ->
     assert told[PLACE[:2]] == "1" and set(told.values()) == {"0", "1"}
     assert "2x stopped" not in tables(whole)["accuracy.csv"]
     with house_style():
-        for draw in (accuracy.draw, tradeoff.draw):
+        for draw in (accuracy.draw, against_cost.draw_tradeoff):
             [drawing] = draw(results)
             assert "Half-filled" in drawing.caption
             halves = [line for axis in drawing.figure.axes for line in axis.lines if line.get_fillstyle() == "bottom"]

@@ -10,10 +10,10 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from orchestrator.reading.lines import facets, line, metric
-from orchestrator.reading.results import read
+from orchestrator.results.lines import facets, line, metric
+from orchestrator.results.results import read
 from orchestrator.sweep import main
-from trainables import bench
+from trainables.training import trainer
 
 TINY = ["digits", "--local", "--set", "architecture=conv", "--set", "epochs=1", "--set", "granularity=filter"]
 KAPPAS = ["--set", "pruner=snip", "--set", "kappa=[0, 0.3, 0.7]", "--set", "seed=[0, 1]"]
@@ -56,7 +56,7 @@ def test_a_sweep_by_kappa_and_its_report(capsys, monkeypatch):
     with Path("results/report/tables/trials.csv").open() as file:
         assert {row["kappa"] for row in csv.DictReader(file)} == {"", "0.3", "0.7"}
 
-    monkeypatch.setattr(bench, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(trainer, "train", lambda *a, **k: pytest.fail("trained again"))
     assert main([*TINY, *KAPPAS]) == 0
     assert "0 to do" in capsys.readouterr().out
 
@@ -73,7 +73,7 @@ def test_kappa_and_compressions_side_by_side():
 
 def test_a_kappa_without_a_result_is_a_hole_named_by_it():
     kappas = ["--set", "pruner=[snip, random]", "--set", "kappa=[0, 0.5]"]
-    broken = bench.find
+    broken = trainer.find
 
     def failing(model, pruner, **settings):
         if settings["kappa"] and pruner.needs_data:
@@ -81,7 +81,7 @@ def test_a_kappa_without_a_result_is_a_hole_named_by_it():
         return broken(model, pruner, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "find", failing)
+        patch.setattr(trainer, "find", failing)
         assert main([*TINY, *kappas]) == 1
     found = results()
     (hole,) = found.holes
@@ -93,7 +93,7 @@ def test_a_kappa_without_a_result_is_a_hole_named_by_it():
 
 
 def test_a_seed_without_a_result_stands_beside_the_others():
-    find = bench.find
+    find = trainer.find
 
     def failing(model, pruner, **settings):
         if settings["seed"] == 1:
@@ -101,7 +101,7 @@ def test_a_seed_without_a_result_stands_beside_the_others():
         return find(model, pruner, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "find", failing)
+        patch.setattr(trainer, "find", failing)
         assert main([*TINY, "--set", "pruner=snip", "--set", "kappa=0.5", "--set", "seed=[0, 1]"]) == 1
     found = results()
     (point,) = line(found, facets(found)[0], "snip", metric("final/top1"))

@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 
 from orchestrator.sweep import main
 from search_spaces import Trial
-from trainables import bench, computation
+from trainables import phases
+from trainables.training import trainer
 
 TINY = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=2"]
 GRID = ["--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
@@ -42,7 +43,7 @@ def test_from_a_space_to_its_report_and_nothing_twice(monkeypatch, capsys):
     assert Path("results/report/report.html").stat().st_size > 10_000
     assert "3 of 3 trials finished" in capsys.readouterr().out
 
-    monkeypatch.setattr(bench, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(trainer, "train", lambda *a, **k: pytest.fail("trained again"))
     assert main([*TINY, *GRID]) == 0
     assert "3 done before, 0 to do" in capsys.readouterr().out
     client, runs = trial_runs()
@@ -62,9 +63,9 @@ def test_only_what_is_added_is_run(monkeypatch, capsys):
 
 
 def test_scores_are_computed_once_for_all_compressions_and_not_kept(monkeypatch, capsys):
-    scored, once = [], computation.shared
+    scored, once = [], phases.shared
     monkeypatch.setattr(
-        computation,
+        phases,
         "shared",
         lambda trial, place, model, compute: once(trial, place, model, lambda: scored.append(trial) or compute()),
     )
@@ -96,7 +97,7 @@ def test_a_failed_trial_is_a_hole_and_the_sweep_goes_on(capsys):
 def test_what_an_empty_store_does_not_have_is_sent_not_trained(monkeypatch):
     assert main([*TINY, *GRID]) == 0
     first = {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs()[1]}
-    monkeypatch.setattr(bench, "train", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(trainer, "train", lambda *a, **k: pytest.fail("trained again"))
     assert main([*TINY, *GRID, "--tracking-uri", f"sqlite:///{Path('new.db').resolve()}"]) == 0
     assert {run.data.tags["fingerprint"]: run.data.metrics for run in trial_runs("new.db")[1]} == first
 
@@ -193,7 +194,7 @@ def test_a_report_that_cannot_be_made_costs_no_result(monkeypatch, capsys):
     def broken(*given, **settings):
         raise ValueError("a figure of nothing")
 
-    monkeypatch.setattr("orchestrator.report.write_report", broken)
+    monkeypatch.setattr("orchestrator.report.write.write_report", broken)
     assert main([*TINY, "--set", "pruner=snip", "--set", "compression=4"]) == 1
     assert "no report: ValueError: a figure of nothing" in capsys.readouterr().out
     client, (run,) = trial_runs()

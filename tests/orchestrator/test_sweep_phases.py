@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.sweep import main
 from search_spaces import load
-from trainables import bench
+from trainables.training import trainer
 
 TINY = ["digits", "--local", "--set", "architecture=mlp", "--set", "epochs=2"]
 AFTER = ["--set", "pruner={name: magnitude, pretrain_epochs: 3}", "--set", "compression=[2, 4]"]
@@ -23,8 +23,8 @@ def own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trainings(monkeypatch):
-    seen, train = [], bench.train
-    monkeypatch.setattr(bench, "train", lambda *a, **k: seen.append((a[2].pruner, a[2].epochs)) or train(*a, **k))
+    seen, train = [], trainer.train
+    monkeypatch.setattr(trainer, "train", lambda *a, **k: seen.append((a[2].pruner, a[2].epochs)) or train(*a, **k))
     return seen
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from trainables.outbox import FILE, ended, read
+from trainables.record.event_log import FILE, ended, read
 
 GRID = ["digits", "--set", "architecture=conv", "--set", "pruner=[random, snip]", "--set", "compression=[1, 4]"]
 EPOCHS = 40

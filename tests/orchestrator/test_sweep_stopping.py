@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.reading.results import read as read_results
-from trainables.checkpoint import CHECKPOINT, generations
-from trainables.outbox import ended, read
+from orchestrator.results.results import read as read_results
+from trainables.record.checkpoint import CHECKPOINT, generations
+from trainables.record.event_log import ended, read
 
 pytestmark = pytest.mark.cluster  # whole sweeps on Ray, four minutes of them
 EPOCHS = 9

@@ -10,9 +10,9 @@ from statistics import fmean, stdev
 import pytest
 from invented_sweep import Store
 
-from orchestrator.reading.results import Results, read
-from orchestrator.reporting.markup import escape
-from orchestrator.reporting.tables import tables
+from orchestrator.report.markdown_latex import escape
+from orchestrator.report.tables import tables
+from orchestrator.results.results import Results, read
 
 
 @pytest.fixture(scope="module")

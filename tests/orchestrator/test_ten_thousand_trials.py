@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from optuna.storages import InMemoryStorage
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.plan import plan
-from orchestrator.searches.seeking import Seeker
+from orchestrator.planning.catalog import catalog
+from orchestrator.planning.plan import plan
+from orchestrator.search.optuna_study import Seeker
 from search_spaces import Grid, Trial, load, studies
 
 SPACE = {"dataset": "digits", "architecture": "mlp", "pruner": "magnitude", "compression": [1, 4], "epochs": 2}

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from orchestrator.live.terminal import LastingStream
-from orchestrator.reading.results import read
-from orchestrator.reading.store import connect
+from orchestrator.results.results import read
+from orchestrator.results.store import connect
 
 SPACE = "dataset: digits\narchitecture: mlp\npruner: [random, magnitude]\ncompression: [2, 10]\nepochs: 2\n"
 

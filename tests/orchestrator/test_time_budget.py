@@ -11,7 +11,7 @@ from queue import Queue
 import pytest
 from test_sweep_local import trial_runs
 
-from orchestrator.live.stopping import Stop, length, on_signals
+from orchestrator.live.interrupt import Stop, length, on_signals
 from orchestrator.sweep import main
 from search_spaces import SpaceError
 
@@ -56,7 +56,7 @@ def test_the_first_signal_asks():
 
 def test_the_second_signal_ends_the_program():
     program = (
-        "import os, signal; from orchestrator.live.stopping import Stop, on_signals\n"
+        "import os, signal; from orchestrator.live.interrupt import Stop, on_signals\n"
         "with on_signals(Stop(), len):\n"
         "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('still there')"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.reading.union import unite
+from orchestrator.planning.catalog import catalog
+from orchestrator.results.union import unite
 from search_spaces import expand, load
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": ["snip", "synflow"], "compression": [1, 4], "epochs": 2}

@@ -13,13 +13,12 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
-from orchestrator import report
-from orchestrator.reading.lines import Facet, facets
-from orchestrator.reading.results import Results, read
-from orchestrator.views import notes
-from orchestrator.views.apart import apart
-from orchestrator.views.curves import log_curves
-from orchestrator.views.view import KEY, _asked, link, overview, save_views, side_by_side
+from orchestrator.report import write
+from orchestrator.report.mlflow_ui import notes
+from orchestrator.report.mlflow_ui.curves import log_curves
+from orchestrator.report.mlflow_ui.view import KEY, _asked, apart, link, overview, save_views, side_by_side
+from orchestrator.results.lines import Facet, facets
+from orchestrator.results.results import Results, read
 
 PREFIX = "mlflow.sharedViewState."
 NAMES = {"final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "profile/density",
@@ -145,7 +144,7 @@ def test_what_mlflow_does_not_take_costs_nothing_else(
     run_id = results.sweeps[0].run_id
     (tmp_path / "report.html").write_text("a page")
     monkeypatch.setattr(report, "save_views", changed)
-    report._log(client, results, run_id, tmp_path, ["report.html"])
+    write._log(client, results, run_id, tmp_path, ["report.html"])
     assert "views were not logged: a later MLflow" in caplog.text
     assert "report.html" in [file.path for file in client.list_artifacts(run_id)]
     assert notes.HEADING in client.get_run(run_id).data.tags[notes.NOTE]

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from orchestrator.live.records import Records
-from orchestrator.live.watch import Watch
-from orchestrator.tracking.opening import create
+from orchestrator.live.trial_records import Records
+from orchestrator.live.uploader import Watch
+from orchestrator.tracking.experiment import create
 from search_spaces import Trial
-from trainables.outbox import Outbox
+from trainables.record.event_log import Outbox
 
 TRIALS = {t.fingerprint: t for t in (Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3))}
 

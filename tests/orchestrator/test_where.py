@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from invented_sweep import Store
 
-from orchestrator.reading.results import Results, read
-from orchestrator.reading.store import ReportError
-from orchestrator.reading.where import where
+from orchestrator.results.results import Results, read
+from orchestrator.results.store import ReportError
+from orchestrator.results.where_filter import where
 from search_spaces import Cell
 
 

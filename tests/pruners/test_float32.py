@@ -8,7 +8,7 @@ from torch import nn
 
 from pruners import compact, find
 from pruners.float32 import tf32
-from trainables.evaluation import evaluate
+from trainables.training.evaluation import evaluate
 
 # Each setting in a process of its own: what torch does before anything is set cannot be brought back.
 SCRIPT = """

@@ -6,7 +6,7 @@ from torch import nn, tensor
 
 from pruners import PRUNERS, PruningError, effective, find, prune
 from pruners.channels import follow
-from pruners.walks import Edges, Walks
+from pruners.scores.phew import Edges, Walks
 from trainables.architectures import build
 
 
@@ -43,7 +43,7 @@ def test_by_hand_walks_end_when_half_is_taken_and_the_others_rank_by_their_size(
     layer = nn.Linear(1, total, bias=False)
     layer.weight.data = -torch.arange(float(total))[:, None]
     for way in ("forward", "backward"):
-        monkeypatch.setattr(f"pruners.walks.Walks.{way}", lambda self, numbers: [(layer, numbers, numbers)])
+        monkeypatch.setattr(f"pruners.scores.phew.Walks.{way}", lambda self, numbers: [(layer, numbers, numbers)])
     scores = scores_of(layer)["weight"].flatten()
     assert scores.argsort(descending=True).tolist() == [*range(total // 2), *range(total - 1, total // 2 - 1, -1)]
     assert scores[total // 2 - 1] == 1 - total // 2 and scores[-1] == -total - 1 / total

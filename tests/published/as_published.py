@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.comparing.recipes import Difference, Recipe, recipes
+from orchestrator.report.published_recipes import Difference, Recipe, recipes
 
 COLUMNS = {
     "training": ("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "learning_rate",

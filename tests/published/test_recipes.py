@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 from as_published import table
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.comparing.facts import facts, parameters, rates
-from orchestrator.comparing.fields import same
-from orchestrator.comparing.published import for_trial, published
-from orchestrator.comparing.recipes import as_published, differences, of_preset, recipes
+from orchestrator.planning.catalog import catalog
+from orchestrator.report.published import for_trial, published
+from orchestrator.report.published_recipes import as_published, differences, of_preset, recipes
+from orchestrator.report.recipe_fields import same
+from orchestrator.report.trial_recipe import facts, parameters, rates
 from orchestrator.sweep import main
 from search_spaces import Network, Trial, expand, load
 

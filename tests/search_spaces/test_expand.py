@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from search_spaces import SpaceError, expand, load
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "snip"}

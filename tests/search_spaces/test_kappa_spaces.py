@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from search_spaces import Cell, SpaceError, Trial, expand, load, stage
 
 BASE = {"dataset": "digits", "architecture": "conv", "pruner": "snip", "granularity": "filter"}

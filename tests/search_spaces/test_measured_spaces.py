@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from search_spaces import SpaceError, expand, load, stage
 
 NAMES = catalog()

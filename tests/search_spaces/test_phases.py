@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from pruners import PRUNERS
 from search_spaces import SpaceError, expand, load
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from search_spaces import expand, load, presets
 from trainables.architectures import check
 from trainables.datasets import lookup

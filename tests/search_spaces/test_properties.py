@@ -12,12 +12,12 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from orchestrator.sweep import main
 from search_spaces import EarlyStopping, Search, SpaceError, Trial, expand, load, presets, studies
+from search_spaces.load import _preset_files as preset_files
 from search_spaces.network import COMMON
 from search_spaces.point import SHARED
-from search_spaces.reading import _preset_files as preset_files
 from search_spaces.space import KEYS
 from trainables.architectures import ARCHITECTURES
 

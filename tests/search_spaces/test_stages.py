@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces import Trial
-from search_spaces.stages import stage
+from search_spaces.point import stage
 
 RECIPE = {"dataset": "digits", "architecture": "mlp", "seed": 3, "lr": 0.02, "batch_size": 32}
 DENSE = Trial(**RECIPE, epochs=7)

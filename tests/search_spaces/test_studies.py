@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.choices.catalog import catalog
+from orchestrator.planning.catalog import catalog
 from search_spaces import Grid, SpaceError, expand, load, studies
 from search_spaces.search import read_early_stopping, read_range
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trainables.context import Place
 from trainables.datasets import DATASETS, DatasetSpec
-from trainables.place import Place
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def test_streamed_boxes_default_to_the_published_recipe(root, tmp_path):
 
 
 def test_a_record_says_what_differs_from_the_datasets_own():
-    from orchestrator.choices.catalog import catalog
+    from orchestrator.planning.catalog import catalog
 
     def record(**fields):
         raw = {"dataset": "tiny-imagenet", "architecture": "resnet18", "pruner": "snip", "compression": 10, **fields}

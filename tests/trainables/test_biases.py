@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import nn
 
-from trainables.biases import still_biases
-from trainables.folding import foldable
+from trainables.training.batch_norm import still_biases
+from trainables.training.evaluation import foldable
 
 
 def test_a_bias_that_is_taken_away_again_has_no_gradient_and_changes_no_other():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables import checkpoint
-from trainables.atomic import write_atomically
+from trainables.record import checkpoint
+from trainables.record.files import write_atomically
 
 CPU = torch.device("cpu")
 

@@ -14,11 +14,10 @@ from search_spaces import Trial
 from search_spaces.network import Network
 from trainables.architectures import build
 from trainables.architectures.initialisation import initialise
-from trainables.biases import still_biases
-from trainables.compacted import Smaller, smaller
-from trainables.evaluation import evaluate
-from trainables.folding import foldable
-from trainables.training import train
+from trainables.training.batch_norm import still_biases
+from trainables.training.compacted import Smaller, smaller
+from trainables.training.evaluation import evaluate, foldable
+from trainables.training.loop import train
 
 SHAPE = (3, 16, 16)
 SGD = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "lr": 0.05}

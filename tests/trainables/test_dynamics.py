@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from search_spaces import Trial
-from trainables import bench
-from trainables.dynamics import dynamics
-from trainables.dynamics.regrowth import Regrowth, exchange
-from trainables.masked import Masked
 from trainables.run import run
+from trainables.sparse_training import dynamics
+from trainables.sparse_training.set_rigl import Regrowth, exchange
+from trainables.training import trainer
+from trainables.training.step import Masked
 
 SMALL = {"dataset": "digits", "architecture": "mlp", "epochs": 4, "batch_size": 64, "lr": 0.05, "compression": 8}
 RIGL = Trial(**SMALL, pruner="rigl", scope="erk", options={"interval": 5})
@@ -42,7 +42,7 @@ def updates(monkeypatch):
             object.__setattr__(made, "update", told)
         return made
 
-    monkeypatch.setattr(bench, "dynamics", watched)
+    monkeypatch.setattr(trainer, "dynamics", watched)
     return seen
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.evaluation import evaluate
+from trainables.training.evaluation import evaluate
 
 
 def test_uneven_batches_count_by_their_examples():

@@ -13,10 +13,11 @@ from torch import nn
 
 from pruners import apply_masks, prunable
 from search_spaces import Trial
-from trainables import export, onnx_file
+from trainables import export
+from trainables import export as onnx_file
 from trainables.architectures import build
+from trainables.context import Place
 from trainables.export import load, main
-from trainables.place import Place
 from trainables.run import run
 
 BASE = Trial(dataset="digits", architecture="conv", epochs=1, batch_size=64, lr=0.05)

@@ -14,19 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from orchestrator.costs.cost import trial_seconds
+from orchestrator.planning.epoch_times import trial_seconds
 from pruners import prunable
 from search_spaces import Trial
 from tests.trainables import odd_networks
 from tests.trainables.test_architecture_contract import EACH
-from trainables import biases, fast_paths, folding, norms
 from trainables.architectures import ARCHITECTURES, build
-from trainables.bench import bench
 from trainables.datasets import DATASETS
 from trainables.datasets.memory import InMemory
-from trainables.fast_paths import prove
-from trainables.folding import foldable
 from trainables.randomness import seeded
+from trainables.training import batch_norm, evaluation, fast_paths
+from trainables.training import batch_norm as biases
+from trainables.training.evaluation import foldable
+from trainables.training.fast_paths import prove
+from trainables.training.trainer import bench
 
 CPU = torch.device("cpu")
 CODE = Path(odd_networks.__file__).read_text(encoding="utf-8")
@@ -172,7 +173,7 @@ def test_what_a_network_cannot_have_is_off_and_said(name, tag):
 
 
 def _misfolded(model, pairs):
-    made = folding.folded(model, pairs)
+    made = evaluation.folded(model, pairs)
     if pairs:
         made.head.bias.data += 1e-5
     return made
@@ -180,7 +181,7 @@ def _misfolded(model, pairs):
 
 @contextmanager
 def _misnormed(network):
-    with norms.quick_norms(network):
+    with batch_norm.quick_norms(network):
         network.n.eps *= 1.1
         yield
 

@@ -12,9 +12,9 @@ from image_files import write_folder, write_image
 from PIL import Image
 
 from search_spaces import Trial
+from trainables.context import Place
 from trainables.datasets import DatasetError, folder, load, lookup, resolve
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.record.event_log import read
 from trainables.run import run
 
 

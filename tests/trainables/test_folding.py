@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.pruners.smaller_networks import stirred
 from trainables.architectures import build
-from trainables.folding import foldable, folded
+from trainables.training.evaluation import foldable, folded
 
 SHAPE = (3, 16, 16)
 

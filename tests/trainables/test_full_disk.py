@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from search_spaces import Trial
-from trainables.outbox import must_restart, read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record.event_log import must_restart, read
 from trainables.run import run
 
 TRIAL = Trial(dataset="digits", architecture="conv", pruner="snip", compression=4, epochs=4, lr=0.05, optimizer="adam")

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from trainables.gpu_share import mps_runs, sharing
+from trainables.gpu.memory import mps_runs, sharing
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_where_nobody_says_it_is_looked_for_where_cuda_does(pipes, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as daemon:
         daemon.bind(str(folder / "control"))
         daemon.listen()
-        monkeypatch.setattr("trainables.gpu_share.MPS_PIPES", str(folder))
+        monkeypatch.setattr("trainables.gpu.memory.MPS_PIPES", str(folder))
         assert mps_runs({})
         assert mps_runs({"CUDA_MPS_PIPE_DIRECTORY": ""})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainables.histograms import BINS, draw, histograms
+from trainables.artifacts import BINS, draw, histograms
 
 
 def test_only_kept_weights_are_counted(tmp_path):

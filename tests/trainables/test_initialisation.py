@@ -14,8 +14,8 @@ from search_spaces import SpaceError, Trial
 from search_spaces.network import Network, read
 from trainables.architectures import ARCHITECTURES, build, lookup
 from trainables.architectures.initialisation import INITIALISATIONS, initialise
-from trainables.bench import bench
 from trainables.datasets import load
+from trainables.training.trainer import bench
 
 FACTS = json.loads((Path(__file__).parents[1] / "published" / "initialisation.json").read_text("utf-8"))["networks"]
 

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from search_spaces import Trial
-from trainables.optimizer import LearningRate, make_optimizer
+from trainables.training.optimizer import LearningRate, make_optimizer
 
 
 def trial(**fields):

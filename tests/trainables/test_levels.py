@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import Trial, stage
-from trainables import bench, checkpoint, levels
-from trainables.outbox import read
+from trainables.record import checkpoint
+from trainables.record.event_log import read
 from trainables.run import run
+from trainables.training import iterative, trainer
 
 IMP = Trial(
     dataset="digits", architecture="mlp", pruner="imp", compression=8, levels=3, epochs=3, lr=0.05, batch_size=64
@@ -23,7 +24,7 @@ N = 64 * 100 + 4 * 100 * 100 + 100 * 10
 @pytest.fixture
 def trainings(monkeypatch):
     """What each training of sparse weights began with: the weights, once pruned, and the masks."""
-    seen, train = [], bench.Bench.train
+    seen, train = [], trainer.Bench.train
 
     def watched(on, masks, *, state, **rest):
         if masks:
@@ -31,7 +32,7 @@ def trainings(monkeypatch):
             seen.append((start, masks, state))
         return train(on, masks, state=state, **rest)
 
-    monkeypatch.setattr(bench.Bench, "train", watched)
+    monkeypatch.setattr(trainer.Bench, "train", watched)
     return seen
 
 
@@ -62,7 +63,7 @@ def test_every_level_begins_with_the_weights_the_network_was_built_with(place, t
 
 def test_rewound_weights_are_those_of_the_dense_training_at_that_epoch(place, trainings, monkeypatch):
     trial = IMP.model_copy(update={"rewind_epoch": 1, "lr_schedule": "cosine"})
-    early, dense, train = {}, stage(trial), bench.train
+    early, dense, train = {}, stage(trial), trainer.train
 
     def watched(model, masks, record, *, report, **rest):
         def told(values, epoch):
@@ -72,7 +73,7 @@ def test_rewound_weights_are_those_of_the_dense_training_at_that_epoch(place, tr
 
         return train(model, masks, record, report=told, **rest)
 
-    monkeypatch.setattr(bench, "train", watched)
+    monkeypatch.setattr(trainer, "train", watched)
     run(trial, place)
     assert len(trainings) == 3
     for start, _, state in trainings:
@@ -80,7 +81,7 @@ def test_rewound_weights_are_those_of_the_dense_training_at_that_epoch(place, tr
         assert state["progress"] == {"epoch": 1}
         assert state["scheduler"]["last_epoch"] == 1
     assert list(metrics(place, trial, "test/top1")) == [2, 3]  # the sparse network's own epochs
-    assert not checkpoint.generations(place.storage / trial.fingerprint / levels.REWIND)
+    assert not checkpoint.generations(place.storage / trial.fingerprint / iterative.REWIND)
 
 
 def test_the_trained_weights_are_scored(place, trainings):

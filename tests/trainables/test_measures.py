@@ -10,10 +10,10 @@ import torch
 from pruners import find
 from search_spaces import Trial
 from trainables.architectures import build
-from trainables.inverse import inverse
+from trainables.inverse_size_fit import inverse
 from trainables.measures import critical_compression, schedule_conservation
 from trainables.measures.unit_conservation import units
-from trainables.outbox import read
+from trainables.record.event_log import read
 from trainables.run import run
 
 

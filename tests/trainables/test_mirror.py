@@ -7,12 +7,12 @@ from filelock import FileLock
 
 from search_spaces import SpaceError, Trial
 from tests.trainables.s3 import s3
-from trainables import checkpoint, mirror
-from trainables.mirror import Mirror, SupersededError
-from trainables.outbox import FILE, Outbox, ended, read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record import checkpoint, sync
+from trainables.record.event_log import FILE, Outbox, ended, read
+from trainables.record.object_store import Bucket, newest, require_writable, shown
+from trainables.record.sync import Mirror, SupersededError
 from trainables.run import run
-from trainables.storage import Bucket, newest, require_writable, shown
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_store_that_is_away_does_not_stop_training_and_gets_all_later(attempt,
     monkeypatch.setattr(Bucket, "put", refuse)
     copy.push()
     copy.push_soon()  # too soon: the store is not even asked
-    monkeypatch.setattr(mirror.time, "sleep", lambda seconds: away.clear())
+    monkeypatch.setattr(sync.time, "sleep", lambda seconds: away.clear())
     copy.finish()
     assert not (folder / FILE).exists()  # the node's disk is free
     _, other = attempt("b")
@@ -141,7 +141,7 @@ def test_a_store_that_stays_away_is_an_error_after_all(attempt, monkeypatch):
         raise OSError("AWS Error NETWORK_CONNECTION")
 
     monkeypatch.setattr(Bucket, "put", refuse)
-    monkeypatch.setattr(mirror, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(sync, "PATIENCE_SECONDS", 0)
     with pytest.raises(OSError, match="NETWORK_CONNECTION"):
         copy.finish()
     assert steps(folder) == [1]
@@ -168,7 +168,7 @@ def test_what_killed_processes_left_on_a_node_is_swept_up(tmp_path):
             outbox.end(end)
             outbox.close()
     with FileLock(tmp_path / "running" / ".writer.lock"):
-        mirror.sweep_up(tmp_path)
+        sync.sweep_up(tmp_path)
     left = {file.parent.name for file in tmp_path.glob(f"*/{FILE}")}
     assert left == {"running", "stage"}  # other trials on this node start from the weights of a stage
     assert not list(tmp_path.glob("killed/checkpoint*"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.norms import _pixels, quick_norms
+from trainables.training.batch_norm import _pixels, quick_norms
 
 
 def steps(model, shape, quick):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.outbox import FILE, DamagedRecordError, Outbox, ended, forget, must_restart, read
+from trainables.record.event_log import FILE, DamagedRecordError, Outbox, ended, forget, must_restart, read
 
 
 def events(folder):

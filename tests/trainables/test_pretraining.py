@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from pruners import select
 from search_spaces import Trial, stage
-from trainables import bench
-from trainables.outbox import ended, read
-from trainables.pretraining import stored
+from trainables.record.event_log import ended, read
 from trainables.run import run
+from trainables.shared.pretraining import stored
+from trainables.training import trainer
 
 AFTER = Trial(
     dataset="digits", architecture="mlp", pruner="magnitude", pretrain_epochs=2, epochs=1, lr=0.05, batch_size=64
@@ -24,8 +24,8 @@ DENSE = stage(AFTER)
 @pytest.fixture
 def trainings(monkeypatch):
     """The epochs of every training that was begun."""
-    seen, train = [], bench.train
-    monkeypatch.setattr(bench, "train", lambda *a, **k: seen.append(a[2].epochs) or train(*a, **k))
+    seen, train = [], trainer.train
+    monkeypatch.setattr(trainer, "train", lambda *a, **k: seen.append(a[2].epochs) or train(*a, **k))
     return seen
 
 

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import Trial
-from trainables import checkpoint, training
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record import checkpoint
+from trainables.record.event_log import read
 from trainables.run import run
+from trainables.training import loop
 
 BASE = {"dataset": "digits", "architecture": "conv", "compression": 6, "lr": 0.05, "lr_schedule": "cosine"}
 AFTER = Trial(**BASE, pruner="lamp", pretrain_epochs=3, epochs=3)
@@ -34,7 +35,7 @@ def numbers(place, trial):
 
 def dies(trial, place, saves, within=False):
     """Run the trial, and die as soon as so many checkpoints are saved: after epochs, or after each batch of them."""
-    training.LONG = 0 if within else training.LONG
+    loop.LONG = 0 if within else loop.LONG
     save, left = checkpoint.save, iter(range(saves - 1, -1, -1))
 
     def last(path, state):

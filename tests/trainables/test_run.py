@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from search_spaces import Trial, stage
-from trainables import checkpoint, computation
+from trainables import phases
 from trainables import run as module
-from trainables.outbox import read
+from trainables.record import checkpoint
+from trainables.record.event_log import read
 from trainables.run import main, run
 
 SNIP = Trial(
@@ -73,7 +74,7 @@ def test_the_numbers_fit_the_masks(place):
 
 def test_a_finished_trial_is_not_computed_again(place, monkeypatch):
     run(SNIP, place)
-    monkeypatch.setattr(computation, "bench", lambda *a: pytest.fail("built a model"))
+    monkeypatch.setattr(phases, "bench", lambda *a: pytest.fail("built a model"))
     assert run(SNIP, place).end == "finished"
 
 
@@ -98,7 +99,7 @@ import os, signal, sys
 from pathlib import Path
 from search_spaces import Trial, stage
 from trainables import outbox
-from trainables.place import Place
+from trainables.context import Place
 from trainables.run import run
 
 recorded = outbox.Outbox.metrics

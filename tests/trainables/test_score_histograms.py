@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.histograms import score_histograms
+from trainables.artifacts import score_histograms
 
 
 def test_every_score_is_counted_by_its_size() -> None:

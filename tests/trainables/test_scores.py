@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from search_spaces import Trial
-from trainables import computation, scores
-from trainables.outbox import read
+from trainables import phases
+from trainables.record.event_log import read
 from trainables.run import run
-from trainables.scores import shared
+from trainables.shared import scores
+from trainables.shared.scores import shared
 
 
 def trial(**fields):
@@ -44,7 +45,7 @@ def test_shared_is_recomputed(place, tmp_path, monkeypatch, fields):
         kinds.update(score.dtype for score in scores.values())
         return scores
 
-    monkeypatch.setattr(computation, "shared", counted)
+    monkeypatch.setattr(phases, "shared", counted)
     for one in trials:
         assert run(one, together).end == "finished"
     assert scored == trials[:1]

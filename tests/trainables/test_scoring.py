@@ -8,7 +8,7 @@ import torch
 from pruners import find
 from search_spaces import Trial
 from trainables import datasets
-from trainables.bench import bench
+from trainables.training.trainer import bench
 
 FORCE = Trial(
     dataset="digits",

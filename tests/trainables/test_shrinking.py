@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from pruners import compaction, prune
-from trainables import compacted, shrinking
+from trainables import profiling
 from trainables.architectures import build
-from trainables.profiling import macs
-from trainables.shrinking import collapsed, measured, paths
+from trainables.profiling import collapsed, macs, measured, paths
+from trainables.training import compacted
 
 SHAPE = (1, 8, 8)
 
@@ -81,7 +81,7 @@ def test_a_failure_is_a_reason(part, monkeypatch):
     def fail(*_):
         raise RuntimeError("something\nodd")
 
-    monkeypatch.setattr(shrinking, part, fail)
+    monkeypatch.setattr(profiling, part, fail)
     model = build("conv", SHAPE, 10, seed=0)
     (found, reason) = measured(model, {}, SHAPE) if part == "compact" else paths(model, {}, SHAPE)
     assert reason == "RuntimeError: something odd"
@@ -98,9 +98,9 @@ def test_a_failure_of_the_machine_is_no_reason(monkeypatch, error):
     model = build("conv", SHAPE, 10, seed=0)
     whole = prune(model, "random", 2)
     for where, part, ask in (
-        (shrinking, "effective", paths),
-        (shrinking, "connected", collapsed),
-        (shrinking, "compact", measured),
+        (profiling, "effective", paths),
+        (profiling, "connected", collapsed),
+        (profiling, "compact", measured),
         (compacted, "compact", compacted.smaller),
         (compaction, "call", compacted.smaller),
     ):

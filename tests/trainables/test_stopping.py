@@ -9,10 +9,10 @@ import torch
 
 from pruners import registry
 from search_spaces import Trial
-from trainables.checkpoint import CHECKPOINT, generations
-from trainables.gpu_share import CONTEXT_BYTES, allowed, keep_to
-from trainables.outbox import ended, read
-from trainables.place import Place
+from trainables.context import Place
+from trainables.gpu.memory import CONTEXT_BYTES, allowed, keep_to
+from trainables.record.checkpoint import CHECKPOINT, generations
+from trainables.record.event_log import ended, read
 from trainables.run import Outcome, run
 
 SHORT = {"dataset": "digits", "architecture": "mlp", "seed": 0, "epochs": 6}
@@ -107,7 +107,7 @@ def out_of_memory(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     hungry = registry.lookup("snip")
-    monkeypatch.setattr("trainables.bench.lookup", lambda name, code: replace(hungry, score=scores))
+    monkeypatch.setattr("trainables.training.trainer.lookup", lambda name, code: replace(hungry, score=scores))
 
 
 @pytest.mark.parametrize("grow", [True, False])

@@ -18,25 +18,24 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import StochasticDepth
 
 from search_spaces import Trial
-from trainables import checkpoint
 from trainables.architectures import build
-from trainables.bench import bench
-from trainables.checkpoint import CHECKPOINT
-from trainables.computation import _speed
+from trainables.artifacts import machine
 from trainables.datasets import DATASETS
 from trainables.datasets.batches import part_of
 from trainables.datasets.memory import InMemory
-from trainables.evaluation import evaluate
-from trainables.outbox import ended, read
-from trainables.recording import machine
+from trainables.distributed import ALONE, LostError, Team, WorkerError
+from trainables.distributed.checkpoint_schedule import GROWTH, CheckpointSchedule
+from trainables.distributed.sync_layers import Share, whole_batches
+from trainables.launch import LOOPBACK, Spawned, _work, backend_for, leading, own_device, take_part
+from trainables.phases import _speed
+from trainables.record import checkpoint
+from trainables.record.checkpoint import CHECKPOINT
+from trainables.record.event_log import ended, read
 from trainables.run import Outcome, run, run_together
-from trainables.standing import Standing
-from trainables.team import ALONE, LostError, Team, WorkerError
-from trainables.team.checkpoint_schedule import GROWTH, CheckpointSchedule
-from trainables.team.joining import LOOPBACK, backend_for, leading, own_device, take_part
-from trainables.team.spawning import Spawned, _work
-from trainables.team.whole_batch import Share, whole_batches
-from trainables.training import Progress, train
+from trainables.training.evaluation import evaluate
+from trainables.training.loop import Progress, train
+from trainables.training.state import Standing
+from trainables.training.trainer import bench
 
 SNIP = Trial(
     dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=3, lr=0.05, batch_size=64
@@ -176,8 +175,8 @@ def numbers(place):
 @pytest.mark.slow
 def test_a_worker_that_ends_or_hangs_costs_the_time_since_the_last_checkpoint(place, monkeypatch, ending):
     for timeout in ("START", "STEP"):  # what the first worker waits for a hung one
-        monkeypatch.setattr(f"trainables.epoch.{timeout}", timedelta(seconds=20))
-    monkeypatch.setattr("trainables.team.team.NOTICE_SECONDS", 1.0)
+        monkeypatch.setattr(f"trainables.training.state.{timeout}", timedelta(seconds=20))
+    monkeypatch.setattr("trainables.distributed.group.NOTICE_SECONDS", 1.0)
     alone = replace(place, storage=place.storage / "alone")
     assert run(SNIP, alone).end == "finished"
     folder, found_at = place.storage / SNIP.fingerprint, []
@@ -235,7 +234,7 @@ def test_efficiency_is_the_speed_over_as_many_times_that_of_one_worker(place):
 def test_stopped_in_the_middle_of_an_epoch_two_workers_compute_the_same(place, monkeypatch):
     through = replace(place, storage=place.storage / "through", workers=2)
     assert run_together(SNIP, through).end == "finished"
-    monkeypatch.setattr("trainables.training.LONG", 0)  # of the first worker alone: it says when all ask
+    monkeypatch.setattr("trainables.training.loop.LONG", 0)  # of the first worker alone: it says when all ask
     stopped, asked = replace(place, storage=place.storage / "stopped", workers=2), []
     assert run_together(SNIP, stopped, lambda: asked.append(1) or len(asked) > 5) == Outcome("interrupted")
     state = checkpoint.load(stopped.storage / SNIP.fingerprint / CHECKPOINT, torch.device("cpu"))
@@ -256,7 +255,7 @@ class Steps:
 
 def test_workers_ask_at_the_same_steps_about_every_five_seconds(monkeypatch):
     clock, store = Steps(), dist.HashStore()
-    monkeypatch.setattr("trainables.team.checkpoint_schedule.time", clock)
+    monkeypatch.setattr("trainables.distributed.checkpoint_schedule.time", clock)
     workers = [CheckpointSchedule(Team(rank, 2, store), 5.0) for rank in (0, 1)]
     asked = []
     for step in range(1, 2001):

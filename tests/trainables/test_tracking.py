@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainables.outbox import Outbox
-from trainables.tracking import BATCH, connect, deliver
+from trainables.record.event_log import Outbox
+from trainables.record.mlflow import BATCH, connect, deliver
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from search_spaces import Trial
-from trainables import training
 from trainables.datasets.batches import micro_batches
-from trainables.training import StoppedError, TrainingError, train
+from trainables.training import loop
+from trainables.training.loop import StoppedError, TrainingError, train
 
 CPU = torch.device("cpu")
 
@@ -94,7 +94,7 @@ def test_going_on_in_the_middle_of_an_epoch_gives_the_same_bits(monkeypatch, fie
     record, mask = trial(**fields), torch.rand(16, 5, generator=torch.Generator().manual_seed(0)) > 0.5
     whole, saves, reports = net(), [], []
     with monkeypatch.context() as patched:
-        patched.setattr(training, "LONG", 0)
+        patched.setattr(loop, "LONG", 0)
         go(whole, record, {"0.weight": mask}, saves=saves, reports=reports)
     assert [state.get("begun", {}).get("batches", 0) for state in saves] == [1, 2, 3, 0] * 3 + [1, 2, 3]
     resumed, again = net(), []
@@ -112,7 +112,7 @@ def test_a_long_epoch_can_be_stopped_and_a_short_one_is_not_asked(monkeypatch):
     asked = []
     go(net(), trial(), stop=lambda: bool(asked.append(1)))
     assert len(asked) == 3
-    monkeypatch.setattr(training, "LONG", 0)
+    monkeypatch.setattr(loop, "LONG", 0)
     stopped, whole, saves, answers = net(), net(), [], iter([False, True])
     with pytest.raises(StoppedError):
         go(stopped, trial(), saves=saves, stop=lambda: next(answers))
@@ -159,7 +159,7 @@ def test_smoothed_labels_are_mixed_with_even_ones():
 
 
 def test_averages_follow_the_weights_and_are_what_is_tested(monkeypatch):
-    monkeypatch.setattr(training, "LONG", 0)
+    monkeypatch.setattr(loop, "LONG", 0)
     model, saves, tested = net(), [], []
     first, mask = model[4].weight.detach().clone(), torch.rand(16, 5) > 0.5
 

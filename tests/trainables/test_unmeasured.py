@@ -9,11 +9,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from search_spaces import Trial
-from trainables.outbox import read
-from trainables.profiling import file_mb, own_memory, peak_mb
+from trainables.profiling import Unmeasured, file_mb, measured, own_memory, peak_mb
+from trainables.record.event_log import read
 from trainables.run import run
-from trainables.shrinking import measured
-from trainables.unmeasured import Unmeasured
 
 NETS = '''
 import torch

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from search_spaces import Trial
+from trainables.context import Place
 from trainables.datasets import DatasetError, load, lookup, training_part
 from trainables.datasets.split import split
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.record.event_log import read
 from trainables.run import run
 
 TRIAL = Trial(dataset="digits", architecture="mlp", epochs=2, batch_size=64, lr=0.05, validation=0.2)

@@ -1,7 +1,7 @@
 """What must hold for every network that runs in plain PyTorch, each against an independent and slow way.
 
-`hold` runs a trial's own machinery (`trainables.bench`) on a network of `tests.zoo` in float64, so that a difference is
-one of meaning and not of rounding. The plain side builds the network anew from the same seed and uses torch alone.
+`hold` runs a trial's own machinery (`trainables.training.trainer`) on a network of `tests.zoo` in float64, so that a
+difference is one of meaning and not of rounding. The plain side builds the network anew from the same seed and uses torch alone.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pruners import PruningError, apply_masks, compact, prune
 from search_spaces import Trial
 from tests.zoo import networks
 from trainables.architectures import Shape, build
-from trainables.bench import Bench, bench
 from trainables.datasets import DatasetSpec
 from trainables.datasets.memory import InMemory
 from trainables.export import Trained, load, save
 from trainables.profiling import macs
 from trainables.randomness import Drawn
+from trainables.training.trainer import Bench, bench
 
 NO_WEIGHTS = "no weights"  # the row of products without a parameter
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pruners.files import load_object
+from pruners.custom import load_object
 from search_spaces import SpaceError
 from trainables.architectures.architecture import PLAIN, Architecture
 from trainables.architectures.global_state import own_draws

@@ -26,7 +26,7 @@ from pruners.errors import words
 from search_spaces import SpaceError
 from search_spaces.errors import choose
 from trainables.architectures.ends import classifier, stem
-from trainables.locks import held
+from trainables.record.files import held
 
 HASH = "sha256:"
 SUFFIXES = (".safetensors", ".pt", ".pth")

@@ -14,7 +14,7 @@ from torch import Tensor
 from pruners.errors import words
 from trainables.datasets.sources import locate
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
-from trainables.locks import held
+from trainables.record.files import held
 
 
 def decoded(spec: DatasetSpec, cache: Path) -> Path | None:

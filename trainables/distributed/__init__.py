@@ -6,6 +6,6 @@ The first worker is the trial: it prunes, keeps the record and the checkpoints, 
 train and test with it when it says so (`following`), know nothing else, and go when it goes.
 """
 
-from trainables.team.team import ALONE, START, STEP, LostError, Team, WorkerError
+from trainables.distributed.group import ALONE, START, STEP, LostError, Team, WorkerError
 
 __all__ = ["ALONE", "START", "STEP", "LostError", "Team", "WorkerError"]

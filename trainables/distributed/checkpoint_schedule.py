@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from trainables.team.team import Team
+from trainables.distributed.group import Team
 
 GROWTH = 4  # from one question to the next: the first steps tell little of the pace, and a GPU lags behind its host
 

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.team import cpu_batch_norm
-from trainables.team.team import Team
+from trainables.distributed import cpu_batch_norm
+from trainables.distributed.group import Team
 
 _batch_norm, _dropout, _bernoulli = F.batch_norm, F.dropout, Tensor.bernoulli_
 

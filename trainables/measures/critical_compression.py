@@ -8,8 +8,8 @@ from typing import Any
 
 from pruners import prunable, select
 from search_spaces.density import density_of
-from trainables.bench import Bench
 from trainables.measures.measure import Found, Measure, Row, Save, pause
+from trainables.training.trainer import Bench
 
 STEP = 0.25  # of the decimal logarithm of the compression, as published
 COLUMNS = ("compression", "layer", "weights", "kept")

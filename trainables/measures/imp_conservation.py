@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from pruners import prunable
-from trainables.bench import Bench
-from trainables.inverse import inverse
+from trainables.inverse_size_fit import inverse
 from trainables.measures.measure import Found, Measure, Row, Save
+from trainables.training.trainer import Bench
 
 COLUMNS = ("level", "epoch", "layer", "weights", "mean_square")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trainables.bench import Bench
-from trainables.inverse import inverse
+from trainables.inverse_size_fit import inverse
 from trainables.measures.measure import Found, Measure, Save
+from trainables.training.trainer import Bench
 
 COLUMNS = ("layer", "weights", "total", "average")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from trainables.bench import Bench
-from trainables.training import StoppedError
+from trainables.training.loop import StoppedError
+from trainables.training.trainer import Bench
 
 Row = list[Any]
 Save = Callable[[dict[str, Any]], None]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pruners import densities
 from search_spaces.density import density_of
-from trainables.bench import Bench
 from trainables.measures.measure import Found, Measure, Row, Save
+from trainables.training.trainer import Bench
 
 COLUMNS = ("iteration", "density", "cut", "flow", "ratio")
 

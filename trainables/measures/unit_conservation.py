@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pruners import layer_weights
 from pruners.channels import Layer, follow
-from trainables.bench import Bench
 from trainables.measures.measure import Found, Measure, Row, Save
+from trainables.training.trainer import Bench
 
 COLUMNS = ("layer", "unit", "score_in", "score_out")
 

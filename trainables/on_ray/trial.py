@@ -12,8 +12,8 @@ import ray
 from ray import tune
 
 from search_spaces import Trial
+from trainables.context import Place
 from trainables.on_ray.workers import MisplacedError, misplaced, nodes, with_workers
-from trainables.place import Place
 from trainables.run import Outcome, run
 
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter

@@ -15,8 +15,8 @@ import ray
 from ray.util.placement_group import get_current_placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from trainables.place import Place
-from trainables.team.joining import LOOPBACK, START_SECONDS, Seat, leading, take_part
+from trainables.context import Place
+from trainables.launch import LOOPBACK, START_SECONDS, Seat, leading, take_part
 from trainables.versions import unlike, versions
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from pruners.errors import OF_THE_MACHINE
-from trainables.atomic import write_atomically
+from trainables.record.files import write_atomically
 
 T = TypeVar("T")
 CHECKPOINT = "checkpoint.pt"  # of a trial, in its folder

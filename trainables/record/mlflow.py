@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from trainables.atomic import write_atomically
-from trainables.outbox import read
+from trainables.record.event_log import read
+from trainables.record.files import write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,8 +17,8 @@ from typing import Any
 from uuid import uuid4
 
 from search_spaces import SpaceError
-from trainables.atomic import write_atomically
-from trainables.outbox import FILE
+from trainables.record.event_log import FILE
+from trainables.record.files import write_atomically
 
 CLAIM = "claim"  # an empty object: the attempt has begun
 

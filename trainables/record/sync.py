@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from trainables.outbox import FILE, DamagedRecordError, ended, forget
-from trainables.storage import CLAIM, Bucket, newest
+from trainables.record.event_log import FILE, DamagedRecordError, ended, forget
+from trainables.record.object_store import CLAIM, Bucket, newest
 
 PUSH_SECONDS = 3.0  # between two pushes of the record alone
 BACKOFF_SECONDS = 60.0  # at most so long a store that is away is left alone

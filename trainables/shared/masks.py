@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pruners.errors import words
 from search_spaces import SpaceError
-from trainables.atomic import write_atomically
-from trainables.place import Place
-from trainables.storage import Bucket, refused
+from trainables.context import Place
+from trainables.record.files import write_atomically
+from trainables.record.object_store import Bucket, refused
 
 
 def digest(content: bytes) -> str:

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from search_spaces import Trial
-from trainables.checkpoint import read_or_set_aside
-from trainables.locks import held
-from trainables.outbox import must_restart, read
+from trainables.record.checkpoint import read_or_set_aside
+from trainables.record.event_log import must_restart, read
+from trainables.record.files import held
 
 WEIGHTS = "weights.safetensors"
 

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from pruners import prunable
 from search_spaces import Trial
-from trainables.atomic import write_atomically
-from trainables.checkpoint import read_or_set_aside
-from trainables.locks import held
-from trainables.place import Place
+from trainables.context import Place
+from trainables.record.checkpoint import read_or_set_aside
+from trainables.record.files import held, write_atomically
 
 Scores = dict[str, Tensor]
 

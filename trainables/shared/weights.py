@@ -7,9 +7,9 @@ from pathlib import Path
 
 from search_spaces import Network
 from trainables.architectures import lookup, pretrained
-from trainables.locks import held
-from trainables.place import Place
-from trainables.storage import Bucket, refused
+from trainables.context import Place
+from trainables.record.files import held
+from trainables.record.object_store import Bucket, refused
 
 
 def provide(network: Network, place: Place, source: Path | None) -> None:

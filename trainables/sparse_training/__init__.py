@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from search_spaces import Trial
-from trainables.dynamics.dynamics import Dynamics
-from trainables.dynamics.gradual import gradual
-from trainables.dynamics.regrowth import rigl, set_
+from trainables.sparse_training.base import Dynamics
+from trainables.sparse_training.gradual import gradual
+from trainables.sparse_training.set_rigl import rigl, set_
 
 DYNAMICS: dict[str, Callable[[Trial, int, int], Dynamics]] = {"gradual": gradual, "set": set_, "rigl": rigl}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pruners import densities, prunable, select
 from search_spaces import SpaceError, Trial
 from search_spaces.density import Density, density_of
-from trainables.dynamics.dynamics import Masks, options
+from trainables.sparse_training.base import Masks, options
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pruners import prunable
 from search_spaces import Trial
 from search_spaces.density import fraction_of
-from trainables.dynamics.dynamics import Masks, options
 from trainables.randomness import generator
+from trainables.sparse_training.base import Masks, options
 
 Merits = Callable[[int, nn.Module], dict[str, Tensor]]  # step, model -> a score for growing each weight
 

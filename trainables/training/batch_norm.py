@@ -16,6 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pruners.channels import Layer
+from trainables.training.evaluation import Pair
+
 NARROW = 32  # channels: of so many or more torch's kernels are as fast
 WIDE = 64  # columns that a row should have
 
@@ -29,7 +32,7 @@ def quick_norms(model: nn.Module) -> Iterator[None]:
         if type(module) is nn.BatchNorm2d and module.affine and "forward" not in vars(module)  # its user's own
     ]
     for norm in norms:
-        norm.forward = partial(_forward, norm)  # type: ignore[method-assign]
+        norm.forward = partial(_norm_forward, norm)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -37,7 +40,7 @@ def quick_norms(model: nn.Module) -> Iterator[None]:
             del norm.forward
 
 
-def _forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def _norm_forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     k = _pixels(x)
     if k == 1 or not norm.training or x.dtype != norm.weight.dtype:
         return nn.BatchNorm2d.forward(norm, x)
@@ -102,3 +105,35 @@ class _Norm(torch.autograd.Function):
         shift = -slope * of_bias / (n * h * w) - tilt * mean
         result = torch.addcmul(shift.repeat(k), rows, tilt.repeat(k)).addcmul_(given, slope.repeat(k))
         return result.view(n, h, w, c).permute(0, 3, 1, 2), of_weight, of_bias, None, None
+
+
+@contextmanager
+def still_biases(model: nn.Module, pairs: list[Pair]) -> Iterator[None]:
+    """While this lasts, biases of layers have gradients of exactly zero where a batch norm in train mode follows.
+
+    `pairs` name layers and the norms that alone read them (`trainables.training.evaluation.foldable`). The norm takes the
+    mean away, and the bias with it, so that its gradient is zero; but computed it is rounding noise. Adam makes whole steps
+    of that, and in a channel that is otherwise constant the norm makes a signal of it: then a network trained masked
+    and the same one compacted part.
+    """
+    found = [(model.get_submodule(layer), model.get_submodule(norm)) for layer, norm in pairs]
+    held: list[tuple[Any, nn.Module]] = [
+        pair for pair in found if isinstance(pair[0], Layer) and pair[0].bias is not None
+    ]
+    for layer, norm in held:
+        layer.forward = partial(_layer_forward, layer, norm)
+    try:
+        yield
+    finally:
+        for layer, _ in held:
+            del layer.forward
+
+
+def _layer_forward(layer: Any, norm: nn.Module, x: Tensor) -> Tensor:
+    bias = layer.bias
+    if norm.training:
+        bias = bias.detach() + bias[:0].sum()  # the optimizer is to find a gradient: one of zeros
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear(x, layer.weight, bias)
+    result: Tensor = layer._conv_forward(x, layer.weight, bias)
+    return result

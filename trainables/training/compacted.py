@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
-from trainables.folding import memory_of
 from trainables.profiling import macs
+from trainables.training.evaluation import memory_of
 
-State = dict[str, Any]  # a checkpoint, as `trainables.training.train` saves it and goes on from it
+State = dict[str, Any]  # a checkpoint, as `trainables.training.loop.train` saves it and goes on from it
 Tensors = Mapping[str, Tensor]
 WORTH = 0.9  # of the multiply-accumulates: where more are left than that, a network is trained as it is
 

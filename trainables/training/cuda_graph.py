@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.errors import in_one_line
-from trainables.stepping import Stepper
+from trainables.training.step import Stepper
 
 WARM = 3  # steps before: cuDNN and cuBLAS start in them, and the optimizer allocates its moments
 SIZES = 2  # an epoch has whole batches and at most one other

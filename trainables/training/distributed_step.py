@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pruners.gradients import call, passes
 from trainables.datasets.batches import micro_batches, part_of
-from trainables.stepping import Stepper
-from trainables.team.team import Team
-from trainables.team.whole_batch import Share, whole_batches
+from trainables.distributed.group import Team
+from trainables.distributed.sync_layers import Share, whole_batches
+from trainables.training.step import Stepper
 
 
 class SharedStepper(Stepper):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pruners.channels import Layer, Norm, UnfollowableError, follow
 from pruners.float32 import ieee_float32
-from trainables.team import ALONE, Team
+from trainables.distributed import ALONE, Team
 
 
 @ieee_float32()
@@ -37,3 +40,86 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: T
         raise ValueError("evaluate: there are no batches")
     loss_sum, top1, top5, count = team.sum(torch.cat([totals, totals.new_tensor([count])])).tolist()
     return {"loss": loss_sum / count, "top1": top1 / count, "top5": top5 / count}
+
+
+Pair = tuple[str, str]  # names of a layer and of the batch norm that reads it
+PLAIN = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def foldable(model: nn.Module) -> list[Pair]:
+    """Return the batch norms of `model` that alone read a layer which is used once; none if it cannot be followed.
+
+    Both must compute what their class says, from tensors that are theirs alone: no subclass (parametrized layers are
+    such), no hooks, no forward of the instance's own, no weight shared with another layer. And both must be used so in
+    train mode and in eval mode. The model is left in the mode that it was in.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        training = _pairs(model.train())
+        evaluated = set(_pairs(model.eval())) if training else set()
+    except UnfollowableError:
+        return []
+    finally:
+        for module, was in modes:
+            module.training = was
+    return [pair for pair in training if pair in evaluated]
+
+
+def _pairs(model: nn.Module) -> list[Pair]:
+    """Return the foldable pairs in the mode that `model` is in."""
+    steps = follow(model).steps
+    names = {module: name for name, module in model.named_modules()}
+    made = {step.name: step for step in steps}
+    read = Counter(source for step in steps for source in step.sources)
+    used = Counter(id(step.module) for step in steps)
+    owners = Counter(memory_of(tensor) for module in model.modules() for tensor in _tensors(module))
+    pairs = []
+    for step in steps:
+        if not isinstance(step.module, Norm) or step.module.running_mean is None:
+            continue
+        (source,) = step.sources
+        layer = made[source].module
+        if not isinstance(layer, Layer) or not _is_plain(layer) or not _is_plain(step.module):
+            continue
+        alone = all(owners[memory_of(tensor)] == 1 for module in (layer, step.module) for tensor in _tensors(module))
+        if alone and read[source] == used[id(layer)] == used[id(step.module)] == 1:
+            pairs.append((names[layer], names[step.module]))
+    return pairs
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return True if calling `module` is calling its class's forward, and nothing else."""
+    own = vars(module)
+    return type(module) in PLAIN and "forward" not in own and not any(own.get(kind) for kind in HOOKS)
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the parameters and buffers of `module` itself."""
+    return (tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Return what tells the tensor's memory from others: two parameters may be views of one."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def folded(model: nn.Module, pairs: list[Pair]) -> nn.Module:
+    """A copy of `model` in eval mode that computes the same, but for rounding, without the batch norms of `pairs`."""
+    if not pairs:
+        return model.eval()
+    result = copy.deepcopy(model).eval()
+    for of_layer, of_norm in pairs:
+        layer, norm = result.get_submodule(of_layer), result.get_submodule(of_norm)
+        assert isinstance(layer, Layer) and isinstance(norm, Norm)
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = (norm.running_var + norm.eps).rsqrt()
+        if norm.weight is not None:
+            scale = scale * norm.weight.detach()
+        shift = -norm.running_mean if layer.bias is None else layer.bias.detach() - norm.running_mean
+        shift = shift * scale if norm.bias is None else shift * scale + norm.bias.detach()
+        layer.weight.data.mul_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
+        layer.bias = nn.Parameter(shift, requires_grad=False)
+        owner, _, key = of_norm.rpartition(".")
+        setattr(result.get_submodule(owner), key, nn.Identity())
+    return result

@@ -29,12 +29,11 @@ from pruners import apply_masks
 from pruners.errors import OF_THE_MACHINE, in_one_line, is_out_of_memory
 from search_spaces import Network, Trial
 from trainables.architectures import Shape, build
-from trainables.biases import still_biases
-from trainables.compacted import Smaller
-from trainables.folding import Pair, foldable, folded, memory_of
-from trainables.norms import quick_norms
-from trainables.precision import used
 from trainables.randomness import generator, seeded
+from trainables.training.batch_norm import quick_norms, still_biases
+from trainables.training.compacted import Smaller
+from trainables.training.evaluation import Pair, foldable, folded, memory_of
+from trainables.training.precision import used
 
 SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
 TRAINED, TESTED = 4, 3  # images that the step and the evaluation of a proof see

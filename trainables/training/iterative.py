@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from pruners import Pruning
-from trainables import checkpoint
-from trainables.bench import Bench
+from trainables.record import checkpoint
+from trainables.training.trainer import Bench
 
 REWIND = "rewind.pt"
 Save = Callable[[dict[str, Any]], None]

@@ -9,11 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from search_spaces import Trial
-from trainables.dynamics import Dynamics
-from trainables.epoch import Epoch, TrainingError
-from trainables.standing import Progress, Standing
-from trainables.team import ALONE, Team
-from trainables.team.checkpoint_schedule import CheckpointSchedule
+from trainables.distributed import ALONE, Team
+from trainables.distributed.checkpoint_schedule import CheckpointSchedule
+from trainables.sparse_training import Dynamics
+from trainables.training.state import Epoch, Progress, Standing, TrainingError
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 LONG = 5.0  # seconds: an epoch that lasts longer may be stopped, and saved, in its middle

@@ -16,15 +16,15 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.compacted import Smaller, smaller
 from trainables.datasets.batches import Batch, steps_per_epoch
-from trainables.dynamics import Dynamics, dynamics
-from trainables.evaluation import evaluate
-from trainables.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
-from trainables.precision import cudnn_benchmark
+from trainables.distributed import ALONE, Team
 from trainables.randomness import derive
-from trainables.team import ALONE, Team
-from trainables.training import Progress, train
+from trainables.sparse_training import Dynamics, dynamics
+from trainables.training.compacted import Smaller, smaller
+from trainables.training.evaluation import evaluate
+from trainables.training.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
+from trainables.training.loop import Progress, train
+from trainables.training.precision import cudnn_benchmark
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Bench:
         compact: bool = True,
         tell: Callable[[str, str], object] = lambda what, how: None,
     ) -> Progress:
-        """Train the model in place; see `trainables.training.train`.
+        """Train the model in place; see `trainables.training.loop.train`.
 
         Where its masks have left a smaller network that trains alike, that is trained in its place, if `compact` allows
         it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained";

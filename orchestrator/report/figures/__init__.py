@@ -7,34 +7,36 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from orchestrator.comparing.measured import trained
-from orchestrator.figures import (
+from orchestrator.report.figures import (
     ablation,
     accuracy,
+    against_compression,
+    against_cost,
     collapse,
     costs,
     critical_compression,
-    density,
     histograms,
+    hyperparameter,
     imp_conservation,
-    latency,
     layer_conservation,
-    layer_macs,
-    macs,
-    params,
+    layers,
+    learning_curves,
     schedule_conservation,
     scores,
     search_history,
     search_importance,
     search_pareto,
-    setting,
-    tradeoff,
-    tradeoff_latency,
-    training,
     unit_conservation,
 )
-from orchestrator.figures.drawing import Drawing, apology, house_style
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.critical_compression import CRITICAL_COMPRESSION
+from orchestrator.report.figures.finding import Finding, Table
+from orchestrator.report.figures.imp_conservation import IMP_CONSERVATION
+from orchestrator.report.figures.layer_conservation import LAYER_CONSERVATION
+from orchestrator.report.figures.schedule_conservation import SCHEDULE_CONSERVATION
+from orchestrator.report.figures.style import Drawing, apology, house_style
+from orchestrator.report.figures.unit_conservation import UNIT_CONSERVATION
+from orchestrator.report.measured import measured, measures, trained
+from orchestrator.results.results import Results
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +44,16 @@ FIGURES = {
     "accuracy": accuracy.draw,
     "collapse": collapse.draw,
     "ablation": ablation.draw,
-    "setting": setting.draw,
-    "tradeoff": tradeoff.draw,
-    "tradeoff-latency": tradeoff_latency.draw,
-    "macs": macs.draw,
-    "params": params.draw,
-    "latency": latency.draw,
+    "setting": hyperparameter.draw,
+    "tradeoff": against_cost.draw_tradeoff,
+    "tradeoff-latency": against_cost.draw_tradeoff_latency,
+    "macs": against_compression.draw_macs,
+    "params": against_compression.draw_params,
+    "latency": against_compression.draw_latency,
     "costs": costs.draw,
-    "density": density.draw,
-    "layer-macs": layer_macs.draw,
-    "training": training.draw,
+    "density": layers.draw_density,
+    "layer-macs": layers.draw_layer_macs,
+    "training": learning_curves.draw,
     "scores": scores.draw,
     "histograms": histograms.draw,
     "search-history": search_history.draw,
@@ -64,6 +66,15 @@ MEASURED = {  # of trials that do not train, or not for their accuracy
     "layer-conservation": layer_conservation.draw,
     "imp-conservation": imp_conservation.draw,
     "schedule-conservation": schedule_conservation.draw,
+}
+
+
+FINDINGS: dict[str, Finding] = {
+    "critical-compression": CRITICAL_COMPRESSION,
+    "unit-conservation": UNIT_CONSERVATION,
+    "layer-conservation": LAYER_CONSERVATION,
+    "imp-conservation": IMP_CONSERVATION,
+    "schedule-conservation": SCHEDULE_CONSERVATION,
 }
 
 
@@ -86,4 +97,35 @@ def draw(results: Results) -> Iterator[Drawing]:
                 yield apology(name, error)
 
 
-__all__ = ["FIGURES", "MEASURED", "Drawing", "draw"]
+def finding_sentences(results: Results) -> list[tuple[str, list[str]]]:
+    """Per measure and panel: its title and what is said of it."""
+    return [
+        (facet.title, FINDINGS[measure].sentences(found))
+        for measure in measures(results)
+        for facet, found in measured(results, measure).items()
+    ]
+
+
+def finding_tables(results: Results) -> list[tuple[str, str, Table]]:
+    """Per measure that has results: its name, the table's title, and the table."""
+    shown = []
+    for measure in measures(results):
+        finding = FINDINGS[measure]
+        panels = measured(results, measure).items()
+        rows = [[facet.title, *row] for facet, found in panels for row in finding.rows(found)]
+        if rows:
+            shown.append((measure, finding.title, [["panel", *finding.heads], *rows]))
+    return shown
+
+
+__all__ = [
+    "FIGURES",
+    "FINDINGS",
+    "MEASURED",
+    "Drawing",
+    "Finding",
+    "Table",
+    "draw",
+    "finding_sentences",
+    "finding_tables",
+]

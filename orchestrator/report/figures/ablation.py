@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from orchestrator.colors import look
-from orchestrator.figures.accuracy import top1
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels, spread
-from orchestrator.reading.lines import Facet, Point, facets, line, pruned, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.accuracy import top1
+from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
+from orchestrator.results.lines import Facet, Point, facets, line, pruned, pruners
+from orchestrator.results.results import Results
 
 PANELS = 6
 KINDS = ("none", "shuffle", "reinitialize", "invert")

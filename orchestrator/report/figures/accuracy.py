@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from orchestrator.colors import GREY, look
-from orchestrator.comparing.comparison import published_lines
-from orchestrator.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
-from orchestrator.figures.drawing import Drawing, label, legend, panels, pruner_handles
-from orchestrator.reading.lines import Facet, compressions, dense, facet_of, facets, line, pruners
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.report.compare_published import published_lines
+from orchestrator.report.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
+from orchestrator.report.figures.style import Drawing, label, legend, panels, pruner_handles
+from orchestrator.results.lines import Facet, compressions, dense, facet_of, facets, line, pruners
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 
 TICKS = (90, 50, 99, 10, 95, 80, 98, 70, 94, 85, 92, 30, 96, 97, 60, 93, 91, 40, 75, 99.5, 100, 20, 0)  # roundest first
 STRETCHED = "The vertical axis is stretched towards 100 %: equal distances are equal ratios of error."

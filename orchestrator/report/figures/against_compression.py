@@ -12,10 +12,24 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
-from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.reading.lines import TOP1, Facet, Measure, Point, compressions, facets, flattering, line, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
+from orchestrator.results.lines import (
+    TOP1,
+    Facet,
+    Measure,
+    Point,
+    compressions,
+    facets,
+    flattering,
+    line,
+    metric,
+    percent,
+    pruners,
+)
+from orchestrator.results.results import Results
 
+MACS_KEPT = percent("model/macs_kept", "model/macs")
+PARAMS_KEPT = percent("model/params_kept", "model/params")
 LEVEL, FLOOR = 0.07, 0.4  # of an axis's height: between the crosses of one compression, and for all of them at most
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
 SURVIVORS = Line2D([], [], color="#444444", linestyle="", marker="o", fillstyle="bottom", label="best seeds only")
@@ -140,3 +154,31 @@ def survivors_note(results: Results) -> str:
     if not flattering(results):
         return ""
     return " Half-filled: early stopping gave up some of the seeds, and the mean of the best that it left flatters."
+
+
+def draw_latency(results: Results) -> Iterator[Drawing]:
+    """Draw the testing time: what pruning gains where nothing knows of masks."""
+    caption = (
+        "Testing time: the median of one forward pass of 64 inputs, after the channels that can no longer matter were "
+        "removed. Zeros among the weights gain nothing by themselves; only whole channels do. Times of different "
+        "machines, or of a busy one, do not compare."
+    )
+    yield from draw_cost(results, "latency", metric("model/latency_ms"), "testing time (ms)", caption, share=False)
+
+
+def draw_macs(results: Results) -> Iterator[Drawing]:
+    """Draw the MACs kept: equal compression is not equal work."""
+    caption = (
+        "Multiply-accumulates that remain after pruning, which the papers' tables call FLOPs. On the dotted line they "
+        "fall as the weights do; above it a pruner takes its weights where they cost little."
+    )
+    yield from draw_cost(results, "macs", MACS_KEPT, "MACs kept (% of dense)", caption, share=True)
+
+
+def draw_params(results: Results) -> Iterator[Drawing]:
+    """Draw the parameters kept: how much of the network is prunable, and what is left of all of it."""
+    caption = (
+        "Parameters that remain after pruning: the weights that were kept, and the biases and normalisation that no "
+        "pruner touches, which keep the line above the dotted one."
+    )
+    yield from draw_cost(results, "params", PARAMS_KEPT, "parameters kept (% of dense)", caption, share=True)

@@ -9,16 +9,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from orchestrator.colors import look
-from orchestrator.figures.accuracy import STRETCHED, accuracy_axis, top1
-from orchestrator.figures.against_compression import draw_line, survivors_note
-from orchestrator.figures.drawing import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.reading.lines import Facet, Measure, facets, line, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.accuracy import STRETCHED, accuracy_axis, top1
+from orchestrator.report.figures.against_compression import MACS_KEPT, draw_line, survivors_note
+from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
+from orchestrator.results.lines import Facet, Measure, facets, line, metric, pruners
+from orchestrator.results.results import Results
 
 Place = tuple[float, float]  # cost, accuracy
 
 
-def draw_tradeoff(results: Results, name: str, cost: Measure, axis_title: str, caption: str) -> Iterator[Drawing]:
+def draw_against_cost(results: Results, name: str, cost: Measure, axis_title: str, caption: str) -> Iterator[Drawing]:
     """A panel per facet where the cost is known."""
     shown = [facet for facet in facets(results) if len(_places(results, facet, cost)) > 1]
     if not shown:
@@ -66,3 +66,16 @@ def _front(axis: Axes, places: Sequence[Place]) -> Iterator[Artist]:
     costs, accuracies = zip(*places, strict=True)
     yield from axis.step(costs, accuracies, where="post", color="#d9d9d9", linewidth=5, zorder=1, label="Pareto front",
                          solid_capstyle="round", solid_joinstyle="round")  # fmt: skip
+
+
+def draw_tradeoff(results: Results) -> Iterator[Drawing]:
+    """Draw accuracy against MACs kept: what accuracy a budget of work buys."""
+    caption = "Test accuracy after the last epoch against the multiply-accumulates that remain."
+    yield from draw_against_cost(results, "tradeoff", MACS_KEPT, "MACs kept (% of dense)", caption)
+
+
+def draw_tradeoff_latency(results: Results) -> Iterator[Drawing]:
+    """Draw accuracy against testing time: what accuracy a budget of milliseconds buys."""
+    caption = "Test accuracy after the last epoch against the time of one forward pass of 64 inputs, compacted."
+    time = metric("model/latency_ms")
+    yield from draw_against_cost(results, "tradeoff-latency", time, "testing time (ms)", caption)

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from orchestrator.figures.against_compression import HOLE
-from orchestrator.figures.drawing import Drawing, legend
-from orchestrator.reading.lines import Facet, compressions, facets, metric, pruners, rows_at
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.against_compression import HOLE
+from orchestrator.report.figures.style import Drawing, legend
+from orchestrator.results.lines import Facet, compressions, facets, metric, pruners, rows_at
+from orchestrator.results.results import Results
 
 EMPTY_LAYERS = metric("prune/empty_layers")
 COLUMNS = 2

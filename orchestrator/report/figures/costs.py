@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, log_ticks
-from orchestrator.reading.lines import facets, pruners
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.report.figures.style import Drawing, log_ticks
+from orchestrator.results.lines import facets, pruners
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 
 COSTS = {"time/prune_seconds": "time to prune (s)", "model/peak_mb": "peak memory after pruning (MB)"}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from orchestrator.comparing.measured import Measured
+from orchestrator.report.measured import Measured
 
 Table = list[list[str]]  # rows; of a whole one the first are the heads
 

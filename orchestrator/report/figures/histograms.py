@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, file_name, legend, spread
-from orchestrator.figures.layers import first_seed
-from orchestrator.findings.finding import layer_name
-from orchestrator.reading.lines import Facet, facets, pruned, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.finding import layer_name
+from orchestrator.report.figures.layers import first_seed
+from orchestrator.report.figures.style import Drawing, file_name, legend, spread
+from orchestrator.results.lines import Facet, facets, pruned, pruners
+from orchestrator.results.results import Results
 
 Histogram = Mapping[str, Any]  # {"layer", "edges", "counts"}
 LAYERS, COMPRESSIONS = 5, 3  # what still fits the width of a page, and what an eye can tell apart in one panel

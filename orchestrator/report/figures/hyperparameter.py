@@ -13,11 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import Look
-from orchestrator.figures.accuracy import STRETCHED, stretch, top1
-from orchestrator.figures.against_compression import draw_line, seeds_note
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels, spread
-from orchestrator.reading.lines import Facet, Point, facets, line, pruners
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.accuracy import STRETCHED, stretch, top1
+from orchestrator.report.figures.against_compression import draw_line, seeds_note
+from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
+from orchestrator.results.lines import Facet, Point, facets, line, pruners
+from orchestrator.results.results import Results
 from search_spaces.labels import MARK
 
 LEAST = 3  # values that make an axis; two are compared in the other figures

@@ -9,9 +9,11 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from orchestrator.colors import GREY, look
-from orchestrator.comparing.measured import by_pruner, measured
-from orchestrator.figures.drawing import Drawing, file_name, label, panels
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.finding import Finding, listed, metric, spread
+from orchestrator.report.figures.style import Drawing, file_name, label, panels
+from orchestrator.report.figures.unit_conservation import ERROR, EXACT
+from orchestrator.report.measured import Measured, by_pruner, measured
+from orchestrator.results.results import Results
 
 MEASURE = "layer-conservation"
 
@@ -48,3 +50,42 @@ def inverse_axes(axis: Axes, x: Sequence[float], y: Sequence[float]) -> None:
         axis.plot(ends, [total * end for end in ends], color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
         axis.set_xlim(*ends)
         axis.set_ylim(0.4 * min(b for _, b in shown), 2.5 * max(b for _, b in shown))
+
+
+SLOPE, CORRELATION = "conservation/slope", "conservation/correlation"
+
+
+def sentences(found: list[Measured]) -> list[str]:
+    """Who has one total in all layers, and how the averages of the others go with size."""
+    pruners = by_pruner(found)
+    kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
+    said = [f"All layers have the same total score for {listed(kept)}."] if kept else []
+    slopes = [
+        f"{spread(metric(some, SLOPE))} for {pruner} (correlation {spread(metric(some, CORRELATION))})"
+        for pruner, some in pruners.items()
+        if metric(some, SLOPE)
+    ]
+    if slopes:
+        said.append(f"The average score of a layer goes along its inverse size to the power of {', '.join(slopes)}.")
+    return said
+
+
+def rows(found: list[Measured]) -> list[list[str]]:
+    return [
+        [
+            pruner,
+            f"{max(metric(some, ERROR)):.2g}",
+            spread(metric(some, SLOPE), 3),
+            spread(metric(some, CORRELATION), 3),
+            str(len(some)),
+        ]
+        for pruner, some in by_pruner(found).items()
+    ]
+
+
+LAYER_CONSERVATION = Finding(
+    title="Average score of layers against their inverse size, both logarithmic: 1 where the total is conserved",
+    heads=("pruner", "difference of totals", "slope", "correlation", "seeds"),
+    rows=rows,
+    sentences=sentences,
+)

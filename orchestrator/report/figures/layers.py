@@ -12,10 +12,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, log_ticks, panels, pruner_handles, spread
-from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.report.figures.style import (
+    Drawing,
+    file_name,
+    label,
+    legend,
+    log_ticks,
+    panels,
+    pruner_handles,
+    spread,
+)
+from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 
 PANELS = 6  # of as many compressions, evenly chosen, if there are more
 EMPTY = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="empty layer")
@@ -107,3 +116,39 @@ def _profile(axis: Axes, pruner: str, values: Values, floor: float) -> Iterator[
         if value == 0:
             axis.plot(index, floor, "o", color=style.color, markerfacecolor="white", zorder=5)
             yield EMPTY
+
+
+DENSITY = Quantity(
+    name="density",
+    column="density",
+    scale=100,
+    axis="weights kept (%)",
+    caption=(
+        "the share of weights kept in each layer, from {ends}, for the first finished seed. "
+        "Layers above the dotted line were spared, those below it paid for them."
+    ),
+)
+
+
+def draw_density(results: Results) -> Iterator[Drawing]:
+    """Draw where the weights are kept: the density of every layer, at every compression."""
+    yield from draw_layers(results, DENSITY)
+
+
+MACS = Quantity(
+    name="layer-macs",
+    column="macs_kept",
+    whole="macs",
+    scale=1,
+    axis="MACs kept",
+    caption=(
+        "multiply-accumulates that remain in each layer for one input, from {ends}, for the "
+        "first finished seed. On the dotted line each layer would keep the same share: what lies above it is paid "
+        "for in time."
+    ),
+)
+
+
+def draw_layer_macs(results: Results) -> Iterator[Drawing]:
+    """Draw where the work remains: the multiply-accumulates of every layer, at every compression."""
+    yield from draw_layers(results, MACS)

@@ -10,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, Dash, look
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels, spread
-from orchestrator.reading.details import History
-from orchestrator.reading.lines import Facet, facets, pruned, pruners, rows_at
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
+from orchestrator.results.details import History
+from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
+from orchestrator.results.results import Results
 
 PANELS = 3
 Curve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and highest of the seeds, in percent

@@ -3,14 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 import matplotlib
 from matplotlib.colors import LogNorm
 
-from orchestrator.comparing.measured import measured
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, panels
-from orchestrator.findings.schedule_conservation import curves
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.finding import Finding
+from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels
+from orchestrator.report.measured import Measured, measured
+from orchestrator.results.results import Results
+
+RATIO = "conservation/cut_to_flow"
+Curves = dict[tuple[str, str], dict[float, dict[int, float]]]  # pruner, schedule -> compression -> iterations -> ratio
+
+
+def sentences(found: list[Measured]) -> list[str]:
+    """For each schedule, from how many iterations on none cuts the whole flow."""
+    said = []
+    for (pruner, schedule), lines in curves(found).items():
+        enough = {c: n for c, line in lines.items() if (n := _enough(line))}
+        name = f"{pruner}, {schedule} schedule"
+        never = [f"{c:g}x" for c in lines if c not in enough]
+        parts = [f"{c:g}x from {n} iterations on" for c, n in enough.items()]
+        if parts:
+            said.append(f"{name}: no iteration cuts as much as the whole flow at {', '.join(parts)}.")
+        if never:
+            most = max(max(line) for line in lines.values())
+            said.append(f"{name}: some iteration does, with all of up to {most}, at {', '.join(never)}.")
+    return said
+
+
+def _enough(line: dict[int, float]) -> int | None:
+    """The number of iterations from which on all ratios are below 1."""
+    below = None
+    for count, ratio in sorted(line.items(), reverse=True):
+        if ratio >= 1:
+            break
+        below = count
+    return below
+
+
+def rows(found: list[Measured]) -> list[list[str]]:
+    return [
+        [pruner, schedule, f"{compression:g}", str(count), f"{ratio:.4g}"]
+        for (pruner, schedule), lines in curves(found).items()
+        for compression, line in lines.items()
+        for count, ratio in line.items()
+    ]
+
+
+def curves(found: list[Measured]) -> Curves:
+    """The means over seeds. One iteration is the same in every schedule, and stands in each that was asked for."""
+    values: dict[tuple[str, str], dict[float, dict[int, list[float]]]] = {}
+    for one in found:
+        cell, trial = one.row.cell, one.trial
+        lines = values.setdefault((one.pruner, str(cell.settings.get("schedule", trial.schedule))), {})
+        lines.setdefault(cell.compression, {}).setdefault(trial.iterations, []).append(one.row.metrics[RATIO])
+    return {
+        key: {c: {n: fmean(ratios) for n, ratios in sorted(line.items())} for c, line in sorted(lines.items())}
+        for key, lines in values.items()
+    }
+
+
+SCHEDULE_CONSERVATION = Finding(
+    title="The largest score that an iteration prunes, over the flow through the network",
+    heads=("pruner", "schedule", "compression", "iterations", "cut to flow"),
+    rows=rows,
+    sentences=sentences,
+)
+
 
 MEASURE = "schedule-conservation"
 

@@ -11,11 +11,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import look
-from orchestrator.figures.drawing import Drawing, file_name, label, panels, power_ticks
-from orchestrator.figures.layers import first_seed
-from orchestrator.reading.lines import Facet, facets, pruned, pruners
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import Row
+from orchestrator.report.figures.layers import first_seed
+from orchestrator.report.figures.style import Drawing, file_name, label, panels, power_ticks
+from orchestrator.results.lines import Facet, facets, pruned, pruners
+from orchestrator.results.results import Results
+from orchestrator.results.row import Row
 
 Scores = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "counts", "zeros"}, edges in log10
 

@@ -11,11 +11,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import Look, look
-from orchestrator.comparing.tuned import Group, Tuned, groups
-from orchestrator.figures.accuracy import STRETCHED, stretch
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, log_ticks, panels, pruner_handles, spread
-from orchestrator.reading.results import Results
-from orchestrator.searches.objectives import Objective
+from orchestrator.report.figures.accuracy import STRETCHED, stretch
+from orchestrator.report.figures.style import (
+    Drawing,
+    file_name,
+    label,
+    legend,
+    log_ticks,
+    panels,
+    pruner_handles,
+    spread,
+)
+from orchestrator.report.studies import Group, Tuned, groups
+from orchestrator.results.objectives import Objective
+from orchestrator.results.results import Results
 
 PANELS = 6  # of a figure; of as many compressions, evenly chosen, if there are more
 TOGETHER = Look("#333333", "o")  # the best of a study that chose between pruners

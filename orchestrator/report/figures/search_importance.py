@@ -8,11 +8,11 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from orchestrator.colors import look
-from orchestrator.comparing.importance import TRIALS, importances
-from orchestrator.comparing.tuned import Tuned, tuned
-from orchestrator.figures.drawing import Drawing, legend, panels, pruner_handles
-from orchestrator.figures.search_history import TOGETHER
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.search_history import TOGETHER
+from orchestrator.report.figures.style import Drawing, legend, panels, pruner_handles
+from orchestrator.report.importance import TRIALS, importances
+from orchestrator.report.studies import Tuned, tuned
+from orchestrator.results.results import Results
 
 Shares = list[tuple[str, dict[str, float]]]  # the pruner of a study ("" of several), and its settings' shares
 

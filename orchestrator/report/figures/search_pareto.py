@@ -10,12 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from orchestrator.colors import look
-from orchestrator.comparing.tuned import Group, Tuned, groups
-from orchestrator.figures.accuracy import STRETCHED
-from orchestrator.figures.drawing import Drawing, file_name, label, legend, log_ticks, panels, pruner_handles, spread
-from orchestrator.figures.search_history import PANELS, scale_axis
-from orchestrator.reading.results import Results
-from orchestrator.searches.objectives import Objective
+from orchestrator.report.figures.accuracy import STRETCHED
+from orchestrator.report.figures.search_history import PANELS, scale_axis
+from orchestrator.report.figures.style import (
+    Drawing,
+    file_name,
+    label,
+    legend,
+    log_ticks,
+    panels,
+    pruner_handles,
+    spread,
+)
+from orchestrator.report.studies import Group, Tuned, groups
+from orchestrator.results.objectives import Objective
+from orchestrator.results.results import Results
 
 FRONT = Line2D([], [], color="#d0d0d0", linewidth=4, label="Pareto front")
 

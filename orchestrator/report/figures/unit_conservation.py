@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import fmean
 
 from orchestrator.colors import GREY, look
-from orchestrator.comparing.measured import by_pruner, measured
-from orchestrator.figures.drawing import Drawing, file_name, label, panels
-from orchestrator.reading.results import Results
+from orchestrator.report.figures.finding import Finding, listed, metric
+from orchestrator.report.figures.style import Drawing, file_name, label, panels
+from orchestrator.report.measured import Measured, by_pruner, measured
+from orchestrator.results.results import Results
 
 MEASURE = "unit-conservation"
 
@@ -35,3 +37,44 @@ def draw(results: Results) -> Iterator[Drawing]:
             "that several layers write, as those of a residual stream, are left out."
         )
         yield Drawing(file_name(MEASURE, facet.title), caption, figure)
+
+
+EXACT = 1e-6  # a relative difference that is rounding
+ERROR, MEDIAN = "conservation/error", "conservation/median_error"
+
+
+def sentences(found: list[Measured]) -> list[str]:
+    """Who conserves, and by how much the others do not."""
+    pruners = by_pruner(found)
+    kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
+    said = []
+    if kept:
+        most = max(error for pruner in kept for error in metric(pruners[pruner], ERROR))
+        said.append(f"As much score flows into every hidden unit as out of it for {listed(kept)}, to {most:.0e}.")
+    lost = [
+        f"{pruner} ({fmean(metric(some, MEDIAN)):.1%} at the middle unit, {max(metric(some, ERROR)):.0%} at the worst)"
+        for pruner, some in pruners.items()
+        if pruner not in kept
+    ]
+    return [*said, *([f"The two differ for {listed(lost)}."] if lost else [])]
+
+
+def rows(found: list[Measured]) -> list[list[str]]:
+    return [
+        [
+            pruner,
+            str(len(some[0].columns["unit"])),
+            f"{fmean(metric(some, MEDIAN)):.2g}",
+            f"{max(metric(some, ERROR)):.2g}",
+            str(len(some)),
+        ]
+        for pruner, some in by_pruner(found).items()
+    ]
+
+
+UNIT_CONSERVATION = Finding(
+    title="Score into and out of hidden units: their difference as a share of the larger",
+    heads=("pruner", "hidden units", "median error", "largest error", "seeds"),
+    rows=rows,
+    sentences=sentences,
+)

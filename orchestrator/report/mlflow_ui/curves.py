@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.colors import look
-from orchestrator.reading.lines import TOP1, Facet, facets, line, metric, pruners
-from orchestrator.reading.results import Results
-from orchestrator.reading.store import mlflow_errors, runs
-from orchestrator.views.apart import apart
+from orchestrator.report.mlflow_ui.view import apart
+from orchestrator.results.lines import TOP1, Facet, facets, line, metric, pruners
+from orchestrator.results.results import Results
+from orchestrator.results.store import mlflow_errors, runs
 from search_spaces.labels import RUN_NAME, short
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.reading.results import Results
-from orchestrator.reading.row import counts
-from orchestrator.reading.store import mlflow_errors
-from orchestrator.reporting.audited import audit_words
-from orchestrator.reporting.told import care, panels, short
-from orchestrator.views.view import link
+from orchestrator.report.mlflow_ui.view import link
+from orchestrator.report.summary_text import audit_words, care, panels, short
+from orchestrator.results.results import Results
+from orchestrator.results.row import counts
+from orchestrator.results.store import mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

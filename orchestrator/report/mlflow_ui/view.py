@@ -12,15 +12,46 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.reading.lines import Facet, facet_of
-from orchestrator.reading.results import Results
-from orchestrator.reading.store import mlflow_errors
-from orchestrator.views import charts
-from orchestrator.views.apart import apart
+from orchestrator.results.lines import Facet, facet_of, facets
+from orchestrator.results.results import Results
+from orchestrator.results.store import mlflow_errors
 from search_spaces import amount
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+FIRST = ("dataset", "architecture")  # what people would search for
+
+
+def params_of(results: Results) -> dict[Facet, dict[str, str]]:
+    """By facet, the params with one value in all of its pruned trials."""
+    shared: dict[Facet, dict[str, str]] = {}
+    for row in results.rows:
+        trial = results.trials[row.cell.fingerprint]
+        if trial.pruner == "dense":  # shared between facets: at 1x, what they differ in may not matter
+            continue
+        params, facet = trial.params(), facet_of(row)
+        known = shared.setdefault(facet, params)
+        shared[facet] = {key: value for key, value in known.items() if params.get(key) == value}
+    return {facet: shared[facet] for facet in facets(results) if facet in shared}
+
+
+def apart(results: Results) -> dict[Facet, dict[str, str]]:
+    """By facet, the fewest of these params that no other facet has, the dataset and the architecture first."""
+    shared = params_of(results)
+    return {facet: _fewest(params, [o for f, o in shared.items() if f != facet]) for facet, params in shared.items()}
+
+
+def _fewest(params: Mapping[str, str], others: list[dict[str, str]]) -> dict[str, str]:
+    found = {}
+    for key in sorted(params, key=lambda key: key not in FIRST):
+        left = [other for other in others if other.get(key) == params[key]]
+        if len(left) < len(others):
+            found[key] = params[key]
+        others = left
+    return found
+
 
 Amount = tuple[str, str]  # a param of trials and its value: ("compression", "10"), ("kappa", "0.5")
 KEY = "pruning-sweep"
@@ -147,9 +178,9 @@ def side_by_side(
     return state
 
 
-def _histograms() -> charts.Json:
+def _histograms() -> Json:
     """Folded: for its pictures, of ten runs, the page asks each run. Of groups it shows none."""
-    return charts.section(HISTOGRAMS, shown=False, columns=1, height=720)
+    return section(HISTOGRAMS, shown=False, columns=1, height=720)
 
 
 def _variants(trials: Iterable[Mapping[str, str]]) -> list[str]:
@@ -169,9 +200,9 @@ def _equal(params: Mapping[str, str]) -> list[str]:
 
 
 def _state(
-    query: str, order: str, sections: Sequence[charts.Json], shown: Sequence[charts.Json], folded: Sequence[str]
+    query: str, order: str, sections: Sequence[Json], shown: Sequence[Json], folded: Sequence[str]
 ) -> dict[str, Any]:
-    """The page's state: which runs, which columns, which charts."""
+    """The page's state: which runs, which columns, which"""
     return {
         # Sorted by anything but the date of creation, runs are listed flat rather than folded under their parent.
         "searchFilter": query,
@@ -183,8 +214,8 @@ def _state(
         "modelVersionFilter": "All Runs",
         "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in METRICS)],
         "runsHiddenMode": "SHOW_ALL",  # the page's own choice is to draw the first ten
-        "compareRunSections": [*sections, *(charts.section(name, shown=False) for name in folded)],
-        "compareRunCharts": charts.numbered(shown),
+        "compareRunSections": [*sections, *(section(name, shown=False) for name in folded)],
+        "compareRunCharts": numbered(shown),
         "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
@@ -200,3 +231,63 @@ def _save(client: MlflowClient, experiment_id: str, key: str, name: str, state: 
     view = {"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
     with mlflow_errors():
         client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
+
+
+Json = dict[str, Any]
+
+
+def section(name: str, shown: bool = True, columns: int = 3, height: int = 360) -> Json:
+    """A section of charts, unfolded if `shown`; `height` in pixels."""
+    state = {"display": shown, "isReordered": True, "deleted": False, "isGenerated": False}
+    return {"uuid": name, "name": name, "columns": columns, "cardHeight": height, **state}
+
+
+def numbered(charts: Sequence[Json]) -> list[Json]:
+    """The charts with the ids that the page wants."""
+    return [{"uuid": f"chart-{index}", **chart} for index, chart in enumerate(charts)]
+
+
+def scatter(section: str, x: str, y: str) -> Json:
+    """A point per run: the last value of one metric against another's."""
+    return _chart("SCATTER", section, xaxis={"key": x, "type": "METRIC"}, yaxis={"key": y, "type": "METRIC"})
+
+
+def parallel(section: str, params: Sequence[str], metrics: Sequence[str]) -> Json:
+    """A line per run through its params and metrics, coloured by the last of them."""
+    return _chart("PARALLEL", section, selectedParams=list(params), selectedMetrics=list(metrics), showAllRuns=True)
+
+
+def bars(section: str, metric: str) -> Json:
+    """A bar per run, or per group of runs: the mean."""
+    return _chart("BAR", section, metricKey=metric, dataAccessKey=metric)
+
+
+def images(section: str, key: str) -> Json:
+    """A picture per run."""
+    return _chart("IMAGE", section, imageKeys=[key], step=0, showRunParams=False)
+
+
+def line(section: str, *metrics: str, x: str = "", logarithmic: bool = False) -> Json:
+    """Metrics against their step, or against the metric `x`; `logarithmic` is the other axis."""
+    return _chart(
+        "LINE",
+        section,
+        metricKey=metrics[0],
+        selectedMetricKeys=list(metrics),
+        yAxisKey="metric",
+        yAxisExpressions=[],
+        xAxisKey="metric" if x else "step",
+        selectedXAxisMetricKey=x,
+        useGlobalXaxisKey=False,
+        xAxisScaleType="linear",  # the page draws no other for a metric
+        scaleType="log" if logarithmic else "linear",
+        range={},
+        lineSmoothness=0,
+        useGlobalLineSmoothing=True,
+        ignoreOutliers=False,
+    )
+
+
+def _chart(kind: str, section: str, **settings: Any) -> Json:
+    common = {"metricSectionId": section, "runsCountToCompare": 100, "deleted": False, "isGenerated": False}
+    return {"type": kind, **common, **settings}

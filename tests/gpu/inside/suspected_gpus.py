@@ -12,7 +12,7 @@ prepare_ray(None)  # Ray reads it as it is imported
 
 import ray  # noqa: E402
 
-from orchestrator.driver.gpu_health import CLEARED, Gpu, GpuHealth  # noqa: E402
+from orchestrator.ray_driver.gpu_health import CLEARED, Gpu, GpuHealth  # noqa: E402
 
 
 @ray.remote(num_gpus=1, num_cpus=0)

@@ -9,17 +9,15 @@ import torch
 from torch import nn
 
 from search_spaces import Trial
-from trainables import captured
-from trainables.averaging import Average
-from trainables.captured import WARM, Captured
-from trainables.dynamics import dynamics
-from trainables.masked import Masked
-from trainables.optimizer import make_optimizer
-from trainables.place import Place
+from trainables.context import Place
 from trainables.randomness import Drawn
 from trainables.run import run
-from trainables.stepping import Stepper
-from trainables.training import train
+from trainables.sparse_training import dynamics
+from trainables.training import cuda_graph
+from trainables.training.cuda_graph import WARM, Captured
+from trainables.training.loop import train
+from trainables.training.optimizer import make_optimizer
+from trainables.training.step import Average, Masked, Stepper
 
 SIZES = [8] * (WARM + 3) + [5, 8, 8, 5, 8]  # the last batch of an epoch is smaller
 GRAPH = "one CUDA graph"
@@ -211,5 +209,5 @@ def test_a_checkpoint_of_a_cpu_is_gone_on_with_in_a_graph(tmp_path):
     assert run(trial, Place(tmp_path / "there", tmp_path / "data", device="cuda")).end == "finished"
     text = (tmp_path / "there" / trial.fingerprint / "outbox.jsonl").read_text()
     assert GRAPH in text and "step by step" not in text
-    assert captured.WARM == WARM
+    assert cuda_graph.WARM == WARM
     assert dynamics(trial, 12) is None

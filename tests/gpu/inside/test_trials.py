@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from pruners import PRUNERS
 from search_spaces import Trial
+from trainables.context import Place
 from trainables.measures import MEASURES
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.record.event_log import read
 from trainables.run import run
 
 PLAIN = {"dataset": "digits", "architecture": "conv", "epochs": 1, "compression": 4, "samples_per_class": 2}

@@ -12,15 +12,14 @@ import torch
 
 from search_spaces import Trial
 from trainables.architectures import build
+from trainables.context import Place
 from trainables.datasets.batches import part_of
-from trainables.evaluation import evaluate
-from trainables.outbox import read
-from trainables.place import Place
+from trainables.distributed import ALONE, Team
+from trainables.launch import LOOPBACK, Spawned, leading, take_part
+from trainables.record.event_log import read
 from trainables.run import run_together
-from trainables.team import ALONE, Team
-from trainables.team.joining import LOOPBACK, leading, take_part
-from trainables.team.spawning import Spawned
-from trainables.training import train
+from trainables.training.evaluation import evaluate
+from trainables.training.loop import train
 
 SNIP = Trial(dataset="digits", architecture="conv", pruner="snip", compression=10, epochs=1, lr=0.05, batch_size=256)
 

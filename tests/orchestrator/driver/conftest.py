@@ -12,14 +12,14 @@ from listener import Listener
 from ray.cluster_utils import Cluster
 from raylets import SCORES
 
-from orchestrator.choices.catalog import catalog
-from orchestrator.costs.resources import Resources
-from orchestrator.driver import run_on_ray
 from orchestrator.environment import ALWAYS
-from orchestrator.live.sources import Listed
-from orchestrator.live.stopping import Stop
+from orchestrator.live.interrupt import Stop
+from orchestrator.live.trial_sources import Listed
+from orchestrator.planning.catalog import catalog
+from orchestrator.planning.resources import Resources
+from orchestrator.ray_driver import run_on_ray
 from search_spaces import expand, load
-from trainables.place import Place
+from trainables.context import Place
 
 SHARP = {"health_check_period_ms": 1000}  # a head that notices within seconds when a node is gone
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from search_spaces import Trial
-from trainables.outbox import read
+from trainables.record.event_log import read
 
 SCORES = """
 import os, ray, torch

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.driver.attempts import Attempts
+from orchestrator.ray_driver.trial_queue import Attempts
 
 
 @pytest.fixture
 def attempts(monkeypatch):
-    monkeypatch.setattr("orchestrator.driver.attempts.answers", lambda node: node != "gone")
+    monkeypatch.setattr("orchestrator.ray_driver.trial_queue.answers", lambda node: node != "gone")
     return Attempts(1, {})
 
 

@@ -10,14 +10,13 @@ from orders import Orders
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from orchestrator.costs.resources import Resources
-from orchestrator.driver.attempts import Attempts
-from orchestrator.driver.corrections import survive_the_memory_monitor
-from orchestrator.driver.gpu_health import GpuHealth
-from orchestrator.driver.handing import Handing
-from orchestrator.driver.telling import TellWatch
-from orchestrator.live.sources import Listed
-from orchestrator.live.stopping import Stop
+from orchestrator.live.interrupt import Stop
+from orchestrator.live.trial_sources import Listed
+from orchestrator.planning.resources import Resources
+from orchestrator.ray_driver.gpu_health import GpuHealth
+from orchestrator.ray_driver.ray_patches import survive_the_memory_monitor
+from orchestrator.ray_driver.trial_queue import Attempts, Handing
+from orchestrator.ray_driver.tune import TellWatch
 from search_spaces import Trial
 
 TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3)]

@@ -12,14 +12,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raylets import epochs, long, until
 
-from orchestrator.costs.resources import Resources
-from orchestrator.driver import telling
-from orchestrator.live.stopping import Stop
-from trainables import checkpoint
-from trainables.checkpoint import CHECKPOINT
+from orchestrator.live.interrupt import Stop
+from orchestrator.planning.resources import Resources
+from orchestrator.ray_driver import tune
+from trainables.context import Place
 from trainables.on_ray.workers import MisplacedError, with_workers
-from trainables.outbox import ended
-from trainables.place import Place
+from trainables.record import checkpoint
+from trainables.record.checkpoint import CHECKPOINT
+from trainables.record.event_log import ended
 from trainables.versions import versions
 
 pytestmark = pytest.mark.cluster
@@ -34,7 +34,7 @@ def test_each_kind_of_trial_has_its_own_share(cluster, sweep, own):
 
 
 def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(telling, "ATTEMPTS", 1)
+    monkeypatch.setattr(tune, "ATTEMPTS", 1)
     trial = long(0, epochs=400)
     folder = tmp_path / "checkpoints" / trial.fingerprint
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
@@ -117,8 +117,8 @@ def test_a_worker_on_a_node_of_other_versions_computes_nothing(cluster, sweep, t
 
 
 def test_when_no_node_is_left_it_says_so_and_does_not_wait_for_ever(cluster, sweep, monkeypatch, tmp_path):
-    monkeypatch.setattr(telling, "LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(telling, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(tune, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(tune, "WAIT_SECONDS", 1.0)
     small = cluster.add_node(num_cpus=1)
     big = cluster.add_node(num_cpus=2)
     trial = long(0, epochs=2000)

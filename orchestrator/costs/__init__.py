@@ -1,1 +1,0 @@
-"""What trials take of the machines, and how long."""

@@ -1,0 +1,53 @@
+"""The report: MLflow in; one page, its figures and its tables out.
+
+prune-report EXPERIMENT [EXPERIMENT ...], or python -m orchestrator.report
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator import environment
+from orchestrator.command_line import called
+from orchestrator.report.mlflow_ui import browser
+from orchestrator.report.page import FOLDER
+from orchestrator.report.write import write_report
+from orchestrator.results.store import ReportError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog=called("orchestrator.report"), description=(__doc__ or "").splitlines()[0])
+    several = "the space, or the experiment if it was named; several are compared"
+    p.add_argument("experiment", nargs="+", help=several)
+    only = 'only these cells: "pruner in (snip, synflow) and compression <= 20"'
+    p.add_argument("--where", default="", metavar="EXPRESSION", help=only)
+    p.add_argument("--open", action="store_true", help="show the page in the browser")
+    p.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
+    p.add_argument("--output", type=Path, default=FOLDER, help="default: %(default)s")
+    log = "log the report of one whole experiment to MLflow as well (default: yes)"
+    p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0, or 2 if there is nothing to report on or no place to write."""
+    given = parser().parse_args(arguments)
+    environment.prepare_matplotlib(given.output)
+    environment.prepare_reading()
+    try:
+        written = write_report(given.tracking_uri, given.experiment, given.output, given.log, given.where)
+    except ReportError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    print(written)  # noqa: T201
+    if given.open and (trouble := browser.show(written)):
+        print(trouble, file=sys.stderr)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

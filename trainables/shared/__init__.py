@@ -1,0 +1,1 @@
+"""What several trials share and is computed once: dense weights, scores, masks and weights that are given."""
