@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-CORE: dict[str, str] = {  # module -> the tests that hold it, in tests/<its folder> or another; its own first
+CORE: dict[str, str] = {  # module -> the tests that hold it, each by its file; its own first
     "pruners.selection": "test_selection test_pruner_contract",
-    "pruners.schedules": "test_schedules test_pruning",
+    "pruners.schedules": "test_schedules test_prune",
     "pruners.scopes": "test_scopes test_selection",
     "pruners.granularity": "test_granularity",
     "pruners.filters": "test_filters test_granularity test_kappa test_keep_dense test_pruner_contract",
@@ -28,26 +28,26 @@ CORE: dict[str, str] = {  # module -> the tests that hold it, in tests/<its fold
     "pruners.scores.during_training": "test_pruner test_pruner_contract",
     "pruners.ablations": "test_ablations",
     "pruners.pruner": "test_pruner test_pruner_contract test_kappa test_granularity test_filters",
-    "pruners.prune": "test_pruning test_ablations test_kappa test_pruner_contract",
+    "pruners.prune": "test_prune test_ablations test_kappa test_pruner_contract",
     "pruners.compatibility": "test_compatibility",
-    "pruners.reachability": "test_liveness",
+    "pruners.reachability": "test_reachability",
     "pruners.channels.records": "test_channels test_compaction test_filters test_phew",
     "pruners.channels.operations": "test_channels test_compaction test_filters test_phew",
     "pruners.channels.tracing": "test_channels test_compaction test_filters test_phew test_keep_dense",
-    "pruners.compaction": "test_compaction trainables/test_compacted",
-    "pruners.compaction.constant_model": "trainables/test_compacted test_compaction",
-    "pruners.compaction.constants": "test_compaction trainables/test_compacted",
-    "pruners.compaction.frozen_zeros": "trainables/test_compacted test_compaction",
-    "pruners.compaction.slicing": "test_compaction trainables/test_compacted",
-    "pruners.compaction.removable": "test_compaction trainables/test_compacted",
-    "search_spaces.grid": "test_space test_studies test_expand test_properties test_kappa_spaces test_phases",
-    "search_spaces.point": "test_expand test_space test_kappa_spaces test_measured_spaces test_phases",
+    "pruners.compaction": "test_compaction test_compacted",
+    "pruners.compaction.constant_model": "test_compacted test_compaction",
+    "pruners.compaction.constants": "test_compaction test_compacted",
+    "pruners.compaction.frozen_zeros": "test_compacted test_compaction",
+    "pruners.compaction.slicing": "test_compaction test_compacted",
+    "pruners.compaction.removable": "test_compaction test_compacted",
+    "search_spaces.grid": "test_space test_studies test_grid test_properties test_kappa_spaces test_phases",
+    "search_spaces.point": "test_grid test_space test_kappa_spaces test_measured_spaces test_phases",
     "search_spaces.search": "test_studies test_space",
-    "search_spaces.trial": "test_trial test_expand test_stages test_kappa_spaces test_measured_spaces test_phases",
-    "trainables.sparse_training.base": "test_dynamics",
-    "trainables.sparse_training.gradual": "test_dynamics",
-    "trainables.sparse_training.set_rigl": "test_dynamics",
-    "trainables.training.batch_norm": "test_norms",
+    "search_spaces.trial": "test_trial test_grid test_shared_stages test_kappa_spaces test_measured_spaces test_phases",
+    "trainables.sparse_training.base": "test_sparse_training",
+    "trainables.sparse_training.gradual": "test_sparse_training",
+    "trainables.sparse_training.set_rigl": "test_sparse_training",
+    "trainables.training.batch_norm": "test_batch_norm",
 }
 EQUIVALENT = {  # (module, the change as it is printed without its line) -> why
     (
@@ -88,5 +88,5 @@ def path_of(module: str) -> Path:
 
 def test_files(module: str) -> list[str]:
     """Its tests, from the root."""
-    folder = module.partition(".")[0]
-    return [f"tests/{name if '/' in name else f'{folder}/{name}'}.py" for name in CORE[module].split()]
+    files = {file.stem: file for file in (HERE / "tests").rglob("test_*.py")}
+    return [str(files[name].relative_to(HERE)) for name in CORE[module].split()]

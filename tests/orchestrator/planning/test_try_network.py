@@ -19,7 +19,7 @@ from trainables.architectures import build
 from trainables.context import Place
 from trainables.run import run
 
-NETS = Path(__file__).parent / "odd_nets.py"
+NETS = Path(__file__).parents[1] / "odd_nets.py"
 FINISH = (
     "plain", "cumulative", "asks", "items", "bare_zeros", "with_numpy", "by_value", "lazy",
     "parallel", "parallel_inside", "from_numpy_draws", "sets_everything", "columns",

@@ -17,7 +17,7 @@ from trainables.architectures.initialisation import INITIALISATIONS, initialise
 from trainables.datasets import load
 from trainables.training.trainer import bench
 
-FACTS = json.loads((Path(__file__).parents[1] / "published" / "initialisation.json").read_text("utf-8"))["networks"]
+FACTS = json.loads((Path(__file__).parents[2] / "published" / "initialisation.json").read_text("utf-8"))["networks"]
 
 
 def drawn(network: Network, side: int = 32, classes: int = 10, seed: int = 0) -> nn.Module:

@@ -19,7 +19,7 @@ from trainables.datasets import AUGMENTATIONS, DATASETS, load
 from trainables.datasets.augmentation import NONE, boxes, crop, resized
 
 DRAWS = 20_000
-LOADERS = json.loads((Path(__file__).parents[1] / "published" / "augmentation.json").read_text("utf-8"))["loaders"]
+LOADERS = json.loads((Path(__file__).parents[2] / "published" / "augmentation.json").read_text("utf-8"))["loaders"]
 
 
 def images(n: int, height: int = 24, width: int = 24) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from trainables.datasets import DATASETS, load, resolve
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 BATCH = 100
 SOME = 600  # training images that are looked at: all of a large set take seconds
 

@@ -18,7 +18,7 @@ from orchestrator.planning.epoch_times import trial_seconds
 from pruners import prunable
 from search_spaces import Trial
 from tests.trainables import odd_networks
-from tests.trainables.test_architecture_contract import EACH
+from tests.trainables.architectures.test_architecture_contract import EACH
 from trainables.architectures import ARCHITECTURES, build
 from trainables.datasets import DATASETS
 from trainables.datasets.memory import InMemory
