@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pruners.unrolled import NAMES, Kind, unrolled
+from pruners.unrolled import NAMES, RecurrentKind, unrolled
 
 _ACTIVATIONS = (
     *("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "hardswish", "leaky_relu", "silu", "gelu", "mish"),
@@ -110,7 +110,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return _open(query @ key.transpose(-2, -1)) / key.shape[-2] @ value
 
 
-def _cell(kind: Kind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
+def _cell(kind: RecurrentKind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Tensor, Tensor]:
     gates = [x + h for x, h in zip(of_x, of_h, strict=True)]
     if kind == "lstm":
         enter, keep, new, leave = gates

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from pruners.gradients import call, passes
 from pruners.reparametrised import plain
-from pruners.unrolled import NAMES, Kind, unrolled
+from pruners.unrolled import NAMES, RecurrentKind, unrolled
 from pruners.weights import prunable
 
 
@@ -132,7 +132,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Any:
     return _Round.apply((1 + shares) @ value)
 
 
-def _cell(kind: Kind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Any, Any]:
+def _cell(kind: RecurrentKind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Any, Any]:
     # An output lives where any gate does, or what the cell holds: gates are nowhere zero.
     gates = sum([*of_x, *of_h], c if kind != "rnn" else torch.zeros_like(c))
     h = _Round.apply(gates)

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from pruners.errors import PruningError
 
-Kind = Literal["lstm", "gru", "rnn"]
+RecurrentKind = Literal["lstm", "gru", "rnn"]
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # x (..., I), weight (O, I), bias (O,) or None -> (..., O)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # query (N, heads, L, E), key and value (N, heads, S, E) -> query's
 # Of a kind: what the input and what the last output give each gate, and the cell's last state -> output and state.
-Cell = Callable[[Kind, Sequence[Tensor], Sequence[Tensor], Tensor], tuple[Tensor, Tensor]]
+RecurrentCell = Callable[[RecurrentKind, Sequence[Tensor], Sequence[Tensor], Tensor], tuple[Tensor, Tensor]]
 
-GATES: Mapping[Kind, int] = {"lstm": 4, "gru": 3, "rnn": 1}
-_KINDS: Mapping[str, Kind] = {"lstm": "lstm", "gru": "gru", "rnn_tanh": "rnn", "rnn_relu": "rnn"}
+GATES: Mapping[RecurrentKind, int] = {"lstm": 4, "gru": 3, "rnn": 1}
+_KINDS: Mapping[str, RecurrentKind] = {"lstm": "lstm", "gru": "gru", "rnn_tanh": "rnn", "rnn_relu": "rnn"}
 NAMES = frozenset({"multi_head_attention_forward", *_KINDS, *(f"{name}_cell" for name in _KINDS)})
 
 
@@ -29,7 +29,7 @@ def unrolled(
     kwargs: Mapping[str, Any],
     linear: Linear,
     attend: Attend,
-    cell: Cell,
+    cell: RecurrentCell,
 ) -> Any:
     """Return what `func`, whose `__name__` is one of `NAMES`, returns for these arguments in the reading's numbers.
 
@@ -71,7 +71,7 @@ def _multi_head(given: Mapping[str, Any], linear: Linear, attend: Attend) -> tup
 
 
 def _one_step(
-    kind: Kind,
+    kind: RecurrentKind,
     x: Tensor,
     state: Any,
     w_ih: Tensor,
@@ -80,7 +80,7 @@ def _one_step(
     b_hh: Tensor | None = None,
     *,
     linear: Linear,
-    cell: Cell,
+    cell: RecurrentCell,
 ) -> Any:
     h, c = state if kind == "lstm" else (state, state)
     gates = GATES[kind]
@@ -88,7 +88,7 @@ def _one_step(
     return (h, c) if kind == "lstm" else h
 
 
-def _sequence(kind: Kind, args: Sequence[Any], linear: Linear, cell: Cell) -> tuple[Tensor, ...]:
+def _sequence(kind: RecurrentKind, args: Sequence[Any], linear: Linear, cell: RecurrentCell) -> tuple[Tensor, ...]:
     x, start, flat, has_biases, count, _, _, both_ways, batch_first = args
     if batch_first:
         x = x.transpose(0, 1)

@@ -19,7 +19,7 @@ from pruners.selection import tied_share
 from pruners.weights import per_layer
 from search_spaces import Trial
 from trainables.measures import Found
-from trainables.profiling import Layer, Unmeasured, collapsed, file_mb, measured, own_memory, paths, profile
+from trainables.profiling import LayerProfile, Unmeasured, collapsed, file_mb, measured, own_memory, paths, profile
 from trainables.record.checkpoint import read_or_set_aside
 from trainables.record.event_log import Outbox
 from trainables.record.files import write_atomically
@@ -196,7 +196,7 @@ def machine(device: torch.device) -> str:
     return f"{torch.backends.cpu.get_cpu_capability()} CPU, {platform.machine()}, threads={torch.get_num_threads()}"
 
 
-def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
+def _sizes(model: nn.Module, layers: list[LayerProfile]) -> dict[str, float]:
     params = sum(parameter.numel() for parameter in model.parameters())
     names = prunable_layers(model)
     competing = [layer for layer in layers if layer.name in names]
@@ -208,7 +208,7 @@ def _sizes(model: nn.Module, layers: list[Layer]) -> dict[str, float]:
     } | _work(layers)
 
 
-def _work(layers: list[Layer]) -> dict[str, float]:
+def _work(layers: list[LayerProfile]) -> dict[str, float]:
     known = [
         (layer.macs, layer.macs_kept) for layer in layers if layer.macs is not None and layer.macs_kept is not None
     ]
@@ -217,7 +217,7 @@ def _work(layers: list[Layer]) -> dict[str, float]:
     return {"model/macs": sum(macs for macs, _ in known), "model/macs_kept": sum(kept for _, kept in known)}
 
 
-def _row(layer: Layer) -> list[Any]:
+def _row(layer: LayerProfile) -> list[Any]:
     return [
         layer.name,
         "×".join(map(str, layer.shape)),

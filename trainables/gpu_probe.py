@@ -13,7 +13,7 @@ from trainables.datasets import lookup
 from trainables.datasets.memory import GROUP_BYTES, InMemory
 from trainables.gpu.memory import CONTEXT_BYTES
 from trainables.training.cuda_graph import WARM
-from trainables.training.trainer import Bench, bench
+from trainables.training.trainer import Trainer, bench
 
 TEST_IMAGES = 500  # no test batch is larger
 
@@ -45,7 +45,7 @@ def peak_bytes(trials: Iterable[Trial], device: torch.device) -> int:
     return torch.cuda.max_memory_reserved(device) + CONTEXT_BYTES + max(map(_images_bytes, some))
 
 
-def _bench(trial: Trial, device: torch.device) -> Bench:
+def _bench(trial: Trial, device: torch.device) -> Trainer:
     short = trial.model_copy(update={"epochs": 1, "iterations": 1, "pretrain_epochs": 0, "levels": 0, "pretrained": ""})
     return bench(short, made_up(short), device, save_seconds=60)
 

@@ -25,13 +25,13 @@ from trainables.context import Place, images_of, make_ready
 from trainables.distributed.group import START, LostError, Other, Team
 from trainables.gpu.memory import works
 from trainables.training.loop import StoppedError, TrainingError
-from trainables.training.trainer import Bench, bench
+from trainables.training.trainer import Trainer, bench
 
 
 def follow(place: Place, team: Team) -> None:
     """Take part until the first worker needs no others, or is gone. Write nothing but the decoded dataset."""
     device = make_ready(place)
-    on: Bench | None = None
+    on: Trainer | None = None
     for order in team.orders(device):
         # The weights come with every order: no file of pretrained ones is needed here.
         trial = Trial.model_validate_json(order["trial"]).model_copy(update={"pretrained": ""})

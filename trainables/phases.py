@@ -28,9 +28,9 @@ from trainables.shared import masks as given_masks
 from trainables.shared.scores import shared
 from trainables.sparse_training import Dynamics
 from trainables.training.iterative import REWIND, prune_in_levels, rewind
-from trainables.training.loop import Progress
+from trainables.training.loop import EpochProgress
 from trainables.training.precision import used
-from trainables.training.trainer import Bench, bench
+from trainables.training.trainer import Trainer, bench
 
 Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule by which the trial is given up, or ""
 
@@ -138,7 +138,7 @@ def _scored(found: Pruning, device: torch.device) -> dict[str, str]:
     return {"scored": found.how} if found.how and (device.type != "cpu" or found.how != WHOLE) else {}
 
 
-def _log_training(attempt: Attempt, device: torch.device, progress: Progress, final: dict[str, float]) -> None:
+def _log_training(attempt: Attempt, device: torch.device, progress: EpochProgress, final: dict[str, float]) -> None:
     trial, outbox = attempt.trial, attempt.outbox
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
@@ -148,7 +148,7 @@ def _log_training(attempt: Attempt, device: torch.device, progress: Progress, fi
     outbox.metrics(_speed(attempt.place, trial, device, progress))
 
 
-def _speed(place: Place, trial: Trial, device: torch.device, progress: Progress) -> dict[str, float]:
+def _speed(place: Place, trial: Trial, device: torch.device, progress: EpochProgress) -> dict[str, float]:
     """Of training; and how much of it more workers bring, where the speed of one is known."""
     if not progress.images:
         return {}
@@ -166,7 +166,7 @@ def _finish(attempt: Attempt, seconds: float) -> None:
         checkpoint.remove(attempt.folder / file)
 
 
-def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
+def _prepare(attempt: Attempt) -> tuple[Recorder, Trainer]:
     """The trial's model and data on its device, and the record of both begun."""
     trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
     device = make_ready(place)
@@ -186,7 +186,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Bench]:
     return recorder, on
 
 
-def _prune(attempt: Attempt, on: Bench, dynamics: Dynamics | None) -> Pruning:
+def _prune(attempt: Attempt, on: Trainer, dynamics: Dynamics | None) -> Pruning:
     """The masks with which training begins, for the weights as they are; none for the dense trial."""
     if on.trial.pruner == "dense":
         return Pruning({}, {})
@@ -195,7 +195,7 @@ def _prune(attempt: Attempt, on: Bench, dynamics: Dynamics | None) -> Pruning:
     return on.find(compression, ablation=on.trial.ablation, share=share)
 
 
-def _begin(on: Bench, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
+def _begin(on: Trainer, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
     """The state in which the trial's own training goes on; None if the model is now as that training finds it."""
     if "model" in saved and saved.get("level", 0) == on.trial.levels:  # and not one of an earlier level
         return saved

@@ -55,7 +55,7 @@ BATCH = 64  # examples per forward pass where latency and memory are measured
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerProfile:
     """One weight that products use. `params` and `kept` count its numbers; `macs` are for one input, None: not known.
 
     The row of products without weights has no shape, params or kept.
@@ -102,7 +102,7 @@ def profile(
     scores: Mapping[str, Tensor],
     input_shape: tuple[int, ...],
     unmeasured: Unmeasured | None = None,
-) -> list[Layer]:
+) -> list[LayerProfile]:
     """Return the per-layer profile in the model's order. Without a mask (dense) a layer keeps all.
 
     Parameters that are no layer's weight but take part in products are among them; products without weights come last.
@@ -123,18 +123,18 @@ def profile(
         rows.append(_layer(layer, weight, mask, score, count))
     if counts and NO_WEIGHTS in counts:
         without = sum(counts[NO_WEIGHTS])
-        rows.append(Layer(NO_WEIGHTS, (), 0, 0, without, without, None, None))
+        rows.append(LayerProfile(NO_WEIGHTS, (), 0, 0, without, without, None, None))
     return rows
 
 
 def _layer(
     name: str, weight: Tensor, mask: Tensor | None, score: Tensor | None, count: tuple[int, ...] | None
-) -> Layer:
+) -> LayerProfile:
     """Return the row of a layer; `count` is its multiply-accumulates of weights and of biases."""
     params = weight.numel()
     kept = params if mask is None else int(mask.sum())
     score = None if score is None else score.double()
-    return Layer(
+    return LayerProfile(
         name=name,
         shape=tuple(weight.shape),
         params=params,

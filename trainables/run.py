@@ -53,7 +53,7 @@ NO_ENDS: dict[str, type[Exception]] = {  # of what a trial starts from; nor are 
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How a trial ended, and the error in one line if it failed.
 
     "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
@@ -67,7 +67,9 @@ class Outcome:
     epoch: int = 0  # after which it was stopped
 
 
-def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, judge: Judge | None = None) -> Outcome:
+def run(
+    trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, judge: Judge | None = None
+) -> TrialOutcome:
     """Compute `trial`, or what is left of it: a finished one returns at once, a started or stopped one goes on.
 
     A dense one whose trained weights are gone is trained once more: other trials may start from them.
@@ -79,7 +81,7 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
     which rule.
     """
     if stop():
-        return Outcome("interrupted")
+        return TrialOutcome("interrupted")
     folder = place.storage / trial.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
@@ -87,30 +89,32 @@ def run(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, ju
         with held(folder / ".writer.lock", WRITER_SECONDS):  # else somebody else computes it
             return _run(trial, place, folder, stop, Judged(trial, judge))
     except (Timeout, ElsewhereError):
-        return Outcome("elsewhere", "another process computes it")
+        return TrialOutcome("elsewhere", "another process computes it")
     except SupersededError as error:
-        return Outcome("superseded", str(error))
+        return TrialOutcome("superseded", str(error))
     except (DamagedRecordError, SpaceError) as error:
-        return Outcome("failed", str(error))
+        return TrialOutcome("failed", str(error))
     except OSError as error:  # not even the record could be had
-        return Outcome("failed", _line(error))
+        return TrialOutcome("failed", _line(error))
 
 
-def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> Outcome:
+def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> TrialOutcome:
     copy: Copy = Mirror(place.mirror, folder) if place.mirror else InPlace()
     copy.pull()
     if place.mirror:
         sweep_up(place.storage)
     if must_restart(folder):
         forget(folder)
-    outcome = Outcome("finished")
+    outcome = TrialOutcome("finished")
     if ended(folder) != "finished" or (trial.pruner == "dense" and not stored(trial, place.storage)):
         outcome = _attempt(trial, place, folder, copy, stop, judged)
     copy.finish()
     return outcome
 
 
-def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool], judged: Judged) -> Outcome:
+def _attempt(
+    trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool], judged: Judged
+) -> TrialOutcome:
     outbox = Outbox(folder)
     try:
         if ended(folder) == "stopped":
@@ -120,10 +124,10 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
         compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
     except StoppedError:
         if not judged.given_up:
-            return Outcome("interrupted")
+            return TrialOutcome("interrupted")
         outbox.tags({"stopped": judged.given_up})
         outbox.end("stopped")
-        return Outcome("stopped", epoch=judged.epoch)
+        return TrialOutcome("stopped", epoch=judged.epoch)
     except (SupersededError, ElsewhereError, LostError):
         raise
     except Exception as seen:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
@@ -131,18 +135,18 @@ def _attempt(trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callabl
         line = _line(error)
         if place.grow and is_out_of_memory(error):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
-            return Outcome("memory", line)
+            return TrialOutcome("memory", line)
         if not works(place.device):
-            return Outcome("broken", line)
+            return TrialOutcome("broken", line)
         with suppress(OSError):  # a disk may be too full even for that; who runs the trial is told in any case
             outbox.tags({"error": line[:500]})
             (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             outbox.artifact("traceback.txt")
             outbox.end("failed", resume=isinstance(error, OSError | MemoryError) or is_out_of_memory(error))
-        return Outcome("failed", line)
+        return TrialOutcome("failed", line)
     finally:
         outbox.close()
-    return Outcome("finished")
+    return TrialOutcome("finished")
 
 
 def _line(error: Exception) -> str:
@@ -171,7 +175,7 @@ def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
     return outcome.error
 
 
-def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> Outcome:
+def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> TrialOutcome:
     """`run` with the workers that `place` asks for; if one dies, again from the last checkpoint."""
     for _ in range(ATTEMPTS):
         try:
@@ -179,7 +183,7 @@ def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: 
                 return run(trial, led, stop)
         except LostError as error:
             lost = str(error)
-    return Outcome("failed", f"{lost}, {ATTEMPTS} times")
+    return TrialOutcome("failed", f"{lost}, {ATTEMPTS} times")
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from search_spaces import Trial
 from trainables.context import Place
 from trainables.record.event_log import read
-from trainables.run import Outcome, run
+from trainables.run import TrialOutcome, run
 
 Verdict = Literal["ok", "FAIL", "skipped", "reported"]
 TRAINED = {"pruner": "snip", "mode": "train", "compression": 10.0}
@@ -44,7 +44,7 @@ def judged(check: str, good: bool, figures: str) -> Result:
 class Ran:
     """A trial that was run: how it ended, and what it recorded."""
 
-    outcome: Outcome
+    outcome: TrialOutcome
     folder: Path
     metrics: dict[str, float] = field(default_factory=dict)  # the last value of each
     tags: dict[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainables.record.event_log import FILE, forget, must_restart, read
 from trainables.record.mlflow import MARK
-from trainables.record.object_store import CLAIM, Attempts, Bucket, newest
+from trainables.record.object_store import CLAIM, Bucket, StoredAttempts, newest
 from trainables.shared.pretraining import WEIGHTS
 
 
@@ -49,7 +49,7 @@ class Fetched(Records):
     def __init__(self, folder: Path, uri: str) -> None:
         super().__init__(folder)
         self._bucket = Bucket(uri)
-        self._trials: dict[str, Attempts] = {}
+        self._trials: dict[str, StoredAttempts] = {}
 
     def refresh(self, fingerprints: Collection[str]) -> None:
         """Bring the records that have grown.

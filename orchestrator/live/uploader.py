@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.colors import look
 from orchestrator.live.trial_records import Records
-from orchestrator.tracking.experiment import Ledger, Status
+from orchestrator.tracking.experiment import Ledger, RunStatus
 from search_spaces import Trial
 from trainables.record.event_log import DamagedRecordError, End, ended, read, size, stopped
 from trainables.record.mlflow import deliver
@@ -210,7 +210,7 @@ class Watch(threading.Thread):
         if not followed.over:
             return False
         how = how_it_ended(folder)
-        status: Status = "KILLED"  # given up, or interrupted: taken up again by the next sweep
+        status: RunStatus = "KILLED"  # given up, or interrupted: taken up again by the next sweep
         if how == "finished":
             status = "FINISHED"
         elif how == "failed" or (how is None and followed.error is not None):

@@ -22,27 +22,27 @@ from trainables.architectures.global_state import own_draws
 from trainables.datasets import lookup
 from trainables.training.fast_paths import laid_out
 
-Kind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
+TrialKind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
 PIXELS = 128 * 32 * 32  # of the images that are tried out at once
 SLACK = 1.3  # an epoch is more than its steps: data and evaluation
 TEST = 1 / 3  # of what training costs: a test has no backward pass, which is twice the forward one
-Shape = tuple[str, str]  # architecture, size of the images: what an image's time depends on most
+TrialShape = tuple[str, str]  # architecture, size of the images: what an image's time depends on most
 
 
-def kind(trial: Trial) -> Kind:
+def kind(trial: Trial) -> TrialKind:
     """The trials whose epochs cost about the same."""
     return trial.dataset, Network(trial.architecture, trial.network.options).label, trial.batch_size
 
 
-def shape(trial: Trial) -> Shape:
+def shape(trial: Trial) -> TrialShape:
     """The trials whose images take about as long each, whatever set they are of: a small folder tells of ImageNet."""
     return kind(trial)[1], "x".join(map(str, lookup(trial.dataset).input_shape))
 
 
 def trial_seconds(
     trials: Sequence[Trial],
-    measured: Mapping[Kind, Sequence[float]],
-    speeds: Mapping[Shape, Sequence[float]] = MappingProxyType({}),
+    measured: Mapping[TrialKind, Sequence[float]],
+    speeds: Mapping[TrialShape, Sequence[float]] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Seconds of training per trial, by fingerprint: an expectation, not a promise.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import ray
 import torch
 
-from orchestrator.planning.epoch_times import Kind, kind
+from orchestrator.planning.epoch_times import TrialKind, kind
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver.nodes import alive
 from search_spaces import SpaceError, Trial
@@ -18,7 +18,7 @@ MARGIN = 0.15  # of a trial's peak: fragmentation, larger batches of scores, cuD
 
 
 @dataclass(frozen=True)
-class Measured:
+class GpuMeasurement:
     """One trial alone on one GPU, and the node it ran on."""
 
     peak_bytes: int  # all that its process took of the GPU's memory
@@ -29,14 +29,14 @@ class Measured:
         return f"{self.peak_bytes / 2**30:.1f} of {self.total_bytes / 2**30:.0f} GiB"
 
 
-def packed(measured: Measured, cpus_per_trial: float) -> int:
+def packed(measured: GpuMeasurement, cpus_per_trial: float) -> int:
     """How many such trials run on a GPU at once: as many as its memory holds and its CPUs feed; at least one."""
     fit = measured.total_bytes / (measured.peak_bytes * (1 + MARGIN))
     fed = measured.cpus_per_gpu / cpus_per_trial
     return max(1, int(min(fit, fed)))
 
 
-def share(measured: Measured, cpus_per_trial: float) -> float:
+def share(measured: GpuMeasurement, cpus_per_trial: float) -> float:
     """The part of a GPU that each gets: rounded down to the four decimals that Ray takes, so that all fit."""
     return max(1, 10_000 // packed(measured, cpus_per_trial)) / 10_000
 
@@ -47,7 +47,7 @@ def measured_shares(trials: Sequence[Trial], resources: Resources, say: Callable
     Raises:
         SpaceError: if torch finds no CUDA on the node that has the GPU.
     """
-    kinds: dict[Kind, list[Trial]] = {}
+    kinds: dict[TrialKind, list[Trial]] = {}
     for trial in trials:
         kinds.setdefault(kind(trial), []).append(trial)
     asked = {key: _measure.options(num_cpus=resources.cpus).remote(alike) for key, alike in kinds.items()}
@@ -59,7 +59,7 @@ def measured_shares(trials: Sequence[Trial], resources: Resources, say: Callable
             why = str(getattr(error, "cause", error)).strip().splitlines()[-1][:200]
             raise SpaceError(f"--gpus-per-trial: auto could not try out {network} on a GPU ({why})") from None
         has = alive().get(node, {})
-        measured = Measured(peak, total, has.get("CPU", 1) / max(1, has.get("GPU", 1)))
+        measured = GpuMeasurement(peak, total, has.get("CPU", 1) / max(1, has.get("GPU", 1)))
         say(f"{network} on {dataset}, batch {batch}: {measured}, {packed(measured, resources.cpus)} on each GPU")
         shares |= {trial.fingerprint: share(measured, resources.cpus) for trial in alike}
     return shares

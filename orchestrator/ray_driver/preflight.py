@@ -35,7 +35,7 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[st
     option = "--storage" if storage else "--output"
     token = secrets.token_hex(16)
     file = _existing(shared) / f".seen-{token[:8]}" if shared else None
-    look = Look(file, output.resolve(), storage if shared is None else "", data_root and data_root.resolve())
+    look = NodeCheck(file, output.resolve(), storage if shared is None else "", data_root and data_root.resolve())
     try:
         if file:
             file.write_text(token, encoding="utf-8")
@@ -71,7 +71,7 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[st
 
 
 @dataclass(frozen=True)
-class Look:
+class NodeCheck:
     """What a node is to look at."""
 
     file: Path | None  # that the driver wrote, and all are to see; None if trials are stored in `bucket`
@@ -101,7 +101,7 @@ def _there(node: str) -> NodeAffinitySchedulingStrategy:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _look(at: Look) -> Sight:
+def _look(at: NodeCheck) -> Sight:
     """Done on a node."""
     read = ""
     try:
@@ -111,7 +111,7 @@ def _look(at: Look) -> Sight:
     return Sight(versions(), read, _refused(at), at.data is None or at.data.is_dir(), mps_runs(os.environ))
 
 
-def _refused(at: Look) -> str:
+def _refused(at: NodeCheck) -> str:
     try:
         if at.bucket:
             Bucket(at.bucket).require_writable()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from orchestrator.report.published import Published, at, differences, for_trial
-from orchestrator.results.lines import TOP1, Facet, Point, facets, line, metric, pruners
+from orchestrator.results.lines import TOP1, CurvePoint, Facet, facets, line, metric, pruners
 from orchestrator.results.results import Results
 from search_spaces import Trial
 
@@ -18,7 +18,7 @@ class Beside:
 
     facet: Facet
     pruner: str
-    point: Point  # of the metric that theirs is to be compared with: the best or the last epoch
+    point: CurvePoint  # of the metric that theirs is to be compared with: the best or the last epoch
     row: Published  # of the same line; its compression may be a neighbour's
     top1: float
     how: str  # interpolated between which compressions; empty: as given

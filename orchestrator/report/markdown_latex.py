@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.report.pivots import Entry, Grid
+from orchestrator.report.pivots import Entry, PivotTable
 
 SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
            "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "·": r"$\cdot$",
            "−": "$-$"}  # fmt: skip
 
 
-def note(grids: Sequence[Grid]) -> str:
+def note(grids: Sequence[PivotTable]) -> str:
     """What the marks in these tables mean: of those that are there."""
     entries = [entry for grid in grids for _, row in grid.rows for entry in row]
     said = {
@@ -26,7 +26,7 @@ def note(grids: Sequence[Grid]) -> str:
     return " ".join(words for words, needed in said.items() if needed)
 
 
-def markdown(title: str, grids: Sequence[Grid]) -> str:
+def markdown(title: str, grids: Sequence[PivotTable]) -> str:
     """One document with a table per facet."""
     parts = [f"# {title}"]
     for grid in grids:
@@ -41,7 +41,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def latex(name: str, title: str, grids: Sequence[Grid]) -> str:
+def latex(name: str, title: str, grids: Sequence[PivotTable]) -> str:
     r"""One `table` per facet; the preamble needs `\usepackage{booktabs}`."""
     parts = [r"% \usepackage{booktabs}"]
     for number, grid in enumerate(grids, 1):

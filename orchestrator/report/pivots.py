@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.report.ranking_text import standings
-from orchestrator.results.lines import Facet, Measure, Point, compressions, facets, line, metric, pruners, ratio
+from orchestrator.results.lines import CurvePoint, Facet, RowValue, compressions, facets, line, metric, pruners, ratio
 from orchestrator.results.results import Results
 
 
 @dataclass(frozen=True)
-class Quantity:
+class PivotValue:
     """What is tabled: `name` of its files, `title` with its unit, and how a value is written."""
 
     name: str
     title: str
-    measure: Measure  # as shown
-    logged: Measure  # as MLflow has it, for the CSV
+    measure: RowValue  # as shown
+    logged: RowValue  # as MLflow has it, for the CSV
     scale: float
     digits: int
     whole: str = ""  # the metric of which shares are shown
@@ -37,7 +37,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PivotTable:
     """A pivot of one facet."""
 
     title: str
@@ -45,26 +45,26 @@ class Grid:
     rows: list[tuple[str, list[Entry]]]
 
 
-def _once(name: str) -> tuple[Measure, Measure]:
+def _once(name: str) -> tuple[RowValue, RowValue]:
     return metric(name), metric(name)
 
 
-def _share(part: str, whole: str) -> tuple[Measure, Measure]:
+def _share(part: str, whole: str) -> tuple[RowValue, RowValue]:
     return ratio(part, whole), metric(part)
 
 
 # Accuracy, and the three tables of Princeton's COS598D assignment.
 QUANTITIES = (
-    Quantity("accuracy", "Test accuracy after the last epoch, in percent", *_once("final/top1"), 100, 1),
-    Quantity("latency", "Testing time: milliseconds for 64 inputs, compacted", *_once("model/latency_ms"), 1, 2),
-    Quantity("macs", "MACs kept (the papers' FLOPs), in percent of the dense network's",
+    PivotValue("accuracy", "Test accuracy after the last epoch, in percent", *_once("final/top1"), 100, 1),
+    PivotValue("latency", "Testing time: milliseconds for 64 inputs, compacted", *_once("model/latency_ms"), 1, 2),
+    PivotValue("macs", "MACs kept (the papers' FLOPs), in percent of the dense network's",
              *_share("model/macs_kept", "model/macs"), 100, 1, "model/macs", "MACs"),
-    Quantity("params", "Parameters kept, in percent of the dense network's",
+    PivotValue("params", "Parameters kept, in percent of the dense network's",
              *_share("model/params_kept", "model/params"), 100, 1, "model/params", "parameters"),
 )  # fmt: skip
 
 
-def grids(results: Results) -> Iterator[tuple[Quantity, list[Grid]]]:
+def grids(results: Results) -> Iterator[tuple[PivotValue, list[PivotTable]]]:
     """Every quantity that some finished run has logged."""
     for quantity in QUANTITIES:
         found = [_grid(results, facet, quantity) for facet in facets(results, quantity.measure)]
@@ -72,7 +72,7 @@ def grids(results: Results) -> Iterator[tuple[Quantity, list[Grid]]]:
             yield quantity, found
 
 
-def _grid(results: Results, facet: Facet, quantity: Quantity) -> Grid:
+def _grid(results: Results, facet: Facet, quantity: PivotValue) -> PivotTable:
     leaders = set()
     if quantity.name == "accuracy":
         clear = [here for here in standings(results, facet) if here.lead is not None]
@@ -84,10 +84,10 @@ def _grid(results: Results, facet: Facet, quantity: Quantity) -> Grid:
     for pruner, points in lines.items():
         if here := {point.compression: point for point in points}:
             rows.append((pruner, [_entry(here.get(c), (c, pruner) in leaders, write) for c in columns]))
-    return Grid(_title(results, facet, quantity), [f"{c:g}x" for c in columns], rows)
+    return PivotTable(_title(results, facet, quantity), [f"{c:g}x" for c in columns], rows)
 
 
-def _title(results: Results, facet: Facet, quantity: Quantity) -> str:
+def _title(results: Results, facet: Facet, quantity: PivotValue) -> str:
     """With the size of the whole where shares are shown."""
     rows = (row for pruner in pruners(results) for point in line(results, facet, pruner, quantity.measure)
             for row in point.rows)  # fmt: skip
@@ -102,14 +102,14 @@ def _si(number: float) -> str:
     return f"{number:g}"
 
 
-def _writer(quantity: Quantity, means: Iterable[float]) -> Callable[[float], str]:
+def _writer(quantity: PivotValue, means: Iterable[float]) -> Callable[[float], str]:
     """All of a table with as many digits, and so many that the smallest mean has two that tell something."""
     smallest = min((quantity.scale * mean for mean in means if mean > 0), default=1)
     digits = max(quantity.digits, 1 - math.floor(math.log10(smallest)))
     return lambda value: f"{quantity.scale * value:.{digits}f}"
 
 
-def _entry(point: Point | None, leads: bool, write: Callable[[float], str]) -> Entry:
+def _entry(point: CurvePoint | None, leads: bool, write: Callable[[float], str]) -> Entry:
     """`93.1 ± 0.2`, the word for a hole, or both where some of the seeds are missing."""
     if point is None:
         return Entry("–")  # no sweep asked for it

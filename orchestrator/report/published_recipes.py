@@ -21,7 +21,7 @@ BY_DATASET = ("parameters", "scoring_batch")  # fields whose value may be a mapp
 
 
 @dataclass(frozen=True)
-class Difference:
+class RecipeDifference:
     """One field in which we do not do what a program does."""
 
     field: str
@@ -59,7 +59,7 @@ class Recipe:
     pruning: Mapping[str, Any] = field(default_factory=dict)
     pruners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     grid: Mapping[str, Any] = field(default_factory=dict)
-    known: tuple[Difference, ...] = ()  # the differences of the presets, with their reasons
+    known: tuple[RecipeDifference, ...] = ()  # the differences of the presets, with their reasons
     notes: tuple[Mapping[str, str], ...] = ()
 
     @property
@@ -120,23 +120,23 @@ def of_row(source: str, figure: str, network: str) -> Known | None:
     return None
 
 
-def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
+def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[RecipeDifference]:
     """The fields that both know in which they differ, in the order of theirs."""
     return [
-        Difference(name, text(name, value), text(name, ours[name]))
+        RecipeDifference(name, text(name, value), text(name, ours[name]))
         for name, value in theirs.items()
         if name in ours and (value == NOT_SAID or not same(name, value, ours[name]))
     ]
 
 
-def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[Difference]:
+def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[RecipeDifference]:
     """All in which a sweep differs from a recipe, each once, with its reason where the data have one."""
     alike = {
         trial.model_copy(update={"seed": 0, "compression": 2.0, "kappa": 0.0}).fingerprint: trial for trial in trials
     }
     from orchestrator.report.trial_recipe import facts  # it needs torch, for which most reports need not wait
 
-    found: dict[Difference, list[Trial]] = {}
+    found: dict[RecipeDifference, list[Trial]] = {}
     knowing: dict[str, list[Trial]] = {}
     for trial in alike.values():
         theirs = recipe.of(counterpart(trial.dataset), trial.architecture, trial.pruner)
@@ -149,7 +149,7 @@ def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) 
     told = [(one, "") for one in compared(recipe.grid, _grid(cells, trials))]
     told += [(one, _where(some, knowing[one.field])) for one, some in found.items()]
     return [
-        Difference(one.field, one.theirs, one.ours, whys.get((one.field, one.theirs, one.ours), ""), where)
+        RecipeDifference(one.field, one.theirs, one.ours, whys.get((one.field, one.theirs, one.ours), ""), where)
         for one, where in told
     ]
 
@@ -217,7 +217,7 @@ def _read(raw: Mapping[str, Any]) -> Iterable[Recipe]:
             presets=tuple(entry.get("presets", ())),
             published=tuple(entry.get("published", ())),
             notes=tuple(entry.get("notes", ())),
-            known=tuple(Difference(**difference) for difference in listed),
+            known=tuple(RecipeDifference(**difference) for difference in listed),
             **{key: entry.get(key, {}) for key in sections} | {"grid": grid},
         )
 

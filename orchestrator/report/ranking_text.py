@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 
 from orchestrator.report.figures.finding import listed
-from orchestrator.report.statistics import MARGIN, Difference, difference, points
-from orchestrator.results.lines import TOP1, Facet, Point, compressions, dense, facet_of, flattering, line, pruners
+from orchestrator.report.statistics import MARGIN, SeedDifference, difference, points
+from orchestrator.results.lines import TOP1, CurvePoint, Facet, compressions, dense, facet_of, flattering, line, pruners
 from orchestrator.results.results import Results
 from search_spaces.density import MANY_TIED
 
@@ -19,16 +19,16 @@ SURVIVORS = (
 
 
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """One compression of a facet: the pruners that cannot be told from the best, best first, and who is missing."""
 
     compression: float
     leaders: tuple[str, ...]
     missing: tuple[str, ...]
-    best: Point
+    best: CurvePoint
     next: str  # the first that is clearly below the best; empty if none is
     lead: float | None  # of the best over that one, as a fraction
-    sure: Difference | None  # of that lead, where there are seeds enough to know
+    sure: SeedDifference | None  # of that lead, where there are seeds enough to know
     broken: tuple[str, ...]  # those of the leaders of which a network collapsed
 
     @property
@@ -79,7 +79,7 @@ def _seeds(count: int) -> str:
     )
 
 
-def standings(results: Results, facet: Facet) -> Iterator[Standing]:
+def standings(results: Results, facet: Facet) -> Iterator[Ranking]:
     """For every compression at which at least two pruners have a result that early stopping did not choose."""
     lines = {
         pruner: {point.compression: point for point in line(results, facet, pruner, TOP1)}
@@ -98,15 +98,15 @@ def standings(results: Results, facet: Facet) -> Iterator[Standing]:
         lead = best.mean - here[below].mean if below else None
         sure = difference(best, here[below], TOP1) if below else None
         broken = tuple(pruner for pruner in leaders if here[pruner].collapsed)
-        yield Standing(compression, leaders, missing, best, below, lead, sure, broken)
+        yield Ranking(compression, leaders, missing, best, below, lead, sure, broken)
 
 
-def _beats(best: Point, other: Point) -> bool:
+def _beats(best: CurvePoint, other: CurvePoint) -> bool:
     gap = difference(best, other, TOP1)
     return best.mean - other.mean > MARGIN if gap is None else gap.shown and gap.mean > 0
 
 
-def _lead(group: Sequence[Standing]) -> str:
+def _lead(group: Sequence[Ranking]) -> str:
     """One sentence for neighbouring compressions with the same pruners in front."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
@@ -126,7 +126,7 @@ def _lead(group: Sequence[Standing]) -> str:
     )
 
 
-def _leaders(group: Sequence[Standing]) -> list[str]:
+def _leaders(group: Sequence[Ranking]) -> list[str]:
     """Whoever lost a network there may have a mean that is no more than uncertain: that must be read with its name."""
     broken = {pruner for standing in group for pruner in standing.broken}
     return [
@@ -134,7 +134,7 @@ def _leaders(group: Sequence[Standing]) -> list[str]:
     ]
 
 
-def _sure(group: Sequence[Standing]) -> str:
+def _sure(group: Sequence[Ranking]) -> str:
     """How sure it is at the highest compression of a group: the one that readers look for."""
     last = group[-1]
     at = f"at {last.compression:g}x: " if len(group) > 1 else ""
@@ -143,7 +143,7 @@ def _sure(group: Sequence[Standing]) -> str:
     return f" ({at}{last.sure})"
 
 
-def _free(unpruned: Point, ranked: Sequence[Standing]) -> str:
+def _free(unpruned: CurvePoint, ranked: Sequence[Ranking]) -> str:
     near = list(takewhile(lambda standing: unpruned.mean - standing.best.mean <= MARGIN, ranked))
     if not near:
         return "No pruned network stays within a point of the dense one."
@@ -179,7 +179,7 @@ def _tied(results: Results, facet: Facet) -> list[str]:
     return said
 
 
-def _percent(point: Point) -> str:
+def _percent(point: CurvePoint) -> str:
     spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
     return f"{100 * point.mean:.1f}{spread} %"
 

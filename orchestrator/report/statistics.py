@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
 
-from orchestrator.results.lines import TOP1, Facet, Measure, Point, compressions, facets, line, pruners
+from orchestrator.results.lines import TOP1, CurvePoint, Facet, RowValue, compressions, facets, line, pruners
 from orchestrator.results.results import Results
 
 # Student's t, two-sided 95 %, by degrees of freedom; beyond 30 the normal distribution's, a hair too narrow.
@@ -21,7 +21,7 @@ MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuratio
 
 
 @dataclass(frozen=True)
-class Difference:
+class SeedDifference:
     """A mean difference and its interval, as fractions; `seeds` in common."""
 
     mean: float
@@ -54,7 +54,7 @@ def points(low: float, high: float) -> str:
     return f"{first} points" if first == last else f"{first} to {last} points"
 
 
-def difference(one: Point, other: Point, measure: Measure) -> Difference | None:
+def difference(one: CurvePoint, other: CurvePoint, measure: RowValue) -> SeedDifference | None:
     """One minus the other, seed by seed: equal seeds share their first weights and the order of their data.
 
     None with fewer than two seeds in common: one number has no spread.
@@ -64,7 +64,7 @@ def difference(one: Point, other: Point, measure: Measure) -> Difference | None:
     if len(gaps) < 2:
         return None
     reach = t95(len(gaps) - 1) * stdev(gaps) / math.sqrt(len(gaps))
-    return Difference(fmean(gaps), fmean(gaps) - reach, fmean(gaps) + reach, len(gaps))
+    return SeedDifference(fmean(gaps), fmean(gaps) - reach, fmean(gaps) + reach, len(gaps))
 
 
 def t95(freedom: int) -> float:
@@ -72,20 +72,20 @@ def t95(freedom: int) -> float:
     return T95[freedom - 1] if freedom <= len(T95) else 1.96
 
 
-def _by_seed(point: Point, measure: Measure) -> dict[int, float]:
+def _by_seed(point: CurvePoint, measure: RowValue) -> dict[int, float]:
     finished = {row.cell.seed: measure(row) for row in point.rows if row.status == "finished"}
     return {seed: value for seed, value in finished.items() if value is not None and math.isfinite(value)}
 
 
 @dataclass(frozen=True)
-class Pair:
+class PrunerPair:
     """Two pruners at one place, and one minus the other over the seeds that both have."""
 
     facet: Facet
     compression: float
     one: str
     other: str
-    gap: Difference
+    gap: SeedDifference
 
     @property
     def verdict(self) -> str:
@@ -95,7 +95,7 @@ class Pair:
         return f"{self.one if self.gap.mean > 0 else self.other} is ahead"
 
 
-def pairs(results: Results) -> Iterator[Pair]:
+def pairs(results: Results) -> Iterator[PrunerPair]:
     """All pairs with at least two seeds in common: one number has no spread, and says nothing of certainty.
 
     Nor do the seeds that early stopping left: it chose them by what is compared.
@@ -108,4 +108,4 @@ def pairs(results: Results) -> Iterator[Pair]:
             for one, other in combinations(here, 2):
                 gap = difference(here[one], here[other], TOP1) if compression > 1 else None
                 if gap is not None:
-                    yield Pair(facet, compression, one, other, gap)
+                    yield PrunerPair(facet, compression, one, other, gap)

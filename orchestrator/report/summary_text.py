@@ -8,7 +8,7 @@ from orchestrator.report import ranking_text
 from orchestrator.report.figures import finding_sentences
 from orchestrator.report.figures.finding import listed
 from orchestrator.report.measured import trained
-from orchestrator.report.ranking_text import Standing, standings
+from orchestrator.report.ranking_text import Ranking, standings
 from orchestrator.report.search_tables import search_words
 from orchestrator.report.statistics import points
 from orchestrator.results.lines import Facet, facets, flattering, pruners
@@ -29,7 +29,7 @@ def headline(results: Results) -> list[str]:
     return [_leaders(ranked), *_margin(ranked), _collapse(results), *tuned]
 
 
-def _leaders(ranked: list[tuple[Facet, Standing]]) -> str:
+def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:
     """How often each pruner is in front, and of what."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
@@ -56,7 +56,7 @@ def _alone(alone: int, count: int) -> str:
     return "" if not alone else " (alone)" if alone == count else f" (alone in {alone})"
 
 
-def _margin(ranked: list[tuple[Facet, Standing]]) -> list[str]:
+def _margin(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
     """The largest lead of one pruner, and how sure it is; nothing where no difference is shown at all."""
     if all(standing.lead is None for _, standing in ranked):
         return []

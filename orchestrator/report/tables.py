@@ -12,7 +12,7 @@ from orchestrator.report.markdown_latex import escape, latex, latex_table, markd
 from orchestrator.report.measured import trained
 from orchestrator.report.pivots import grids
 from orchestrator.report.search_tables import best_settings, compared, fronts, tried
-from orchestrator.results.lines import Measure, compressions, facets, flattering, line, pruners
+from orchestrator.results.lines import RowValue, compressions, facets, flattering, line, pruners
 from orchestrator.results.results import Results
 
 
@@ -68,7 +68,7 @@ def published(results: Results) -> Table:
     return [heads, *rows] if rows else []
 
 
-def pivot(results: Results, measure: Measure) -> Table:
+def pivot(results: Results, measure: RowValue) -> Table:
     """A row per facet and pruner; per compression the mean over seeds, their standard deviation and their number.
 
     A mean that does not exist is the word for why (`failed`, `running`, `not run`), with n = 0. Where early stopping

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
 
-Measure = Callable[[Row], float | None]
+RowValue = Callable[[Row], float | None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Facet:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One pruner at one compression: the finished seeds, and how many of the rows that were asked have none."""
 
     compression: float
@@ -65,7 +65,7 @@ class Point:
         return ", ".join(sorted({row.status for row in self.rows if row.status != "finished"}))
 
 
-def metric(name: str) -> Measure:
+def metric(name: str) -> RowValue:
     """The metric as logged."""
     return lambda row: row.metrics.get(name)
 
@@ -73,7 +73,7 @@ def metric(name: str) -> Measure:
 TOP1 = metric("final/top1")  # what pruners are compared by
 
 
-def ratio(part: str, whole: str) -> Measure:
+def ratio(part: str, whole: str) -> RowValue:
     """One metric over another, for what is kept of something."""
 
     def measure(row: Row) -> float | None:
@@ -83,7 +83,7 @@ def ratio(part: str, whole: str) -> Measure:
     return measure
 
 
-def percent(part: str, whole: str) -> Measure:
+def percent(part: str, whole: str) -> RowValue:
     """The same in percent; None where nothing is left, which a logarithmic axis cannot show."""
     share = ratio(part, whole)
     return lambda row: 100 * value if (value := share(row)) else None
@@ -118,7 +118,7 @@ def facet_of(row: Row) -> Facet:
     return Facet(row.cell.dataset, row.cell.architecture, settings)
 
 
-def facets(results: Results, measure: Measure | None = None) -> list[Facet]:
+def facets(results: Results, measure: RowValue | None = None) -> list[Facet]:
     """In the order of the space, those of one dataset together; all, or where some pruner has a value of `measure`."""
     found = index(results).facets
     if measure is None:
@@ -150,23 +150,23 @@ def rows_at(results: Results, facet: Facet, pruner: str, compression: float) -> 
     return index(results).places.get((facet, pruner), {}).get(compression, ())
 
 
-def line(results: Results, facet: Facet, pruner: str, measure: Measure) -> list[Point]:
+def line(results: Results, facet: Facet, pruner: str, measure: RowValue) -> list[CurvePoint]:
     """A pruner's points, smallest compression first; a point without any result is there, and is empty."""
     points = []
     for compression, here in sorted(index(results).places.get((facet, pruner), {}).items()):
         values = (measure(row) for row in here if row.status == "finished")
         kept = tuple(value for value in values if value is not None and math.isfinite(value))
-        points.append(Point(compression, kept, here))
+        points.append(CurvePoint(compression, kept, here))
     return points
 
 
 def flattering(results: Results) -> int:
     """How many points have only the seeds that early stopping left."""
     places = index(results).places.values()
-    return sum(Point(c, (), rows).flatters for place in places for c, rows in place.items())
+    return sum(CurvePoint(c, (), rows).flatters for place in places for c, rows in place.items())
 
 
-def dense(results: Results, facet: Facet, measure: Measure) -> Point | None:
+def dense(results: Results, facet: Facet, measure: RowValue) -> CurvePoint | None:
     """The unpruned network: any pruner's point at 1x, as they share its trials."""
     for pruner in pruners(results):
         for point in line(results, facet, pruner, measure):

@@ -28,7 +28,7 @@ from orchestrator.running.job import Job
 from orchestrator.running.lease import Sole, sole_in_folder
 from orchestrator.running.resume_studies import answered, settled, take_up
 from orchestrator.running.run_trials import Run
-from orchestrator.tracking.experiment import Ledger, Status, create
+from orchestrator.tracking.experiment import Ledger, RunStatus, create
 from search_spaces import Trial
 from trainables.gpu.memory import sharing
 from trainables.record.object_store import require_writable
@@ -69,7 +69,7 @@ def execute(job: Job, console: Console) -> int:
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
         parent = _begin(job, book)
         run = Run(job, book, records, parent, stop, console, seeker, health)
-        status: Status = "KILLED"
+        status: RunStatus = "KILLED"
         before, started = book.finished, time.monotonic()
         try:
             with on_signals(stop, partial(console.print, style="yellow", markup=False, soft_wrap=True)):
@@ -122,7 +122,7 @@ def _begin(job: Job, book: Ledger) -> str:
     return parent
 
 
-def _close(book: Ledger, parent: str, status: Status, console: Console) -> None:
+def _close(book: Ledger, parent: str, status: RunStatus, console: Console) -> None:
     """Close the sweep's run. A server that is away costs nothing but that: the same command closes it."""
     try:
         if status != "KILLED":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.planning.epoch_times import Kind
+from orchestrator.planning.epoch_times import TrialKind
 from orchestrator.results.details import Details, read_json
 from orchestrator.results.store import connect, one_line, runs, sqlite_file
 from orchestrator.tracking.dataset_input import log_dataset
@@ -58,7 +58,7 @@ def commit(folder: Path = Path(__file__).parent) -> str:
     return done.stdout.strip()
 
 
-Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layers.json as a table
 
 
@@ -112,12 +112,12 @@ class Ledger:
         given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
         return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
 
-    def epoch_seconds(self, on_gpu: bool) -> tuple[dict[Kind, list[float]], set[str]]:
+    def epoch_seconds(self, on_gpu: bool) -> tuple[dict[TrialKind, list[float]], set[str]]:
         """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs, and on which machines.
 
         Of those of several workers, what all of them took together.
         """
-        measured: dict[Kind, list[float]] = {}
+        measured: dict[TrialKind, list[float]] = {}
         machines: set[str] = set()
         for run in self.runs.values():
             if "time/epoch_seconds" in run.metrics and on_gpu == on_a_gpu(run.machine):
@@ -184,7 +184,7 @@ class Ledger:
             log_dataset(self.client, run_id, trial)
         return run_id
 
-    def close_trial(self, fingerprint: str, status: Status, error: str | None = None, stopped: str = "") -> None:
+    def close_trial(self, fingerprint: str, status: RunStatus, error: str | None = None, stopped: str = "") -> None:
         """Set the final status of a trial's run; `error` if its record does not tell one, `stopped` as that tells."""
         run = self.runs[fingerprint]
         if error is not None:
@@ -192,7 +192,7 @@ class Ledger:
         self.close(run.run_id, status)
         run.status, run.stopped = status, stopped
 
-    def close(self, run_id: str, status: Status) -> None:
+    def close(self, run_id: str, status: RunStatus) -> None:
         """Set the final status of any run."""
         self.client.set_terminated(run_id, status)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.planning.epoch_times import Shape, shape
+from orchestrator.planning.epoch_times import TrialShape, shape
 from orchestrator.results.store import connect, one_line, sqlite_file
 from search_spaces import Network, Trial
 
@@ -19,7 +19,7 @@ ENOUGH = 50  # runs of each shape, the newest: a store may hold thousands
 
 def images_per_second(
     tracking_uri: str, trials: Iterable[Trial], on_gpu: bool
-) -> tuple[dict[Shape, list[float]], set[str]]:
+) -> tuple[dict[TrialShape, list[float]], set[str]]:
     """What each worker of finished trials reached, on GPUs or on CPUs, of the networks of `trials` on such images.
 
     And on which machines.
@@ -27,7 +27,7 @@ def images_per_second(
     Raises:
         SpaceError: if the store cannot be read.
     """
-    speeds: dict[Shape, list[float]] = {}
+    speeds: dict[TrialShape, list[float]] = {}
     machines: set[str] = set()
     with _store(tracking_uri) as client:
         for key, trial in {shape(trial): trial for trial in trials}.items():
@@ -47,7 +47,7 @@ def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[
     """
     known: dict[str, dict[str, float]] = {}
     with _store(tracking_uri) as client:
-        found: dict[Shape, list[Any]] = {}  # one request for each shape, not for each trial
+        found: dict[TrialShape, list[Any]] = {}  # one request for each shape, not for each trial
         for trial in trials:
             asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
             if shape(trial) not in found:

@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import fx, nn
 
-from pruners.channels.records import Kind
+from pruners.channels.records import OperationKind
 
 
-def kind(name: str) -> Kind | None:
+def kind(name: str) -> OperationKind | None:
     """What the operation of that (plain) name is, if it is one that is followed by its name alone."""
     return _KINDS.get(name)
 
@@ -30,7 +30,7 @@ _POOLS = """
 _MIXERS = """
     softmax logsoftmax groupnorm layernorm localresponsenorm instancenorm instancenorm1d instancenorm2d instancenorm3d
 """
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, OperationKind] = {
     **dict.fromkeys(_POINTWISE.split(), "pointwise"),  # each number by itself
     **dict.fromkeys(_POOLS.split(), "pool"),  # within a channel, and zeros stay zeros
     **dict.fromkeys(_MIXERS.split(), "mix"),  # across channels, so that none of them can go

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pruners.errors import PruningError
 
-Kind = Literal["input", "layer", "norm", "pointwise", "pool", "join", "mix", "output"]
-Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+OperationKind = Literal["input", "layer", "norm", "pointwise", "pool", "join", "mix", "output"]
+PrunableLayer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
@@ -22,7 +22,7 @@ class UnfollowableError(PruningError):
 class Step:
     """One operation of the network, by the name of its result, and what it reads."""
 
-    kind: Kind
+    kind: OperationKind
     name: str
     sources: tuple[str, ...]
     module: nn.Module | None = None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
-from pruners.channels.records import Channels, Kind, Layer, Norm, Step, UnfollowableError, widen
+from pruners.channels.records import Channels, Norm, OperationKind, PrunableLayer, Step, UnfollowableError, widen
 from pruners.errors import OF_THE_MACHINE, words
 from pruners.reparametrised import computed
 
@@ -97,7 +97,7 @@ class _Tracer(fx.Tracer):
     """Takes subclasses of layers and norms as such, unless they compute something of their own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, Layer | Norm):
+        if isinstance(m, PrunableLayer | Norm):
             name = module_qualified_name.removeprefix("0.")
             if reparametrised := computed(m):
                 raise UnfollowableError(f"{name} computes its {reparametrised[0]} from other parameters.")
@@ -156,7 +156,7 @@ class _Walk:
             return
         groups = self.found.groups[sources[0].name]
         flat = self.flat[sources[0].name]
-        if isinstance(module, Layer):
+        if isinstance(module, PrunableLayer):
             self.layer(node, sources, module, groups, flat)
         elif isinstance(module, Norm):
             groups = self.bind(self.found.outputs, module, widen(groups, module.num_features))
@@ -179,7 +179,9 @@ class _Walk:
         else:
             raise UnfollowableError(f"what {name} does to channels is not known.")
 
-    def layer(self, node: fx.Node, sources: list[fx.Node], layer: Layer, groups: Tensor, flat: bool | None) -> None:
+    def layer(
+        self, node: fx.Node, sources: list[fx.Node], layer: PrunableLayer, groups: Tensor, flat: bool | None
+    ) -> None:
         linear = isinstance(layer, nn.Linear)
         if linear and flat is False:
             raise UnfollowableError(f"{node.target} is a linear layer on something not flattened.")
@@ -221,7 +223,7 @@ class _Walk:
     def record(
         self,
         node: fx.Node,
-        kind: Kind,
+        kind: OperationKind,
         sources: list[fx.Node],
         groups: Tensor,
         flat: bool | None,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Layer, Norm, Step, widen
+from pruners.channels import Channels, Norm, PrunableLayer, Step, widen
 
 Connected = Mapping[nn.Module, Tensor]  # layer -> (O, I / G): which output channel reads which input channel at all
 
@@ -49,7 +49,7 @@ def constants(
 
 
 def _of_layer(layer: nn.Module | None, value: Tensor, connected: Connected) -> Tensor:
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, PrunableLayer)
     reached = links(layer, value, connected).flatten(0, 1).any(1)
     bias = torch.zeros(len(reached)) if layer.bias is None else layer.bias.detach().cpu()
     return torch.where(reached, torch.nan, bias.double()).expand(2, -1)
@@ -67,7 +67,7 @@ def _of_norm(norm: nn.Module | None, value: Tensor) -> Tensor:
     return torch.stack([(value[0] - mean) / (variance + norm.eps).sqrt() * scale + shift, train])
 
 
-def links(layer: Layer, value: Tensor, connected: Connected) -> Tensor:
+def links(layer: PrunableLayer, value: Tensor, connected: Connected) -> Tensor:
     """(G, O / G, I / G): which output channel reads which input channel that is not zero."""
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     width = layer.weight.shape[1]

@@ -11,7 +11,7 @@ number by itself. So convolutions without bias, or with zero ones, and batch nor
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Layer, Norm, Step
+from pruners.channels import Channels, Norm, PrunableLayer, Step
 from pruners.compaction.constants import Connected, constants
 
 
@@ -39,7 +39,7 @@ def _soft(channels: Channels) -> dict[str, bool]:
     for step in channels.steps:
         if step.kind == "output":
             continue
-        own = isinstance(step.module, Layer | Norm) and step.module.bias is not None
+        own = isinstance(step.module, PrunableLayer | Norm) and step.module.bias is not None
         passed_on = step.kind in ("pointwise", "pool", "join", "norm") and not step.gate
         soft[step.name] = own or (passed_on and any(soft[source] for source in step.sources))
     return soft
@@ -67,7 +67,7 @@ def _held(channels: Channels, connected: Connected, zero: dict[str, Tensor]) -> 
 
 def _unread(layer: nn.Module | None, connected: Connected) -> Tensor:
     """(I,): the input channels of which a layer keeps no weight."""
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, PrunableLayer)
     groups, width = (1 if isinstance(layer, nn.Linear) else layer.groups), layer.weight.shape[1]
     if layer not in connected:
         return torch.zeros(groups * width, dtype=torch.bool)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Layer, Step
+from pruners.channels import Channels, PrunableLayer, Step
 from pruners.compaction.constants import Connected, connections, constants, links
 from pruners.compaction.frozen_zeros import lasting
 
@@ -40,7 +40,7 @@ def _uses(step: Step, needed: Mapping[str, Tensor], values: Mapping[str, Tensor]
     sizes = [len(needed[source]) for source in step.sources]
     wanted = needed[step.name]
     if step.kind == "layer":
-        assert isinstance(step.module, Layer)
+        assert isinstance(step.module, PrunableLayer)
         found = links(step.module, values[step.sources[0]], connected)
         read = (found & wanted.view(found.shape[0], -1, 1)).any(1).flatten()
         return [read.view(sizes[0], -1).any(1)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Layer
+from pruners.channels import Channels, PrunableLayer
 
 Indices = tuple[Tensor, ...]  # per leading axis of a tensor, the positions that were kept
 
@@ -22,7 +22,7 @@ def kept_indices(model: nn.Module, channels: Channels, alive: Tensor) -> dict[st
                 continue
             name = f"{prefix}.{key}" if prefix else key
             kept[name] = (rows,)
-            if key == "weight" and isinstance(module, Layer):
+            if key == "weight" and isinstance(module, PrunableLayer):
                 columns = alive[channels.inputs[module]].nonzero().flatten()
                 grouped = not isinstance(module, nn.Linear) and module.groups > 1
                 # The columns of a grouped convolution are places within a group, and groups go as a whole.

@@ -8,13 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Layer, Step, UnfollowableError, follow
+from pruners.channels import Channels, PrunableLayer, Step, UnfollowableError, follow
 from pruners.errors import PruningError
 from pruners.pruner import Batch, Pruner
 from pruners.weights import prunable
 
 Walkers = tuple[Tensor, Tensor]  # the numbers of the walks, (n,), and the channels that they are at, (n,)
-Taken = list[tuple[Layer, Tensor, Tensor]]  # a layer, the walks that crossed it, (n,), and the weights they took, (n,)
+Taken = list[tuple[PrunableLayer, Tensor, Tensor]]  # walks that crossed a layer, (n,), weights they took, (n,)
 
 
 class Edges:
@@ -163,8 +163,8 @@ def _together(walkers: list[Walkers]) -> Walkers:
     return torch.cat(when), torch.cat(at)
 
 
-def _known(module: nn.Module | None) -> Layer:
-    assert isinstance(module, Layer)
+def _known(module: nn.Module | None) -> PrunableLayer:
+    assert isinstance(module, PrunableLayer)
     return module
 
 

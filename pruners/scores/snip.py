@@ -25,7 +25,7 @@ def score(
     """|w · dL/dw|, L the sum of the batches' mean cross-entropies, or other `loss` (Lee et al. 2019, equation 5).
 
     That is |dL/dm| for a mask m at one. The paper's division by the sum over all weights changes no order and
-    is left out. With `masks`, L and its slope are taken at the masked weights, and w is as it was (`pruners.scores.snip`).
+    is left out. With `masks`, L and its slope are taken at the masked weights, and w is as it was (FORCE, below).
     """
     weights = leaves(model)
     at = {name: (w.detach() * masks[name]).requires_grad_() for name, w in weights.items()} if masks else weights
@@ -76,9 +76,9 @@ ITER_SNIP = replace(
     unrecorded={"loss": CROSS_ENTROPY, FRESH_BATCHES: False},
 )
 
-# |w · dL/d(c w)|: the gradient of the masked network times the weight as it would be unmasked. L is taken at the weights
-# c ⊙ w (de Jorge et al. 2021, section 4), c the masks so far. Where c = 1 this is SNIP's score; where c = 0 it is what
-# the weight would matter if it returned, and the best of all weights are kept whatever they were before.
+# |w · dL/d(c w)|: the gradient of the masked network times the weight as it would be unmasked. L is taken at c ⊙ w, c
+# the masks so far (de Jorge et al. 2021, section 4). Where c = 1 this is SNIP's score; where c = 0 it is what the
+# weight would matter if it returned, and the best of all weights are kept whatever they were before.
 FORCE = replace(
     ITER_SNIP,
     summary="|w dL/dw| in the pruned network, pruned weights at the value they had",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.report.published_recipes import Difference, Recipe, recipes
+from orchestrator.report.published_recipes import Recipe, RecipeDifference, recipes
 
 COLUMNS = {
     "training": ("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "learning_rate",
@@ -33,7 +33,7 @@ def cells(recipe: Recipe) -> list[str]:
     return [", ".join(found[head]) or SAME for head in COLUMNS]
 
 
-def told(program: str, one: Difference) -> str:
+def told(program: str, one: RecipeDifference) -> str:
     """One difference as a row."""
     return row(program.partition(" (")[0], one.field, one.theirs, one.ours, one.why)
 

@@ -13,7 +13,7 @@ from trainables.context import Place
 from trainables.gpu.memory import CONTEXT_BYTES, allowed, keep_to
 from trainables.record.checkpoint import CHECKPOINT, generations
 from trainables.record.event_log import ended, read
-from trainables.run import Outcome, run
+from trainables.run import TrialOutcome, run
 
 SHORT = {"dataset": "digits", "architecture": "mlp", "seed": 0, "epochs": 6}
 
@@ -60,10 +60,10 @@ def test_stopped_after_every_epoch_it_computes_the_same(tmp_path, what):
 
 def test_a_stop_is_no_end_and_loses_no_epoch(tmp_path):
     trial, place = Trial(**SHORT), Place(tmp_path, tmp_path / "data")
-    assert run(trial, place, lambda: True) == Outcome("interrupted")
+    assert run(trial, place, lambda: True) == TrialOutcome("interrupted")
     assert not (tmp_path / trial.fingerprint).exists()  # it had not begun
     answers = iter([False, False])
-    assert run(trial, place, lambda: next(answers, True)) == Outcome("interrupted")
+    assert run(trial, place, lambda: next(answers, True)) == TrialOutcome("interrupted")
     assert ended(tmp_path / trial.fingerprint) is None
     assert generations(tmp_path / trial.fingerprint / CHECKPOINT)
     assert epochs(place, trial) == [1, 2]
@@ -85,7 +85,7 @@ def test_a_trial_that_is_given_up_can_be_carried_on(tmp_path, what):
         judged.append(epoch)
         return "the rule" if epoch == 4 else ""
 
-    assert run(trial, given_up, judge=judge) == Outcome("stopped", epoch=4)
+    assert run(trial, given_up, judge=judge) == TrialOutcome("stopped", epoch=4)
     assert judged == [1, 2, 3, 4]  # of its own training, not of those before it
     assert ended(folder) == "stopped"
     assert tags(folder)["stopped"] == "epoch 4 by the rule"

@@ -1,7 +1,8 @@
 """What must hold for every network that runs in plain PyTorch, each against an independent and slow way.
 
 `hold` runs a trial's own machinery (`trainables.training.trainer`) on a network of `tests.zoo` in float64, so that a
-difference is one of meaning and not of rounding. The plain side builds the network anew from the same seed and uses torch alone.
+difference is one of meaning and not of rounding. The plain side builds the network anew from the same seed and uses
+torch alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from trainables.datasets.memory import InMemory
 from trainables.export import Trained, load, save
 from trainables.profiling import macs
 from trainables.randomness import Drawn
-from trainables.training.trainer import Bench, bench
+from trainables.training.trainer import Trainer, bench
 
 NO_WEIGHTS = "no weights"  # the row of products without a parameter
 CPU = torch.device("cpu")
@@ -103,7 +104,7 @@ class Case:
         """The model in float64, in place, where its images are."""
         return model.double() if isinstance(self.data, Doubles) else model
 
-    def bench(self) -> Bench:
+    def bench(self) -> Trainer:
         """A new bench of the trial, its model in float64: so differences are of meaning, and not of rounding."""
         run = bench(self.trial, self.data, CPU, 1e9)
         self.exact(run.model)
@@ -189,7 +190,7 @@ def trains_in_plain_pytorch(case: Case) -> bool:
     return True
 
 
-def prune_leaves_the_model_as_it_was(case: Case, run: Bench) -> dict[str, Tensor] | None:
+def prune_leaves_the_model_as_it_was(case: Case, run: Trainer) -> dict[str, Tensor] | None:
     """Masks of the trial's own scoring, None where it is refused; and what `prune` leaves of a model in use.
 
     Of that parameters, buffers, gradients, modes, hooks, what hangs on it from its last pass, and the random state.
@@ -296,14 +297,14 @@ def macs_are_torchs(case: Case) -> None:
     assert ours + of_activations == sum(found.values()), f"{ours} and {of_activations} MACs, torch counts {found}"
 
 
-def evaluated_as_it_is(case: Case, run: Bench) -> None:
-    """`Bench.test` says of the model as it is what a loop in plain PyTorch says."""
+def evaluated_as_it_is(case: Case, run: Trainer) -> None:
+    """`Trainer.test` says of the model as it is what a loop in plain PyTorch says."""
     model = _copied(case, run.model)
     _same_result(case, run.test(), model, "an untrained network")
     _unchanged(case, run.model, model, "testing")
 
 
-def trained_as_it_is(case: Case, run: Bench, masks: dict[str, Tensor]) -> None:
+def trained_as_it_is(case: Case, run: Trainer, masks: dict[str, Tensor]) -> None:
     """An epoch of the trial's training gives the weights and losses of an epoch in plain PyTorch."""
     told: list[dict[str, float]] = []
     run.train(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Part = tuple[int, int]  # which part of each batch, and of how many
 WHOLE: Part = (0, 1)
-Batch = tuple[Tensor, Tensor]  # images float32 [B, C, H, W], normalised; classes int64 [B]
+ImageBatch = tuple[Tensor, Tensor]  # images float32 [B, C, H, W], normalised; classes int64 [B]
 
 
 def spans(n: int, batch_size: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainables.datasets.batches import WHOLE, Batch, Part, balanced, grouped, normalise, part_of, spans
+from trainables.datasets.batches import WHOLE, ImageBatch, Part, balanced, grouped, normalise, part_of, spans
 from trainables.datasets.resident import at_once
 from trainables.datasets.spec import DatasetError, DatasetSpec
 from trainables.randomness import generator
@@ -60,7 +60,7 @@ class Dataset(ABC):
         blind: bool = False,
         part: Part = WHOLE,
         micro: int = 1,
-    ) -> Iterator[Batch]:
+    ) -> Iterator[ImageBatch]:
         """One epoch over the training images, shuffled and augmented; `blind` has images without a pixel.
 
         A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored. The first
@@ -78,14 +78,16 @@ class Dataset(ABC):
         classes = at_once([self.train_y[rows] for rows in batches], device)
         return ((x, whole) for (x, _), whole in zip(made, classes, strict=True))
 
-    def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
+    def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[ImageBatch]:
         """The test set in its order, never augmented; `blind` as for training, and `part` of all its images."""
         (rows,) = part_of(torch.arange(len(self.test_y)), part)
         batches = torch.split(rows, self._at_once(device))
         make = partial(self.plain, "test", device=device)
         return self._batches(make, batches, self.test_y, device, blind=blind)
 
-    def validation_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[Batch]:
+    def validation_batches(
+        self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE
+    ) -> Iterator[ImageBatch]:
         """The held-out training images, never augmented; nothing if none are held out. `part` as for testing."""
         (rows,) = part_of(self.held_out, part)
         batches = torch.split(rows, self._at_once(device)) if len(self.held_out) else ()
@@ -94,7 +96,7 @@ class Dataset(ABC):
 
     def scoring_batches(
         self, seed: int, samples_per_class: int = 10, device: Device = "cpu", draw: int = 0
-    ) -> list[Batch]:
+    ) -> list[ImageBatch]:
         """`samples_per_class` training images of every class, shuffled: what pruners score on. Each `draw` has others.
 
         Plain images. The published programs augment them (and SynFlow's draws them without regard to class);
@@ -142,7 +144,7 @@ class Dataset(ABC):
         device: Device,
         *,
         blind: bool = False,
-    ) -> Iterator[Batch]:
+    ) -> Iterator[ImageBatch]:
         """Yield pixels and classes for each of `batches`, which hold rows; `make` gives the images of such batches.
 
         An image depends on its row alone. So a GPU makes the images of many batches with as many kernels as those of

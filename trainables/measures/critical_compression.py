@@ -8,14 +8,14 @@ from typing import Any
 
 from pruners import prunable, select
 from search_spaces.density import density_of
-from trainables.measures.measure import Found, Measure, Row, Save, pause
-from trainables.training.trainer import Bench
+from trainables.measures.measure import Found, Measure, Save, TableRow, pause
+from trainables.training.trainer import Trainer
 
 STEP = 0.25  # of the decimal logarithm of the compression, as published
 COLUMNS = ("compression", "layer", "weights", "kept")
 
 
-def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
+def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     """How many weights each layer keeps at 1x, 10^0.25x, 10^0.5x, …, as far as there is a weight for each layer.
 
     No method can go further without emptying one: weights / layers is the largest compression there is
@@ -26,7 +26,7 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     """
     trial = on.trial
     weights = {name: weight.numel() for name, weight in prunable(on.model).items()}
-    rows: list[Row] = list(saved.get("rows", []))
+    rows: list[TableRow] = list(saved.get("rows", []))
     limit = sum(weights.values()) / len(weights)
     scan = compressions(limit)
     left = scan[len(rows) // len(weights) :]
@@ -46,7 +46,7 @@ def compressions(limit: float) -> list[float]:
     return steps
 
 
-def critical(rows: list[Row]) -> float:
+def critical(rows: list[TableRow]) -> float:
     """The largest compression up to which no layer is empty."""
     first_empty: float = min((compression for compression, _, _, kept in rows if kept == 0), default=math.inf)
     return max(float(compression) for compression, *_ in rows if compression < first_empty)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from pruners import prunable
 from trainables.inverse_size_fit import inverse
-from trainables.measures.measure import Found, Measure, Row, Save
-from trainables.training.trainer import Bench
+from trainables.measures.measure import Found, Measure, Save, TableRow
+from trainables.training.trainer import Trainer
 
 COLUMNS = ("level", "epoch", "layer", "weights", "mean_square")
 
 
-def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
+def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     """The mean square of each layer's kept weights, before training and after each epoch of each level.
 
     Level 0 trains the dense network, level l prunes it to density^(l/L) and trains what is left from the start again,
@@ -23,7 +23,7 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     to one total each, so that their mean grows along the inverse size (Tanaka et al. 2020, section 5 and figure 5).
     """
     trial = on.trial
-    rows: list[Row] = list(saved.get("rows", []))
+    rows: list[TableRow] = list(saved.get("rows", []))
     masks: dict[str, Tensor] = dict(saved.get("masks", {}))
     state = dict(saved) if "model" in saved else None
     for level in range(saved.get("level", 0), trial.levels + 1):
@@ -41,7 +41,7 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
 
 
 def _train(
-    on: Bench, masks: dict[str, Tensor], level: int, rows: list[Row], state: dict[str, Any] | None, save: Save
+    on: Trainer, masks: dict[str, Tensor], level: int, rows: list[TableRow], state: dict[str, Any] | None, save: Save
 ) -> None:
     """One level, going on from `state`; its epochs are added to `rows`."""
 
@@ -55,8 +55,8 @@ def _train(
     on.train(masks, state=state, save=keep, report=report, compact=False)
 
 
-def _rows(on: Bench, masks: Mapping[str, Tensor], level: int, epoch: int) -> list[Row]:
-    rows: list[Row] = []
+def _rows(on: Trainer, masks: Mapping[str, Tensor], level: int, epoch: int) -> list[TableRow]:
+    rows: list[TableRow] = []
     for name, weight in prunable(on.model).items():
         mask = masks.get(name)
         kept = weight.detach() if mask is None else weight.detach()[mask]
@@ -64,7 +64,7 @@ def _rows(on: Bench, masks: Mapping[str, Tensor], level: int, epoch: int) -> lis
     return rows
 
 
-def _inverse(rows: list[Row]) -> dict[str, float]:
+def _inverse(rows: list[TableRow]) -> dict[str, float]:
     alive = [row for row in rows if row[3]]
     return inverse([row[3] for row in alive], [row[4] for row in alive])
 

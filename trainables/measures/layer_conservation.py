@@ -7,12 +7,12 @@ from typing import Any
 
 from trainables.inverse_size_fit import inverse
 from trainables.measures.measure import Found, Measure, Save
-from trainables.training.trainer import Bench
+from trainables.training.trainer import Trainer
 
 COLUMNS = ("layer", "weights", "total", "average")
 
 
-def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
+def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     """The total score of each layer and its average over the layer's weights, before anything is pruned.
 
     Where all layers have the same total, the average is inversely proportional to the size, so that a global

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from trainables.training.loop import StoppedError
-from trainables.training.trainer import Bench
+from trainables.training.trainer import Trainer
 
-Row = list[Any]
+TableRow = list[Any]
 Save = Callable[[dict[str, Any]], None]
 
 
@@ -20,7 +20,7 @@ class Found:
     """A table, which becomes the artifact `measure.json`, and the few numbers that say the most."""
 
     columns: tuple[str, ...]
-    rows: list[Row]
+    rows: list[TableRow]
     metrics: dict[str, float]
 
 
@@ -32,7 +32,7 @@ class Measure:
     the next try goes on: it is then `saved`, else empty. Raises StoppedError where `on.stop` asks for it.
     """
 
-    find: Callable[[Bench, Mapping[str, Any], Save], Found]
+    find: Callable[[Trainer, Mapping[str, Any], Save], Found]
     summary: str
     paper: str
     ignores: frozenset[str] = frozenset()  # fields of a trial that do not change what is found
@@ -40,7 +40,7 @@ class Measure:
     check: Callable[[nn.Module], None] = lambda model: None  # raises ValueError for a network that it is not for
 
 
-def pause(on: Bench, rows: Sequence[Row], save: Save) -> None:
+def pause(on: Trainer, rows: Sequence[TableRow], save: Save) -> None:
     """Keep the rows found so far, and stop here if that is asked for."""
     save({"rows": list(rows)})
     if on.stop():

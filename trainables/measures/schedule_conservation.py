@@ -9,13 +9,13 @@ from torch import Tensor
 
 from pruners import densities
 from search_spaces.density import density_of
-from trainables.measures.measure import Found, Measure, Row, Save
-from trainables.training.trainer import Bench
+from trainables.measures.measure import Found, Measure, Save, TableRow
+from trainables.training.trainer import Trainer
 
 COLUMNS = ("iteration", "density", "cut", "flow", "ratio")
 
 
-def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
+def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     """For each iteration: the total score of the weights that it prunes, the flow through the network, their ratio.
 
     As long as the ratio is below 1, no iteration can have cut all paths, so that no layer is lost; with many
@@ -25,7 +25,7 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     """
     trial = on.trial
     masks: dict[str, Tensor] = {}
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for iteration, density in enumerate(densities(trial.schedule, density_of(trial.compression), trial.iterations), 1):
         step = on.find(1 / density, masks, at_once=True)
         flow = max(float(score.double().sum()) for score in step.scores.values())

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pruners import layer_weights
-from pruners.channels import Layer, follow
-from trainables.measures.measure import Found, Measure, Row, Save
-from trainables.training.trainer import Bench
+from pruners.channels import PrunableLayer, follow
+from trainables.measures.measure import Found, Measure, Save, TableRow
+from trainables.training.trainer import Trainer
 
 COLUMNS = ("layer", "unit", "score_in", "score_out")
 
 
-def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
+def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     """The total score of each hidden unit's incoming and of its outgoing weights, before anything is pruned.
 
     For scores of the form w · dR/dw the two are equal (Tanaka et al. 2020, theorem 1) where activations are
@@ -31,7 +31,7 @@ def find(on: Bench, saved: Mapping[str, Any], save: Save) -> Found:
     return Found(COLUMNS, rows, {"conservation/error": max(errors), "conservation/median_error": median(errors)})
 
 
-def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[Row]:
+def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[TableRow]:
     """A row for each channel that one layer alone writes, and others read: layer, number, score in, score out.
 
     Channels of a residual stream, which several layers write, are no units of their own.
@@ -46,7 +46,7 @@ def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[Row]:
     writers, readers = torch.zeros(2, count, dtype=torch.int64)
     unknown = known.fixed.clone()
     for layer, groups in known.outputs.items():
-        if isinstance(layer, Layer):
+        if isinstance(layer, PrunableLayer):
             writers.index_add_(0, groups, torch.ones_like(groups))
             _add(come, unknown, groups, scores.get(names[id(layer.weight)]), axis=0)
     for layer, groups in known.inputs.items():
@@ -57,7 +57,7 @@ def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[Row]:
     return [
         [names[id(layer.weight)], unit, float(come[group]), float(gone[group])]
         for layer, groups in known.outputs.items()
-        if isinstance(layer, Layer)
+        if isinstance(layer, PrunableLayer)
         for unit, group in enumerate(groups.tolist())
         if hidden[group]
     ]

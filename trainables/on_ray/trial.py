@@ -14,7 +14,7 @@ from ray import tune
 from search_spaces import Trial
 from trainables.context import Place
 from trainables.on_ray.workers import MisplacedError, misplaced, nodes, with_workers
-from trainables.run import Outcome, run
+from trainables.run import TrialOutcome, run
 
 ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter
 
@@ -71,7 +71,7 @@ def ray_trial(
         with with_workers(here, drivers_versions) as led:
             outcome = run(trial, led, _now_and_then(stop), judge if compared else None)
     except MisplacedError as error:
-        outcome = Outcome("misplaced", str(error))
+        outcome = TrialOutcome("misplaced", str(error))
     if outcome.end == "broken":
         tune.report({"fingerprint": fingerprint, "broken": outcome.error})
         os._exit(1)  # this process can use its GPU no more

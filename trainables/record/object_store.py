@@ -31,7 +31,7 @@ class Stored:
     mtime_ns: int
 
 
-Attempts = dict[str, dict[str, Stored]]  # attempt -> file -> object
+StoredAttempts = dict[str, dict[str, Stored]]  # attempt -> file -> object
 
 
 def is_object_store(uri: str) -> bool:
@@ -87,11 +87,11 @@ class Bucket:
                     raise OSError("what was written is not what is read")
             self._system.delete_file(f"{self._root}/{probe}")
 
-    def trials(self) -> dict[str, Attempts]:
+    def trials(self) -> dict[str, StoredAttempts]:
         """All that is stored, by fingerprint."""
         return self._list(self._root)
 
-    def attempts(self, fingerprint: str) -> Attempts:
+    def attempts(self, fingerprint: str) -> StoredAttempts:
         """What is stored of one trial."""
         return self._list(f"{self._root}/{fingerprint}").get(fingerprint, {})
 
@@ -138,10 +138,10 @@ class Bucket:
     def _open(self, *key: str) -> Any:
         return self._system.open_input_stream("/".join([self._root, *key]))
 
-    def _list(self, folder: str) -> dict[str, Attempts]:
+    def _list(self, folder: str) -> dict[str, StoredAttempts]:
         from pyarrow.fs import FileSelector, FileType
 
-        found: dict[str, Attempts] = {}
+        found: dict[str, StoredAttempts] = {}
         for info in self._system.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True)):
             parts = info.path.removeprefix(f"{self._root}/").split("/")
             if info.type == FileType.File and len(parts) == 3:
@@ -151,7 +151,7 @@ class Bucket:
         return found
 
 
-def newest(attempts: Attempts) -> str | None:
+def newest(attempts: StoredAttempts) -> str | None:
     """The attempt that counts: the last that began and has a record. What it began with is in it."""
     return max((attempt for attempt, files in attempts.items() if FILE in files), default=None)
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Layer
-from trainables.training.evaluation import Pair
+from pruners.channels import PrunableLayer
+from trainables.training.evaluation import LayerAndNorm
 
 NARROW = 32  # channels: of so many or more torch's kernels are as fast
 WIDE = 64  # columns that a row should have
@@ -108,17 +108,17 @@ class _Norm(torch.autograd.Function):
 
 
 @contextmanager
-def still_biases(model: nn.Module, pairs: list[Pair]) -> Iterator[None]:
+def still_biases(model: nn.Module, pairs: list[LayerAndNorm]) -> Iterator[None]:
     """While this lasts, biases of layers have gradients of exactly zero where a batch norm in train mode follows.
 
-    `pairs` name layers and the norms that alone read them (`trainables.training.evaluation.foldable`). The norm takes the
-    mean away, and the bias with it, so that its gradient is zero; but computed it is rounding noise. Adam makes whole steps
-    of that, and in a channel that is otherwise constant the norm makes a signal of it: then a network trained masked
-    and the same one compacted part.
+    `pairs` name layers and the norms that alone read them (`evaluation.foldable`). The norm takes the
+    mean away, and the bias with it, so that its gradient is zero; but computed it is rounding noise. Adam makes whole
+    steps of that, and in a channel that is otherwise constant the norm makes a signal of it: then a network trained
+    masked and the same one compacted part.
     """
     found = [(model.get_submodule(layer), model.get_submodule(norm)) for layer, norm in pairs]
     held: list[tuple[Any, nn.Module]] = [
-        pair for pair in found if isinstance(pair[0], Layer) and pair[0].bias is not None
+        pair for pair in found if isinstance(pair[0], PrunableLayer) and pair[0].bias is not None
     ]
     for layer, norm in held:
         layer.forward = partial(_layer_forward, layer, norm)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruners.channels import Layer, Norm, UnfollowableError, follow
+from pruners.channels import Norm, PrunableLayer, UnfollowableError, follow
 from pruners.float32 import ieee_float32
 from trainables.distributed import ALONE, Team
 
@@ -42,12 +42,12 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: T
     return {"loss": loss_sum / count, "top1": top1 / count, "top5": top5 / count}
 
 
-Pair = tuple[str, str]  # names of a layer and of the batch norm that reads it
+LayerAndNorm = tuple[str, str]  # names of a layer and of the batch norm that reads it
 PLAIN = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def foldable(model: nn.Module) -> list[Pair]:
+def foldable(model: nn.Module) -> list[LayerAndNorm]:
     """Return the batch norms of `model` that alone read a layer which is used once; none if it cannot be followed.
 
     Both must compute what their class says, from tensors that are theirs alone: no subclass (parametrized layers are
@@ -66,7 +66,7 @@ def foldable(model: nn.Module) -> list[Pair]:
     return [pair for pair in training if pair in evaluated]
 
 
-def _pairs(model: nn.Module) -> list[Pair]:
+def _pairs(model: nn.Module) -> list[LayerAndNorm]:
     """Return the foldable pairs in the mode that `model` is in."""
     steps = follow(model).steps
     names = {module: name for name, module in model.named_modules()}
@@ -80,7 +80,7 @@ def _pairs(model: nn.Module) -> list[Pair]:
             continue
         (source,) = step.sources
         layer = made[source].module
-        if not isinstance(layer, Layer) or not _is_plain(layer) or not _is_plain(step.module):
+        if not isinstance(layer, PrunableLayer) or not _is_plain(layer) or not _is_plain(step.module):
             continue
         alone = all(owners[memory_of(tensor)] == 1 for module in (layer, step.module) for tensor in _tensors(module))
         if alone and read[source] == used[id(layer)] == used[id(step.module)] == 1:
@@ -104,14 +104,14 @@ def memory_of(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def folded(model: nn.Module, pairs: list[Pair]) -> nn.Module:
+def folded(model: nn.Module, pairs: list[LayerAndNorm]) -> nn.Module:
     """A copy of `model` in eval mode that computes the same, but for rounding, without the batch norms of `pairs`."""
     if not pairs:
         return model.eval()
     result = copy.deepcopy(model).eval()
     for of_layer, of_norm in pairs:
         layer, norm = result.get_submodule(of_layer), result.get_submodule(of_norm)
-        assert isinstance(layer, Layer) and isinstance(norm, Norm)
+        assert isinstance(layer, PrunableLayer) and isinstance(norm, Norm)
         assert norm.running_mean is not None and norm.running_var is not None
         scale = (norm.running_var + norm.eps).rsqrt()
         if norm.weight is not None:

@@ -32,7 +32,7 @@ from trainables.architectures import Shape, build
 from trainables.randomness import generator, seeded
 from trainables.training.batch_norm import quick_norms, still_biases
 from trainables.training.compacted import Smaller
-from trainables.training.evaluation import Pair, foldable, folded, memory_of
+from trainables.training.evaluation import LayerAndNorm, foldable, folded, memory_of
 from trainables.training.precision import used
 
 SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
@@ -43,7 +43,7 @@ STEP = 0.1  # what the weight with the largest gradient moves by
 FORMS = {"channels_last": "channels-last", "folded": "folded norms", "still": "still biases", "quick": "quick norms"}
 
 Make = Callable[[], nn.Module]
-Outcome = dict[str, Tensor]  # what a step and an evaluation gave: logits, and the state dict after the step
+StepResult = dict[str, Tensor]  # what a step and an evaluation gave: logits, and the state dict after the step
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class FastPaths:
     """The fast forms that a network is trained and evaluated in. By default none: the plain network."""
 
     channels_last: bool = False
-    folded: tuple[Pair, ...] = ()  # norms that are folded for evaluation
-    still: tuple[Pair, ...] = ()  # biases that are held still in training
+    folded: tuple[LayerAndNorm, ...] = ()  # norms that are folded for evaluation
+    still: tuple[LayerAndNorm, ...] = ()  # biases that are held still in training
     quick: bool = False  # norms of few channels
     off: Mapping[str, str] = field(default_factory=dict)  # form -> why it is not used though the network looks fit
 
@@ -159,7 +159,7 @@ class _Proof:
     def __init__(self, make: Make, shape: Shape, device: torch.device, precision: str) -> None:
         self.device = device
         self._make, self._shape, self._half = make, shape, precision == "bfloat16"
-        self._plain: Outcome | None = None
+        self._plain: StepResult | None = None
         self._double = True
 
     def difference(self, form: FastPaths) -> str:
@@ -177,7 +177,7 @@ class _Proof:
         except Exception as error:  # noqa: BLE001 - a network's own code fails as it likes
             return _line(error)
 
-    def _as_it_is(self) -> Outcome:
+    def _as_it_is(self) -> StepResult:
         try:
             return self._outcome(PLAIN)
         except OF_THE_MACHINE:
@@ -186,7 +186,7 @@ class _Proof:
             self._double = False
             return self._outcome(PLAIN)
 
-    def _outcome(self, form: FastPaths, as_trained: bool = False) -> Outcome:
+    def _outcome(self, form: FastPaths, as_trained: bool = False) -> StepResult:
         model = form.laid_out(stirred(_built(self._make)).to(self.device))
         if self._double and not as_trained:
             model.double()
@@ -217,7 +217,7 @@ def compacted_differs(instead: Smaller, masks: Mapping[str, Tensor], make: Make,
 
 def _seen(
     model: nn.Module, form: FastPaths, shape: Shape, masks: Mapping[str, Tensor] | None = None, half: bool = False
-) -> Outcome:
+) -> StepResult:
     """Make one training step of `model` in `form`, then evaluate it; return the logits of both."""
     like = next(model.parameters())
     network = model.net if isinstance(model, Smaller) else model

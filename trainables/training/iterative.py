@@ -11,14 +11,14 @@ from torch import Tensor
 
 from pruners import Pruning
 from trainables.record import checkpoint
-from trainables.training.trainer import Bench
+from trainables.training.trainer import Trainer
 
 REWIND = "rewind.pt"
 Save = Callable[[dict[str, Any]], None]
 Report = Callable[[dict[str, float], int], None]
 
 
-def prune_in_levels(on: Bench, folder: Path, saved: Mapping[str, Any], save: Save, report: Report) -> Pruning:
+def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: Save, report: Report) -> Pruning:
     """The masks of the last of L = `trial.levels` levels (Frankle et al. 2020, algorithm 2; any score).
 
     The model comes with the trained weights of the dense network. Level l prunes the weights trained before to
@@ -46,7 +46,7 @@ def prune_in_levels(on: Bench, folder: Path, saved: Mapping[str, Any], save: Sav
         _marking(save, level, masks)({})
 
 
-def rewind(on: Bench, folder: Path) -> dict[str, Any] | None:
+def rewind(on: Trainer, folder: Path) -> dict[str, Any] | None:
     """Put the model where levels start, and return the state in which its training goes on from there.
 
     That is the dense training after `rewind_epoch` epochs: weights, statistics, momentum and learning rate.

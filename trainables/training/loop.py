@@ -12,9 +12,9 @@ from search_spaces import Trial
 from trainables.distributed import ALONE, Team
 from trainables.distributed.checkpoint_schedule import CheckpointSchedule
 from trainables.sparse_training import Dynamics
-from trainables.training.state import Epoch, Progress, Standing, TrainingError
+from trainables.training.state import Epoch, EpochProgress, TrainingError, TrainingState
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+BatchSource = Iterable[tuple[Tensor, Tensor]]
 LONG = 5.0  # seconds: an epoch that lasts longer may be stopped, and saved, in its middle
 
 
@@ -27,7 +27,7 @@ def train(
     masks: dict[str, Tensor],
     trial: Trial,
     *,
-    batches: Callable[[int, int], Batches],
+    batches: Callable[[int, int], BatchSource],
     steps_per_epoch: int,
     evaluate: Callable[[], dict[str, float]],
     validate: Callable[[], dict[str, float]] = dict,
@@ -40,7 +40,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     team: Team = ALONE,
     tell: Callable[[str, str], object] = lambda what, how: None,
-) -> Progress:
+) -> EpochProgress:
     """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
 
     `batches(epoch, skip)` gives an epoch's batches from the one numbered `skip` on, the same whenever they are
@@ -63,7 +63,7 @@ def train(
         TrainingError: if an epoch's loss is not finite.
         StoppedError: once `stop` says so; where training stands is saved.
     """
-    standing = Standing(model, masks, trial, steps_per_epoch, dynamics, state, team, tell)
+    standing = TrainingState(model, masks, trial, steps_per_epoch, dynamics, state, team, tell)
     progress, rate, step = standing.progress, standing.rate, standing.step
     schedule, saved = CheckpointSchedule(team, LONG), time.monotonic()
 
@@ -117,4 +117,4 @@ def train(
     return progress
 
 
-__all__ = ["Progress", "StoppedError", "TrainingError", "train"]
+__all__ = ["EpochProgress", "StoppedError", "TrainingError", "train"]

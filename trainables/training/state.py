@@ -110,7 +110,7 @@ TOO_LARGE = "testing needs the memory of a graph"
 
 
 @dataclass
-class Progress:
+class EpochProgress:
     """How far training is: the last finished epoch (1-based; 0 = none yet) and what it cost so far."""
 
     epoch: int = 0
@@ -122,7 +122,7 @@ class Progress:
     last: dict[str, float] = field(default_factory=dict)
 
 
-class Standing:
+class TrainingState:
     """The parts of a training, from its beginning or from a checkpoint."""
 
     def __init__(
@@ -141,13 +141,13 @@ class Standing:
         self._model, self._masks, self._dynamics = model, masks, dynamics
         self._optimizer = make_optimizer(model, trial)
         self.rate = LearningRate(self._optimizer, trial, steps_per_epoch)
-        self.progress = Progress()
+        self.progress = EpochProgress()
         saved = state or {}
         if state is not None:
             model.load_state_dict(state["model"])
             load_moments(self._optimizer, state["optimizer"])
             self.rate.load_state_dict(state["scheduler"])
-            self.progress = Progress(**state["progress"])
+            self.progress = EpochProgress(**state["progress"])
             masks.update(state["masks"] if dynamics else {})
         self._begun: dict[str, Any] = saved.get("begun", {})
         self._masked = Masked(model, self._optimizer, masks, dynamics, self.progress.steps)

@@ -16,19 +16,19 @@ from pruners import Pruner, Pruning, find, lookup
 from search_spaces import Trial
 from trainables import datasets
 from trainables.architectures import build
-from trainables.datasets.batches import Batch, steps_per_epoch
+from trainables.datasets.batches import ImageBatch, steps_per_epoch
 from trainables.distributed import ALONE, Team
 from trainables.randomness import derive
 from trainables.sparse_training import Dynamics, dynamics
 from trainables.training.compacted import Smaller, smaller
 from trainables.training.evaluation import evaluate
 from trainables.training.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
-from trainables.training.loop import Progress, train
+from trainables.training.loop import EpochProgress, train
 from trainables.training.precision import cudnn_benchmark
 
 
 @dataclass(frozen=True)
-class Bench:
+class Trainer:
     """A trial's model on its device, and its data."""
 
     trial: Trial
@@ -77,7 +77,7 @@ class Bench:
         dynamics: Dynamics | None = None,
         compact: bool = True,
         tell: Callable[[str, str], object] = lambda what, how: None,
-    ) -> Progress:
+    ) -> EpochProgress:
         """Train the model in place; see `trainables.training.loop.train`.
 
         Where its masks have left a smaller network that trains alike, that is trained in its place, if `compact` allows
@@ -207,7 +207,7 @@ class Bench:
             images_at_once=self.scoring_images,
         )
 
-    def _scoring_batches(self, pruner: Pruner, draw: int = 0) -> list[Batch]:
+    def _scoring_batches(self, pruner: Pruner, draw: int = 0) -> list[ImageBatch]:
         """What the pruner scores on; a black image, for its shape, if it looks at none."""
         if pruner.needs_data:
             return self.data.scoring_batches(self.trial.seed, self.trial.samples_per_class, self.device, draw)
@@ -223,12 +223,12 @@ def bench(
     weights: Path | None = None,
     team: Team = ALONE,
     scoring_images: int = 0,
-) -> Bench:
+) -> Trainer:
     """The bench of `trial`, its model as it is before any training; `weights` is the folder of pretrained ones."""
     model = build(trial.network, data.input_shape, data.num_classes, trial.seed, weights)
     fast = fast_paths(trial, data.input_shape, data.num_classes, device)
     model = fast.laid_out(model).to(device)
-    return Bench(trial, model, data, device, save_seconds, stop, weights, team, scoring_images, fast)
+    return Trainer(trial, model, data, device, save_seconds, stop, weights, team, scoring_images, fast)
 
 
 def pruner_of(trial: Trial) -> Pruner:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from orchestrator.colors import look
 from orchestrator.report.figures.accuracy import top1
 from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
-from orchestrator.results.lines import Facet, Point, facets, line, pruned, pruners
+from orchestrator.results.lines import CurvePoint, Facet, facets, line, pruned, pruners
 from orchestrator.results.results import Results
 
 PANELS = 6
@@ -75,7 +75,7 @@ def _bars(axis: Axes, results: Results, kinds: Sequence[Facet], compression: flo
     axis.set_ylim(bottom=0)
 
 
-def _point(results: Results, facet: Facet, pruner: str, compression: float) -> Point | None:
+def _point(results: Results, facet: Facet, pruner: str, compression: float) -> CurvePoint | None:
     return next((p for p in line(results, facet, pruner, top1) if p.compression == compression), None)
 
 

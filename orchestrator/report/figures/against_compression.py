@@ -15,9 +15,9 @@ from orchestrator.colors import GREY, Look, look
 from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
 from orchestrator.results.lines import (
     TOP1,
+    CurvePoint,
     Facet,
-    Measure,
-    Point,
+    RowValue,
     compressions,
     facets,
     flattering,
@@ -37,7 +37,7 @@ COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerface
 
 
 def draw_cost(
-    results: Results, name: str, measure: Measure, axis_title: str, caption: str, share: bool
+    results: Results, name: str, measure: RowValue, axis_title: str, caption: str, share: bool
 ) -> Iterator[Drawing]:
     """What pruning saves, on a logarithmic axis. A `share` of the dense network's falls along 1/compression at best."""
     shown = facets(results, measure)
@@ -58,7 +58,7 @@ def draw_cost(
     yield Drawing(name, f"{caption} {seeds_note(results)}", figure)
 
 
-def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> Iterator[Line2D]:
+def draw_lines(axis: Axes, results: Results, facet: Facet, measure: RowValue) -> Iterator[Line2D]:
     """Draw every pruner of a facet; yields legend entries for the marks that were needed."""
     holes: dict[float, int] = {}
     step = min(LEVEL, FLOOR / max(1, _levels(results)))
@@ -83,7 +83,7 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: Measure) -> 
 
 
 def draw_line(
-    axis: Axes, x: Sequence[float], points: Sequence[Point], style: Look, width: float = 1.3
+    axis: Axes, x: Sequence[float], points: Sequence[CurvePoint], style: Look, width: float = 1.3
 ) -> Iterator[Line2D]:
     """A line through the means, hollow where a run collapsed, half where early stopping chose the seeds.
 

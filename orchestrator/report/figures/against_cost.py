@@ -12,13 +12,13 @@ from orchestrator.colors import look
 from orchestrator.report.figures.accuracy import STRETCHED, accuracy_axis, top1
 from orchestrator.report.figures.against_compression import MACS_KEPT, draw_line, survivors_note
 from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.results.lines import Facet, Measure, facets, line, metric, pruners
+from orchestrator.results.lines import Facet, RowValue, facets, line, metric, pruners
 from orchestrator.results.results import Results
 
-Place = tuple[float, float]  # cost, accuracy
+CostAndAccuracy = tuple[float, float]  # cost, accuracy
 
 
-def draw_against_cost(results: Results, name: str, cost: Measure, axis_title: str, caption: str) -> Iterator[Drawing]:
+def draw_against_cost(results: Results, name: str, cost: RowValue, axis_title: str, caption: str) -> Iterator[Drawing]:
     """A panel per facet where the cost is known."""
     shown = [facet for facet in facets(results) if len(_places(results, facet, cost)) > 1]
     if not shown:
@@ -44,16 +44,16 @@ def draw_against_cost(results: Results, name: str, cost: Measure, axis_title: st
     yield Drawing(name, f"{caption} {ends}", figure)
 
 
-def front(places: Sequence[Place]) -> list[Place]:
+def front(places: Sequence[CostAndAccuracy]) -> list[CostAndAccuracy]:
     """The Pareto front, cheapest first: each place that no other beats in accuracy at the same or a lower cost."""
-    best: list[Place] = []
+    best: list[CostAndAccuracy] = []
     for cost, accuracy in sorted(places, key=lambda place: (place[0], -place[1])):
         if not best or accuracy > best[-1][1]:
             best.append((cost, accuracy))
     return best
 
 
-def _places(results: Results, facet: Facet, cost: Measure) -> list[Place]:
+def _places(results: Results, facet: Facet, cost: RowValue) -> list[CostAndAccuracy]:
     found = set()
     for pruner in pruners(results):
         both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, top1), strict=True)
@@ -62,7 +62,7 @@ def _places(results: Results, facet: Facet, cost: Measure) -> list[Place]:
     return sorted(found)
 
 
-def _front(axis: Axes, places: Sequence[Place]) -> Iterator[Artist]:
+def _front(axis: Axes, places: Sequence[CostAndAccuracy]) -> Iterator[Artist]:
     costs, accuracies = zip(*places, strict=True)
     yield from axis.step(costs, accuracies, where="post", color="#d9d9d9", linewidth=5, zorder=1, label="Pareto front",
                          solid_capstyle="round", solid_joinstyle="round")  # fmt: skip

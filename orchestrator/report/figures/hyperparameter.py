@@ -16,14 +16,14 @@ from orchestrator.colors import Look
 from orchestrator.report.figures.accuracy import STRETCHED, stretch, top1
 from orchestrator.report.figures.against_compression import draw_line, seeds_note
 from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
-from orchestrator.results.lines import Facet, Point, facets, line, pruners
+from orchestrator.results.lines import CurvePoint, Facet, facets, line, pruners
 from orchestrator.results.results import Results
 from search_spaces.labels import MARK
 
 LEAST = 3  # values that make an axis; two are compared in the other figures
 PANELS, COMPRESSIONS = 9, 6  # what fits a page, and what an eye can tell apart
 
-Values = Mapping[float, Sequence[Point]]  # a setting's value -> what came of it, by compression
+Settings = Mapping[float, Sequence[CurvePoint]]  # a setting's value -> what came of it, by compression
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -34,9 +34,9 @@ def draw(results: Results) -> Iterator[Drawing]:
             yield _figure(results, key, {title: shown[title] for title in spread(list(shown), PANELS)})
 
 
-def _families(results: Results) -> dict[str, dict[str, dict[float, list[Point]]]]:
+def _families(results: Results) -> dict[str, dict[str, dict[float, list[CurvePoint]]]]:
     """By setting, then by all else as a title."""
-    found: dict[str, dict[str, dict[float, list[Point]]]] = {}
+    found: dict[str, dict[str, dict[float, list[CurvePoint]]]] = {}
     for facet in facets(results):
         for pruner in pruners(results):
             points = [p for p in line(results, facet, pruner, top1) if p.compression > 1 and p.values]
@@ -66,7 +66,7 @@ def _number(key: str, text: str) -> float | None:
     return value if math.isfinite(value) and key != "mask" else None  # which is a name, though of digits
 
 
-def _figure(results: Results, key: str, shown: Mapping[str, Values]) -> Drawing:
+def _figure(results: Results, key: str, shown: Mapping[str, Settings]) -> Drawing:
     everything = [point for values in shown.values() for points in values.values() for point in points]
     compressions = spread(sorted({point.compression for point in everything}), COMPRESSIONS)
     shades = matplotlib.colormaps["viridis"]
@@ -89,7 +89,7 @@ def _figure(results: Results, key: str, shown: Mapping[str, Values]) -> Drawing:
     return Drawing(file_name("setting", key), caption, figure)
 
 
-def _lines(axis: Axes, values: Values, colors: Mapping[float, Any]) -> Iterator[Artist]:
+def _lines(axis: Axes, values: Settings, colors: Mapping[float, Any]) -> Iterator[Artist]:
     for compression, color in colors.items():
         at = {v: p for v in sorted(values) for p in values[v] if p.compression == compression}
         yield from draw_line(axis, list(at), list(at.values()), Look(color, "o"))

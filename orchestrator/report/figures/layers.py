@@ -28,11 +28,11 @@ from orchestrator.results.row import Row
 
 PANELS = 6  # of as many compressions, evenly chosen, if there are more
 EMPTY = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="empty layer")
-Values = Mapping[str, float]  # by layer, in the model's order
+LayerValues = Mapping[str, float]  # by layer, in the model's order
 
 
 @dataclass(frozen=True)
-class Quantity:
+class LayerColumn:
     """What a layer has: a column, in which unit, and what it has in the dense network."""
 
     name: str
@@ -43,7 +43,7 @@ class Quantity:
     whole: str = ""  # the column with the dense network's; none where it is the same in all layers
 
 
-def draw_layers(results: Results, quantity: Quantity) -> Iterator[Drawing]:
+def draw_layers(results: Results, quantity: LayerColumn) -> Iterator[Drawing]:
     """One figure per facet whose runs have layers."""
     for facet in facets(results):
         chosen = spread(pruned(results, facet), PANELS)
@@ -77,7 +77,7 @@ def _figure(
     facet: Facet,
     chosen: Sequence[float],
     tables: Mapping[tuple[float, str], Mapping[str, Any]],
-    quantity: Quantity,
+    quantity: LayerColumn,
 ) -> Drawing:
     lines = {place: column(table, quantity.column, quantity.scale) for place, table in tables.items()}
     some = next(iter(tables.values()))
@@ -107,7 +107,7 @@ def _figure(
     return Drawing(file_name(quantity.name, facet.title), caption, figure)
 
 
-def _profile(axis: Axes, pruner: str, values: Values, floor: float) -> Iterator[Line2D]:
+def _profile(axis: Axes, pruner: str, values: LayerValues, floor: float) -> Iterator[Line2D]:
     """One pruner's line; a layer without weights stands hollow on the floor."""
     style = look(pruner)
     heights = [max(value, floor) for value in values.values()]
@@ -118,7 +118,7 @@ def _profile(axis: Axes, pruner: str, values: Values, floor: float) -> Iterator[
             yield EMPTY
 
 
-DENSITY = Quantity(
+DENSITY = LayerColumn(
     name="density",
     column="density",
     scale=100,
@@ -135,7 +135,7 @@ def draw_density(results: Results) -> Iterator[Drawing]:
     yield from draw_layers(results, DENSITY)
 
 
-MACS = Quantity(
+MACS = LayerColumn(
     name="layer-macs",
     column="macs_kept",
     whole="macs",

@@ -16,7 +16,7 @@ from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results.results import Results
 
 PANELS = 3
-Curve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and highest of the seeds, in percent
+SeedCurve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and highest of the seeds, in percent
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -34,7 +34,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             yield _figure(results, facet, shown, curves)
 
 
-def curve(histories: Sequence[History]) -> Curve:
+def curve(histories: Sequence[History]) -> SeedCurve:
     """What the seeds that reached an epoch have in common."""
     found = {}
     for epoch in sorted({epoch for history in histories for epoch in history}):
@@ -44,7 +44,7 @@ def curve(histories: Sequence[History]) -> Curve:
 
 
 def _figure(
-    results: Results, facet: Facet, shown: Sequence[float], curves: Mapping[tuple[str, float], Curve]
+    results: Results, facet: Facet, shown: Sequence[float], curves: Mapping[tuple[str, float], SeedCurve]
 ) -> Drawing:
     figure, axes = panels(len(shown), sharey=True)
     dense = next((curves[pruner, 1.0] for pruner in pruners(results) if curves[pruner, 1.0]), None)
@@ -66,7 +66,7 @@ def _figure(
     return Drawing(file_name("training", facet.title), caption, figure)
 
 
-def _line(axis: Axes, curve: Curve, name: str, color: str, dash: Dash, band: bool = False) -> Line2D:
+def _line(axis: Axes, curve: SeedCurve, name: str, color: str, dash: Dash, band: bool = False) -> Line2D:
     low, middle, high = zip(*curve.values(), strict=True)
     # A line per epoch and no markers: at 160 epochs they would be a carpet.
     (line,) = axis.plot(list(curve), middle, color=color, linestyle=dash, linewidth=1.1, label=name)

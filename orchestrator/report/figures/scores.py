@@ -17,7 +17,7 @@ from orchestrator.results.lines import Facet, facets, pruned, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
 
-Scores = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "counts", "zeros"}, edges in log10
+ScoreHistograms = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "counts", "zeros"}, edges in log10
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -36,7 +36,7 @@ def _least_pruned(results: Results, facet: Facet, pruner: str) -> Row | None:
     return next((row for row in rows if row), None)
 
 
-def _figure(facet: Facet, found: Mapping[str, Scores], at: Mapping[str, float]) -> Drawing:
+def _figure(facet: Facet, found: Mapping[str, ScoreHistograms], at: Mapping[str, float]) -> Drawing:
     figure, axes = panels(len(found), sharey=False)
     for axis, (pruner, layers) in zip(axes, found.items(), strict=True):
         _map(axis, pruner, layers)
@@ -53,7 +53,7 @@ def _figure(facet: Facet, found: Mapping[str, Scores], at: Mapping[str, float]) 
     return Drawing(file_name("scores", facet.title), caption, figure)
 
 
-def _map(axis: Axes, pruner: str, layers: Scores) -> None:
+def _map(axis: Axes, pruner: str, layers: ScoreHistograms) -> None:
     """A column per layer, shaded by the share of its weights in each bin."""
     shades = LinearSegmentedColormap.from_list(pruner, ["white", look(pruner).color])
     tall = [layer for layer in layers if sum(layer["counts"])]

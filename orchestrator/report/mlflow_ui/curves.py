@@ -24,7 +24,7 @@ MEASURES = {
     "curve/macs_kept": metric("model/macs_kept"),
     "curve/latency_ms": metric("model/latency_ms"),
 }
-Curve = list[dict[str, float]]
+LoggedCurve = list[dict[str, float]]
 
 
 def log_curves(client: MlflowClient, results: Results) -> list[str]:
@@ -58,7 +58,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
     return ids
 
 
-def curve(results: Results, facet: Facet, pruner: str) -> Curve:
+def curve(results: Results, facet: Facet, pruner: str) -> LoggedCurve:
     """One entry per compression that has a result: means over seeds, unless early stopping chose these."""
     lines = {name: line(results, facet, pruner, measure) for name, measure in MEASURES.items()}
     steps = []
@@ -71,7 +71,7 @@ def curve(results: Results, facet: Facet, pruner: str) -> Curve:
 
 
 def _settle(
-    client: MlflowClient, results: Results, key: str, fields: dict[str, str], points: Curve, old: Run | None
+    client: MlflowClient, results: Results, key: str, fields: dict[str, str], points: LoggedCurve, old: Run | None
 ) -> str:
     # Hashes of trials begin with a hexadecimal digit: among fingerprints, those of curves are the last, or the first.
     fingerprint = f"means:{hashlib.sha256(json.dumps([fields, points]).encode()).hexdigest()[:16]}"

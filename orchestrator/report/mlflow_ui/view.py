@@ -113,26 +113,25 @@ def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FO
     A trial's fingerprint is a hash: sorted by it, the hundred that are drawn are a fair sample of any sweep. Curves
     have one that comes before all of these, so they are always complete.
     """
-    c = charts
     shown = [
         # No axis of a metric is logarithmic; hence a metric that is logarithmic itself.
-        c.line(CURVES, "curve/top1", x="curve/log2_compression"),
-        c.line(CURVES, "curve/top1", x="curve/macs_kept"),
-        c.line(CURVES, "curve/top1", x="curve/latency_ms"),
-        c.line(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
-        c.line(CURVES, "curve/latency_ms", x="curve/log2_compression"),
-        c.scatter(TRADEOFF, "model/compression", "final/top1"),
-        c.scatter(TRADEOFF, "model/macs_kept", "final/top1"),
-        c.scatter(TRADEOFF, "model/latency_ms", "final/top1"),
-        c.parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
-        c.line(LAYERS, "profile/density", logarithmic=True),
-        c.line(LAYERS, "profile/macs_kept", logarithmic=True),
-        c.line(TRAINING, "test/top1"),
-        c.line(TRAINING, "train/loss", logarithmic=True),
-        c.images(HISTOGRAMS, "histograms"),
+        line(CURVES, "curve/top1", x="curve/log2_compression"),
+        line(CURVES, "curve/top1", x="curve/macs_kept"),
+        line(CURVES, "curve/top1", x="curve/latency_ms"),
+        line(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
+        line(CURVES, "curve/latency_ms", x="curve/log2_compression"),
+        scatter(TRADEOFF, "model/compression", "final/top1"),
+        scatter(TRADEOFF, "model/macs_kept", "final/top1"),
+        scatter(TRADEOFF, "model/latency_ms", "final/top1"),
+        parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
+        line(LAYERS, "profile/density", logarithmic=True),
+        line(LAYERS, "profile/macs_kept", logarithmic=True),
+        line(TRAINING, "test/top1"),
+        line(TRAINING, "train/loss", logarithmic=True),
+        images(HISTOGRAMS, "histograms"),
     ]
-    sections = [c.section(CURVES), c.section(TRADEOFF, columns=2), c.section(LAYERS, columns=2),
-                c.section(TRAINING, columns=2), _histograms()]  # fmt: skip
+    sections = [section(CURVES), section(TRADEOFF, columns=2), section(LAYERS, columns=2),
+                section(TRAINING, columns=2), _histograms()]  # fmt: skip
     query = " and ".join(["tags.kind != 'sweep'", *_equal(params or {})])
     return _state(query, "tags.`fingerprint`", sections, shown, folded)
 
@@ -158,16 +157,15 @@ def side_by_side(
     results: Results, facet: Facet, params: Mapping[str, str], asked: Amount, folded: Sequence[str] = FOLDED
 ) -> dict[str, Any]:
     """The trials of one facet pruned as much, where all else is equal; of several seeds a group for each pruner."""
-    c = charts
     shown = [
-        *(c.bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
-        c.line(LAYERS, "profile/density"),
-        c.line(LAYERS, "profile/macs_kept", logarithmic=True),
-        c.line(TRAINING, "test/top1"),
-        c.line(TRAINING, "train/loss", logarithmic=True),
-        c.images(HISTOGRAMS, "histograms"),
+        *(bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
+        line(LAYERS, "profile/density"),
+        line(LAYERS, "profile/macs_kept", logarithmic=True),
+        line(TRAINING, "test/top1"),
+        line(TRAINING, "train/loss", logarithmic=True),
+        images(HISTOGRAMS, "histograms"),
     ]
-    sections = [c.section(NUMBERS), c.section(LAYERS, columns=2), c.section(TRAINING, columns=2), _histograms()]
+    sections = [section(NUMBERS), section(LAYERS, columns=2), section(TRAINING, columns=2), _histograms()]
     query = " and ".join(["tags.kind = 'trial'", *_equal(dict([*params.items(), asked]))])
     state = _state(query, "metrics.`final/top1`", sections, shown, folded)
     mine = [results.trials[row.cell.fingerprint].params() for row in results.rows if facet_of(row) == facet]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.ray_driver.gpu_probe import MARGIN, Measured, packed, share
+from orchestrator.ray_driver.gpu_probe import MARGIN, GpuMeasurement, packed, share
 from search_spaces import Trial
 from trainables.gpu.memory import CONTEXT_BYTES
 from trainables.gpu_probe import made_up, peak_bytes
@@ -24,19 +24,19 @@ GIB = 2**30
     ],
 )
 def test_as_many_as_fit(peak, total, cpus, wanted):
-    assert packed(Measured(peak * GIB, total * GIB, cpus), 1) == wanted
+    assert packed(GpuMeasurement(peak * GIB, total * GIB, cpus), 1) == wanted
 
 
 @pytest.mark.parametrize("n", range(1, 200))
 def test_shares_have_four_decimals_and_add_up_to_no_more_than_one(n):
-    found = share(Measured(int(80 * GIB / n / (1 + MARGIN)), 80 * GIB, 1000), 1)
+    found = share(GpuMeasurement(int(80 * GIB / n / (1 + MARGIN)), 80 * GIB, 1000), 1)
     assert round(found, 4) == found
     assert n * found <= 1 + 1e-9
     assert (n + 1) * found > 0.98  # and nothing is given away
 
 
 def test_more_cpus_for_each_mean_fewer_at_once():
-    assert share(Measured(GIB, 80 * GIB, 16), 4) == 0.25
+    assert share(GpuMeasurement(GIB, 80 * GIB, 16), 4) == 0.25
 
 
 @pytest.mark.parametrize("pruner", ["snip", "synflow", "dense"])

@@ -143,7 +143,7 @@ def test_what_mlflow_does_not_take_costs_nothing_else(
     client, results = viewed
     run_id = results.sweeps[0].run_id
     (tmp_path / "report.html").write_text("a page")
-    monkeypatch.setattr(report, "save_views", changed)
+    monkeypatch.setattr(write, "save_views", changed)
     write._log(client, results, run_id, tmp_path, ["report.html"])
     assert "views were not logged: a later MLflow" in caplog.text
     assert "report.html" in [file.path for file in client.list_artifacts(run_id)]

@@ -8,10 +8,10 @@ from statistics import fmean, stdev
 import pytest
 from invented_sweep import Store, build
 
-from orchestrator.report.ranking_text import Standing, _beats, care
-from orchestrator.report.statistics import Difference, difference, points, t95
+from orchestrator.report.ranking_text import Ranking, _beats, care
+from orchestrator.report.statistics import SeedDifference, difference, points, t95
 from orchestrator.report.summary_text import _leaders, headline
-from orchestrator.results.lines import Facet, Point, metric
+from orchestrator.results.lines import CurvePoint, Facet, metric
 from orchestrator.results.results import read
 from orchestrator.results.row import Row
 from search_spaces import Cell
@@ -19,12 +19,12 @@ from search_spaces import Cell
 TOP1 = metric("final/top1")
 
 
-def point(*values: float, first_seed: int = 0) -> Point:
+def point(*values: float, first_seed: int = 0) -> CurvePoint:
     rows = []
     for seed, value in enumerate(values, first_seed):
         cell = Cell(dataset="d", architecture="a", pruner="p", compression=2, seed=seed, fingerprint="")
         rows.append(Row(cell, "finished", metrics={"final/top1": value}))
-    return Point(2, values, tuple(rows))
+    return CurvePoint(2, values, tuple(rows))
 
 
 def test_the_interval_is_students_over_paired_seeds() -> None:
@@ -58,7 +58,7 @@ def test_seeds_that_agree_by_luck_are_no_certainty() -> None:
 
 
 def test_a_small_difference_does_not_look_like_none() -> None:
-    assert str(Difference(0.002, 0.0002, 0.0038, 3)) == "95 % interval 0.02 to 0.38 points over 3 seeds"
+    assert str(SeedDifference(0.002, 0.0002, 0.0038, 3)) == "95 % interval 0.02 to 0.38 points over 3 seeds"
     assert points(0.012, 0.034) == "1.2 to 3.4 points" and points(0.0, 0.0) == "0.0 points"
 
 
@@ -80,8 +80,8 @@ def test_the_answer_is_three_sentences(store: Store) -> None:
 
 
 def test_who_is_in_front_as_often_is_not_said_to_be_less_often() -> None:
-    def standing(*leaders: str) -> tuple[Facet, Standing]:
-        return Facet("digits", "mlp"), Standing(10, leaders, (), Point(10, (), ()), "z", 0.1, None, ())
+    def standing(*leaders: str) -> tuple[Facet, Ranking]:
+        return Facet("digits", "mlp"), Ranking(10, leaders, (), CurvePoint(10, (), ()), "z", 0.1, None, ())
 
     equal = _leaders([standing("a", "b", "c", "d", "e")])
     assert equal.startswith("a is in front in 1 of 1 comparison, b in 1, c in 1, and 2 others as well.")

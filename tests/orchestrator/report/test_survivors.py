@@ -18,7 +18,7 @@ from orchestrator.report.ranking_text import care, standings
 from orchestrator.report.statistics import pairs
 from orchestrator.report.summary_text import headline
 from orchestrator.report.tables import tables
-from orchestrator.results.lines import Point, facets, flattering, line, metric
+from orchestrator.results.lines import CurvePoint, facets, flattering, line, metric
 from orchestrator.results.results import Results, read
 from orchestrator.results.row import Row
 
@@ -44,7 +44,7 @@ def place(row: Row) -> tuple[str, str, float]:
     return row.cell.architecture, row.cell.pruner, row.cell.compression
 
 
-def point(results: Results) -> Point:
+def point(results: Results) -> CurvePoint:
     [facet] = [facet for facet in facets(results) if facet.architecture == PLACE[0]]
     return next(p for p in line(results, facet, PLACE[1], metric("final/top1")) if p.compression == PLACE[2])
 

@@ -10,7 +10,7 @@ from trainables.architectures import ARCHITECTURES, build, check
 
 GREY8, GREY28, COLOUR16, COLOUR32 = (1, 8, 8), (1, 28, 28), (3, 16, 16), (3, 32, 32)
 
-# Other images than those of tests/trainables/architectures/test_published_sizes.py: name, input shape, parameters, prunable layers.
+# Other images than those of test_published_sizes.py: name, input shape, parameters, prunable layers.
 SIZES = [
     ("mlp", GREY8, 47_910, 6),
     ("conv", GREY8, 30_058, 3),

@@ -31,10 +31,10 @@ from trainables.phases import _speed
 from trainables.record import checkpoint
 from trainables.record.checkpoint import CHECKPOINT
 from trainables.record.event_log import ended, read
-from trainables.run import Outcome, run, run_together
+from trainables.run import TrialOutcome, run, run_together
 from trainables.training.evaluation import evaluate
-from trainables.training.loop import Progress, train
-from trainables.training.state import Standing
+from trainables.training.loop import EpochProgress, train
+from trainables.training.state import TrainingState
 from trainables.training.trainer import bench
 
 SNIP = Trial(
@@ -118,7 +118,7 @@ def collectives(accumulate, team):
     """By name, how often this worker asks for each in a step of ResNet-20, once DDP has put its buckets in order."""
     trial = Trial(dataset="digits", architecture="resnet20", lr=0.05, accumulate=accumulate)
     model = network("resnet20")
-    standing = Standing(model, {}, trial, 4, None, None, team)
+    standing = TrainingState(model, {}, trial, 4, None, None, team)
     draw = torch.Generator().manual_seed(0)
     x, y = torch.randn(16, *SHAPES["resnet20"], generator=draw), torch.arange(16) % 10
     own = x[torch.cat(part_of(torch.arange(16), team.part, accumulate))]
@@ -223,7 +223,7 @@ def test_dropout_of_everything_leaves_nothing():
 
 
 def test_efficiency_is_the_speed_over_as_many_times_that_of_one_worker(place):
-    progress = Progress(images=600, image_seconds=2.0)
+    progress = EpochProgress(images=600, image_seconds=2.0)
     cpu = torch.device("cpu")
     known = replace(place, workers=2, alone={SNIP.fingerprint: {machine(cpu): 200.0}})
     assert _speed(known, SNIP, cpu, progress) == {"time/images_per_second": 300, "time/scaling_efficiency": 0.75}
@@ -236,7 +236,7 @@ def test_stopped_in_the_middle_of_an_epoch_two_workers_compute_the_same(place, m
     assert run_together(SNIP, through).end == "finished"
     monkeypatch.setattr("trainables.training.loop.LONG", 0)  # of the first worker alone: it says when all ask
     stopped, asked = replace(place, storage=place.storage / "stopped", workers=2), []
-    assert run_together(SNIP, stopped, lambda: asked.append(1) or len(asked) > 5) == Outcome("interrupted")
+    assert run_together(SNIP, stopped, lambda: asked.append(1) or len(asked) > 5) == TrialOutcome("interrupted")
     state = checkpoint.load(stopped.storage / SNIP.fingerprint / CHECKPOINT, torch.device("cpu"))
     assert (state["progress"]["epoch"], state["begun"]["batches"], state["begun"]["images"]) == (0, 5, 5 * 64)
     assert run_together(SNIP, stopped).end == "finished"

@@ -24,7 +24,7 @@ N = 64 * 100 + 4 * 100 * 100 + 100 * 10
 @pytest.fixture
 def trainings(monkeypatch):
     """What each training of sparse weights began with: the weights, once pruned, and the masks."""
-    seen, train = [], trainer.Bench.train
+    seen, train = [], trainer.Trainer.train
 
     def watched(on, masks, *, state, **rest):
         if masks:
@@ -32,7 +32,7 @@ def trainings(monkeypatch):
             seen.append((start, masks, state))
         return train(on, masks, state=state, **rest)
 
-    monkeypatch.setattr(trainer.Bench, "train", watched)
+    monkeypatch.setattr(trainer.Trainer, "train", watched)
     return seen
 
 
