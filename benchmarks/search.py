@@ -24,8 +24,8 @@ from orchestrator.planning.catalog import catalog
 from orchestrator.results.objectives import Objective
 from orchestrator.search.optuna_study import Result, Seeker
 from search_spaces import Grid, Trial, load, studies
-from search_spaces.search import PER_EPOCH
 from trainables.context import Place
+from trainables.metrics import PER_EPOCH
 from trainables.record.event_log import read
 from trainables.run import run
 

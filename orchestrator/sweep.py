@@ -17,11 +17,11 @@ from rich.text import Text
 from orchestrator.command_line import called
 from orchestrator.live.interrupt import length
 from orchestrator.live.terminal import terminal
+from orchestrator.planning.catalog import show_catalog
 from orchestrator.planning.check_networks import dense_shares
 from orchestrator.planning.epoch_times import kind, several, shape, trial_seconds
 from orchestrator.planning.estimate import estimate
 from orchestrator.planning.estimate import show as show_cost
-from orchestrator.planning.listing import show
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.report.published_recipes import as_published
 from orchestrator.results.store import ReportError, public, require_answer, require_name
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     console = terminal()
     if args.list:
-        show(console)
+        show_catalog(console)
         return DONE
     try:
         return _sweep(args, console, shlex.join(arguments if arguments is not None else sys.argv[1:]))

@@ -150,6 +150,7 @@ class Catalog:
     mask: Callable[[str], MaskTraits]  # of a run of MLflow or a file; raises ValueError if there are none
     custom: Callable[[str], PrunerTraits]  # loads a pruner of the user's own: `my_file.py:MyScore`
     measures: Mapping[str, MeasureTraits]  # what can be measured instead of training
+    objectives: Collection[str]  # metrics that a search may go by
 
     def pruner(self, name: str) -> PrunerTraits:
         """The pruner of that name, of the house or of the user's own file.

@@ -9,21 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from search_spaces.errors import SpaceError, choose
 
-# What a search may go by, and which way is better. Nothing of the test set: it is for the final number alone.
-OBJECTIVES: Mapping[str, Literal["maximize", "minimize"]] = {
-    "validation/top1": "maximize",
-    "validation/loss": "minimize",
-    "model/compression": "maximize",
-    "model/params_kept": "minimize",
-    "model/params_compacted": "minimize",
-    "model/macs_kept": "minimize",
-    "model/macs_compacted": "minimize",
-    "model/latency_ms": "minimize",
-    "model/peak_mb": "minimize",
-    "model/file_mb": "minimize",
-    "time/train_seconds": "minimize",
-}
-PER_EPOCH = ("validation/top1", "validation/loss")  # known while a trial trains
 GROUP = ("dataset", "architecture", "compression")
 
 M = TypeVar("M", bound=BaseModel)
@@ -124,8 +109,6 @@ def read_search(value: Any) -> Search:
     search = _read(Search, "search", _listed(value, "objective"))
     if not search.objective:
         raise SpaceError("search: objective: the list is empty; name at least one metric")
-    for name in search.objective:
-        choose("search: objective", name, OBJECTIVES)
     if len(set(search.objective)) < len(search.objective):
         raise SpaceError("search: objective: a metric is listed twice")
     if len(search.objective) > 1 and search.sampler in ("gp", "cmaes"):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from search_spaces.catalog import Catalog
 from search_spaces.errors import SpaceError, choose
 from search_spaces.grid import Grid, Point
-from search_spaces.search import PER_EPOCH
 from search_spaces.space import FIELDS, Space
 from search_spaces.trial import TRAINING, amount
 
@@ -30,7 +29,7 @@ def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
     Raises:
         SpaceError: if the space asks for a search that cannot be, or a range has an end that is not allowed.
     """
-    _require_sense(space)
+    _require_sense(space, catalog)
     if space.search is None:
         return ()
     grid = Grid(space, catalog)
@@ -51,12 +50,14 @@ def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
     return tuple(Study(name, tuple(alike[key])) for key, name in names.items())
 
 
-def _require_sense(space: Space) -> None:
+def _require_sense(space: Space, catalog: Catalog) -> None:
     """Refuse a search without a searched field, a searched field without a search, and what nobody reports."""
     searched = sorted({key for point in _choices(space) for key in space.ranges(point)})
     if searched and space.search is None:
         raise SpaceError(f"{searched[0]}: is searched, but there is no search; add search: {{trials: 20}}")
     if space.search is not None:
+        for name in space.search.objective:
+            choose("search: objective", name, catalog.objectives)
         if not searched and (space.search.per == "cell" or not space.varied):
             raise SpaceError("search: nothing is searched; write a mapping, as in lr: {low: 0.001, high: 0.1}")
         if len(space.axes.get("seed", ())) > 1:
@@ -70,7 +71,7 @@ def _require_sense(space: Space) -> None:
         key = "search" if space.search else "early_stopping"
         raise SpaceError(f"{key}: measure {measures[0]} has no accuracy to judge by; only {TRAINING} has")
     metrics = [*(space.search.objective if space.search else ()), *([stopping.metric] if stopping else ())]
-    held_out = [metric for metric in metrics if metric in PER_EPOCH]
+    held_out = [metric for metric in metrics if metric.startswith("validation/")]
     if held_out and not all(space.axes.get("validation", (0,))):
         raise SpaceError(f"validation: {held_out[0]} is of images held out, and none are; add validation: 0.1")
     for key in stopping.group if stopping else ():

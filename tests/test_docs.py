@@ -65,6 +65,6 @@ def test_the_front_doors_have_their_signatures(built, door):
     name = {
         "build": "trainables.architectures.build",
         "load": "search_spaces.load",
-        "plan": "orchestrator.planning.plan.plan",
+        "plan": "orchestrator.planning.plan",
     }
     assert f'id="{name.get(door, door)}"' in (built / "api.html").read_text(encoding="utf-8")

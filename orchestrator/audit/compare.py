@@ -14,6 +14,7 @@ from orchestrator.audit.counts import Macs, asked
 from orchestrator.audit.plain import Hits, Tested
 from orchestrator.results.details import History
 from search_spaces import Trial
+from trainables.metrics import METRICS
 
 SAME_DEVICE, OTHER_DEVICE = 1e-4, 1e-3  # relative rounding of float32 losses and logits
 EXACT = 1e-9  # relative, of numbers computed in float64 from counts
@@ -30,7 +31,7 @@ class Logged:
     histories: Mapping[str, History]  # of the metrics in `HISTORIES`
 
 
-HISTORIES = ("test/loss", "test/top1", "test/top5", "profile/density", "profile/macs_kept")
+HISTORIES = tuple(name for name, kept in METRICS.items() if name.startswith("test/") or kept.when == "layer")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from orchestrator.live.early_stopping_groups import Rivals
 from orchestrator.ray_driver.signals import Flag
 from search_spaces import EarlyStopping, Trial
-from search_spaces.search import OBJECTIVES
+from trainables.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def scheduler(stopping: EarlyStopping, epochs: int) -> TrialScheduler:
     common: dict[str, Any] = {
         "time_attr": "epoch",
         "metric": stopping.metric,
-        "mode": "max" if OBJECTIVES[stopping.metric] == "maximize" else "min",
+        "mode": "max" if METRICS[stopping.metric].better == "maximize" else "min",
         "grace_period": stopping.grace_epochs,
     }
     if stopping.name == "median":

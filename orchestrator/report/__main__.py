@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import environment
-from orchestrator.command_line import called
-from orchestrator.report.mlflow_ui import browser
+from orchestrator.command_line import called, open_page
 from orchestrator.report.page import FOLDER
 from orchestrator.report.write import write_report
 from orchestrator.results.store import ReportError
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     print(written)  # noqa: T201
-    if given.open and (trouble := browser.show(written)):
+    if given.open and (trouble := open_page(written)):
         print(trouble, file=sys.stderr)  # noqa: T201
     return 0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.report.ranking_text import standings
 from orchestrator.results.lines import CurvePoint, Facet, RowValue, compressions, facets, line, metric, pruners, ratio
 from orchestrator.results.results import Results
+from trainables.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,16 @@ class PivotTable:
     rows: list[tuple[str, list[Entry]]]
 
 
-def _once(name: str) -> tuple[RowValue, RowValue]:
-    return metric(name), metric(name)
+def _value(name: str, kept: Metric) -> PivotValue:
+    title = kept.caption or kept.title
+    if not kept.share_of:
+        return PivotValue(kept.table, title, metric(name), metric(name), kept.scale, kept.digits)
+    share, unit = ratio(name, kept.share_of), METRICS[kept.share_of].unit
+    return PivotValue(kept.table, title, share, metric(name), 100, kept.digits, kept.share_of, unit)
 
 
-def _share(part: str, whole: str) -> tuple[RowValue, RowValue]:
-    return ratio(part, whole), metric(part)
-
-
-# Accuracy, and the three tables of Princeton's COS598D assignment.
-QUANTITIES = (
-    PivotValue("accuracy", "Test accuracy after the last epoch, in percent", *_once("final/top1"), 100, 1),
-    PivotValue("latency", "Testing time: milliseconds for 64 inputs, compacted", *_once("model/latency_ms"), 1, 2),
-    PivotValue("macs", "MACs kept (the papers' FLOPs), in percent of the dense network's",
-             *_share("model/macs_kept", "model/macs"), 100, 1, "model/macs", "MACs"),
-    PivotValue("params", "Parameters kept, in percent of the dense network's",
-             *_share("model/params_kept", "model/params"), 100, 1, "model/params", "parameters"),
-)  # fmt: skip
+# Accuracy, the three tables of Princeton's COS598D assignment, and whatever else the registry gives a table.
+QUANTITIES = tuple(_value(name, kept) for name, kept in METRICS.items() if kept.table)
 
 
 def grids(results: Results) -> Iterator[tuple[PivotValue, list[PivotTable]]]:

@@ -12,7 +12,7 @@ from orchestrator.report.studies import Tuned, tuned
 from orchestrator.results.lines import TOP1, facet_of
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
-from search_spaces.search import PER_EPOCH
+from trainables.metrics import PER_EPOCH
 
 
 def tried(results: Results) -> Table:

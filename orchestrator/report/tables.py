@@ -14,6 +14,7 @@ from orchestrator.report.pivots import grids
 from orchestrator.report.search_tables import best_settings, compared, fronts, tried
 from orchestrator.results.lines import RowValue, compressions, facets, flattering, line, pruners
 from orchestrator.results.results import Results
+from trainables.metrics import HISTORIES
 
 
 def tables(results: Results) -> dict[str, str]:
@@ -107,7 +108,7 @@ def trials(results: Results) -> Table:
     said = [row.cell.settings | ({"kappa": f"{row.cell.kappa:g}"} if row.cell.kappa else {}) for row in results.rows]
     settings = sorted({key for cell in said for key in cell})
     # Per-epoch and per-layer metrics have histories; one number of them says nothing.
-    names = sorted({name for row in results.rows for name in row.metrics if not name.startswith(HISTORIES)})
+    names = sorted({name for row in results.rows for name in row.metrics if name not in HISTORIES})
     heads = ["dataset", "architecture", "pruner", "compression", "seed", *settings]
     table = [[*heads, "status", "error", "collapsed", "fingerprint", "run_id", *names]]
     for row, own in zip(results.rows, said, strict=True):
@@ -120,9 +121,6 @@ def trials(results: Results) -> Table:
         logged = row.metrics if row.status == "finished" else {}
         table.append([*named, *came, *(repr(logged[name]) if name in logged else "" for name in names)])
     return table
-
-
-HISTORIES = ("train/", "test/", "profile/", "time/epoch_seconds")
 
 
 def _in_all_forms(name: str, title: str, table: Table) -> dict[str, str]:

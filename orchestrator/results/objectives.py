@@ -7,26 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from search_spaces.search import OBJECTIVES
+from trainables.metrics import METRICS, Metric, at_end
 
 if TYPE_CHECKING:
     from orchestrator.results.row import Row
 
-# Metrics by the name that they have once a trial is over.
-FINAL = {"validation/top1": "final/validation_top1", "validation/loss": "final/validation_loss"}
-TITLES = {
-    "validation/top1": "validation accuracy (%)",
-    "validation/loss": "validation loss",
-    "model/compression": "compression",
-    "model/params_kept": "parameters kept",
-    "model/params_compacted": "parameters, compacted",
-    "model/macs_kept": "MACs kept",
-    "model/macs_compacted": "MACs, compacted",
-    "model/latency_ms": "testing time (ms)",
-    "model/peak_mb": "peak memory (MB)",
-    "model/file_mb": "file size (MB)",
-    "time/train_seconds": "training time (s)",
-}
 Values = tuple[float, ...]  # of a trial, one per objective, as logged
 
 
@@ -37,23 +22,27 @@ class Objective:
     name: str
 
     @property
+    def _metric(self) -> Metric:
+        return METRICS.get(self.name, Metric(self.name))  # a store may hold objectives of another version
+
+    @property
     def title(self) -> str:
         """The axis, with its unit."""
-        return TITLES.get(self.name, self.name)
+        return self._metric.title
 
     @property
     def scale(self) -> float:
         """From what is logged to the unit of the title."""
-        return 100 if self.name == "validation/top1" else 1
+        return self._metric.scale
 
     @property
     def sign(self) -> int:
         """+1 if larger is better, else -1."""
-        return 1 if OBJECTIVES.get(self.name) == "maximize" else -1
+        return 1 if self._metric.better == "maximize" else -1
 
     def of(self, row: Row) -> float | None:
         """A finished trial's value; one that was given up or failed has none that counts."""
-        value = row.metrics.get(FINAL.get(self.name, self.name)) if row.status == "finished" else None
+        value = row.metrics.get(at_end(self.name)) if row.status == "finished" else None
         return value if value is not None and math.isfinite(value) else None
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from search_spaces import Cell
 
 Status = Literal["finished", "running", "failed", "interrupted", "stopped", "not run"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 STATUS: dict[str, Status] = {
     "FINISHED": "finished",
     "RUNNING": "running",
@@ -38,4 +39,4 @@ class Row:
 def counts(rows: Sequence[Row]) -> Counter[str]:
     """How many rows have which status: those with a result first, those that nobody began last."""
     found = Counter(row.status for row in rows)
-    return Counter({status: found[status] for status in get_args(Status) if found[status]})
+    return Counter({status: found[status] for status in STATUSES if found[status]})

@@ -17,6 +17,7 @@ from orchestrator.results.store import ReportError
 from search_spaces import Trial
 from search_spaces.density import density_of
 from search_spaces.labels import MARK
+from trainables.metrics import METRICS
 
 Test = Callable[[Mapping[str, Any]], bool]
 TOKEN = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign><=|>=|==|!=|[=<>(),])|(?P<word>[^\s<>=!(),"']+))""")
@@ -56,6 +57,8 @@ def _fields(row: Row, trial: Trial | None) -> dict[str, Any]:
     numbers = {"compression": math.nan, "density": math.nan}  # not known: neither above nor below anything
     if cell.compression:
         numbers = {"compression": cell.compression, "density": float(density_of(cell.compression))}
+    # Metrics of a run that has not finished are not results.
+    recipe |= row.metrics if row.status == "finished" else {}
     return recipe | cell.settings | dict(facet_of(row).settings) | named | numbers | {"status": row.status}
 
 
@@ -111,7 +114,8 @@ class _Parser:
         name = self.tokens.pop(0)[1]
         if name not in self.names:
             near = get_close_matches(name, self.names, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(self.names)}"
+            fields = [known for known in self.names if known not in METRICS]
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(fields)}, and metrics like final/top1"
             raise ReportError(f"--where: no cell has a field '{name}'; {hint}")
         if self._take("not"):
             self._need("in")

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator import environment
-from orchestrator.command_line import beside
+from orchestrator.command_line import beside, open_page
 from orchestrator.live.interrupt import Stop, on_signals
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
-from orchestrator.report.mlflow_ui import browser
 from orchestrator.report.mlflow_ui.view import link, save_overview
 from orchestrator.results.store import ReportError, one_line, public
 from orchestrator.running.audit_new_trials import audit_new
@@ -210,7 +209,7 @@ def _last_words(
     say = {"markup": False, "highlight": False, "soft_wrap": True}
     if page is not None:
         console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
-        if job.show and (trouble := browser.show(page)):
+        if job.show and (trouble := open_page(page)):
             console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
     server = public(job.tracking_uri).rstrip("/")
     if not server.startswith("http"):

@@ -19,9 +19,8 @@ from optuna.distributions import CategoricalChoiceType
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.results.objectives import FINAL
 from search_spaces import Cell, Grid, Point, Range, Study, Trial
-from search_spaces.search import OBJECTIVES
+from trainables.metrics import OBJECTIVES, at_end
 
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -237,7 +236,7 @@ class Seeker:
 
     def _tell(self, running: Running, number: int, result: Result | None, stopped_after: int | None) -> None:
         running.open.discard(number)
-        names = [FINAL.get(name, name) for name in self._search.objective]
+        names = [at_end(name) for name in self._search.objective]
         if result is not None and all(name in result for name in names):
             running.optuna.tell(number, [result[name] for name in names], skip_if_finished=True)
             return

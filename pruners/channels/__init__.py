@@ -1,6 +1,6 @@
 """Following channels through a network: which layer writes a channel, which layers read it, which go together."""
 
 from pruners.channels.records import Channels, Norm, PrunableLayer, Step, UnfollowableError, widen
-from pruners.channels.tracing import follow
+from pruners.channels.trace import follow
 
 __all__ = ["Channels", "Norm", "PrunableLayer", "Step", "UnfollowableError", "follow", "widen"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pruners.channels import UnfollowableError, follow
 from pruners.compaction.constant_model import Constant, constant_logits
 from pruners.compaction.removable import surviving
-from pruners.compaction.slicing import Indices, kept_indices, put, refit, slice_, take
+from pruners.compaction.slice_layers import Indices, kept_indices, put, refit, slice_, take
 from pruners.errors import OF_THE_MACHINE, words
 from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes

@@ -13,7 +13,7 @@ from torch import nn
 
 from pruners import compact, prune
 from pruners.channels import UnfollowableError, follow
-from pruners.channels.tracing import _traced
+from pruners.channels.trace import _traced
 from trainables.architectures import build
 
 SMALL = (3, 16, 16)

@@ -13,14 +13,15 @@ from orchestrator.report.figures.style import Drawing, log_ticks
 from orchestrator.results.lines import facets, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
+from trainables.metrics import METRICS
 
-COSTS = {"time/prune_seconds": "time to prune (s)", "model/peak_mb": "peak memory after pruning (MB)"}
+COSTS = ("time/prune_seconds", "model/peak_mb")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
     """A row per pruner, most expensive last; a dot per run, a bar at the median."""
     rows = {row.run_id: row for row in results.rows if row.status == "finished" and row.cell.compression > 1}
-    shown = {key: text for key, text in COSTS.items() if any(row.metrics.get(key, 0) > 0 for row in rows.values())}
+    shown = {key: METRICS[key].title for key in COSTS if any(row.metrics.get(key, 0) > 0 for row in rows.values())}
     times = {pruner: _values(rows.values(), pruner, "time/prune_seconds") for pruner in pruners(results)}
     names = sorted((p for p, values in times.items() if values), key=lambda pruner: median(times[pruner]))
     if "time/prune_seconds" not in shown or not names:

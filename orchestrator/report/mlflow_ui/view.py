@@ -16,6 +16,7 @@ from orchestrator.results.lines import Facet, facet_of, facets
 from orchestrator.results.results import Results
 from orchestrator.results.store import mlflow_errors
 from search_spaces import amount
+from trainables.metrics import METRICS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,7 +65,7 @@ TRAINING = "Training: the step is the epoch"
 HISTOGRAMS = "Histograms: kept weights"
 NUMBERS = "Numbers: the mean over seeds"
 # It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
-FOLDED = ("best", "curve", "final", "level", "model", "profile", "prune", "test", "time", "train", "validation")
+FOLDED = tuple(sorted({name.partition("/")[0] for name, kept in METRICS.items() if kept.when != "audit"} | {"curve"}))
 COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
 METRICS = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
 

@@ -12,9 +12,9 @@ import pytest
 from invented_sweep import Store, build
 from mlflow import MlflowClient
 
+from orchestrator.command_line import SCREENS
 from orchestrator.report.__main__ import main
 from orchestrator.report.figures import draw
-from orchestrator.report.mlflow_ui.browser import SCREENS
 from orchestrator.report.page import _said_once
 from orchestrator.report.ranking_text import sentences
 from orchestrator.report.write import write_report

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.mlflow_ui import browser
+from orchestrator import command_line
+from orchestrator.command_line import open_page
 
 
 @pytest.mark.parametrize(("screen", "shown"), [({}, False), ({"DISPLAY": ":0"}, True), ({"BROWSER": "mine"}, True)])
@@ -16,12 +17,12 @@ def test_only_with_a_screen(
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)) or True)
-    monkeypatch.setattr(browser.sys, "platform", "linux")
-    for name in browser.SCREENS:
+    monkeypatch.setattr(command_line.sys, "platform", "linux")
+    for name in command_line.SCREENS:
         monkeypatch.delenv(name, raising=False)
     for name, value in screen.items():
         monkeypatch.setenv(name, value)
-    assert (browser.show(tmp_path / "report.html") == "") is shown
+    assert (open_page(tmp_path / "report.html") == "") is shown
     assert opened == ([(tmp_path / "report.html").as_uri()] if shown else [])
 
 
@@ -31,4 +32,4 @@ def test_a_browser_that_does_not_start_is_no_error(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(webbrowser, "open", broken)
     monkeypatch.setenv("BROWSER", "mine")
-    assert browser.show(tmp_path / "report.html") == "--open: no browser could be started; open the report by hand"
+    assert open_page(tmp_path / "report.html") == "--open: no browser could be started; open the report by hand"
