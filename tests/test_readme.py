@@ -79,6 +79,6 @@ def test_links_lead_somewhere(name):
         assert (folder / path).exists(), path
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", PAGES["house.md"]))))
-def test_the_house_is_as_it_is_described(path):
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", PAGES["code-layout.md"]))))
+def test_the_code_layout_is_as_it_is_described(path):
     assert (ROOT / path).exists()

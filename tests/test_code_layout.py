@@ -1,4 +1,4 @@
-"""The laws of docs/house.md that imports can break."""
+"""The rules of docs/code-layout.md that a file can break by its imports or its names."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_ray_and_mlflow_stay_in_their_rooms(package):
 
 
 def test_the_rooms_of_orchestrator_import_downwards():
-    table = (ROOT / "docs" / "house.md").read_text().partition("## The rooms of")[2].partition("##")[0]
+    table = (ROOT / "docs" / "code-layout.md").read_text().partition("## Packages of")[2].partition("##")[0]
     rows = [re.findall(r"`orchestrator/(\w+)", row) for row in table.splitlines() if row.startswith("| `")]
     floor = {room: number for number, row in enumerate(rows) for room in row}
     up, seen = {}, set()
@@ -73,3 +73,20 @@ def test_the_rooms_of_orchestrator_import_downwards():
         up |= {f"{room}/{file.name}": other for other in known if floor.get(other, -1) > floor.get(room, -1)}
     assert up == {}
     assert seen - set(floor) == {"__init__", "command_line", "colors", "environment"}
+
+
+def test_no_two_public_classes_have_the_same_name():
+    found: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse(file.read_text()).body:
+            names = [node.name] if isinstance(node, ast.ClassDef) else []
+            if isinstance(node, ast.Assign):  # an alias of a type is named like a class
+                names = [name.id for name in node.targets if isinstance(name, ast.Name) and name.id[0].isupper()]
+            for name in names:
+                if not name.isupper() and not name.startswith("_"):
+                    found.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+def test_few_files_are_named_by_a_gerund():
+    assert len([file.name for file in FILES if file.stem.endswith("ing")]) <= 5
