@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -20,18 +21,20 @@ from orchestrator.live.terminal import terminal
 from orchestrator.planning.catalog import show_catalog
 from orchestrator.planning.check_networks import dense_shares
 from orchestrator.planning.epoch_times import kind, several, shape, trial_seconds
-from orchestrator.planning.estimate import estimate
+from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.estimate import show as show_cost
 from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.resources import Resources
 from orchestrator.report.published_recipes import as_published
 from orchestrator.results.store import ReportError, public, require_answer, require_name
 from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
-from orchestrator.running.resource_flags import asked, room_for
-from orchestrator.tracking.experiment import existing
+from orchestrator.running.request import Request
+from orchestrator.running.resource_flags import PACK, resources_of, room_for
+from orchestrator.tracking.experiment import Ledger, existing
 from orchestrator.tracking.measured_speeds import images_per_second, of_one_worker
 from pruners import PruningError
-from search_spaces import SpaceError, load
+from search_spaces import Space, SpaceError, Trial, load
 from trainables.datasets import DatasetError
 from trainables.gpu.check import unused_accelerator
 from trainables.record.object_store import Bucket, is_object_store
@@ -94,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_catalog(console)
         return DONE
     try:
-        return _sweep(args, console, shlex.join(arguments if arguments is not None else sys.argv[1:]))
+        request = read_request(args, shlex.join(arguments if arguments is not None else sys.argv[1:]))
+        return sweep(request, args.space, args.overrides, console)
     except REFUSALS as error:
         terminal(stderr=True).print(f"sweep: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return REFUSED
@@ -102,91 +106,164 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _sweep(args: argparse.Namespace, console: Console, command: str) -> int:
-    output: Path = args.output
-    tracking_uri = args.tracking_uri or f"sqlite:///{(output / 'mlflow.db').resolve()}"
-    save_seconds = length(args.checkpoint_every, "--checkpoint-every")
-    storage: str = args.storage
-    if is_object_store(storage):
-        Bucket(storage)  # refuses what can be seen without writing
-    budget = length(args.time_budget) if args.time_budget is not None else None
-    space = load(args.space, args.overrides)
-    if args.gpus_per_trial is None and space.gpus_per_trial is not None:
-        args.gpus_per_trial = str(space.gpus_per_trial)
-    if args.workers_per_trial is None:
-        args.workers_per_trial = space.workers_per_trial
-    _require_counts(args)
-    resources = asked(args)
-    if space.early_stopping and args.local:
+def read_request(args: argparse.Namespace, command: str) -> Request:
+    """Return the parsed command line as a typed record.
+
+    Raises:
+        SpaceError: in one line, if an option has a value that is not allowed.
+    """
+    if args.pack is not None:
+        raise SpaceError(PACK)
+    if is_object_store(args.storage):
+        Bucket(args.storage)  # rejects what can be seen without writing
+    return Request(
+        output=args.output,
+        tracking_uri=args.tracking_uri or f"sqlite:///{(args.output / 'mlflow.db').resolve()}",
+        experiment=args.experiment,
+        command=command,
+        data_root=args.data_root,
+        storage=args.storage,
+        save_seconds=length(args.checkpoint_every, "--checkpoint-every"),
+        budget=None if args.time_budget is None else length(args.time_budget),
+        address=args.address,
+        local=args.local,
+        dry_run=args.dry_run,
+        force=args.force,
+        show=args.open,
+        audit=args.audit,
+        scoring_images=args.scoring_images,
+        cpus_per_trial=args.cpus_per_trial,
+        gpus_per_trial=args.gpus_per_trial,
+        workers_per_trial=args.workers_per_trial,
+        max_concurrent=args.max_concurrent,
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and what the store knows of its experiment."""
+
+    plan: Plan
+    experiment: str
+    known: Ledger | None  # None: the store has no such experiment yet
+    over: bool  # whether its search has nothing left to ask for
+
+    @property
+    def todo(self) -> tuple[Trial, ...]:
+        """The trials that are certain to start, and examples of those that a search will choose."""
+        return (*self.plan.started, *(() if self.over else self.plan.examples))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What each trial gets of the machines, and how long it will take."""
+
+    resources: Resources
+    seconds: Mapping[str, float]  # by fingerprint
+    notices: tuple[str, ...]
+    estimate: Estimate
+
+
+def sweep(request: Request, space: str, overrides: Sequence[str], console: Console) -> int:
+    """Plan the space, print the plan and its cost, and run it; return the exit code.
+
+    Raises:
+        SpaceError, PruningError, DatasetError, ReportError: in one line, if something is invalid, before anything is
+            written.
+    """
+    loaded = load(space, overrides)
+    request = request.with_space(loaded)
+    resources = resources_of(request)
+    prepared = prepare(request, loaded)
+    _show(prepared.plan, prepared.over, console)
+    cost = estimate_cost(request, prepared, resources)
+    if prepared.todo:
+        console.print(f"each trial gets {cost.resources}", highlight=False)
+        for notice in cost.notices:
+            console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        show_cost(cost.estimate, console, request.dry_run, request.address is None)
+    return DONE if request.dry_run else execute(_job(request, prepared, cost), console)
+
+
+def prepare(request: Request, space: Space) -> Prepared:
+    """Plan the space, without what the store says is done.
+
+    Raises:
+        SpaceError, PruningError, DatasetError, ReportError: in one line, if something is invalid.
+    """
+    if space.early_stopping and request.local:
         raise SpaceError(
             "early_stopping: --local runs one trial after the other, with nothing to compare it to; "
             "leave one of the two out"
         )
-    planned = plan(space, data_root=args.data_root, cache=output / "data", force=args.force, tracking_uri=tracking_uri)
-    experiment = space.name if args.experiment is None else args.experiment
+    uri = request.tracking_uri
+    cache = request.output / "data"
+    planned = plan(space, data_root=request.data_root, cache=cache, force=request.force, tracking_uri=uri)
+    experiment = space.name if request.experiment is None else request.experiment
     require_name(experiment)
-    require_answer(tracking_uri)
-    known = existing(tracking_uri, experiment)
+    require_answer(uri)
+    known = existing(uri, experiment)
     planned = planned.after(known.done(space.early_stopping) if known else ())
     over = bool(planned.search and known and not planned.todo and known.settled(planned))
-    todo = (*planned.started, *(() if over else planned.examples))
-    _show(planned, over, console)
+    return Prepared(planned, experiment, known, over)
+
+
+def estimate_cost(request: Request, prepared: Prepared, resources: Resources) -> Cost:
+    """Find out what there is to run on, and how long the trials will take there.
+
+    Raises:
+        SpaceError: in one line, if the cluster cannot be joined or cannot give what a trial needs.
+    """
+    planned, known, todo = prepared.plan, prepared.known, prepared.todo
     nodes: list[dict[str, float]] = []
-    told = ""
+    shared = ""
     if planned.started or planned.search:
-        nodes, resources, told = room_for(args, resources, tracking_uri)
-    measured, machines = known.epoch_seconds(on_gpu=bool(resources.gpus)) if known else ({}, set())
-    speeds, others = images_per_second(tracking_uri, [t for t in todo if kind(t) not in measured], bool(resources.gpus))
+        nodes, resources, shared = room_for(request, resources)
+    on_gpu = bool(resources.gpus)
+    measured, machines = known.epoch_seconds(on_gpu=on_gpu) if known else ({}, set())
+    unmeasured = [trial for trial in todo if kind(trial) not in measured]
+    speeds, others = images_per_second(request.tracking_uri, unmeasured, on_gpu)
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
-    if todo:
-        console.print(f"each trial gets {resources}", highlight=False)
-        if told:
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
-        if not resources.gpus and args.gpus_per_trial is None and (unused := unused_accelerator()):
-            console.print(unused, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        if not resources.gpus and any(trial.precision == "bfloat16" for trial in todo):
-            console.print(on_cpu(), style="yellow", markup=False, highlight=False, soft_wrap=True)
-        if not resources.gpus and any(trial.precision == "tf32" for trial in todo):
-            console.print("precision: tf32 is for NVIDIA GPUs; on CPUs these trials train in float32", style="yellow")
-        each = {trial.fingerprint: trial for trial in todo}.values()
-        seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
-        show_cost(
-            estimate(planned, seconds, seen, machines | others, nodes, resources, args.local),
-            console,
-            args.dry_run,
-            args.address is None,
-        )
-    if args.dry_run:
-        return DONE
-    job = Job(
-        plan=planned,
-        seconds=seconds,
-        output=output,
-        data_root=args.data_root,
-        tracking_uri=tracking_uri,
-        experiment=experiment,
+    each = {trial.fingerprint: trial for trial in todo}.values()
+    seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
+    estimated = estimate(planned, seconds, seen, machines | others, nodes, resources, request.local)
+    return Cost(resources, seconds, tuple(filter(None, (shared, *_device_notices(request, todo, on_gpu)))), estimated)
+
+
+def _device_notices(request: Request, todo: Sequence[Trial], on_gpu: bool) -> Iterator[str]:
+    """Yield what the user should know of the device that the trials get."""
+    if on_gpu:
+        return
+    if request.gpus_per_trial is None:
+        yield unused_accelerator()
+    if any(trial.precision == "bfloat16" for trial in todo):
+        yield on_cpu()
+    if any(trial.precision == "tf32" for trial in todo):
+        yield "precision: tf32 is for NVIDIA GPUs; on CPUs these trials train in float32"
+
+
+def _job(request: Request, prepared: Prepared, cost: Cost) -> Job:
+    resources = cost.resources
+    return Job(
+        plan=prepared.plan,
+        seconds=cost.seconds,
+        output=request.output,
+        data_root=request.data_root,
+        tracking_uri=request.tracking_uri,
+        experiment=prepared.experiment,
         resources=resources,
-        address=args.address,
-        local=args.local,
-        command=public(command),
-        show=args.open,
-        audit=args.audit,
-        budget=budget,
-        storage=storage,
-        save_seconds=save_seconds,
-        scoring_images=args.scoring_images,
-        alone=of_one_worker(tracking_uri, todo) if resources.workers > 1 else {},
+        address=request.address,
+        local=request.local,
+        command=public(request.command),
+        show=request.show,
+        audit=request.audit,
+        budget=request.budget,
+        storage=request.storage,
+        save_seconds=request.save_seconds,
+        scoring_images=request.scoring_images,
+        alone=of_one_worker(request.tracking_uri, prepared.todo) if resources.workers > 1 else {},
     )
-    return execute(job, console)
-
-
-def _require_counts(args: argparse.Namespace) -> None:
-    """Refuse counts below zero."""
-    if args.scoring_images < 0:
-        raise PruningError(f"--scoring-images is {args.scoring_images}; it must be at least 0, which is whole batches")
-    if args.audit < 0:
-        raise SpaceError(f"--audit is {args.audit}; it must be at least 0, which is no audit")
 
 
 def _show(planned: Plan, over: bool, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from orchestrator.planning.resources import (
     this_machine,
     usual_share,
 )
+from orchestrator.running.request import Request
 from search_spaces import SpaceError
 from trainables.gpu.check import driver_fault
 from trainables.gpu.memory import mps_runs, sharing
@@ -29,35 +29,33 @@ PACK = (
 )
 
 
-def asked(args: argparse.Namespace) -> Resources:
+def resources_of(request: Request) -> Resources:
     """The resources that the command line asks for each trial.
 
     Raises:
         SpaceError: in one sentence, if they cannot be, or not on this machine where trials are to run here.
     """
-    if args.pack is not None:
-        raise SpaceError(PACK)
     here = this_machine()
-    auto = args.gpus_per_trial == "auto"
-    gpus = 1.0 if auto else _number("--gpus-per-trial", args.gpus_per_trial or "0")
-    if auto and (args.workers_per_trial or 1) > 1:
+    auto = request.gpus_per_trial == "auto"
+    gpus = 1.0 if auto else _number("--gpus-per-trial", request.gpus_per_trial or "0")
+    if auto and (request.workers_per_trial or 1) > 1:
         raise SpaceError(
-            f"--gpus-per-trial: auto is for trials of one worker, and {args.workers_per_trial} are asked for"
+            f"--gpus-per-trial: auto is for trials of one worker, and {request.workers_per_trial} are asked for"
         )
-    gpus, workers = each_worker(gpus, args.workers_per_trial)
-    resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, workers)
+    gpus, workers = each_worker(gpus, request.workers_per_trial)
+    resources = Resources(request.cpus_per_trial, gpus, request.max_concurrent, auto and not request.local, workers)
     require_legal(resources)
-    if args.address is None:  # else nothing is known yet
-        resources = _usual(args, resources, [here])
+    if request.address is None:  # else nothing is known yet
+        resources = _usual(request, resources, [here])
         if resources.gpus and (fault := driver_fault()):
             raise SpaceError(f"--gpus-per-trial: {fault}; with --gpus-per-trial 0 trials run on CPUs")
         require_somewhere([here], resources)
     return resources
 
 
-def _usual(args: argparse.Namespace, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
+def _usual(request: Request, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
     """What a trial gets where nobody says otherwise, on such `nodes`."""
-    if args.gpus_per_trial is None:
+    if request.gpus_per_trial is None:
         share = usual_share(nodes)
         return replace(resources, gpus=share if resources.workers == 1 else math.ceil(share))
     return resources
@@ -70,21 +68,21 @@ def _number(flag: str, text: str) -> float:
         raise SpaceError(f"{flag}: '{text}' is not allowed; it must be auto, {FRACTION}") from None
 
 
-def room_for(
-    args: argparse.Namespace, resources: Resources, tracking_uri: str
-) -> tuple[list[dict[str, float]], Resources, str]:
+def room_for(request: Request, resources: Resources) -> tuple[list[dict[str, float]], Resources, str]:
     """Find out what there is to run on, what a trial gets of it, and what is known by now of how GPUs are shared."""
-    if args.address is None or args.local:
+    if request.address is None or request.local:
         here = this_machine()
-        mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not args.local else {}
+        mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not request.local else {}
         return [here], resources, sharing(mps)
-    prepare_ray(args.address)
+    prepare_ray(request.address)
     from orchestrator.ray_driver import connected, survey
 
-    nodes, to_come = survey(args.address)
-    resources = _usual(args, resources, [*nodes, *to_come])
+    nodes, to_come = survey(request.address)
+    resources = _usual(request, resources, [*nodes, *to_come])
     told = ""
-    if args.dry_run:  # what would be refused is refused now
-        with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage) as mps:
+    if request.dry_run:  # what would be refused is refused now
+        with connected(
+            request.address, resources, request.output, request.tracking_uri, request.data_root, request.storage
+        ) as mps:
             told = sharing(mps) if resources.sharing else ""
     return [node for node in nodes if room(resources, node)] or to_come, resources, told

@@ -14,11 +14,11 @@ from trainables.record import checkpoint
 from trainables.training.trainer import Trainer
 
 REWIND = "rewind.pt"
-Save = Callable[[dict[str, Any]], None]
+SaveState = Callable[[dict[str, Any]], None]
 Report = Callable[[dict[str, float], int], None]
 
 
-def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: Save, report: Report) -> Pruning:
+def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: SaveState, report: Report) -> Pruning:
     """The masks of the last of L = `trial.levels` levels (Frankle et al. 2020, algorithm 2; any score).
 
     The model comes with the trained weights of the dense network. Level l prunes the weights trained before to
@@ -63,6 +63,6 @@ def rewind(on: Trainer, folder: Path) -> dict[str, Any] | None:
     return state | {"progress": {"epoch": on.trial.rewind_epoch}}  # what the dense net reached is not the sparse one's
 
 
-def _marking(save: Save, level: int, masks: Mapping[str, Tensor]) -> Save:
+def _marking(save: SaveState, level: int, masks: Mapping[str, Tensor]) -> SaveState:
     """`save`, adding where in the levels the state belongs."""
     return lambda state: save(state | {"level": level, "masks": dict(masks)})

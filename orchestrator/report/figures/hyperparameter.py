@@ -23,7 +23,7 @@ from search_spaces.labels import MARK
 LEAST = 3  # values that make an axis; two are compared in the other figures
 PANELS, COMPRESSIONS = 9, 6  # what fits a page, and what an eye can tell apart
 
-Settings = Mapping[float, Sequence[CurvePoint]]  # a setting's value -> what came of it, by compression
+SettingValues = Mapping[float, Sequence[CurvePoint]]  # a setting's value -> what came of it, by compression
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -66,7 +66,7 @@ def _number(key: str, text: str) -> float | None:
     return value if math.isfinite(value) and key != "mask" else None  # which is a name, though of digits
 
 
-def _figure(results: Results, key: str, shown: Mapping[str, Settings]) -> Drawing:
+def _figure(results: Results, key: str, shown: Mapping[str, SettingValues]) -> Drawing:
     everything = [point for values in shown.values() for points in values.values() for point in points]
     compressions = spread(sorted({point.compression for point in everything}), COMPRESSIONS)
     shades = matplotlib.colormaps["viridis"]
@@ -89,7 +89,7 @@ def _figure(results: Results, key: str, shown: Mapping[str, Settings]) -> Drawin
     return Drawing(file_name("setting", key), caption, figure)
 
 
-def _lines(axis: Axes, values: Settings, colors: Mapping[float, Any]) -> Iterator[Artist]:
+def _lines(axis: Axes, values: SettingValues, colors: Mapping[float, Any]) -> Iterator[Artist]:
     for compression, color in colors.items():
         at = {v: p for v in sorted(values) for p in values[v] if p.compression == compression}
         yield from draw_line(axis, list(at), list(at.values()), Look(color, "o"))
