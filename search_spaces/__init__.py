@@ -4,6 +4,7 @@ from search_spaces.catalog import Catalog
 from search_spaces.errors import SpaceError
 from search_spaces.grid import Grid, Point, expand
 from search_spaces.load import load, presets
+from search_spaces.namesakes import warn_of_namesakes
 from search_spaces.network import Network
 from search_spaces.point import stage
 from search_spaces.search import EarlyStopping, Range, Search
@@ -32,3 +33,5 @@ __all__ = [
     "stage",
     "studies",
 ]
+
+warn_of_namesakes()
