@@ -10,10 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.results.details import Details, read_json
-from orchestrator.results.union import placed
 from orchestrator.results.row import STATUS, Row
 from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
-from orchestrator.results.union import unite
+from orchestrator.results.union import placed, unite
 from search_spaces import Cell, Trial
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that

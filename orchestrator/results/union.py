@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
 from search_spaces import Cell, Trial
 from search_spaces.labels import MARK, marked, marks, short
 from search_spaces.network import COMMON
 from search_spaces.point import SHARED
 from search_spaces.trial import TOLD, version
-from collections.abc import Sequence
-from dataclasses import replace
-from statistics import fmean
-from typing import TYPE_CHECKING
-from search_spaces import Cell
 
 if TYPE_CHECKING:
     from orchestrator.results.row import Row

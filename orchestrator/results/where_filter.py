@@ -115,7 +115,9 @@ class _Parser:
         if name not in self.names:
             near = get_close_matches(name, self.names, n=1, cutoff=0.5)
             fields = [known for known in self.names if known not in METRICS]
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(fields)}, and metrics like final/top1"
+            hint = (
+                f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(fields)}, and metrics like final/top1"
+            )
             raise ReportError(f"--where: no cell has a field '{name}'; {hint}")
         if self._take("not"):
             self._need("in")

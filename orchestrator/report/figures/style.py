@@ -71,7 +71,7 @@ class Drawing:
         with house_style():
             if self.figure.get_layout_engine() is not None:  # laid out once, not once per format: it is half the time
                 self.figure.draw_without_rendering()
-                self.figure.set_layout_engine("none")
+                self.figure.set_layout_engine(None)  # "none" leaves a place holder, for which each format draws twice
             self.figure.savefig(buffer, format=kind, metadata=UNDATED.get(kind))
         return buffer.getvalue()
 

@@ -67,7 +67,7 @@ NUMBERS = "Numbers: the mean over seeds"
 # It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
 FOLDED = tuple(sorted({name.partition("/")[0] for name, kept in METRICS.items() if kept.when != "audit"} | {"curve"}))
 COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
-METRICS = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
+SELECTED = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
 
 
 def save_overview(client: MlflowClient, experiment_id: str) -> None:
@@ -211,7 +211,7 @@ def _state(
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in METRICS)],
+        "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in SELECTED)],
         "runsHiddenMode": "SHOW_ALL",  # the page's own choice is to draw the first ten
         "compareRunSections": [*sections, *(section(name, shown=False) for name in folded)],
         "compareRunCharts": numbered(shown),
