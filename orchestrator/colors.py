@@ -1,4 +1,4 @@
-"""One look per pruner, the same in every figure, in the MLflow charts and in next year's paper."""
+"""Colours, markers and dashes of pruners, the same in every figure and in the MLflow charts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GREY = "#8a8a8a"  # references: the dense baseline, chance, a uniform density
 
 @dataclass(frozen=True)
 class Look:
-    """Colour, marker and dash. No two known pruners share a marker, so a figure survives a grey printer."""
+    """Colour, marker and dash. No two known pruners share a marker, so figures stay readable in grey."""
 
     color: str
     marker: str | tuple[int, int, int]
@@ -23,7 +23,7 @@ class Look:
 
     @property
     def line(self) -> dict[str, Any]:
-        """As matplotlib's arguments."""
+        """Return the look as matplotlib's arguments."""
         return {"color": self.color, "marker": self.marker, "linestyle": self.dash}
 
 
@@ -51,13 +51,13 @@ KNOWN = {
 OTHERS = ("#7f3c8d", "#e73f74", "#5d4037", "#80ba5a", "#4b4b8f", "#00acc1", "#827717")
 MARKERS = ("s", "o", "^", "D", "v", "P")
 DASHES: tuple[Dash, ...] = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
-SHADES = (0.0, 0.3, 0.55, -0.35)  # towards white, or black
+SHADES = (0.0, 0.3, 0.55, -0.35)  # blend towards white, or black if negative
 
 
 def look(label: str) -> Look:
-    """How a pruner is drawn: `snip` in its own colour, `snip scope=layer` in a shade of it, dashed, another marker.
+    """Return a pruner's look: `snip` has a colour, `snip scope=layer` a shade of it, a dash and another marker.
 
-    The choice depends on nothing but the label: a pruner added to a sweep never repaints the others.
+    The choice depends only on the label: a pruner added to a sweep never changes the look of the others.
     """
     name, _, settings = label.partition(" ")
     base = KNOWN.get(name) or Look(_of(OTHERS, name), _of(MARKERS, name))

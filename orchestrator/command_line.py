@@ -1,4 +1,4 @@
-"""Commands as they can be typed where we are: ours, for usage lines, and those installed beside it."""
+"""Spelling of commands as users can type them here: our own, for usage lines, and those installed beside them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 def called(module: str) -> str:
-    """`prune-sweep`, as an installed command is called; else `python -m` and the module."""
+    """Return the command's name, such as `prune-sweep`, if it was started by that; else `python -m` and the module."""
     name = Path(sys.argv[0]).stem
     return name if name.startswith("prune-") else f"python -m {module}"
 
 
 def beside(program: str) -> str:
-    """`mlflow` where the shell finds that of our own environment, else its path: `.venv/bin/mlflow`."""
+    """Return `mlflow` if the shell finds the one of this environment, else its path: `.venv/bin/mlflow`."""
     own = Path(sys.executable).with_name(program)
     if not own.exists() or shutil.which(program) == str(own):
         return program
@@ -29,7 +29,7 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # one of these is set where
 
 
 def open_page(page: Path) -> str:
-    """Open `page`. Returns why not, "" if it was. Never a browser in the terminal, which would take it over."""
+    """Open `page` in a browser; return "", or why not. Never a terminal browser: it takes over the terminal."""
     if sys.platform not in ("darwin", "win32") and not any(os.environ.get(name) for name in SCREENS):
         return "--open: no screen here to show a browser on; open the report from where there is one"
     with suppress(webbrowser.Error, OSError):

@@ -1,4 +1,4 @@
-"""One command from a space to its report. Run it again after anything: it does what is not done yet.
+"""Run the trials of a space and report on them. Run the same command again to continue where it stopped.
 
 prune-sweep [SPACE] [--set field=value ...], or python -m orchestrator.sweep
 """
@@ -40,12 +40,12 @@ from trainables.gpu.check import unused_accelerator
 from trainables.record.object_store import Bucket, is_object_store
 from trainables.training.precision import on_cpu
 
-# Told in one line. Any other error is a fault of ours, and is shown whole.
+# Printed in one line. Any other error is a bug of ours and is printed with its traceback.
 REFUSALS = (SpaceError, PruningError, DatasetError, ReportError)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     p = argparse.ArgumentParser(prog=called("orchestrator.sweep"), description=(__doc__ or "").split("\n")[0])
     p.add_argument("space", nargs="?", default="digits", help="a preset's name or a YAML file (default: digits)")
     override = "override a field of the space; VALUE in YAML, for example compression=[1,10,100]"
@@ -69,9 +69,7 @@ def parser() -> argparse.ArgumentParser:
         help="a running Ray cluster: auto or HOST:PORT, all of its nodes sharing --output (default: start Ray here)",
     )
     p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
-    p.add_argument(
-        "--pack", nargs="?", const="", help=argparse.SUPPRESS
-    )  # no more; who gives it is told instead of what
+    p.add_argument("--pack", nargs="?", const="", help=argparse.SUPPRESS)  # removed: the error names its replacement
     cpus = "CPUs of a trial, or of each of its workers (default: 1)"
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help=cpus)
     packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
@@ -90,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 all done, 1 some failed, 2 refused, 130 interrupted."""
+    """Run the command; return its exit code: 0 all done, 1 some failed, 2 refused, 130 interrupted."""
     args = parser().parse_args(arguments)
     console = terminal()
     if args.list:
@@ -267,12 +265,12 @@ def _job(request: Request, prepared: Prepared, cost: Cost) -> Job:
 
 
 def _show(planned: Plan, over: bool, console: Console) -> None:
-    """The plan in a few lines; `over`: its search has nothing left to ask for."""
+    """Print the plan in a few lines; `over` is True if its search has no trials left."""
     title = Text(planned.space, "bold") + Text(f": {planned.description}" if planned.description else "")
     console.print(title, soft_wrap=True)
     for notice in planned.notices:
         console.print(notice, style="yellow", markup=False, highlight=False)
-    if planned.cells or not planned.search:  # of cells that are searched the search tells
+    if planned.cells or not planned.search:  # searched cells are described by the search line
         shared = len(planned.cells) - len(planned.trials)
         sharing = f" ({several(shared, 'cell')} share{'s' * (shared == 1)} a trial)" if shared else ""
         console.print(

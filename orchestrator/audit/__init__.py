@@ -1,4 +1,4 @@
-"""Recompute what finished trials logged, in plain PyTorch: another way to the same numbers, sharing no shortcut."""
+"""Audits of finished trials: recompute what they logged, in plain PyTorch and without any of the fast paths."""
 
 from orchestrator.audit.run import Audited, audit_run, load_finished, pick
 from orchestrator.audit.sources import Sources

@@ -29,7 +29,7 @@ AGREE, DIFFER, REFUSED = 0, 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     p = argparse.ArgumentParser(prog=called("orchestrator.audit"), description=(__doc__ or "").splitlines()[0])
     p.add_argument("experiment", help="the space, or the experiment if it was named")
     trials = "how many runs, the same ones each time, or all (default: all)"
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0 if all that could be audited agrees, 1 if something differs, 2 if nothing could be."""
+    """Run the command; return 0 if everything audited agrees, 1 if something differs, 2 if nothing could be audited."""
     given = parser().parse_args(arguments)
     environment.prepare_reading()
     try:
@@ -87,7 +87,7 @@ def _audit(given: argparse.Namespace, console: Console) -> int:
 
 
 def _unlogged(client: MlflowClient, audited: Audited) -> str:
-    """Log an audit; return why MLflow does not take it, or "": what was found is to be said in any case."""
+    """Log an audit; return "", or why MLflow refuses it, so that the findings are printed in any case."""
     try:
         log_audit(client, audited.run_id, audited.metrics, audited.words)
     except ReportError as error:

@@ -1,4 +1,4 @@
-"""Compare what a trial logged with what is found again, each number within its stated rounding."""
+"""Compare what a trial logged with what was recomputed, each number within its stated rounding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXACT = 1e-9  # relative, of numbers computed in float64 from counts
 
 @dataclass(frozen=True)
 class Logged:
-    """What MLflow has of a run."""
+    """Everything that MLflow holds of a run."""
 
     params: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -36,7 +36,7 @@ HISTORIES = tuple(name for name, kept in METRICS.items() if name.startswith("tes
 
 @dataclass(frozen=True)
 class Check:
-    """One number as it was logged and as it was found again; or a fact, which its name tells."""
+    """One number as logged and as recomputed; or a fact, stated by its name."""
 
     name: str
     logged: float | str | None
@@ -45,7 +45,7 @@ class Check:
 
     @property
     def words(self) -> str:
-        """Both sides of it: `final/top1 0.93 logged, 0.91 recomputed`."""
+        """Return the check as text, such as `final/top1 0.93 logged, 0.91 recomputed`."""
         if self.logged == "":
             return self.name
         if self.logged is None:
@@ -62,7 +62,7 @@ def record(logged: Logged, trial: Trial) -> Iterator[Check]:
 
 
 def accuracy(logged: Logged, tested: Tested, rounding: float, prefix: str = "final/") -> Iterator[Check]:
-    """Compare loss and accuracies: the count of images exactly, but for those that rounding of logits decides."""
+    """Compare loss and accuracies; counts of images must be equal, but for images that rounding of logits decides."""
     metrics = logged.metrics
     yield _near(f"{prefix}loss", metrics.get(f"{prefix}loss"), tested.loss, rounding, 1e-7)
     yield _hits(f"{prefix}top1", metrics.get(f"{prefix}top1"), tested.top1, tested.images)
@@ -71,7 +71,7 @@ def accuracy(logged: Logged, tested: Tested, rounding: float, prefix: str = "fin
 
 
 def curves(logged: Logged, trial: Trial) -> Iterator[Check]:
-    """Compare the final metrics with those of the last epoch and of the best: copies, equal to the bit."""
+    """Compare the final metrics with those of the last and the best epoch; copies must be equal to the last bit."""
     if points := logged.histories.get("test/top1"):
         yield _same("last epoch", max(points), trial.epochs)
     for key in ("loss", "top1", "top5"):
@@ -84,7 +84,7 @@ def curves(logged: Logged, trial: Trial) -> Iterator[Check]:
 
 
 def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[Check]:
-    """Compare counts of kept weights with the compression asked for, the metrics and the table of layers."""
+    """Compare the counts of kept weights with the requested compression, the metrics and the table of layers."""
     sizes = {name: mask.numel() for name, mask in masks.items()}
     left = {name: int(mask.sum()) for name, mask in masks.items()}
     rows_of = _by_parameter(logged.layers or (), model)
@@ -110,7 +110,7 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
             yield Check(f"{name} kept (layers.json)", None, left[name], False)
     densities = logged.histories.get("profile/density", {})
     for step, row in enumerate(logged.layers or ()):
-        if not row["params"]:  # products without weights
+        if not row["params"]:  # matrix products without weights
             continue
         density = row["kept"] / row["params"]
         yield _near(f"{row['layer']} density", row["density"], density, EXACT, where="layers.json")
@@ -125,7 +125,7 @@ def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Check:
 
 
 def macs(logged: Logged, counted: Macs, masks: Mapping[str, Tensor], model: nn.Module) -> Iterator[Check]:
-    """Compare multiply-accumulates, in all and layer by layer. Kept ones only where it is known whose they are."""
+    """Compare multiply-accumulates, in total and per layer; kept ones only where they can be assigned to weights."""
     if "model/macs" not in logged.metrics and any(tag.startswith("unmeasured.") for tag in logged.tags):
         return
     yield _near("model/macs", logged.metrics.get("model/macs"), counted.dense, EXACT)
@@ -133,7 +133,7 @@ def macs(logged: Logged, counted: Macs, masks: Mapping[str, Tensor], model: nn.M
     if left is not None:
         yield _near("model/macs_kept", logged.metrics.get("model/macs_kept"), float(left), EXACT)
     for name, rows in _by_parameter(logged.layers or (), model).items():
-        # Those of biases are the layer's too: what is pruned is told by the weights'.
+        # A layer's MACs include its biases', which pruning leaves: the difference is that of the weights alone.
         gone = sum(row["macs"] - row["macs_kept"] for row in rows if row["macs_kept"] is not None)
         pruned = counted.pruned(name, masks[name]) if name in masks else Fraction(0)
         if pruned is not None:

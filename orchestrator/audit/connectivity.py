@@ -1,4 +1,4 @@
-"""Find out whether a path of kept weights leads from input to output, by sending ones through the network."""
+"""Test for a path of kept weights from input to output, by a forward pass of ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 
 def connected(make: Callable[[], nn.Module], masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool | None:
-    """Return whether the input reaches the output through kept weights; None if this way cannot tell.
+    """Return whether the input reaches the output through kept weights; None if this test does not apply.
 
-    The network that `make` builds gets ones for kept weights, zeros for pruned ones and biases, and norms that change
-    nothing, all in float64. Nothing there can cancel, so that its output for an image of ones differs from that for
-    a black one if and only if a path leads there. A network whose unpruned self shows no path is one of another kind.
+    The network that `make` builds gets ones for kept weights, zeros for pruned ones and biases, and norms that pass
+    their input on, all in float64. Values cannot cancel, so the output for an image of ones differs from that for a
+    black image if and only if a path exists. The test does not apply if the unpruned network shows no path.
     """
     if not _reaches(make(), {}, input_shape):
         return None
@@ -33,7 +33,7 @@ def _reaches(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[i
     pending: list[Tensor] = []
 
     def scaled(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        """Keep numbers near one: by the largest for the first image, and by the same for the second."""
+        """Divide the output to keep values near one: by its largest for the first image, by the same for the second."""
         if not isinstance(output, Tensor):
             return output
         if not recorded:

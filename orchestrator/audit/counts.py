@@ -1,4 +1,4 @@
-"""Count again what pruning kept: weights by exact fractions, multiply-accumulates by torch's own counter."""
+"""Recounts of what pruning kept: weights by exact fractions, multiply-accumulates by torch's FLOP counter."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from search_spaces import Trial
 
-SHORT = 7  # significant digits of a compression that is taken as it is written
-TYPED = 9  # and of a density or sparsity that it may come from
+SHORT = 7  # a compression with at most so many significant digits is taken as written
+TYPED = 9  # most significant digits of a density or sparsity from which a compression is computed
 CLOSE = Fraction(1, 10**11)  # relative: compressions are recorded to 12 digits
 
 
@@ -30,7 +30,7 @@ def kept_of(n: int, compression: float) -> int:
 
 
 def typed_density(compression: float) -> Fraction:
-    """Return the density that a user meant: of the compression as it is written, or the shortest decimal behind it.
+    """Return the density that a user meant: 1/compression as written, or the shortest decimal that it came from.
 
     Densities and sparsities are recorded as compressions: 0.3 as 3.33333333333.
     """
@@ -45,10 +45,10 @@ def typed_density(compression: float) -> Fraction:
 
 
 def asked(trial: Trial, sizes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """Return how many weights the trial asked to keep: by parameter, or "" for all together.
+    """Return how many weights the trial was asked to keep: by parameter, or under "" for all together.
 
-    `sizes` are those of the layers that each parameter is: of attention's `in_proj_weight` three. Nothing is returned
-    where the count follows from something else: whole filters, n:m blocks, given masks, a dense network.
+    `sizes` are the sizes of the layers in each parameter: three for attention's `in_proj_weight`. The result is empty
+    where the count is not given by the compression: whole filters, n:m blocks, kappa, given masks, a dense network.
     """
     if trial.pruner == "dense" or trial.granularity != "weight" or trial.kappa or trial.mask:
         return {}
@@ -63,27 +63,27 @@ UNKNOWN = (aten._trilinear, aten.mv, aten.addmv, aten.dot, aten.vdot, aten.mkldn
 
 @dataclass
 class Macs:
-    """Multiply-accumulates for one input. A weight's are those of the products that take it as it is."""
+    """Multiply-accumulates for one input, in total and for each weight that a product uses unchanged."""
 
-    total: int = 0  # of all products, biases apart
-    bias: int = 0  # one for each output that a bias is added to
-    # Of the weights from one place to another of a parameter, flattened: attention uses a third of one at a time.
+    total: int = 0  # of all products, without biases
+    bias: int = 0  # one for each output to which a bias is added
+    # By parameter and range of its flattened elements: attention uses one third of a parameter at a time.
     by_weight: dict[tuple[str, int, int], int] = field(default_factory=dict)
 
     @property
     def dense(self) -> int:
-        """All of them, as `model/macs` counts."""
+        """Return all multiply-accumulates, as `model/macs` counts them."""
         return self.total + self.bias
 
     def pruned(self, name: str, mask: Tensor) -> Fraction | None:
-        """Those of the pruned weights of a parameter; None if none are known as its own."""
+        """Return the multiply-accumulates of the pruned weights of a parameter; None if they are not known."""
         parts = [(start, end, macs) for (own, start, end), macs in self.by_weight.items() if own == name]
         gone = (~mask).flatten()
         found = [Fraction(int(gone[start:end].sum()) * macs, end - start) for start, end, macs in parts]
         return sum(found, Fraction(0)) if found else None
 
     def kept(self, masks: Mapping[str, Tensor]) -> Fraction | None:
-        """All but those of pruned weights; None if some of these are not known, as weights are used in another form."""
+        """Return all but those of pruned weights; None if some are unknown as weights are used in another form."""
         gone = [self.pruned(name, mask) for name, mask in masks.items()]
         if any(each is None for each in gone) and self.total > sum(self.by_weight.values()):
             return None
@@ -93,10 +93,10 @@ class Macs:
 def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
     """Count the multiply-accumulates of one forward pass in eval mode, for one input of `input_shape` (C, H, W).
 
-    The products are those that `torch.utils.flop_counter` knows, attention and recurrent layers taken apart into them.
+    It counts the products that `torch.utils.flop_counter` knows; attention and recurrent layers are split into them.
 
     Raises:
-        ValueError: if the library's total is another than the sum of the operations seen here.
+        ValueError: if the library's total differs from the sum of the operations counted here.
     """
     first = next(model.parameters())
     x = torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device)
@@ -112,12 +112,12 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
 
 @contextmanager
 def _taken_apart() -> Iterator[None]:
-    """Inside, attention and recurrent layers run as the matrix products that they consist of."""
+    """Run attention and recurrent layers as the matrix products that they consist of, inside the context."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # setting oneDNN's flags warns of TF32 on GPUs that are not there
+            warnings.simplefilter("ignore")  # setting oneDNN's flags warns of TF32 on missing GPUs
             with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
                 yield
     finally:
@@ -125,13 +125,13 @@ def _taken_apart() -> Iterator[None]:
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts each product with the library's formula, for the parameter whose memory it reads."""
+    """Counter of products by the library's formulas, for the parameter whose memory each product reads."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = Macs()
         self._names = {_memory(parameter): name for name, parameter in model.named_parameters()}
-        self._outputs: dict[int, Tensor] = {}  # of products, by memory, which is nobody else's while they are held
+        self._outputs: dict[int, Tensor] = {}  # of products, by address; held so that no address is reused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -150,7 +150,7 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _count_added(self, args: Any, out: Tensor) -> None:
-        """Count a bias that is added to a product afterwards, as to rows that do not lie side by side."""
+        """Count a bias that is added after the product, as happens for rows that are not contiguous."""
         memory = [_memory(each) for each in args if isinstance(each, Tensor)]
         if any(each in self._outputs for each in memory) and any(each in self._names for each in memory):
             self.macs.bias += out.numel()
@@ -169,7 +169,7 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _extent(weight: Tensor) -> tuple[int, int]:
-    """Return where the numbers of a parameter, or of a slice of it, begin and end in its memory."""
+    """Return where the elements of a parameter, or of a slice of it, begin and end in its memory."""
     start = int(weight.storage_offset())
     return start, start + 1 + sum((n - 1) * step for n, step in zip(weight.shape, weight.stride(), strict=True))
 

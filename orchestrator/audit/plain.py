@@ -1,4 +1,4 @@
-"""Test a network in plain PyTorch: a loop over the test set, nothing folded, compacted, captured or laid out."""
+"""Plain PyTorch test of a network: a loop over the test set, without folding, compaction, graphs or memory formats."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from pruners.float32 import ieee_float32
 from trainables.datasets import Dataset
 
-BATCH = 100  # images at a time
+BATCH = 100  # images per batch
 
 
 class TooLongError(RuntimeError):
-    """Testing would take longer than it may."""
+    """Error for a test that takes longer than its limit."""
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Images whose class is among the k highest logits: as computed, and what rounding of the logits may make of it."""
+    """Counts of images whose class is among the k highest logits: as computed, and the bounds that rounding allows."""
 
     fewest: int
     count: int
@@ -31,7 +31,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class Tested:
-    """A network on a set of images. `loss` is the mean cross-entropy."""
+    """Test of a network on a set of images. `loss` is the mean cross-entropy."""
 
     images: int
     loss: float
@@ -40,11 +40,11 @@ class Tested:
 
 
 def load_masked(model: nn.Module, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> nn.Module:
-    """Give `model` its trained weights, multiply them by their masks, and put it in eval mode.
+    """Load trained weights into `model`, multiply them by their masks, and put the model in eval mode.
 
     Raises:
         RuntimeError: if `weights` are not exactly those of the model.
-        KeyError: if a mask is of no parameter.
+        KeyError: if a mask belongs to no parameter.
     """
     model.load_state_dict(dict(weights), strict=True)
     parameters = dict(model.named_parameters())
@@ -61,10 +61,11 @@ def test(
 ) -> Tested:
     """Return loss and hits of `model` over `batches` of inputs (N, C, H, W) and class numbers (N,).
 
-    Two logits of an image are told apart if they differ by more than `rounding` times its largest one.
+    Two logits of an image count as different if they differ by more than `rounding` times its largest one.
 
     Raises:
         TooLongError: if it takes longer than `seconds`.
+        ValueError: if there are no images.
     """
     started = time.monotonic()
     losses, images, found = 0.0, 0, torch.zeros(2, 3, dtype=torch.int64)
@@ -81,11 +82,11 @@ def test(
 
 
 def _hits(logits: Tensor, y: Tensor, k: int, rounding: float) -> Tensor:
-    """Fewest, computed and most hits among the k highest of each row: three counts."""
+    """Return the fewest, computed and most hits among the k highest logits of each row, as three counts."""
     k = min(k, logits.shape[1])
     slack = rounding * logits.abs().amax(1, keepdim=True)
     own = logits.gather(1, y[:, None])
-    # The image's own class is one of those that reach it, hence "at most k" for the fewest and "below k" for the most.
+    # The image's own class counts among those that reach it: "at most k" for the fewest, "below k" for the most.
     surely = (logits >= own - slack).sum(1) <= k
     maybe = (logits > own + slack).sum(1) < k
     here = (logits.topk(k).indices == y[:, None]).any(1)
@@ -93,10 +94,10 @@ def _hits(logits: Tensor, y: Tensor, k: int, rounding: float) -> Tensor:
 
 
 def test_images(data: Dataset, held_out: bool, device: torch.device) -> Iterable[tuple[Tensor, Tensor]]:
-    """Yield the test images, or the training images that were held out, in order: (pixel / 255 - mean) / std.
+    """Yield the test images, or the held-out training images, in order, as (pixel / 255 - mean) / std.
 
     Raises:
-        ValueError: if they are not as the dataset's facts say.
+        ValueError: if they do not match the dataset's recorded facts.
     """
     spec = data.spec
     half, classes = ("train", data.train_y) if held_out else ("test", data.test_y)

@@ -1,4 +1,4 @@
-"""Audit one finished run: read what it logged and left behind, find all of it again, compare."""
+"""Audit of one finished run: read what it logged, recompute all of it, and compare."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ Verdict = Literal["agrees", "differs", "not auditable"]
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audit of one run came to."""
+    """Result of the audit of one run."""
 
     run_id: str
     name: str
     checks: tuple[Check, ...] = ()
-    metrics: dict[str, float] = field(default_factory=dict)  # `audit/…`
-    notes: tuple[str, ...] = ()  # what could not be checked, and why
-    reason: str = ""  # why nothing could be
+    metrics: dict[str, float] = field(default_factory=dict)  # the metrics named `audit/…`
+    notes: tuple[str, ...] = ()  # parts that could not be checked, and why
+    reason: str = ""  # why nothing could be checked
 
     @property
     def differences(self) -> tuple[Check, ...]:
-        """The checks that do not agree."""
+        """Return the checks that do not agree."""
         return tuple(check for check in self.checks if not check.agrees)
 
     @property
     def verdict(self) -> Verdict:
-        """In a word."""
+        """Return the result in a word."""
         return "not auditable" if self.reason else "differs" if self.differences else "agrees"
 
     @property
     def words(self) -> str:
-        """The same with what differs, or why nothing could be checked; the same text for the same findings."""
+        """Return the verdict with the differences, or why nothing could be checked; equal findings give equal text."""
         said = self.reason or "; ".join(check.words for check in self.differences)
         return f"{self.verdict}: {said}" if said else self.verdict
 
 
 class _WrongFileError(Exception):
-    """A file of a run that cannot be what its trial left."""
+    """Error for a file of a run that its trial cannot have written."""
 
 
 def load_finished(client: MlflowClient, experiment: str) -> list[Run]:
-    """Return the finished trial runs of an experiment, the last of each trial, ordered by a hash of the fingerprint.
+    """Return the finished trial runs of an experiment, one per trial, ordered by a hash of the fingerprint.
 
     Any part of that order is a sample that depends on the trials alone.
 
@@ -80,7 +80,7 @@ def load_finished(client: MlflowClient, experiment: str) -> list[Run]:
 
 
 def pick(found: Sequence[Run], count: int | None) -> list[Run]:
-    """Return the first `count` of runs in that order; all of them if it is None."""
+    """Return the first `count` runs in the given order; all of them if `count` is None."""
     return list(found[:count])
 
 
@@ -89,10 +89,10 @@ def _place(fingerprint: str) -> str:
 
 
 def audit_run(client: MlflowClient, run: Run, sources: Sources) -> Audited:
-    """Find again what `run` logged. Whatever is wrong with its files is a difference; what is absent is not.
+    """Recompute what `run` logged and compare. A wrong file is a difference; a missing file is not.
 
     Raises:
-        ReportError: if MLflow cannot be asked.
+        ReportError: if MLflow cannot be read.
     """
     name = run.data.tags.get("mlflow.runName", run.info.run_id)
     try:
@@ -103,12 +103,12 @@ def audit_run(client: MlflowClient, run: Run, sources: Sources) -> Audited:
         return Audited(run.info.run_id, name, checks=(Check(str(error), "", "", False),))
     except ReportError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a user's network raises, or a file of images
+    except Exception as error:  # noqa: BLE001 - a user's network or image file may raise anything
         return Audited(run.info.run_id, name, reason=f"it cannot be tested here: {in_one_line(error)}")
 
 
 class _Audit:
-    """The audit of one run, step by step."""
+    """Audit of one run, step by step."""
 
     def __init__(self, client: MlflowClient, run: Run, sources: Sources) -> None:
         self._client, self._run, self._sources = client, run, sources
@@ -207,7 +207,7 @@ class _Audit:
     ) -> Iterator[Check]:
         try:
             counted = count_macs(model, input_shape)
-        except Exception as error:  # noqa: BLE001 - a network that torch's counter cannot follow, whatever it raises
+        except Exception as error:  # noqa: BLE001 - a network that torch's counter cannot follow may raise anything
             self._notes.append(f"MACs not counted: {in_one_line(error)}")
             return
         if counted.kept(masks) is None:
@@ -217,7 +217,7 @@ class _Audit:
     def _of_paths(self, trial: Trial, logged: Logged, data: Dataset, masks: dict[str, Tensor]) -> Iterator[Check]:
         try:
             reached = connected(lambda: self._sources.network(trial, data), masks, data.input_shape)
-        except Exception as error:  # noqa: BLE001 - a network that does not run in float64, whatever it raises
+        except Exception as error:  # noqa: BLE001 - a network that does not run in float64 may raise anything
             self._notes.append(f"paths not followed: {in_one_line(error)}")
             return
         if reached is None or "paths" in logged.tags:

@@ -1,4 +1,4 @@
-"""Where an audit gets test images and networks, and why it cannot have some of them."""
+"""Sources of an audit: test images and networks, and why some of them are not available."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from trainables.architectures import build
 
 
 class UnavailableError(Exception):
-    """Something that an audit needs is not here: one line. That is no difference."""
+    """Error for something that an audit needs and that is missing here, in one line. It is not a difference."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The datasets of this machine, and what may be run on it."""
+    """Datasets on this machine, and what an audit may run."""
 
     data_root: Path | None
     cache: Path  # decoded datasets; others that are found are decoded into it
     device: torch.device
-    run_code: bool = False  # also code that only the store has
-    seconds: float = float("inf")  # that testing one network may take
+    run_code: bool = False  # also run code that only the store has
+    seconds: float = float("inf")  # most seconds for the test of one network
     _loaded: dict[tuple[str, float, str], datasets.Dataset] = field(default_factory=dict)
 
     def dataset(self, trial: Trial) -> datasets.Dataset:
-        """Return the dataset of a trial, if it is on this machine. Downloads nothing.
+        """Return the dataset of a trial if it is on this machine. Downloads nothing.
 
         Raises:
             UnavailableError: if it is not.
@@ -48,7 +48,7 @@ class Sources:
         return self._loaded[key]
 
     def network(self, trial: Trial, data: datasets.Dataset) -> nn.Module:
-        """Return the trial's network as it is built, whatever weights it began with.
+        """Return the trial's network as built, without the weights that it started from.
 
         Raises:
             UnavailableError: if it needs a package that is not installed, or code that may not be run.
@@ -64,7 +64,7 @@ class Sources:
 
 
 def _is_here(trial: Trial) -> bool:
-    """Return True if the file that the architecture names lies here, with the very code of the record."""
+    """Return True if the architecture's file is on this machine with exactly the recorded code."""
     try:
         return Path(trial.architecture.rpartition(":")[0]).expanduser().read_text("utf-8") == trial.architecture_code
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""An audit for people: a table of runs, and what differs in sentences."""
+"""Output of an audit: a table of runs, and the differences in sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.audit.run import Audited
 
 STYLES = {"agrees": "green", "differs": "bold red", "not auditable": "yellow"}
 HEADS = ("run", "verdict", "checks", "top-1 logged", "recomputed", "MACs kept", "recomputed")
-LINES = 20  # of differences of one run
+LINES = 20  # most differences of one run to print
 ROUNDING = (
     "Within rounding: counts are exact, losses to {:g} of their size, and an image counts either way if its class lies "
     "within {:g} of the largest logit of another ({:g} for both where a trial ran on another kind of device)."
@@ -22,7 +22,7 @@ ROUNDING = (
 
 
 def show(audited: Sequence[Audited], console: Console) -> None:
-    """Print a row for each run; on a terminal as a table, else a line each, whole, for grep."""
+    """Print a row for each run: a table on a terminal, else one whole line each, for grep."""
     rows = [_row(each) for each in audited]
     if not console.is_terminal:
         columns = list(zip(HEADS, *rows, strict=True))
@@ -38,7 +38,7 @@ def show(audited: Sequence[Audited], console: Console) -> None:
 
 
 def told(audited: Sequence[Audited], finished: int) -> list[str]:
-    """Return what differs, what could not be audited and why, and the sum of it, in lines."""
+    """Return lines: all differences, what could not be audited and why, and the totals."""
     lines = differences(audited)
     reasons = Counter(each.reason for each in audited if each.reason)
     lines += [f"not auditable ({count}): {reason}" for reason, count in reasons.most_common()]

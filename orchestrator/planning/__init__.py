@@ -1,4 +1,4 @@
-"""What a space may name, and what of it goes together: said or refused before anything trains."""
+"""Plan of a sweep: what a space may name, and checks that its parts fit together before anything trains."""
 
 from orchestrator.planning.plan import Plan, plan
 

@@ -1,4 +1,4 @@
-"""Everything a space may name, gathered from the rooms that offer it."""
+"""Catalog of everything that a space may name, collected from the registries."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from trainables.metrics import METRICS, OBJECTIVES
 
 
 def catalog(cache: Path = Path("results/data"), mask: Callable[[str], MaskTraits] | None = None) -> Catalog:
-    """The registries of pruners and trainables as one record.
+    """Return the registries of pruners and trainables as one record.
 
-    `cache` is where a dataset goes that must be had before it is known; `mask` finds masks that a space names,
-    by default those in files.
+    `cache` is the folder for datasets that must be downloaded before their facts are known; `mask` finds the masks that
+    a space names, by default only those in files.
     """
     return Catalog(
         pruners=PRUNERS,
@@ -43,7 +43,7 @@ def catalog(cache: Path = Path("results/data"), mask: Callable[[str], MaskTraits
 
 
 def show_catalog(console: Console) -> None:
-    """Print presets, pruners, architectures, datasets, measures and what they take with a line each."""
+    """Print presets, pruners, architectures, datasets, measures and their choices, with a summary line each."""
     rooms = {
         "presets": presets(),
         "pruners": {name: _cited(pruner.summary, pruner.paper) for name, pruner in PRUNERS.items()},
@@ -57,7 +57,7 @@ def show_catalog(console: Console) -> None:
     width = max(len(name) for room in rooms.values() for name in room)
     for title, room in rooms.items():
         console.print(title, style="bold")
-        if not console.is_terminal:  # a line each, whole, for grep
+        if not console.is_terminal:  # one whole line each, for grep
             for name, summary in room.items():
                 console.print(f"{name:<{width}} {summary}", markup=False, highlight=False, soft_wrap=True)
             console.print()

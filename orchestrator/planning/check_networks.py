@@ -1,4 +1,4 @@
-"""Networks on datasets: that they run, find their weights and can train them all, before anything trains."""
+"""Checks of networks on their datasets, before anything trains: they run, and all their weights can train."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from trainables.context import Place
 from trainables.datasets import lookup as dataset_of
 from trainables.shared import weights
 
-DEAD = 0.01  # share of prunable weights that can never train; beyond it compressions mean something else
+DEAD = 0.01  # largest share of prunable weights that may never train; above it compressions are misleading
 
 
 def weight_files(space: Space) -> dict[str, Path]:
-    """The files of pretrained weights that a space names, by what the trials' records say for them."""
+    """Return the files of pretrained weights that a space names, by the `pretrained` field of the trials' records."""
     asked = [(entry["name"], str(entry.get("pretrained", ""))) for entry in space.axes["architecture"]]
     return {lookup(name).pretrained(text): Path(text).expanduser() for name, text in asked if pretrained.is_file(text)}
 
 
 def require_networks(trials: Collection[Trial], files: Mapping[str, Path], force: bool) -> tuple[str, ...]:
-    """Refuse networks that cannot run on their dataset, or of which a part can never train. Returns notices.
+    """Reject networks that do not run on their dataset or have too many weights that never train; return notices.
 
-    `files` is what `weight_files` found; with `force` the second kind of reason is a notice.
+    `files` comes from `weight_files`. With `force`, weights that never train are only a notice.
 
     Raises:
-        SpaceError: in one sentence with the network, the dataset and what would do.
+        SpaceError: in one sentence with the network, the dataset and what would help.
     """
     notices: dict[str, None] = {}
     for network, dataset in dict.fromkeys((trial.network, trial.dataset) for trial in trials):
@@ -54,7 +54,7 @@ def require_networks(trials: Collection[Trial], files: Mapping[str, Path], force
 
 
 def provide_weights(networks: Iterable[Network], files: Mapping[str, Path], place: Place) -> None:
-    """Put the pretrained weights of all `networks` into the storage, from where trials read them.
+    """Put the pretrained weights of all `networks` into the storage, where trials read them.
 
     Raises:
         SpaceError: if a download fails, a file changed in the meantime, or the storage cannot be written.
@@ -66,33 +66,33 @@ def provide_weights(networks: Iterable[Network], files: Mapping[str, Path], plac
 
 @cache
 def outline(network: Network, dataset: str) -> nn.Module:
-    """The network with no numbers in its weights (device "meta"), made at once however large it is.
+    """Return the network on the device "meta", without values in its weights: instant for any size.
 
-    One whose code cannot do without numbers is made with them.
+    A network whose code needs values is built with them.
 
     Raises:
-        SpaceError: if it cannot be made for the dataset's images.
+        SpaceError: if it cannot be built for the dataset's images.
     """
     spec = dataset_of(dataset)
     try:
         with torch.device("meta"):
             return build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
-    except (Exception, SystemExit):  # noqa: BLE001 - a user's code may raise anything; if it is at fault it does so again
+    except (Exception, SystemExit):  # noqa: BLE001 - a user's code may raise anything; real faults recur below
         return model_of(network.fresh, dataset)
 
 
 @cache
 def model_of(network: Network, dataset: str) -> nn.Module:
-    """The network as a trial of seed 0 would draw it, without pretrained weights.
+    """Return the network with the weights that a trial of seed 0 draws, not the pretrained ones.
 
     Raises:
-        SpaceError: if it cannot be made for the dataset's images.
+        SpaceError: if it cannot be built for the dataset's images.
     """
     return _built(network, dataset, seed=0)
 
 
 def _built(network: Network, dataset: str, seed: int) -> nn.Module:
-    """Another copy of the same, for a seed."""
+    """Return a new copy of the network for a seed."""
     spec = dataset_of(dataset)
     try:
         return build(network.fresh, spec.input_shape, spec.num_classes, seed)
@@ -103,10 +103,10 @@ def _built(network: Network, dataset: str, seed: int) -> nn.Module:
 
 @cache
 def _tried(network: Network, dataset: str) -> tuple[str, ...]:
-    """The parameters to which no gradient comes; refuses a network that cannot be trained and tested.
+    """Try the network out; return the names of the parameters that get no gradient.
 
     Raises:
-        SpaceError: in one line.
+        SpaceError: in one line, if it cannot be trained and tested, or two builds with one seed differ.
     """
     spec = dataset_of(dataset)
     first = model_of(network, dataset)
@@ -126,7 +126,7 @@ def _tried(network: Network, dataset: str) -> tuple[str, ...]:
 
 
 def _differing(one: nn.Module, other: nn.Module) -> str:
-    """The first tensor of their states in which two networks differ; "" if there is none."""
+    """Return the name of the first tensor in which the states of two networks differ; "" if none does."""
     left, right = one.state_dict(), other.state_dict()
     for name in {**left, **right}:
         if name not in left or name not in right or left[name].shape != right[name].shape:
@@ -138,14 +138,14 @@ def _differing(one: nn.Module, other: nn.Module) -> str:
 
 @cache
 def _about_seeds(network: Network, dataset: str) -> str:
-    """That a user's network begins with the same weights whatever the seed; "" if it does not."""
+    """Return a notice if a user's network starts with the same weights for every seed; "" if it does not."""
     if not network.code or _differing(model_of(network, dataset), _built(network, dataset, seed=1)):
         return ""
     return _named(network, "every seed gives it the same first weights: seeds differ in their batches alone")
 
 
 def dense_shares(trials: Iterable[Trial]) -> list[str]:
-    """Return a line per network that is pruned: what share of its parameters never is, and what that consists of."""
+    """Return a line per pruned network: the share of its parameters that is never pruned, and which they are."""
     pruned = dict.fromkeys((trial.network.fresh, trial.dataset) for trial in trials if trial.pruner != "dense")
     return list(
         dict.fromkeys(f"{network.label}: {dense_share(outline(network, dataset))}" for network, dataset in pruned)
@@ -154,7 +154,7 @@ def dense_shares(trials: Iterable[Trial]) -> list[str]:
 
 @cache
 def _about_weights(network: Network, dataset: str, file: Path | None) -> tuple[str, ...]:
-    """What to know of a network's pretrained weights on a dataset; refuses those that do not fit."""
+    """Return notices on a network's pretrained weights on a dataset; raise SpaceError if the weights do not fit."""
     classes = dataset_of(dataset).num_classes
     given = pretrained.shapes(network.pretrained, lookup(network.name, network.code).weights, file)
     try:
@@ -172,7 +172,7 @@ def _about_weights(network: Network, dataset: str, file: Path | None) -> tuple[s
 
 @dataclass(frozen=True)
 class _Dead:
-    """Weights that never train for one reason: how large a share of the prunable ones, and in which layers."""
+    """Weights that never train for one reason: their share of the prunable weights, and their layers."""
 
     share: float
     layers: tuple[str, ...]
@@ -180,9 +180,11 @@ class _Dead:
 
 @cache
 def _dead_by_cause(network: Network, dataset: str) -> dict[str, _Dead]:
-    """By cause: "idle" and "training" (layers that tests, or both modes, do without), "pixel", "maps", "other".
+    """Return the weights that never train, by cause.
 
-    Weights that a forward pass uses without a gradient (a backbone under no_grad) count as frozen ones do: as alive.
+    Causes: "idle" (layers that no forward pass uses), "training" (layers that only the forward pass of training uses),
+    "pixel" and "maps" (kernels of which one element, or some, meet more than padding), "other". Weights that a forward
+    pass uses without a gradient (a backbone under no_grad) count as alive, as frozen ones do.
     """
     shape = dataset_of(dataset).input_shape
     dead = dead_weights(model_of(network, dataset), shape)
@@ -209,7 +211,7 @@ def _dead_by_cause(network: Network, dataset: str) -> dict[str, _Dead]:
 
 
 def _of_maps(mask: Tensor) -> str:
-    """What the dead weights of a layer say: a kernel of which parts only meet padding tells of maps that are small."""
+    """Return the cause for a layer's dead weights: "pixel" or "maps" if parts of its kernels only meet padding."""
     alive = (~mask).flatten(0, 1).any(0) if mask.dim() > 2 else None
     if alive is None or alive.all() or not alive.any():
         return "other"
@@ -217,11 +219,11 @@ def _of_maps(mask: Tensor) -> str:
 
 
 def _dead(network: Network, dataset: str) -> str:
-    """Why compressions of the network mean little on the dataset; "" if they do mean something."""
+    """Return why compressions of the network are misleading on the dataset; "" if they are not."""
     size = "x".join(map(str, dataset_of(dataset).input_shape[1:]))
     try:
         found = _dead_by_cause(network, dataset)
-    except Exception:  # noqa: BLE001 - what cannot be followed is measured no further; trials say why
+    except Exception:  # noqa: BLE001 - not checked further if that fails; trials report why
         return ""
     share = sum(dead.share for dead in found.values())
     if share <= DEAD:
@@ -245,7 +247,7 @@ def _dead(network: Network, dataset: str) -> str:
 
 
 def _better(network: Network, dataset: str) -> str:
-    """The name of the same network for small images, if there is one and all of it trains."""
+    """Return the name of the same network for small images, if there is one and all of it trains; else ""."""
     bare = network.name.removeprefix("torchvision/").replace("_", "-")
     for name in (f"{bare}-cifar", bare):
         if name in ARCHITECTURES and name != network.name:

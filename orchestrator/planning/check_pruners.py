@@ -1,4 +1,4 @@
-"""Pruners and networks that do not go together, found before anything trains."""
+"""Checks that pruners and networks fit together, before anything trains."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from trainables.training.trainer import pruner_of
 
 
 def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
-    """Refuse trials whose masks would mean nothing; with `force` return the reasons as notices instead.
+    """Reject trials whose masks would be meaningless; with `force` return the reasons as notices instead.
 
     Raises:
-        SpaceError: in one sentence. A granularity that the network cannot have is refused in any case.
+        SpaceError: in one sentence. A granularity or a measure that does not fit the network is rejected in any case.
     """
     reasons: dict[str, None] = {}
     for trial in trials:
@@ -28,7 +28,7 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
         if trial.measure != TRAINING:
             _require_measure(trial.network, trial.dataset, trial.measure)
         pruner = pruner_of(trial)
-        if "linearize" in pruner.options:  # flows, not data: the one kind that some layers break by what they are
+        if "linearize" in pruner.options:  # scores from flows, not from data: only these fail on some kinds of layers
             shown = f"architecture {trial.network.label}"
             given = tuple(sorted(trial.options.items()))
             told = _concerns(trial.network, trial.dataset, trial.pruner, trial.mode, given)
@@ -47,7 +47,7 @@ def _concerns(
         return tuple(concerns(model_of(network, dataset), pruner, shape, mode=mode, options=dict(options)))
     except SpaceError:
         raise
-    except Exception:  # noqa: BLE001 - what cannot be scored here is no concern yet; trials say why
+    except Exception:  # noqa: BLE001 - not rejected if scoring fails here; trials report why
         return ()
 
 

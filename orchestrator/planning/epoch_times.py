@@ -1,4 +1,4 @@
-"""What a plan will cost: from epochs measured before, else from a training step tried out here."""
+"""Cost of trials in seconds, from earlier measured epochs or images, else from a training step timed here."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ from trainables.architectures.global_state import own_draws
 from trainables.datasets import lookup
 from trainables.training.fast_paths import laid_out
 
-TrialKind = tuple[str, str, int]  # dataset, architecture, batch size: what an epoch's time depends on most
-PIXELS = 128 * 32 * 32  # of the images that are tried out at once
-SLACK = 1.3  # an epoch is more than its steps: data and evaluation
-TEST = 1 / 3  # of what training costs: a test has no backward pass, which is twice the forward one
-TrialShape = tuple[str, str]  # architecture, size of the images: what an image's time depends on most
+TrialKind = tuple[str, str, int]  # dataset, architecture, batch size: the main factors of an epoch's time
+PIXELS = 128 * 32 * 32  # most pixels of images in the timed step
+SLACK = 1.3  # an epoch takes longer than its steps: data loading and evaluation
+TEST = 1 / 3  # cost of a test relative to training: a test has no backward pass, which costs twice the forward pass
+TrialShape = tuple[str, str]  # architecture, size of the images: the main factors of an image's time
 
 
 def kind(trial: Trial) -> TrialKind:
-    """The trials whose epochs cost about the same."""
+    """Return the kind of a trial; epochs of one kind take about the same time."""
     return trial.dataset, Network(trial.architecture, trial.network.options).label, trial.batch_size
 
 
 def shape(trial: Trial) -> TrialShape:
-    """The trials whose images take about as long each, whatever set they are of: a small folder tells of ImageNet."""
+    """Return the shape of a trial; one image takes about the same time for one shape, whatever dataset it is from.
+
+    So a small folder of images of ImageNet's size predicts ImageNet.
+    """
     return kind(trial)[1], "x".join(map(str, lookup(trial.dataset).input_shape))
 
 
@@ -44,10 +47,10 @@ def trial_seconds(
     measured: Mapping[TrialKind, Sequence[float]],
     speeds: Mapping[TrialShape, Sequence[float]] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Seconds of training per trial, by fingerprint: an expectation, not a promise.
+    """Return the expected seconds of training per trial, by fingerprint.
 
-    `measured` holds seconds per epoch of finished trials, `speeds` the images per second of those of which no such
-    epoch is known. Kinds without either are tried out on one CPU thread.
+    `measured` holds the seconds per epoch of finished trials; `speeds` holds the images per second of finished trials,
+    used where no epoch of the same kind is known. Kinds without either are timed on one CPU thread.
     """
     return {
         t.fingerprint: t.epochs_to_train * _epoch_seconds(t, measured.get(kind(t), ()), speeds.get(shape(t), ()))
@@ -67,9 +70,10 @@ def _epoch_seconds(trial: Trial, measured: Sequence[float], speeds: Sequence[flo
 
 @cache
 def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
-    """One forward and backward pass on made-up images, after one of warm-up; in CPU time, as machines may be busy.
+    """Return the CPU seconds of one training step, extrapolated from a timed step on zeros, after one of warm-up.
 
-    Of large images fewer are tried than a batch has: 256 of ImageNet's would fill the memory of many a laptop.
+    CPU time, because machines may be busy. Of large images fewer are timed than a batch has: 256 of ImageNet's would
+    fill the memory of many laptops.
 
     Raises:
         SpaceError: in one line, if the network cannot do it.
@@ -96,7 +100,7 @@ def _timed(network: Network, input_shape: ImageShape, num_classes: int, images: 
     model = build(network.fresh, input_shape, num_classes, seed=0)
     try:
         return _second_step(laid_out(model, input_shape), images, input_shape)
-    except RuntimeError:  # a `view` of what lies channels-last, say; a trial goes without then, as `fast_paths` proves
+    except RuntimeError:  # such as `view` on a channels-last tensor; `fast_paths` turns that layout off in trials
         return _second_step(build(network.fresh, input_shape, num_classes, seed=0), images, input_shape)
 
 
@@ -104,14 +108,14 @@ def _second_step(model: nn.Module, images: int, input_shape: ImageShape) -> floa
     y = torch.zeros(images, dtype=torch.int64)
     started = 0.0
     for _ in range(2):
-        x = torch.zeros(images, *input_shape)  # made anew: a model may change its input in place
+        x = torch.zeros(images, *input_shape)  # new in each step: a model may change its input in place
         started = time.process_time()
         torch.nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
     return time.process_time() - started
 
 
 def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
-    """How long trials of these lengths take when `concurrency` run at once, each free slot taking the next."""
+    """Return the time for trials of these lengths if `concurrency` run at once and each free slot takes the next."""
     slots = [0.0] * max(1, concurrency)
     for length in seconds:
         heapreplace(slots, slots[0] + length)
@@ -119,9 +123,9 @@ def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
 
 
 def words(seconds: float) -> str:
-    """A length of time for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    """Return a length of time for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
     if seconds < 1:
-        return "1 s"  # of what is short a second more or less matters to nobody, and 0 s would be untrue
+        return "1 s"  # precise enough for short times, and 0 s would be wrong
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
@@ -129,5 +133,5 @@ def words(seconds: float) -> str:
 
 
 def several(count: int, what: str) -> str:
-    """`1 cell`, `3 cells`."""
+    """Return the count with the noun, in the plural where needed: `1 cell`, `3 cells`."""
     return f"{count} {what}{'s' * (count != 1)}"

@@ -1,4 +1,4 @@
-"""What a sweep will cost, said before it runs: hours of CPU or GPU, and how long on how many nodes."""
+"""Cost estimate of a sweep before it runs: hours of CPU or GPU, and the duration on a number of nodes."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from orchestrator.planning.resources import Resources, concurrency
 from search_spaces import Trial
 
 NODES = (1, 2, 4, 8)
-EACH = 1.0  # seconds of a trial that are no training: scores, profiles, figures, its record; so many for a small one
+EACH = 1.0  # seconds of a small trial that are not training: scores, profiles, figures, its event log
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The trials to do and where they could run.
+    """Trials to do, their expected lengths, and the nodes that could run them.
 
-    `measured` says how many of the lengths were seen, on `machines`, and not tried out here.
+    `measured` is the number of lengths that come from earlier trials, on `machines`; the others were timed here.
     """
 
-    stages: tuple[Trial, ...]  # run before the others
+    stages: tuple[Trial, ...]  # run before the other trials
     trials: tuple[Trial, ...]
     seconds: Mapping[str, float]  # of training, by fingerprint
     measured: int
     machines: Collection[str]
-    nodes: Sequence[Mapping[str, float]]  # the resources of each node that is there
+    nodes: Sequence[Mapping[str, float]]  # resources of each existing node
     resources: Resources
-    alone: bool  # one trial after the other, in this process
+    alone: bool  # the trials run one after the other, in this process
 
     @property
     def total(self) -> float:
-        """Seconds of training of all together."""
+        """Return the seconds of training of all stages and trials together."""
         return sum(self.seconds[trial.fingerprint] for trial in (*self.stages, *self.trials))
 
     def at_once(self, nodes: Sequence[Mapping[str, float]]) -> int:
-        """How many trials run at once on `nodes`."""
+        """Return how many trials run at once on `nodes`."""
         slots = 1 if self.alone else concurrency(self.resources, *nodes)
         return max(1, min(slots, self.resources.max_concurrent or slots))
 
     def wall(self, nodes: Sequence[Mapping[str, float]]) -> float:
-        """Seconds from the first trial to the last on `nodes`: stages first, then the longest."""
+        """Return the seconds from the first trial to the last on `nodes`: stages first, then the longest trials."""
         slots = self.at_once(nodes)
         parts = [[self.seconds[trial.fingerprint] + EACH for trial in part] for part in (self.stages, self.trials)]
         return sum(wall_seconds(sorted(part, reverse=True), slots) for part in parts)
 
     @property
     def known_on_gpu(self) -> bool:
-        """Whether the lengths mean anything where the trials run: those tried out were, on one CPU thread."""
+        """Return True if the lengths hold where the trials run. Lengths timed here, on a CPU, do not hold for GPUs."""
         return not self.resources.gpus or self.all_measured
 
     @property
     def all_measured(self) -> bool:
-        """Whether none of the lengths was tried out."""
+        """Return True if all lengths were measured in earlier trials."""
         return self.measured == len(self.stages) + len(self.trials)
 
 
@@ -70,15 +70,19 @@ def estimate(
     resources: Resources,
     alone: bool,
 ) -> Estimate:
-    """Of what is to do in `plan`."""
+    """Return the estimate for the trials to do in `plan`."""
     stages = {stage.fingerprint: stage for stage in plan.pretraining}
     trials = tuple(trial for trial in plan.todo if trial.fingerprint not in stages)
-    trials += tuple(islice(cycle(plan.examples), plan.to_choose))  # what a search will choose is something like these
+    trials += tuple(islice(cycle(plan.examples), plan.to_choose))  # a search will choose trials like these
     return Estimate(tuple(stages.values()), trials, seconds, measured, machines, nodes, resources, alone)
 
 
 def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> None:
-    """One line; `in_full` also how long on more nodes of the kind at hand. Not `here`: the nodes are a cluster's."""
+    """Print the estimate in one line.
+
+    With `in_full`, also its sources and the duration on more nodes like these; `here` is False if the nodes are a
+    cluster's.
+    """
     each, workers = cost.resources, cost.resources.workers
     gpus = each.gpus * workers
     amount = f"about {words(cost.total)} of training"
@@ -109,7 +113,7 @@ def _hours(seconds: float) -> str:
 
 
 def _on_more(cost: Estimate) -> Table:
-    """How long on 1, 2, 4, 8 nodes like the one that runs most trials at once."""
+    """Return a table of durations on 1, 2, 4, 8 nodes like the one that runs most trials at once."""
     node = max(cost.nodes, key=lambda node: cost.at_once([node]))
     table = Table(box=None, padding=(0, 2), header_style="bold", pad_edge=True)
     what = ", ".join(f"{node[kind]:g} {kind}{'s' * (node[kind] != 1)}" for kind in ("CPU", "GPU") if node.get(kind))

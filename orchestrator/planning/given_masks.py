@@ -1,6 +1,6 @@
-"""Masks that a space names, `mask: mlflow:RUN_ID` or a file: found, named after who made them, checked, handed over.
+"""Masks that a space names as `mask: mlflow:RUN_ID` or a file: reading, checking and storing them.
 
-What tells them from others is their content, whatever the run's id or the file's place.
+Masks are identified by their content, not by the run's id or the file's path.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ RUN, SUFFIX = "mlflow:", ".safetensors"
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """Masks as a space names them, and what is known of them."""
+    """Masks that a space names, and the facts about them."""
 
     asked: str
-    fields: Mapping[str, Any]  # of the trials that train them: the digest, and who made them
+    fields: Mapping[str, Any]  # of the trials that train them: the digest and the origin of the masks
     shapes: Mapping[str, tuple[int, ...]]  # by parameter name
     words: str
 
 
 def find(asked: str, tracking_uri: str) -> GivenMasks:
-    """The masks of a finished run of the store at `tracking_uri`, or of a file. Writes nothing.
+    """Return the masks of a finished run of the store at `tracking_uri`, or of a file. Writes nothing.
 
-    Of a run the pruner, its settings and the compression are those of its trial; of a file the pruner is its name, and
-    the compression that of the masks.
+    For a run, pruner, settings and compression are those of its trial; for a file, the pruner is the file's name and
+    the compression is that of the masks.
 
     Raises:
         SpaceError: in one sentence, if there are none.
@@ -58,7 +58,7 @@ def find(asked: str, tracking_uri: str) -> GivenMasks:
     fields: dict[str, Any] = {"pruner": Path(asked).name, "compression": _compression(masks)}
     words = f"{fields['compression']:g}x of {asked}"
     if source is not None:
-        own = {key: getattr(source, key) for key in ORIGIN if key != "code"}  # it will not run again
+        own = {key: getattr(source, key) for key in ORIGIN if key != "code"}  # the pruner will not run again
         fields = own | ({"compression": fields["compression"]} if source.kappa else {})
         words = f"{source.pruner} {amount(source)} of {source.network.label} on {source.dataset}, "
         words += f"seed {source.seed} ({asked})"
@@ -67,7 +67,7 @@ def find(asked: str, tracking_uri: str) -> GivenMasks:
 
 
 def require_fitting(trials: Iterable[Trial], masks: Mapping[str, GivenMasks]) -> None:
-    """Refuse masks that are not those of the network they are for: one for each prunable weight, of its shape.
+    """Reject masks that do not fit their network: each prunable weight needs one, of its shape.
 
     Raises:
         SpaceError: with the first parameter that does not fit.
@@ -78,7 +78,7 @@ def require_fitting(trials: Iterable[Trial], masks: Mapping[str, GivenMasks]) ->
 
 
 def provide(masks: Mapping[str, GivenMasks], tracking_uri: str, place: Place) -> None:
-    """Put `masks` into the storage, from where trials read them.
+    """Put `masks` into the storage, where trials read them.
 
     Raises:
         SpaceError: if they cannot be read or written any more.
@@ -88,7 +88,7 @@ def provide(masks: Mapping[str, GivenMasks], tracking_uri: str, place: Place) ->
 
 
 def _read(asked: str, tracking_uri: str) -> tuple[bytes, Trial | None]:
-    """The file, and the trial that made it, if that is known."""
+    """Return the content of the masks' file, and the trial that made it if that is known."""
     if asked.startswith(RUN):
         return _of_run(asked.removeprefix(RUN), tracking_uri)
     if not asked.endswith(SUFFIX):
@@ -121,18 +121,18 @@ def _of_run(run_id: str, tracking_uri: str) -> tuple[bytes, Trial | None]:
     try:
         return content, Trial.model_validate_json(read_bytes(client, run.info.artifact_uri, "trial.json") or b"")
     except ValidationError:
-        return content, None  # not a run of ours
+        return content, None  # not a run of this project
 
 
 def _compression(masks: Mapping[str, Tensor]) -> float:
-    """The roundest compression for which just so many weights are kept: 10, not 10.0003."""
+    """Return the roundest compression that keeps exactly as many weights: 10, not 10.0003."""
     n, kept = sum(mask.numel() for mask in masks.values()), sum(int(mask.sum()) for mask in masks.values())
     guesses = (float(f"{n / kept:.{digits}g}") for digits in range(1, 17))
     return next((guess for guess in guesses if guess >= 1 and kept_of(n, density_of(guess)) == kept), n / kept)
 
 
 def _misfit(network: Network, dataset: str, given: Mapping[str, tuple[int, ...]]) -> str:
-    """What is wrong with masks of these shapes; "" if nothing is."""
+    """Return what is wrong with masks of these shapes; "" if they fit."""
     own = {name: tuple(weight.shape) for name, weight in prunable(outline(network, dataset)).items()}
     if unknown := [name for name in given if name not in own]:
         return f"it has no prunable weight {min(unknown)}"

@@ -1,4 +1,4 @@
-"""From a space to what has to be done: cells, unique trials, what they share, what is done already."""
+"""Plan of a sweep, made from a space: cells, unique trials, shared stages, and which trials are done."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from trainables.training.trainer import pruner_of
 
 @dataclass(frozen=True)
 class Stage:
-    """Something that several cells or trials use, computed once for all of them, or a few times."""
+    """Something that several cells or trials share; computed once, or once for each network and seed."""
 
-    # "data": a decoded dataset; "mask": masks that are given; "dense": the trial at 1x; "pretrain": weights; "scores"
+    # "data": a decoded dataset; "mask": given masks; "dense": the trial at 1x; "pretrain": weights; "scores"
     kind: str
     name: str
-    serves: int  # cells (dense) or trials (the others) that would otherwise each compute it
-    times: int = 1  # that it is computed: for each network and seed
+    serves: int  # cells (dense) or trials (the others) that would each compute it otherwise
+    times: int = 1  # how often it is computed: once for each network and seed
 
 
 @dataclass(frozen=True)
@@ -48,48 +48,48 @@ class Plan:
     stages: tuple[Stage, ...]
     done: frozenset[str]
     notices: tuple[str, ...]
-    weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, as records name them
-    masks: Mapping[str, GivenMasks] = field(default_factory=dict)  # that are given, as records name them
-    search: Searching | None = None  # what is searched: its trials are not known before
+    weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, by their name in trial records
+    masks: Mapping[str, GivenMasks] = field(default_factory=dict)  # given masks, by their name in trial records
+    search: Searching | None = None  # the search, whose trials are not known in advance
     early_stopping: EarlyStopping | None = None
 
     @property
     def todo(self) -> tuple[Trial, ...]:
-        """The trials that are not done."""
+        """Return the trials that are not done."""
         return tuple(trial for trial in self.trials if trial.fingerprint not in self.done)
 
     @property
     def pretraining(self) -> tuple[Trial, ...]:
-        """The dense trainings whose weights the trials to do start from. They need not be trials of the plan."""
+        """Return the dense trials from whose weights the trials to do start. They may be outside the plan."""
         stages = [stage(trial) for trial in self.todo]
         return tuple({dense.fingerprint: dense for dense in stages if dense is not None}.values())
 
     @property
     def shared_scores(self) -> frozenset[str]:
-        """The scores, as `Trial.scoring` calls them, that several trials to do select by."""
+        """Return the scores, as named by `Trial.scoring`, that at least two trials to do share."""
         return frozenset(name for name, trials in _scorings(self.todo).items() if len(trials) > 1)
 
     @property
     def started(self) -> tuple[Trial, ...]:
-        """All that is to run as far as it is known: stages, trials to do."""
+        """Return everything that is known to run: stages and trials to do."""
         return (*self.pretraining, *self.todo)
 
     @property
     def examples(self) -> tuple[Trial, ...]:
-        """Trials that stand for those which a search will choose; the choices at both ends of each range."""
+        """Return trials that represent those which a search will choose, at both ends of each range."""
         return tuple(self.search.examples()) if self.search else ()
 
     @property
     def to_choose(self) -> int:
-        """How many trials a search will choose, at most."""
+        """Return the most trials that a search may choose."""
         return self.search.budget if self.search else 0
 
     def after(self, finished: Collection[str]) -> Plan:
-        """The same plan where MLflow holds results of `finished` (fingerprints)."""
+        """Return the same plan with the trials in `finished` (fingerprints) done."""
         return replace(self, done=frozenset(finished) & {trial.fingerprint for trial in self.trials})
 
     def record(self) -> dict[str, Any]:
-        """The plan as the JSON artifact of the sweep's run, from which a report knows what was asked."""
+        """Return the plan as the JSON artifact of the sweep's run, from which reports read its cells and trials."""
         return {
             "space": self.space,
             "description": self.description,
@@ -109,18 +109,18 @@ def plan(
     force: bool = False,
     tracking_uri: str = "",
 ) -> Plan:
-    """Expand `space` and check all that can be checked before a trial runs. Writes nothing.
+    """Expand `space` and check everything that can be checked before a trial runs. Writes nothing.
 
-    `data_root` and `cache` are where datasets may lie; `force` turns refusals of meaningless pairs of pruner and
-    network into notices; `tracking_uri` is the store of the runs whose masks a space may name. Nothing counts as done
-    yet: `Plan.after` says what is.
+    `data_root` and `cache` are the folders of datasets. `force` turns errors about meaningless pairs of pruner and
+    network into notices. `tracking_uri` is the store of the runs whose masks a space may name. No trial counts as done
+    yet; `Plan.after` sets that.
 
     Raises:
-        SpaceError, DatasetError: in one sentence, if the space names what does not exist or asks for what cannot be.
+        SpaceError, DatasetError: in one sentence, if the space names something unknown or asks for the impossible.
     """
     masks = memory(partial(given_masks.find, tracking_uri=tracking_uri))
     names = catalog(cache, masks)
-    expand(space, names)  # refuse unknown names before looking for data
+    expand(space, names)  # reject unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)
     search = Searching(Grid(space, names), studies(space, names))
@@ -150,7 +150,7 @@ def plan(
 
 
 def _require_possible(trial: Trial) -> None:
-    """Refuse what would only fail once the trial runs.
+    """Reject a trial that is certain to fail when it runs.
 
     Raises:
         SpaceError: naming the field, its value and the limit.
@@ -175,7 +175,7 @@ def _weights(network: Network, dataset: str) -> int:
 
 
 def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tuple[Space, tuple[str, ...]]:
-    """The space on the datasets that trials will find here, under the names which those deserve."""
+    """Replace datasets that are missing by their stand-ins; return the space and notices for the user."""
     found = [datasets.resolve(name, data_root, cache) for name in space.axes["dataset"]]
     described = tuple(
         f"dataset: {name}: {datasets.lookup(name).summary}" for name in found if datasets.lookup(name).digest
@@ -208,7 +208,7 @@ def _stages(cells: Collection[Cell], trials: Collection[Trial], masks: Mapping[s
 
 
 def _alike(kind: str, served: Iterable[tuple[str, int]]) -> list[Stage]:
-    """One stage for each name, however often it is computed, as for each seed; with how many each time serves."""
+    """Return one stage per name: the sum of the trials it serves, and how often it is computed, as for each seed."""
     found: dict[str, list[int]] = {}
     for name, serves in served:
         found.setdefault(name, []).append(serves)
@@ -220,7 +220,7 @@ def _place(trial: Trial) -> str:
 
 
 def _scorings(trials: Collection[Trial]) -> dict[str, list[Trial]]:
-    """The trials by the scores they select by, where those look at data: others cost less than to keep them."""
+    """Return the trials by their scores, only for scores that need data: others cost less to compute than to store."""
     found: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.scoring and pruner_of(trial).needs_data:

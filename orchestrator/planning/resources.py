@@ -1,4 +1,4 @@
-"""What one trial gets of a machine, and whether any machine can give it."""
+"""Resources of a trial, and checks that some machine can provide them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FRACTION = "a fraction of at most four decimals up to 1, or a whole number"
 
 @dataclass(frozen=True)
 class Resources:
-    """What each worker of a trial gets, and how many trials may run at once (None: as many as fit)."""
+    """Resources of each worker of a trial, and how many trials may run at once (None: as many as fit)."""
 
     cpus: float = 1
     gpus: float = 0
     max_concurrent: int | None = None
-    auto: bool = False  # each kind of trial gets the share of a GPU that it was measured to need; at most `gpus`
-    workers: int = 1  # that train a trial together, on one node or several
+    auto: bool = False  # each kind of trial gets its measured share of a GPU, at most `gpus`
+    workers: int = 1  # that train one trial together, on one node or several
 
     def __str__(self) -> str:
         cpus = f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"
@@ -38,15 +38,15 @@ class Resources:
 
     @property
     def sharing(self) -> bool:
-        """Whether several trials may be on one GPU."""
+        """Return True if several trials may share one GPU."""
         return self.auto or 0 < self.gpus < 1
 
 
 def each_worker(gpus: float, workers: int | None) -> tuple[float, int]:
-    """GPUs of each worker, and how many there are, where a trial is to have `gpus`: each gets one, or none does.
+    """Return the GPUs of each worker and the number of workers, for a trial with `gpus`: one each, or none.
 
     Raises:
-        SpaceError: if that cannot be.
+        SpaceError: if `workers` is below 1, or several workers do not have one GPU each or none.
     """
     if workers is None:
         return (1, int(gpus)) if gpus > 1 and gpus == int(gpus) else (gpus, 1)
@@ -58,7 +58,7 @@ def each_worker(gpus: float, workers: int | None) -> tuple[float, int]:
 
 
 def require_legal(resources: Resources) -> None:
-    """Refuse what Ray would only refuse as "Tracked actor is not managed", or wait for without end.
+    """Reject resources for which Ray would only report "Tracked actor is not managed", or wait forever.
 
     Raises:
         SpaceError: in one sentence.
@@ -74,17 +74,19 @@ def require_legal(resources: Resources) -> None:
 
 
 def this_machine() -> dict[str, float]:
-    """What Ray will find here."""
+    """Return the CPUs and GPUs that Ray will find on this machine."""
     return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
 
 
 def require_somewhere(
     nodes: Sequence[Mapping[str, float]], resources: Resources, to_come: Sequence[Mapping[str, float]] = ()
 ) -> None:
-    """Refuse to wait without end for what no node can ever give, or not all together; of those `to_come` may be many.
+    """Raise an error instead of waiting forever for resources that no node, or all nodes together, can provide.
+
+    There may be any number of nodes like those in `to_come`.
 
     Raises:
-        SpaceError: naming the resource, what was asked and the most that there is.
+        SpaceError: naming the resource, the request and the most that there is.
     """
     gpus = "auto" if resources.auto else f"{resources.workers * resources.gpus:g}"
     for flag, kind, asked, text in (
@@ -104,12 +106,12 @@ def require_somewhere(
 
 
 def usual_share(nodes: Iterable[Mapping[str, float]]) -> float:
-    """Of a GPU for each trial, if nobody says otherwise: networks of CIFAR's size leave most of one idle."""
+    """Return the default share of a GPU for each trial; networks for CIFAR leave most of a GPU idle."""
     return 0.25 if any(node.get("GPU", 0) for node in nodes) else 0
 
 
 def room(resources: Resources, node: Mapping[str, float]) -> int:
-    """How many workers of trials fit on `node`."""
+    """Return how many workers of trials fit on `node`."""
     fit = [node.get("CPU", 0) / resources.cpus]
     if resources.gpus:
         fit.append(node.get("GPU", 0) / resources.gpus)
@@ -117,6 +119,6 @@ def room(resources: Resources, node: Mapping[str, float]) -> int:
 
 
 def concurrency(resources: Resources, *nodes: Mapping[str, float]) -> int:
-    """How many trials run on `nodes` at once; the workers of one may be on several."""
+    """Return how many trials run on `nodes` at once; the workers of one trial may be on several nodes."""
     fit = sum(room(resources, node) for node in nodes) // resources.workers
     return min(fit, resources.max_concurrent or fit)

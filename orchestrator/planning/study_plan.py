@@ -1,4 +1,4 @@
-"""A plan's search: the studies of its space, and what they will ask for."""
+"""Search of a plan: the studies of its space, and the trials they will request."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from search_spaces import Grid, Study, Trial
 
 @dataclass(frozen=True)
 class Searching:
-    """The studies of a space."""
+    """Studies of a space."""
 
     grid: Grid
     studies: tuple[Study, ...]
 
     @property
     def budget(self) -> int:
-        """How many trials the studies ask for together, and fresh seeds of their best."""
+        """Return how many trials all studies request together, with the fresh seeds of their best."""
         search = self.grid.space.search
         return (search.trials + search.confirm_seeds) * len(self.studies) if search else 0
 
     @property
     def words(self) -> str:
-        """What will be searched, in a line."""
+        """Return one line that says what will be searched."""
         search = self.grid.space.search
         if search is None:
             return ""
@@ -33,7 +33,7 @@ class Searching:
         return f"{studies} of {search.trials} trials for {' and '.join(search.objective)}{again}"
 
     def examples(self) -> Iterator[Trial]:
-        """For each searched point the trials at both ends of its ranges: if these can be, so can those between."""
+        """Yield the trials at both ends of the ranges of each searched point: if they are valid, all between are."""
         for study in self.studies:
             for point in study.points:
                 ranges = self.grid.ranges(point)
@@ -41,6 +41,6 @@ class Searching:
                     yield self.grid.at(point, {key: found.ends[end] for key, found in ranges.items()})[1]
 
     def record(self) -> dict[str, Any]:
-        """What a report needs to know of how it was searched."""
+        """Return the settings of the search, as a report needs them; empty if there is none."""
         search = self.grid.space.search
         return search.model_dump(mode="json", exclude={"storage"}) if search else {}

@@ -1,7 +1,7 @@
-"""Try a network out on made-up images before anything trains: one training step and one test, with real numbers.
+"""Tryout of a network on made-up images before anything trains: one training step and one test, with real values.
 
-Not on the "meta" device, however fast: networks that ask for a number, or make a tensor in their forward pass, fail
-there and run everywhere else; and what a backward pass says is known only where there is one.
+The "meta" device would be faster, but networks that read a value or make a tensor in their forward pass fail only
+there; and which parameters get a gradient is known only after a real backward pass.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pruners.errors import in_one_line
 from trainables.architectures.architecture import Shape
 from trainables.architectures.global_state import own_draws
 
-LONGEST = 300  # characters of an error: torch names every key of a state dict that does not fit
+LONGEST = 300  # characters of an error: torch lists every key of a state dict that does not fit
 
 
 class PreflightError(ValueError):
-    """What keeps a network from being trained and tested, as the end of a sentence about it."""
+    """Reason why a network cannot be trained and tested; the message is the end of a sentence about the network."""
 
 
 def try_out(model: nn.Module, input_shape: Shape, num_classes: int, data: str) -> tuple[str, ...]:
-    """Return the names of the parameters that a training step leaves without a gradient; spoils the model.
+    """Return the names of the parameters that get no gradient in a training step; changes the model.
 
-    `data` is what messages call the images.
+    `data` is the name of the images in messages.
 
     Raises:
-        PreflightError: if either mode fails, or gives anything but one row of logits per image; if nothing can train.
+        PreflightError: if either mode fails, or returns anything but one row of logits per image; if nothing can train.
     """
     before = {name: parameter.shape for name, parameter in model.named_parameters()}
     wanted = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -52,7 +52,7 @@ def try_out(model: nn.Module, input_shape: Shape, num_classes: int, data: str) -
             with torch.no_grad():
                 for name, buffer in model.named_buffers():
                     if name in buffers and buffers[name].shape == buffer.shape:
-                        buffer.copy_(buffers[name])  # no running statistics of noise
+                        buffer.copy_(buffers[name])  # discard the running statistics of noise
                 tested = model(images[:2].clone())
             _require_logits(tested, num_classes, data, "eval")
             if not tested.isfinite().all(1).any():
@@ -74,9 +74,9 @@ def try_out(model: nn.Module, input_shape: Shape, num_classes: int, data: str) -
 
 
 def takes_part(model: nn.Module, names: tuple[str, ...], input_shape: Shape, training: bool) -> set[str]:
-    """Return those of the parameters of which the logits of a mode know, with or without a gradient; spoils the model.
+    """Return the parameters on which the logits of a mode depend, with or without a gradient; changes the model.
 
-    One that is NaN spoils the logits of all that compute with it, whatever they call it by.
+    Each parameter in turn is set to NaN, which spreads to the logits of every computation with it, under any name.
     """
     parameters = dict(model.named_parameters())
     found = set()
@@ -95,7 +95,7 @@ def takes_part(model: nn.Module, names: tuple[str, ...], input_shape: Shape, tra
 
 
 def shortened(line: str) -> str:
-    """A line, cut where it is longer than anybody reads."""
+    """Return the line, cut after LONGEST characters."""
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 

@@ -1,1 +1,1 @@
-"""The report: its words, tables and page."""
+"""Report of a sweep: its text, tables and page."""

@@ -1,4 +1,4 @@
-"""The report: MLflow in; one page, its figures and its tables out.
+"""Write the report of an experiment in MLflow: one page, its figures and its tables.
 
 prune-report EXPERIMENT [EXPERIMENT ...], or python -m orchestrator.report
 """
@@ -18,7 +18,7 @@ from orchestrator.results.store import ReportError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     p = argparse.ArgumentParser(prog=called("orchestrator.report"), description=(__doc__ or "").splitlines()[0])
     several = "the space, or the experiment if it was named; several are compared"
     p.add_argument("experiment", nargs="+", help=several)
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0, or 2 if there is nothing to report on or no place to write."""
+    """Run the command; return 0, or 2 if there is nothing to report on or no place to write."""
     given = parser().parse_args(arguments)
     environment.prepare_matplotlib(given.output)
     environment.prepare_reading()

@@ -1,4 +1,4 @@
-"""Our results beside the published ones: the table of differences, with what differs in the recipe."""
+"""Comparison of our results with published ones: a table of differences, and where the recipes differ."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from search_spaces import Trial
 
 @dataclass(frozen=True)
 class Beside:
-    """One of our points and what was published of it. Accuracies in percent."""
+    """One of our points and the published accuracy for it. Accuracies are in percent."""
 
     facet: Facet
     pruner: str
-    point: CurvePoint  # of the metric that theirs is to be compared with: the best or the last epoch
+    point: CurvePoint  # of the metric that matches theirs: of the best or of the last epoch
     row: Published  # of the same line; its compression may be a neighbour's
     top1: float
     how: str  # interpolated between which compressions; empty: as given
-    recipe: tuple[str, ...]  # what differs
+    recipe: tuple[str, ...]  # differences between the recipes
 
     @property
     def difference(self) -> float:
-        """Ours minus theirs, in points."""
+        """Return ours minus theirs, in percentage points."""
         return 100 * self.point.mean - self.top1
 
 
 def beside(results: Results) -> list[Beside]:
-    """Every point of ours that somebody has published, once per source."""
+    """Return each of our points for which a result is published, once per source."""
     lines = ((facet, pruner) for facet in facets(results) for pruner in pruners(results))
     return [found for facet, pruner in lines for found in _line(results, facet, pruner)]
 
 
 def published_lines(results: Results, facet: Facet) -> tuple[str, dict[str, list[Published]]]:
-    """The lines to draw in a panel: of the one source with the most of its pruners and points, by pruner."""
+    """Return the published lines to draw in a panel, by pruner: those of the source with the most points."""
     found: dict[str, dict[str, list[Published]]] = {}
     for pruner in pruners(results):
         for source, rows in _sources(_rows(results, facet, pruner)):
@@ -65,13 +65,13 @@ def _rows(results: Results, facet: Facet, pruner: str) -> list[Published]:
 
 
 def _trial(results: Results, facet: Facet, pruner: str) -> Trial | None:
-    """One that prunes, if any does: at 1x it is the dense one, whatever the pruner."""
+    """Return a trial at the largest compression, which prunes if any does; at 1x all pruners share the dense trial."""
     points = line(results, facet, pruner, TOP1)
     return results.trials[points[-1].rows[0].cell.fingerprint] if points else None
 
 
 def _sources(rows: Sequence[Published]) -> Iterator[tuple[str, list[Published]]]:
-    """The rows of each figure or table; two of one paper are two measurements."""
+    """Yield the rows of each figure or table; two of one paper are two measurements."""
 
     ordered = sorted(rows, key=lambda row: (row.title, row.compression))
     for source, group in groupby(ordered, key=lambda row: row.title):

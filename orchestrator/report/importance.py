@@ -1,4 +1,4 @@
-"""Which of the searched settings mattered: the share of an objective's variance that each explains (fANOVA)."""
+"""Importance of searched settings: the share of an objective's variance that each explains (fANOVA)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.studies import Tuned
 
-if TYPE_CHECKING:  # it takes half a second to import: only who has a search pays for that
+if TYPE_CHECKING:  # takes half a second to import: only reports with a search pay for that
     from optuna.distributions import BaseDistribution
 
-TRIALS = 10  # of fewer the shares are noise
+TRIALS = 10  # with fewer trials the shares are noise
 
 
 def importances(study: Tuned, objective: int = 0) -> dict[str, float]:
-    """Share of each setting, the largest first, together 1 (Hutter, Hoos and Leyton-Brown 2014, as Optuna has it).
+    """Return the share of each setting, largest first, with sum 1 (Hutter, Hoos and Leyton-Brown 2014, by Optuna).
 
-    Only of settings that all finished trials have and that differ between them; empty where there are fewer than two
-    of these or than ten finished trials, or where all came out equal. Computed of the report's rows, in memory: the
-    search's own storage is not asked.
+    It covers settings that all finished trials have and that differ between them. The result is empty for fewer than
+    two such settings or fewer than ten finished trials, or if all values are equal. It is computed in memory from the
+    report's rows, without the storage of the search.
     """
     numbers = list(study.values)
     if len(numbers) < TRIALS:
@@ -39,12 +39,12 @@ def importances(study: Tuned, objective: int = 0) -> dict[str, float]:
             for own, goal in zip(chosen, goals, strict=True)
         ]
     )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)  # equal trials give equal shares
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)  # the same trials give the same shares
     return optuna.importance.get_param_importances(copy, evaluator=evaluator)
 
 
 def _ranges(chosen: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:
-    """Where the values of each setting lie."""
+    """Return the distribution of each setting, from the smallest to the largest value that occurs."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     found: dict[str, BaseDistribution] = {}
@@ -61,5 +61,5 @@ def _ranges(chosen: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:
 
 
 def _plain(value: Any) -> Any:
-    """A number as a float, all else as a word."""
+    """Return a number as a float, anything else as a string."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

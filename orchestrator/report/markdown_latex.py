@@ -1,4 +1,4 @@
-"""Tables for papers and notes: the report's grids as Markdown and as LaTeX with booktabs."""
+"""Markdown and LaTeX (booktabs) output of the report's tables, for papers and notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r
 
 
 def note(grids: Sequence[PivotTable]) -> str:
-    """What the marks in these tables mean: of those that are there."""
+    """Return a text that explains the marks that occur in these tables."""
     entries = [entry for grid in grids for _, row in grid.rows for entry in row]
     said = {
         "Mean over seeds ± their standard deviation.": any("±" in entry.text for entry in entries),
@@ -27,7 +27,7 @@ def note(grids: Sequence[PivotTable]) -> str:
 
 
 def markdown(title: str, grids: Sequence[PivotTable]) -> str:
-    """One document with a table per facet."""
+    """Return one document with a table per facet."""
     parts = [f"# {title}"]
     for grid in grids:
         rows = [[pruner, *(_marked(entry, "**{}**", "\\*") for entry in entries)] for pruner, entries in grid.rows]
@@ -36,13 +36,13 @@ def markdown(title: str, grids: Sequence[PivotTable]) -> str:
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Numbers to the right, names to the left."""
+    """Return a table with names aligned left and numbers aligned right."""
     lines = [heads, [":--", *("--:" for _ in heads[1:])], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def latex(name: str, title: str, grids: Sequence[PivotTable]) -> str:
-    r"""One `table` per facet; the preamble needs `\usepackage{booktabs}`."""
+    r"""Return one `table` per facet; the preamble needs `\usepackage{booktabs}`."""
     parts = [r"% \usepackage{booktabs}"]
     for number, grid in enumerate(grids, 1):
         rows = [
@@ -56,7 +56,7 @@ def latex(name: str, title: str, grids: Sequence[PivotTable]) -> str:
 
 
 def latex_table(label: str, caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Ready-made cells between the rules of booktabs; the caption stands above, as it does for tables."""
+    """Return a booktabs table of cells that are already LaTeX; the caption is above, as usual for tables."""
     body = "\n".join("  " + " & ".join(row) + r" \\" for row in rows)
     return "\n".join(
         [
@@ -77,7 +77,7 @@ def latex_table(label: str, caption: str, heads: Sequence[str], rows: Sequence[S
 
 
 def escape(text: str) -> str:
-    """The text as LaTeX takes it."""
+    """Return the text with LaTeX's special characters escaped."""
     return "".join(SPECIAL.get(letter, letter) for letter in text)
 
 

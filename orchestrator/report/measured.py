@@ -1,4 +1,4 @@
-"""What trials measured instead of training, and the results of those that trained."""
+"""Results of measures (experiments without training), separate from the results of trials that trained."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from orchestrator.results.results import Results
 from orchestrator.results.row import Row
 from search_spaces import TRAINING, Trial
 
-NOT_PANELS = ("measure", "schedule", "iterations")  # settings that stand within a panel of a measure, and make none
+NOT_PANELS = ("measure", "schedule", "iterations")  # settings that vary within a measure's panel
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished trial, and what it found: `columns` of its table -> values from the first row to the last."""
+    """A finished trial of a measure; `columns` maps the columns of its table to their values, in the order of rows."""
 
     row: Row
     trial: Trial
@@ -25,24 +25,25 @@ class Measured:
 
     @property
     def pruner(self) -> str:
+        """Return the label of the pruner."""
         return self.row.cell.pruner
 
 
 @lru_cache(maxsize=4)
 def trained(results: Results) -> Results:
-    """Without the rows of trials that measured something else."""
+    """Return the results without the rows of measures."""
     return _only(results, TRAINING)
 
 
 def measures(results: Results) -> list[str]:
-    """What was measured instead of training, in the order of the space."""
+    """Return the names of the measures, in the order of the space."""
     names = dict.fromkeys(_measure(results, row) for row in results.rows)
     return [name for name in names if name != TRAINING]
 
 
 @lru_cache(maxsize=4)
 def measured(results: Results, measure: str) -> dict[Facet, list[Measured]]:
-    """What the finished trials of a measure found, in panels."""
+    """Return the finished trials of a measure with their tables, by panel."""
     rows = [row for row in results.rows if row.status == "finished" and _measure(results, row) == measure]
     tables = results.details.artifacts([row.run_id for row in rows], "measure.json")
     found: dict[Facet, list[Measured]] = {}
@@ -55,13 +56,13 @@ def measured(results: Results, measure: str) -> dict[Facet, list[Measured]]:
 
 
 def panel(row: Row) -> Facet:
-    """The panel in which a row of a measure is shown."""
+    """Return the panel in which a row of a measure is shown."""
     facet = facet_of(row)
     return replace(facet, settings=tuple((key, value) for key, value in facet.settings if key not in NOT_PANELS))
 
 
 def by_pruner(found: list[Measured]) -> dict[str, list[Measured]]:
-    """The seeds of each pruner, pruners in the order of the space."""
+    """Return the seeds of each pruner, with pruners in the order of the space."""
     pruners: dict[str, list[Measured]] = {}
     for one in found:
         pruners.setdefault(one.pruner, []).append(one)

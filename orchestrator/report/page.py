@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no request, no font of its own, a few lines of script."""
+"""Report as one self-contained HTML file: no requests, no fonts of its own, a few lines of script."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from orchestrator.results.row import counts
 from orchestrator.results.store import public
 from search_spaces import Cell, amount
 
-# Tags that are said elsewhere on the page or that only machines read.
+# Tags that the page shows elsewhere, or that only machines read.
 INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "stage", "paths", "compaction",
             "audited")  # fmt: skip
-FOLDER = Path("results/report")  # where a page goes unless somebody says otherwise
-MANY_VALUES = 4  # of a tag: of more only what stands before their colon is told
-MANY = 300  # rows of a table that a page shows; all of them are in its CSV
+FOLDER = Path("results/report")  # the default folder of a page
+MANY_VALUES = 4  # most values of a tag; with more, only their text before the colon is shown
+MANY = 300  # most rows of a table on the page; its CSV has all of them
 
 
 def page(
     results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_uri: str, folder: Path | None = None
 ) -> str:
-    """The page's HTML, with the figures given as SVG; `folder` is where it goes."""
+    """Return the page's HTML; figures are given as SVG, and `folder` is where the page will be written."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_file("report.html.j2"))
     known = trained(results)
@@ -65,7 +65,7 @@ def page(
         pairs=_said_once(compared(known)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=note([grid for _, found in shown for grid in found]),
-        published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # the recipes are said above
+        published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # recipes are shown above
         recipes=_recipes(known),
         presets=_presets(results),
         trials=_said_once(_ids_last(_compact(tables.trials(results), ids=True))),
@@ -82,12 +82,12 @@ def page(
 
 
 def _file(name: str) -> str:
-    """A part of the page, as it lies beside this file."""
+    """Return the text of a file of the page, from this folder."""
     return resources.files("orchestrator.report").joinpath(name).read_text("utf-8")
 
 
 def _commands(results: Results, tracking_uri: str, folder: Path) -> list[str]:
-    """What makes the results, and what makes this page of them."""
+    """Return the commands that make the results and this page."""
     report = ["python", "-m", "orchestrator.report", *results.experiment.split(" + "), "--tracking-uri", tracking_uri]
     report += ["--where", results.selection] if results.selection else []
     report += ["--output", str(folder)] if folder != FOLDER else []
@@ -96,7 +96,7 @@ def _commands(results: Results, tracking_uri: str, folder: Path) -> list[str]:
 
 
 def _axes(results: Results) -> list[tuple[str, str]]:
-    """Every field with more than one value, and its values."""
+    """Return every field with more than one value, and its values."""
     cells = [row.cell for row in results.rows]
     named: dict[str, list[Any]] = {
         "dataset": [cell.dataset for cell in cells],
@@ -117,13 +117,13 @@ def _axes(results: Results) -> list[tuple[str, str]]:
 
 
 def _kappa(cell: Cell) -> str:
-    """With the compression that came of it."""
+    """Return kappa with the compression that it reached, if known."""
     return f"{cell.kappa:g} ({cell.compression:g}x)" if cell.compression else f"{cell.kappa:g}"
 
 
 def _recipes(results: Results) -> list[tuple[str, list[str]]]:
-    """Per published source, in what its recipe differs from ours: to be read before the numbers."""
-    found: dict[str, dict[str, dict[str, None]]] = {}  # source -> what differs -> for which pruners
+    """Return, for each published source, how its recipe differs from ours; readers need this before the numbers."""
+    found: dict[str, dict[str, dict[str, None]]] = {}  # source -> difference -> pruners
     pruners: dict[str, dict[str, None]] = {}
     for one in beside(results):
         source = one.row.title
@@ -138,19 +138,22 @@ def _recipes(results: Results) -> list[tuple[str, list[str]]]:
 
 
 def _presets(results: Results) -> list[tuple[str, list[str]]]:
-    """Per sweep of a preset, in what it is not as published; newest first, each preset once."""
+    """Return, for each preset among the sweeps, how its newest sweep differs from the published recipe.
+
+    Each preset occurs once, in the order of its first sweep.
+    """
     newest = {sweep.plan["space"]: sweep for sweep in results.sweeps[::-1] if sweep.plan}
     said = {name: as_published(name, sweep.cells, sweep.trials.values()) for name, sweep in newest.items()}
     return [(name, [line.strip() for line in lines]) for name, lines in said.items() if lines]
 
 
 def _of_search(drawing: Drawing) -> bool:
-    """Whether it stands in the section of the search."""
+    """Return True if the figure belongs to the section on the search."""
     return drawing.name.startswith("search-")
 
 
 def _compact(table: Table, ids: bool = False) -> Table:
-    """With four digits and, but for `ids`, without ids: the CSV has them whole."""
+    """Return the table with four digits and, unless `ids`, without run ids; the CSV has everything in full."""
     if not table:
         return []
     heads = table[0]
@@ -159,13 +162,13 @@ def _compact(table: Table, ids: bool = False) -> Table:
 
 
 def _ids_last(table: Table) -> Table:
-    """With what machines read behind what people do. It stays: a mask is given to other trials by its run's id."""
+    """Return the table with the columns of ids last. They stay, because other trials name a mask by its run id."""
     order = sorted(range(len(table[0])), key=lambda column: table[0][column] in ("fingerprint", "run_id"))
     return [[row[column] for column in order] for row in table]
 
 
 def _said_once(table: Table) -> tuple[Table, str]:
-    """Without the columns that are equal in all rows, and these in words: a phone is narrow."""
+    """Return the table without columns that are equal in all rows, and these as text, because phones are narrow."""
     if len(table) < 3:
         return table, ""
     columns = list(zip(*table, strict=True))
@@ -176,7 +179,7 @@ def _said_once(table: Table) -> tuple[Table, str]:
 
 
 def _filled(table: Table) -> Table:
-    """Without the columns in which no row has anything: of one seed there is no spread."""
+    """Return the table without columns that are empty in all rows: one seed has no spread."""
     kept = [i for i, values in enumerate(zip(*table[1:], strict=True)) if any(values)]
     return [[row[i] for i in kept] for row in table]
 
@@ -192,7 +195,7 @@ def _four(text: str) -> str:
 
 
 def _versions(results: Results) -> list[tuple[str, str]]:
-    """Whatever the trials logged of machines and versions: tag -> its values, with counts where they differ."""
+    """Return the tags on machines and versions, with counts where a tag has several values."""
     found: dict[str, Counter[str]] = {}
     for row in {row.run_id: row for row in results.rows if row.status == "finished"}.values():
         for key, value in row.tags.items():
@@ -207,7 +210,7 @@ def _versions(results: Results) -> list[tuple[str, str]]:
 
 
 def _in_short(values: Counter[str]) -> Counter[str]:
-    """Where there are many, as of how much a compacted network has left, only what stands before their colon."""
+    """Return the values cut at their colon if they are many, such as those of how much a compacted network has left."""
     if len(values) <= MANY_VALUES:
         return values
     short: Counter[str] = Counter()

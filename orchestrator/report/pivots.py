@@ -1,4 +1,4 @@
-"""The pivots that a report shows: per facet a row per pruner and a column per compression, ready to be read."""
+"""Pivot tables of the report, formatted: per facet a row per pruner and a column per compression."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from trainables.metrics import METRICS, Metric
 
 @dataclass(frozen=True)
 class PivotValue:
-    """What is tabled: `name` of its files, `title` with its unit, and how a value is written."""
+    """Quantity of a table: `name` of its files, `title` with its unit, and the format of values."""
 
     name: str
     title: str
     measure: RowValue  # as shown
-    logged: RowValue  # as MLflow has it, for the CSV
+    logged: RowValue  # as in MLflow, for the CSV
     scale: float
     digits: int
     whole: str = ""  # the metric of which shares are shown
-    unit: str = ""  # of that
+    unit: str = ""  # of `whole`
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A point as a table shows it."""
+    """One point as a table shows it."""
 
     text: str
     hole: bool = False
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PivotTable:
-    """A pivot of one facet."""
+    """Pivot of one facet."""
 
     title: str
     heads: list[str]
@@ -54,12 +54,12 @@ def _value(name: str, kept: Metric) -> PivotValue:
     return PivotValue(kept.table, title, share, metric(name), 100, kept.digits, kept.share_of, unit)
 
 
-# Accuracy, the three tables of Princeton's COS598D assignment, and whatever else the registry gives a table.
+# Accuracy, the three tables of Princeton's COS598D assignment, and every other metric with a table in the registry.
 QUANTITIES = tuple(_value(name, kept) for name, kept in METRICS.items() if kept.table)
 
 
 def grids(results: Results) -> Iterator[tuple[PivotValue, list[PivotTable]]]:
-    """Every quantity that some finished run has logged."""
+    """Yield every quantity that some finished run has logged, with its tables."""
     for quantity in QUANTITIES:
         found = [_grid(results, facet, quantity) for facet in facets(results, quantity.measure)]
         if found:
@@ -82,7 +82,7 @@ def _grid(results: Results, facet: Facet, quantity: PivotValue) -> PivotTable:
 
 
 def _title(results: Results, facet: Facet, quantity: PivotValue) -> str:
-    """With the size of the whole where shares are shown."""
+    """Return the title, with the dense network's size where shares are shown."""
     rows = (row for pruner in pruners(results) for point in line(results, facet, pruner, quantity.measure)
             for row in point.rows)  # fmt: skip
     size = max((row.metrics.get(quantity.whole, 0) for row in rows), default=0)
@@ -97,14 +97,14 @@ def _si(number: float) -> str:
 
 
 def _writer(quantity: PivotValue, means: Iterable[float]) -> Callable[[float], str]:
-    """All of a table with as many digits, and so many that the smallest mean has two that tell something."""
+    """Return a formatter with equal digits for the whole table, at least two significant ones for the smallest mean."""
     smallest = min((quantity.scale * mean for mean in means if mean > 0), default=1)
     digits = max(quantity.digits, 1 - math.floor(math.log10(smallest)))
     return lambda value: f"{quantity.scale * value:.{digits}f}"
 
 
 def _entry(point: CurvePoint | None, leads: bool, write: Callable[[float], str]) -> Entry:
-    """`93.1 ± 0.2`, the word for a hole, or both where some of the seeds are missing."""
+    """Return `93.1 ± 0.2`, the word for a missing result, or both if some of the seeds are missing."""
     if point is None:
         return Entry("–")  # no sweep asked for it
     if not point.values:

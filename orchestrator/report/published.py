@@ -1,8 +1,8 @@
-"""Published accuracies under our names: one place that knows what their pruners are called.
+"""Published accuracies, with their networks and pruners mapped to our names.
 
-The rows are those of the public record whose evidence is `exact` (the authors' own data) or `transcribed` (typed
-from a table). Nothing here is ours; their networks and recipes are those of `recipes.py`, so that a gap is not read as
-an error.
+The rows are those of the public record with evidence `exact` (the authors' own data) or `transcribed` (typed from a
+table). No number here is ours. Their networks and recipes are in `published_recipes.py`, so that a difference is not
+mistaken for an error.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ ABLATIONS = {"shuffled": "shuffle", "reinit": "reinitialize", "inverted": "inver
 
 @dataclass(frozen=True)
 class Published:
-    """One published result. Accuracies in percent; `epoch` says whose: `best`, `last`, or empty if nobody says."""
+    """One published result. Accuracies are in percent; `epoch` is `best` or `last`, or empty if not stated."""
 
     source: str
     figure: str
     dataset: str
-    network: str  # as they call it
+    network: str  # as the source names it
     pruner: str
     ablation: str
     compression: float
@@ -44,28 +44,28 @@ class Published:
     top1: float
     std: float | None
     epoch: str
-    known: Known  # what the network is called here, and what is known of how the number was made
+    known: Known  # our name of the network, and the recipe behind the number
 
     @property
     def title(self) -> str:
-        """Source and figure."""
+        """Return source and figure."""
         return f"{self.source}, {self.figure}"
 
     @property
     def architecture(self) -> str:
-        """What the network is called here."""
+        """Return our name of the network."""
         return self.known.architecture
 
 
 @cache
 def published() -> tuple[Published, ...]:
-    """All rows that have a counterpart here."""
+    """Return all rows that have a counterpart here."""
     text = resources.files("orchestrator.report").joinpath("published.csv").read_text("utf-8")
     return tuple(row for line in csv.DictReader(text.splitlines()) if (row := _row(line)) is not None)
 
 
 def for_trial(trial: Trial, pruner: str) -> list[Published]:
-    """The rows for a trial's dataset, architecture, pruner and ablation, of every compression."""
+    """Return the rows for a trial's dataset, architecture, pruner and ablation, at every compression."""
     where = counterpart(trial.dataset), trial.architecture
     return [
         row
@@ -74,15 +74,15 @@ def for_trial(trial: Trial, pruner: str) -> list[Published]:
         and row.pruner == pruner
         and row.ablation == trial.ablation
         and trial.granularity == "weight"  # all of them prune single weights
-        and not trial.architecture_options  # of another width, it is another network
+        and not trial.architecture_options  # with another width, it is another network
     ]
 
 
 def at(rows: Sequence[Published], compression: float) -> tuple[float, str] | None:
-    """Their accuracy at a compression, in percent, and how it was found: as given, or between which neighbours.
+    """Return their accuracy at a compression in percent, and "" or between which neighbours it was interpolated.
 
-    Between neighbours at most four times apart it is interpolated, in the logarithm of the compression; beyond the
-    ends there is none.
+    Interpolation is in the logarithm of the compression, between neighbours at most four times apart. Return None
+    elsewhere.
     """
     known = sorted(rows, key=lambda row: row.compression)
     for row in known:
@@ -98,8 +98,8 @@ def at(rows: Sequence[Published], compression: float) -> tuple[float, str] | Non
 
 
 def differences(trial: Trial, row: Published) -> list[str]:
-    """What is known to differ between a trial and a published result, in words."""
-    from orchestrator.report.trial_recipe import facts  # it needs torch, for which most reports need not wait
+    """Return the known differences between a trial and a published result, in words."""
+    from orchestrator.report.trial_recipe import facts  # imports torch, which most reports do not need
 
     said = []
     if trial.dataset != row.dataset:

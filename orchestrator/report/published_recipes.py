@@ -1,7 +1,7 @@
-"""The recipes of published programs, as data: what a preset or a published number was made with, and in what we differ.
+"""Recipes of published programs as data: the settings behind presets and published numbers, and how ours differ.
 
 `search_spaces/papers/recipes/*.yaml` has a program's own settings field by field, read from its files, and every
-difference that we know with its reason. Nothing here is compared by hand: what differs follows from the records.
+known difference with its reason. Comparisons are always computed from these records, never made by hand.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ BY_DATASET = ("parameters", "scoring_batch")  # fields whose value may be a mapp
 
 @dataclass(frozen=True)
 class RecipeDifference:
-    """One field in which we do not do what a program does."""
+    """One field in which our recipe differs from a program's."""
 
     field: str
     theirs: str
     ours: str
     why: str = ""
-    where: str = ""  # the pruners, networks or datasets that it is of; "" = all
+    where: str = ""  # the pruners, networks or datasets with this difference; "" = all
 
     @property
     def words(self) -> str:
-        """What differs, in one line without the reason."""
+        """Return the difference in one line, without the reason."""
         return f"{self.field}: {self.theirs} there, {self.ours} here"
 
     @property
     def line(self) -> str:
-        """What differs, of what, and why."""
+        """Return the difference with what it applies to, and why."""
         of = f"{self.where}: " if self.where else ""
         return of + self.words + (f" ({self.why})" if self.why else "")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one program does for one of its figures or tables. The sections narrow each other in the order of fields."""
+    """Settings of one program for one of its figures or tables. Later sections override earlier ones."""
 
     name: str
     program: str
@@ -64,14 +64,14 @@ class Recipe:
 
     @property
     def source(self) -> str:
-        """Where it was read: repository, commit and file."""
+        """Return where it was read: repository, commit and file."""
         return f"{self.repository} at {self.commit[:7]}, {self.files}" if self.repository else self.files
 
     def of(self, dataset: str, architecture: str, pruner: str) -> dict[str, Any]:
-        """Return the program's settings for one network, dataset and pruner, all by the names that we use."""
+        """Return the program's settings for one network, dataset and pruner, under our names."""
         parts = [self.fields, self.datasets.get(dataset, {}), self.networks.get(architecture, {})]
         if pruner != "dense":
-            # What is said of a dataset's scoring images holds against what is said of all.
+            # Scoring settings of a dataset override the general ones.
             parts += [
                 self.pruning,
                 {k: v for k, v in parts[1].items() if k in self.pruning},
@@ -87,28 +87,28 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a published number."""
+    """Facts about a published number."""
 
     recipe: Recipe
-    architecture: str  # what its network is called here
-    fields: Mapping[str, Any]  # of this number, beside those of the recipe
+    architecture: str  # our name of its network
+    fields: Mapping[str, Any]  # of this number, in addition to those of the recipe
 
 
 @cache
 def recipes() -> tuple[Recipe, ...]:
-    """All recipes, in the order of the files."""
+    """Return all recipes, in the order of the files."""
     folder = resources.files("search_spaces") / "papers" / "recipes"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     return tuple(recipe for file in files for recipe in _read(yaml.safe_load(file.read_text("utf-8"))))
 
 
 def of_preset(name: str) -> Recipe | None:
-    """The recipe of the preset of that name; None of a space of the user's own."""
+    """Return the recipe of the preset of that name; None for a user's own space."""
     return next((recipe for recipe in recipes() if name in recipe.presets), None)
 
 
 def of_row(source: str, figure: str, network: str) -> Known | None:
-    """What is known of a published number; None if that is not even which network here it is of."""
+    """Return the facts about a published number; None if its network has no name here."""
     for recipe in recipes():
         for entry in recipe.published:
             if (
@@ -121,7 +121,7 @@ def of_row(source: str, figure: str, network: str) -> Known | None:
 
 
 def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[RecipeDifference]:
-    """The fields that both know in which they differ, in the order of theirs."""
+    """Return the fields of both in which they differ, in the order of theirs."""
     return [
         RecipeDifference(name, text(name, value), text(name, ours[name]))
         for name, value in theirs.items()
@@ -130,11 +130,11 @@ def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[RecipeD
 
 
 def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[RecipeDifference]:
-    """All in which a sweep differs from a recipe, each once, with its reason where the data have one."""
+    """Return every difference between a sweep and a recipe once, with its reason where one is recorded."""
     alike = {
         trial.model_copy(update={"seed": 0, "compression": 2.0, "kappa": 0.0}).fingerprint: trial for trial in trials
     }
-    from orchestrator.report.trial_recipe import facts  # it needs torch, for which most reports need not wait
+    from orchestrator.report.trial_recipe import facts  # imports torch, which most reports do not need
 
     found: dict[RecipeDifference, list[Trial]] = {}
     knowing: dict[str, list[Trial]] = {}
@@ -155,7 +155,7 @@ def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) 
 
 
 def as_published(preset: str, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[str]:
-    """Say in a few lines whether a sweep of a preset is as published; nothing of a space of the user's own."""
+    """Return a few lines on whether a preset's sweep is as published; none for a user's own space."""
     recipe = of_preset(preset)
     if recipe is None:
         return []
@@ -164,7 +164,7 @@ def as_published(preset: str, cells: Iterable[Cell], trials: Iterable[Trial]) ->
 
 
 def _grid(cells: Iterable[Cell], trials: Iterable[Trial]) -> dict[str, Any]:
-    """What a sweep asks for, axis by axis."""
+    """Return the values that a sweep asks for, axis by axis."""
     cells, trials = list(cells), list(trials)
     found: dict[str, Any] = {
         "dataset": sorted({counterpart(trial.dataset) for trial in trials}),
@@ -184,7 +184,7 @@ def _network(trial: Trial) -> str:
 
 
 def _where(some: list[Trial], all_: list[Trial]) -> str:
-    """The names that tell `some` of the trials from the others; "" if these are all."""
+    """Return the names that distinguish `some` of the trials from the others; "" if they are all."""
     if len(some) == len(all_):
         return ""
     keys: tuple[Callable[[Trial], str], ...] = (
@@ -223,5 +223,5 @@ def _read(raw: Mapping[str, Any]) -> Iterable[Recipe]:
 
 
 def _flat(entries: Iterable[Any]) -> list[dict[str, str]]:
-    """Differences, those of a list within the list too: several recipes share some."""
+    """Return the differences as a flat list; nested lists are those that several recipes share."""
     return [one for entry in entries for one in (_flat(entry) if isinstance(entry, list) else [entry])]

@@ -1,4 +1,4 @@
-"""The short answer, in words: who leads where, by how much, and whether the seeds allow saying so."""
+"""Ranking in words: which pruner leads at which compression, by how much, and whether the seeds support it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ SURVIVORS = (
 
 @dataclass(frozen=True)
 class Ranking:
-    """One compression of a facet: the pruners that cannot be told from the best, best first, and who is missing."""
+    """Ranking at one compression of a facet: the pruners tied with the best, best first, and the missing pruners."""
 
     compression: float
     leaders: tuple[str, ...]
     missing: tuple[str, ...]
     best: CurvePoint
     next: str  # the first that is clearly below the best; empty if none is
-    lead: float | None  # of the best over that one, as a fraction
-    sure: SeedDifference | None  # of that lead, where there are seeds enough to know
-    broken: tuple[str, ...]  # those of the leaders of which a network collapsed
+    lead: float | None  # of the best over `next`, as a fraction
+    sure: SeedDifference | None  # the interval of that lead, if there are enough seeds
+    broken: tuple[str, ...]  # leaders that have a collapsed network
 
     @property
     def group(self) -> tuple[list[str], tuple[str, ...]]:
-        """Neighbours equal in this are told in one sentence."""
+        """Return a key: neighbouring compressions with the same key share one sentence."""
         return sorted(self.leaders), self.missing
 
 
 def sentences(results: Results, facet: Facet) -> list[str]:
-    """What the results of a facet allow to be said."""
+    """Return the statements that the results of a facet support."""
     said = []
     unpruned = dense(results, facet, TOP1)
     if unpruned is not None:
@@ -61,7 +61,7 @@ def sentences(results: Results, facet: Facet) -> list[str]:
 
 
 def care(results: Results) -> str:
-    """How far differences are to be trusted, given the number of seeds."""
+    """Return how far differences can be trusted, given the number of seeds."""
     count = len({row.cell.seed for row in results.rows})
     if count == 0:
         return "No cell has a result of its own yet: what a search tried is no result."
@@ -80,7 +80,7 @@ def _seeds(count: int) -> str:
 
 
 def standings(results: Results, facet: Facet) -> Iterator[Ranking]:
-    """For every compression at which at least two pruners have a result that early stopping did not choose."""
+    """Yield the ranking at each compression where two or more pruners have a result without bias by early stopping."""
     lines = {
         pruner: {point.compression: point for point in line(results, facet, pruner, TOP1)}
         for pruner in pruners(results)
@@ -107,7 +107,7 @@ def _beats(best: CurvePoint, other: CurvePoint) -> bool:
 
 
 def _lead(group: Sequence[Ranking]) -> str:
-    """One sentence for neighbouring compressions with the same pruners in front."""
+    """Return one sentence for neighbouring compressions with the same leading pruners."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
         where += f" (without {listed(group[0].missing)})"
@@ -127,7 +127,7 @@ def _lead(group: Sequence[Ranking]) -> str:
 
 
 def _leaders(group: Sequence[Ranking]) -> list[str]:
-    """Whoever lost a network there may have a mean that is no more than uncertain: that must be read with its name."""
+    """Return the leaders' names, marked if networks collapsed: these may be tied only by an uncertain mean."""
     broken = {pruner for standing in group for pruner in standing.broken}
     return [
         f"{pruner} (of which networks collapsed)" if pruner in broken else pruner for pruner in sorted(group[0].leaders)
@@ -135,7 +135,7 @@ def _leaders(group: Sequence[Ranking]) -> list[str]:
 
 
 def _sure(group: Sequence[Ranking]) -> str:
-    """How sure it is at the highest compression of a group: the one that readers look for."""
+    """Return how certain the lead is at the highest compression of a group, which readers care about most."""
     last = group[-1]
     at = f"at {last.compression:g}x: " if len(group) > 1 else ""
     if last.sure is None:
@@ -166,7 +166,7 @@ def _collapsed(results: Results, facet: Facet) -> list[str]:
 
 
 def _tied(results: Results, facet: Facet) -> list[str]:
-    """Say of which pruners the masks were drawn among ties, and at which compressions."""
+    """Return the pruners whose masks were drawn among ties, and at which compressions."""
     said = []
     for pruner in pruners(results):
         where = [

@@ -1,4 +1,4 @@
-"""The recipe as a report tells it: what all trials have in common, and in what the pruners differ."""
+"""Recipe section of a report: the settings that all trials share, and those in which pruners differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_spaces import TRAINING, Trial
 from search_spaces.phases import RECIPE
 from search_spaces.trial import TOLD
 
-# Fields that act only where another has this value: momentum is nothing to Adam.
+# Fields that act only if another field has this value: Adam ignores momentum.
 ONLY_WITH = {
     "momentum": ("optimizer", "sgd"),
     "nesterov": ("optimizer", "sgd"),
@@ -20,12 +20,12 @@ ONLY_WITH = {
 UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
           "pretrain_epochs": "0", "compression": "1",
           "warmup_epochs": "0", "label_smoothing": "0", "accumulate": "1", "ema": "0", "precision": "float32",
-          "ablation": "none", "dense_classifier": "False", "measure": "training"}  # what need not be said  # fmt: skip
+          "ablation": "none", "dense_classifier": "False", "measure": "training"}  # values not to be shown  # fmt: skip
 TOTAL = "epochs in all"
 
 
 def common(trials: Iterable[Trial]) -> list[tuple[str, str]]:
-    """The fields that are equal in all trials that prune, without those that do nothing there."""
+    """Return the fields that are equal in all pruned trials, without those that have no effect there."""
     some = list(trials)
     first, *others = [t.params() for t in [t for t in some if t.pruner != "dense"] or some]
     equal = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
@@ -33,7 +33,7 @@ def common(trials: Iterable[Trial]) -> list[tuple[str, str]]:
 
 
 def dense(results: Results) -> list[tuple[str, str]]:
-    """What share of its parameters each network keeps whatever the compression: biases, norms, embeddings."""
+    """Return the share of parameters that each network never prunes: biases, norms, embeddings."""
     shares: dict[str, str] = {}
     for row in results.rows:
         params, kept, ratio = (row.metrics.get(f"model/{key}", 0.0) for key in ("params", "params_kept", "compression"))
@@ -44,14 +44,15 @@ def dense(results: Results) -> list[tuple[str, str]]:
 
 
 def by_pruner(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """What differs from pruner to pruner: the fields, and a row of values per pruner; no fields if nothing does.
+    """Return the fields that differ between pruners, and a row of their values per pruner; no fields if none differ.
 
-    The last is the epochs that a network trains in all, before pruning and after: not all pruners are given as many.
+    The last field is the number of epochs that a network trains in all, before and after pruning: it differs between
+    pruners.
     """
     records: dict[str, list[dict[str, str]]] = {}
     for row in results.rows:
         trial = results.trials[row.cell.fingerprint]
-        if trial.pruner != "dense":  # at 1x all pruners share it
+        if trial.pruner != "dense":  # at 1x all pruners share one trial
             total = {TOTAL: f"{trial.pretrain_epochs + trial.epochs_to_train}"}
             records.setdefault(row.cell.pruner, []).append(trial.params() | total)
     names = [pruner for pruner in pruners(results) if pruner in records]
@@ -67,6 +68,6 @@ def _values(records: Iterable[Mapping[str, str]], key: str) -> str:
 
 def _acts(key: str, record: Mapping[str, str]) -> bool:
     if key in RECIPE and record["epochs"] == "0" and record["measure"] != TRAINING:
-        return False  # nothing is trained there
+        return False  # a measure that trains nothing
     other, value = ONLY_WITH.get(key, (key, record[key]))
     return bool(record[key]) and record.get(other) == value and UNUSED.get(key) != record[key]

@@ -1,4 +1,4 @@
-"""The fields of published recipes: when two values are one, and how a value is written."""
+"""Fields of published recipes: when two values count as equal, and how a value is written."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 STAND_INS = {"cifar10-jpeg75": "cifar10", "cifar10-exact-subset": "cifar10"}
-NOT_SAID = "not said"  # by the program; what we do is then a difference
-DIGITS = {"normalisation": 5e-3, "compression": 5e-3}  # relative: of these programs give three digits
+NOT_SAID = "not said"  # by the program; our value then counts as a difference
+DIGITS = {"normalisation": 5e-3, "compression": 5e-3}  # relative tolerance: programs give these to three digits
 
 
 def counterpart(dataset: str) -> str:
-    """Return the dataset for which `dataset` stands in: `cifar10` of `cifar10-jpeg75`."""
+    """Return the dataset that `dataset` stands in for: `cifar10` for `cifar10-jpeg75`."""
     return STAND_INS.get(dataset, dataset)
 
 
 def same(name: str, theirs: Any, ours: Any) -> bool:
-    """Return True if two values of the field `name` are one recipe: equal up to the digits that programs give.
+    """Return True if two values of the field `name` are the same recipe: equal up to the digits that programs give.
 
-    A list of theirs beside a single value of ours holds the values of a study, of which ours is to be one.
+    A list of theirs with a single value of ours holds the values of a study; ours must be one of them.
     """
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         return theirs.keys() == ours.keys() and all(same(name, theirs[key], ours[key]) for key in theirs)
@@ -33,7 +33,7 @@ def same(name: str, theirs: Any, ours: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """Write a value of the field `name` in words."""
+    """Return a value of the field `name` as text."""
     if isinstance(value, str):
         return value
     if name in WRITERS:

@@ -1,4 +1,4 @@
-"""The tables of a search: every trial that it tried, the best settings of each cell, fronts, and pruners in pairs."""
+"""Tables of a search: every trial that it tried, the best settings of each cell, Pareto fronts, pairs of pruners."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from trainables.metrics import PER_EPOCH
 
 
 def tried(results: Results) -> Table:
-    """A row per trial and study, in the order of asking; empty if nothing was searched.
+    """Return a row per trial and study, in the order of requests; empty if nothing was searched.
 
-    `best`: whether no other trial of its study beats it. Trials without a result have no values, and say why.
+    `best` says whether the trial is the best of its study, or on its front. Trials without a result have no values, and
+    a reason.
     """
     studies = tuned(results)
     keys = sorted({key for study in studies for row in study.rows for key in row.cell.searched})
@@ -42,9 +43,9 @@ def tried(results: Results) -> Table:
 
 
 def best_settings(results: Results) -> Table:
-    """A row per searched cell: its test accuracy over fresh seeds, what was chosen for it, and by which value.
+    """Return a row per searched cell: test accuracy over fresh seeds, the chosen settings, and the objective's value.
 
-    Fractions as logged; `n` counts the finished seeds, of `of`.
+    Accuracies are fractions as logged; `n` is the number of finished seeds, `of` the number of all.
     """
     cells: dict[tuple[str, ...], list[Row]] = {}
     for row in results.rows:
@@ -57,7 +58,7 @@ def best_settings(results: Results) -> Table:
               "chosen by", "trials"]]  # fmt: skip
     for (title, pruner, compression, name), rows in cells.items():
         study, searched = studies.get(name), rows[0].cell.searched
-        config = results.trials[rows[0].cell.fingerprint].config  # all but the seed
+        config = results.trials[rows[0].cell.fingerprint].config  # everything but the seed
         values = [values for number, values in study.values.items()
                   if results.trials[study.rows[number].cell.fingerprint].config == config] if study else []  # fmt: skip
         tops = [top for row in rows if row.status == "finished" and (top := TOP1(row)) is not None]
@@ -71,9 +72,10 @@ def best_settings(results: Results) -> Table:
 
 
 def fronts(results: Results) -> Table:
-    """A row per trial on the front of a study of several objectives, the best of the first one first; else empty.
+    """Return a row per trial on the Pareto front of each study with several objectives; empty if there is none.
 
-    What was chosen for it, its values as logged, and its number in the study.
+    Rows are sorted by the first objective, best first, and hold the chosen settings, the values as logged, and the
+    number of the trial in its study.
     """
     several = [study for study in tuned(results) if len(study.objectives) > 1]
     names = list(dict.fromkeys(objective.name for study in several for objective in study.objectives))
@@ -91,7 +93,7 @@ def fronts(results: Results) -> Table:
 
 
 def compared(results: Results) -> Table:
-    """A row per facet, compression and pair of pruners, in points of accuracy; empty where no seeds are in common."""
+    """Return a row per facet, compression and pair of pruners, in points of accuracy; empty without common seeds."""
     rows = [
         [pair.facet.title, f"{pair.compression:g}x", pair.one, pair.other, pair.verdict, f"{100 * pair.gap.mean:+.2f}",
          *("" if pair.gap.even else f"{100 * end:+.2f}" for end in (pair.gap.low, pair.gap.high)), str(pair.gap.seeds)]
@@ -102,7 +104,7 @@ def compared(results: Results) -> Table:
 
 
 def search_words(results: Results) -> list[str]:
-    """A few sentences; none where nothing was searched."""
+    """Return a few sentences on the search; none if nothing was searched."""
     studies = tuned(results)
     if not studies:
         return []
@@ -110,7 +112,7 @@ def search_words(results: Results) -> list[str]:
 
 
 def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
-    """The fields and what they were chosen by."""
+    """Return a sentence on the searched fields and the objectives."""
     keys = sorted({key for study in studies for row in study.rows for key in study.chosen(row)})
     names = list(dict.fromkeys(objective.name for study in studies for objective in study.objectives))
     said = f"Tuned: {listed(keys)}, for {listed(names)}"
@@ -122,7 +124,7 @@ def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
 
 
 def _how_many(studies: tuple[Tuned, ...]) -> str:
-    """The trials of each study, of how many it has."""
+    """Return a sentence on the number of trials of each study, and its budget."""
     counts = sorted(len(study.rows) for study in studies)
     each = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     budgets = {study.record.get("trials", len(study.rows)) for study in studies}
@@ -136,7 +138,7 @@ def _how_many(studies: tuple[Tuned, ...]) -> str:
 
 
 def _ends(studies: tuple[Tuned, ...]) -> list[str]:
-    """What became of trials without a result."""
+    """Return a sentence on the trials without a result; none if all have one."""
     counts = Counter(row.status for study in studies for row in study.rows)
     total = counts.total()
     lost = [f"{count} {_word(status)}" for status, count in counts.items() if status != "finished"]
@@ -144,7 +146,7 @@ def _ends(studies: tuple[Tuned, ...]) -> list[str]:
 
 
 def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
-    """What stands for the search: the best of each study with fresh seeds, or the front."""
+    """Return sentences on the result of the search: the best of each study with fresh seeds, or the front."""
     several = [study for study in studies if len(study.objectives) > 1]
     said = []
     if several:

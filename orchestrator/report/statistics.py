@@ -1,4 +1,4 @@
-"""How sure a difference is: its 95 % interval over the seeds that two points have in common."""
+"""Certainty of differences: 95 % intervals over the seeds that two points have in common."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from statistics import fmean, stdev
 from orchestrator.results.lines import TOP1, CurvePoint, Facet, RowValue, compressions, facets, line, pruners
 from orchestrator.results.results import Results
 
-# Student's t, two-sided 95 %, by degrees of freedom; beyond 30 the normal distribution's, a hair too narrow.
+# Student's t, two-sided 95 %, by degrees of freedom; beyond 30 the normal distribution's, slightly too narrow.
 # fmt: off
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
        2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
        2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 # fmt: on
-MARGIN = 0.01  # one point of accuracy: about what two seeds of one configuration differ by; decides without an interval
+MARGIN = 0.01  # one point of accuracy: typical difference between two seeds; the limit without an interval
 
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """A mean difference and its interval, as fractions; `seeds` in common."""
+    """Mean difference and its 95 % interval, as fractions, over the `seeds` in common."""
 
     mean: float
     low: float
@@ -31,23 +31,23 @@ class SeedDifference:
 
     @property
     def even(self) -> bool:
-        """Whether it is the same in all seeds. On a small test set that is luck: no spread, and no certainty."""
+        """Return True if the difference is equal in all seeds: luck on a small test set, which gives no interval."""
         return self.high - self.low < 1e-9
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out zero; without one, whether the difference is more than a point."""
+        """Return True if the interval excludes zero or, without one, if the difference is more than a point."""
         return abs(self.mean) > MARGIN if self.even else self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        """`95 % interval 1.2 to 3.4 points over 3 seeds`."""
+        """Return text such as `95 % interval 1.2 to 3.4 points over 3 seeds`."""
         if self.even:
             return f"the same in {self.seeds} seeds, so without an interval"
         return f"95 % interval {points(self.low, self.high)} over {self.seeds} seeds"
 
 
 def points(low: float, high: float) -> str:
-    """Two fractions in points, `0.2 to 1.4 points`, with as many digits as keep what is not zero from looking so."""
+    """Return two fractions in points, `0.2 to 1.4 points`, with enough digits that only zero is shown as zero."""
     ends = [100 * low, 100 * high]
     digits = next((n for n in (1, 2) if all(end == 0 or round(end, n) for end in ends)), 3)
     first, last = (f"{end:.{digits}f}" for end in ends)
@@ -55,7 +55,7 @@ def points(low: float, high: float) -> str:
 
 
 def difference(one: CurvePoint, other: CurvePoint, measure: RowValue) -> SeedDifference | None:
-    """One minus the other, seed by seed: equal seeds share their first weights and the order of their data.
+    """Return one minus the other, seed by seed: equal seeds share their first weights and the order of their data.
 
     None with fewer than two seeds in common: one number has no spread.
     """
@@ -68,7 +68,7 @@ def difference(one: CurvePoint, other: CurvePoint, measure: RowValue) -> SeedDif
 
 
 def t95(freedom: int) -> float:
-    """The factor of the standard error."""
+    """Return the factor of the standard error for a 95 % interval."""
     return T95[freedom - 1] if freedom <= len(T95) else 1.96
 
 
@@ -79,7 +79,7 @@ def _by_seed(point: CurvePoint, measure: RowValue) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class PrunerPair:
-    """Two pruners at one place, and one minus the other over the seeds that both have."""
+    """Two pruners at one facet and compression, and one minus the other over the seeds that both have."""
 
     facet: Facet
     compression: float
@@ -89,16 +89,16 @@ class PrunerPair:
 
     @property
     def verdict(self) -> str:
-        """In words; none is shown where the interval holds zero."""
+        """Return which is ahead in words, or that no difference is shown."""
         if not self.gap.shown:
             return "no difference is shown"
         return f"{self.one if self.gap.mean > 0 else self.other} is ahead"
 
 
 def pairs(results: Results) -> Iterator[PrunerPair]:
-    """All pairs with at least two seeds in common: one number has no spread, and says nothing of certainty.
+    """Yield all pairs of pruners with at least two seeds in common: one number has no spread, and gives no certainty.
 
-    Nor do the seeds that early stopping left: it chose them by what is compared.
+    Points whose seeds early stopping chose are left out: it chose them by the metric that is compared.
     """
     for facet in facets(results):
         lines = {pruner: {p.compression: p for p in line(results, facet, pruner, TOP1)} for pruner in pruners(results)}

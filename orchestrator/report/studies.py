@@ -1,4 +1,4 @@
-"""The studies of a search as a report sees them: what each tried, in which order, and what came of it."""
+"""Studies of a search, as read by a report: the trials of each, in which order, and their results."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from orchestrator.results.row import Row
 from search_spaces import Cell, amount
 
 
-@dataclass(frozen=True, eq=False)  # by identity: what is derived from one is kept in it
+@dataclass(frozen=True, eq=False)  # compared by identity: derived values are cached in it
 class Tuned:
-    """One study: trials that were chosen one by what came of the others."""
+    """One study: trials that were each chosen by the results of earlier ones."""
 
     name: str
     objectives: tuple[Objective, ...]
-    record: Mapping[str, Any]  # how it was searched, as the plan has it
-    rows: tuple[Row, ...]  # in the order in which they were asked for
+    record: Mapping[str, Any]  # settings of the search, from the plan
+    rows: tuple[Row, ...]  # in the order in which they were requested
 
     @cached_property
     def values(self) -> dict[int, Values]:
-        """Number of the trial, from 0 -> its value of each objective; only of trials that have them all."""
+        """Return, by number of the trial from 0, its value of each objective; only trials that have all values."""
         found = {}
         for number, row in enumerate(self.rows):
             own = [objective.of(row) for objective in self.objectives]
@@ -35,36 +35,36 @@ class Tuned:
 
     @cached_property
     def best(self) -> list[int]:
-        """The trials that no other beats: of one objective the first of the best, of several the Pareto front."""
+        """Return the numbers of the best trials: the first best for one objective, the Pareto front for several."""
         numbers = list(self.values)
         front = [numbers[place] for place in undominated(list(self.values.values()), self.objectives)]
         return front if len(self.objectives) > 1 else front[:1]
 
     @cached_property
     def axes(self) -> list[str]:
-        """The fields of the grid that it chose between; none if each cell has a study of its own."""
+        """Return the grid fields that the study chose between; none if each cell has a study of its own."""
         named = [_named(row.cell) for row in self.rows]
         keys = dict.fromkeys(key for cell in named for key in cell)
         return [key for key in keys if len({str(cell.get(key)) for cell in named}) > 1]
 
     def chosen(self, row: Row) -> dict[str, Any]:
-        """All that was chosen for a trial."""
+        """Return all settings that the study chose for a trial."""
         named = _named(row.cell)
         return {key: named[key] for key in self.axes if key in named} | row.cell.searched
 
 
 @dataclass(frozen=True)
 class Group:
-    """Studies that are shown in one panel: those that differ in nothing but the pruner."""
+    """Studies shown in one panel: they differ only in the pruner."""
 
-    subject: str  # dataset, architecture and settings: a figure
+    subject: str  # dataset, architecture and settings; one figure each
     title: str  # of the panel
     studies: tuple[Tuned, ...]
 
 
 @lru_cache(maxsize=4)
 def tuned(results: Results) -> tuple[Tuned, ...]:
-    """The studies in the order of the space; what each goes by is what the newest sweep that knows it says."""
+    """Return the studies in the order of the space; the objectives are those of the newest sweep with the study."""
     rows: dict[str, list[Row]] = {}
     for row in results.tried:
         rows.setdefault(row.cell.study, []).append(row)
@@ -81,7 +81,7 @@ def tuned(results: Results) -> tuple[Tuned, ...]:
 
 
 def groups(results: Results) -> list[Group]:
-    """The studies as panels, those of one figure together."""
+    """Return the studies as panels, with panels of one figure together."""
     found: dict[tuple[str, str], list[Tuned]] = {}
     for study in tuned(results):
         first = study.rows[0]

@@ -1,4 +1,4 @@
-"""The answer in three sentences, over all panels: who leads how often, where by most, what collapses."""
+"""Summary over all panels in three sentences: how often each pruner leads, the largest lead, and collapses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from orchestrator.tracking.audits import TAG
 
 
 def headline(results: Results) -> list[str]:
-    """Three, two where nobody leads, one where nothing can be compared; after them what was tuned, if anything was."""
+    """Return the sentences of the summary, followed by those on the search if there was one.
+
+    They are three, two if no pruner leads, one if nothing can be compared.
+    """
     ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
     tuned = search_words(results)
     if not results.rows:
@@ -30,7 +33,7 @@ def headline(results: Results) -> list[str]:
 
 
 def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:
-    """How often each pruner is in front, and of what."""
+    """Return a sentence on how often each pruner leads, and in how many comparisons."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
@@ -57,7 +60,7 @@ def _alone(alone: int, count: int) -> str:
 
 
 def _margin(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
-    """The largest lead of one pruner, and how sure it is; nothing where no difference is shown at all."""
+    """Return a sentence on the largest lead of one pruner and its certainty; none if no difference is shown at all."""
     if all(standing.lead is None for _, standing in ranked):
         return []
     alone = [(facet, standing) for facet, standing in ranked if len(standing.leaders) == 1]
@@ -71,7 +74,7 @@ def _margin(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
 
 
 def _collapse(results: Results) -> str:
-    """From which compression on each pruner has lost a network."""
+    """Return a sentence on the lowest compression at which each pruner has a collapsed network."""
     first: dict[str, float] = {}
     for row in sorted(results.rows, key=lambda row: row.cell.compression):
         if row.collapsed and row.cell.compression > 1:
@@ -88,19 +91,19 @@ def _collapse(results: Results) -> str:
 
 
 def short(results: Results) -> list[str]:
-    """The answer in a few sentences, over all panels."""
+    """Return the summary over all panels, in a few sentences."""
     measured = [f"{title}: {' '.join(said[:2])}" for title, said in finding_sentences(results) if said]
     return ([] if _only_measured(results) else headline(trained(results))) + measured
 
 
 def panels(results: Results) -> list[tuple[str, list[str]]]:
-    """The answer panel by panel: its title, and what is said of it."""
+    """Return the title and the sentences of each panel."""
     known = trained(results)
     return [(facet.title, ranking_text.sentences(known, facet)) for facet in facets(known)] + finding_sentences(results)
 
 
 def care(results: Results) -> str:
-    """How far differences are to be trusted."""
+    """Return how far differences can be trusted; "" if nothing was trained."""
     return "" if _only_measured(results) else ranking_text.care(trained(results))
 
 
@@ -109,7 +112,7 @@ def _only_measured(results: Results) -> bool:
 
 
 def audit_words(results: Results) -> tuple[str, list[str]]:
-    """Return a sentence on all trained networks, and a line for each that differs; "" if none was trained."""
+    """Return a sentence on the audits of all trained networks, or "", and a line for each that differs."""
     known = trained(results)
     finished = {row.run_id: row for row in (*known.rows, *known.tried) if row.status == "finished"}
     if not finished:

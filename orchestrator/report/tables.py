@@ -1,4 +1,4 @@
-"""The tables as files: CSV with MLflow's own numbers, unrounded; Markdown and LaTeX as the page shows them."""
+"""Table files: CSV with MLflow's own numbers, unrounded; Markdown and LaTeX as the page shows them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.metrics import HISTORIES
 
 
 def tables(results: Results) -> dict[str, str]:
-    """File name -> text."""
+    """Return the text of each table file, by file name."""
     files = {}
     known = trained(results)
     for quantity, shown in grids(known):
@@ -40,11 +40,11 @@ def tables(results: Results) -> dict[str, str]:
 
 
 PUBLISHED = "Test accuracy here and as published, in percent. Recipes differ; see published.csv."
-SHORT = (0, 1, 2, 3, 4, 5, 7, 9)  # of the columns below, what fits on paper
+SHORT = (0, 1, 2, 3, 4, 5, 7, 9)  # the columns of the table below that fit on paper
 
 
 def published(results: Results) -> Table:
-    """Each of our points that somebody has published, in percent, and in what the recipes differ; empty if none."""
+    """Return our points for which a result is published, in percent, with recipe differences; empty if none."""
     rows = [
         [
             found.facet.dataset,
@@ -70,10 +70,10 @@ def published(results: Results) -> Table:
 
 
 def pivot(results: Results, measure: RowValue) -> Table:
-    """A row per facet and pruner; per compression the mean over seeds, their standard deviation and their number.
+    """Return a row per facet and pruner; per compression the mean over seeds, standard deviation and number of seeds.
 
-    A mean that does not exist is the word for why (`failed`, `running`, `not run`), with n = 0. Where early stopping
-    left only the best seeds of some point, a column says how many it gave up: those means flatter.
+    A missing mean is replaced by the reason (`failed`, `running`, `not run`), with n = 0. If early stopping left only
+    the best seeds of some point, a column has the number that it stopped: those means are too high.
     """
     columns = compressions(results)
     settings = sorted({key for facet in facets(results) for key, _ in facet.settings})
@@ -101,13 +101,13 @@ def pivot(results: Results, measure: RowValue) -> Table:
 
 
 def trials(results: Results) -> Table:
-    """Every cell, with its status, its run and all metrics that were logged once.
+    """Return every cell, with its status, its run and all metrics that were logged once.
 
-    Where kappa decided how much goes, it has a column, and the compression is what came of it; empty: not known.
+    With kappa, a column holds it, and the compression is the one reached; empty if not known.
     """
     said = [row.cell.settings | ({"kappa": f"{row.cell.kappa:g}"} if row.cell.kappa else {}) for row in results.rows]
     settings = sorted({key for cell in said for key in cell})
-    # Per-epoch and per-layer metrics have histories; one number of them says nothing.
+    # Metrics logged per epoch or layer have histories; their last value alone is misleading.
     names = sorted({name for row in results.rows for name in row.metrics if name not in HISTORIES})
     heads = ["dataset", "architecture", "pruner", "compression", "seed", *settings]
     table = [[*heads, "status", "error", "collapsed", "fingerprint", "run_id", *names]]
@@ -117,7 +117,7 @@ def trials(results: Results) -> Table:
         named = [cell.dataset, cell.architecture, cell.pruner, compression, str(cell.seed)]
         named += [f"{own.get(key, '')}" for key in settings]
         came = [row.status, row.error, row.tags.get("collapsed", ""), cell.fingerprint, row.run_id]
-        # Metrics of a run that has not finished are not results.
+        # The metrics of a run that has not finished are not results.
         logged = row.metrics if row.status == "finished" else {}
         table.append([*named, *came, *(repr(logged[name]) if name in logged else "" for name in names)])
     return table

@@ -1,4 +1,4 @@
-"""What the record of a trial says of its recipe, by the names and in the units of the published recipes."""
+"""Recipe of a trial's record, with the names and units of the published recipes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TRAINED = ("epochs", "batch_size", "optimizer", "weight_decay", "warmup_epochs",
 
 
 def facts(trial: Trial, asked: Collection[str]) -> dict[str, Any]:
-    """All that the record says of how the trial's network is made, trained and pruned; what cannot matter is left out.
+    """Return how the trial's network is built, trained and pruned, without settings that have no effect.
 
-    Of the names that are no fields of a trial: `learning_rate` maps an epoch, from 1, to the rate from then on;
-    `normalisation` is mean and standard deviation per channel; `scoring_batch` counts images. The network is made only
-    where its `parameters` are `asked` for. Images and pruners of the user's own are not looked at.
+    Names that are not fields of a trial: `learning_rate` maps an epoch, from 1, to the rate from then on;
+    `normalisation` is mean and standard deviation per channel; `scoring_batch` is a number of images. The network is
+    built only if `parameters` is in `asked`. A user's own images and pruners are left out.
     """
     found: dict[str, Any] = {}
     if spec := datasets.DATASETS.get(trial.dataset):
@@ -52,7 +52,7 @@ def facts(trial: Trial, asked: Collection[str]) -> dict[str, Any]:
 
 @cache
 def parameters(network: Network, dataset: str) -> int:
-    """How many numbers the network learns, for the images of a dataset. Made without a number in its weights."""
+    """Return the number of parameters of the network for the images of a dataset, built without values."""
     spec = datasets.lookup(dataset)
     with torch.device("meta"):
         model = build(network.fresh, spec.input_shape, spec.num_classes, seed=0)
@@ -61,7 +61,7 @@ def parameters(network: Network, dataset: str) -> int:
 
 @cache
 def rates(epochs: int, lr: float, schedule: str, drops: tuple[int, ...], factor: float) -> dict[int, float]:
-    """The learning rate by the first epoch, from 1, that has it; told by the scheduler of the trials themselves."""
+    """Return the learning rates by the first epoch, from 1, that has each, computed by the trials' own scheduler."""
     fields = {"lr_schedule": schedule, "lr_drops": drops, "lr_factor": factor}
     trial = Trial.model_validate({"dataset": "", "architecture": "", "epochs": epochs, "lr": lr, **fields})
     optimizer = make_optimizer(nn.Linear(1, 1), trial)
@@ -96,7 +96,7 @@ def _pruning(trial: Trial, pruner: Pruner) -> dict[str, Any]:
         found["scoring_images"] = "normal noise" if trial.pruner == "ntk-sap" else PLAIN
     if pruner.needs_data and trial.pruner != "ntk-sap":
         found.setdefault("loss", "cross-entropy")
-        # Masks of weights that are then drawn anew are not those of the weights that train.
+        # If weights are drawn again after scoring, the scored weights are not those that train.
         found["scoring_weights"] = "others" if trial.ablation == "reinitialize" else "those that train"
     if trial.pruner == "grasp":
         found["keeps"] = f"the {'smallest' if trial.ablation == 'invert' else 'largest'} w (Hg)"
@@ -107,12 +107,12 @@ def _pruning(trial: Trial, pruner: Pruner) -> dict[str, Any]:
 
 
 def _augmentation(trial: Trial, spec: DatasetSpec) -> dict[str, Any]:
-    """How training images are altered: `pad`, the border of a crop, or its `area` and `ratio`; `flip`; or `some`."""
+    """Return how training images are altered: a crop's border `pad`, or its `area` and `ratio`; `flip`; `some`."""
     how = datasets.AUGMENTATIONS[trial.augment] if trial.augment else spec.augment
     crop = {"area": how.area, "ratio": how.ratio} if how.area else {"pad": how.padding} if how.padding else {}
     return crop | {key: True for key in ("flip", "some") if getattr(how, key)}
 
 
 def _initialisation(trial: Trial) -> str:
-    """The name of how weights are drawn; "" where that has none."""
+    """Return the name of the initialisation; "" if it has none."""
     return trial.init or architecture_of(trial.architecture, trial.architecture_code).init

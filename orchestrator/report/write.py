@@ -1,4 +1,4 @@
-"""Write the report: MLflow in; one page, its figures and its tables out."""
+"""Write the report of an experiment in MLflow: one page, its figures and its tables."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `figures/` and `tables/` into `folder`; with `log`, into MLflow as well.
 
-    Several experiments are read as one, and `selection` keeps the cells for which it holds (see `where`). Logged are
-    the files and the answer (to the sweep's run `run_id`, else the newest's), the curve runs and the saved views, of a
-    whole experiment only. Should MLflow refuse one of them, a warning says so and the report stands.
+    Several experiments are read as one, and `selection` keeps the cells for which it holds (see `where`). For a single
+    whole experiment, the files and the summary (on the sweep's run `run_id`, else on the newest), the curve runs and
+    the saved views are logged. If MLflow refuses one of them, a warning says so and the report remains.
 
     Returns:
         The path of the page.
@@ -53,7 +53,7 @@ def write_report(
         results = where(results, selection)
     files = compose(results, tracking_uri, folder=folder)
     try:
-        for name in _earlier(folder).difference(files):  # else a figure of another question lies among these
+        for name in _earlier(folder).difference(files):  # else figures of an earlier selection remain among these
             (folder / name).unlink(missing_ok=True)
         (folder / WRITTEN).parent.mkdir(parents=True, exist_ok=True)
         (folder / WRITTEN).write_text("\n".join(files), encoding="utf-8")
@@ -68,7 +68,7 @@ def write_report(
 
 
 def _earlier(folder: Path) -> set[str]:
-    """The files of the report that was there before, as it put them down itself; nobody else's."""
+    """Return the files of the previous report, as it listed them itself; no other files."""
     try:
         names = (folder / WRITTEN).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -79,9 +79,9 @@ def _earlier(folder: Path) -> set[str]:
 def compose(
     results: Results, tracking_uri: str, kinds: Sequence[str] = KINDS, folder: Path | None = None
 ) -> dict[str, bytes]:
-    """The files by name: the page, the tables, and the figures in `kinds`, of which the page needs "svg".
+    """Return the files by name: the page, the tables, and the figures in `kinds`, of which the page needs "svg".
 
-    `folder` is where they go, if not to the usual place: the page says how to make it again.
+    `folder` is where they will be written if not in the default folder; the page shows the command for it.
     """
     files: dict[str, bytes] = {}
     figures = []
@@ -95,7 +95,7 @@ def compose(
 
 
 def _log(client: MlflowClient, results: Results, run_id: str, folder: Path, names: Sequence[str]) -> None:
-    """Each by itself: a view that MLflow refuses does not cost the curves."""
+    """Log each part by itself, so that a view that MLflow refuses does not prevent the curves."""
     steps: dict[str, Callable[[], object]] = {
         "files": lambda: _log_files(client, run_id, folder, names),
         "curves": lambda: log_curves(client, trained(results)),
@@ -105,7 +105,7 @@ def _log(client: MlflowClient, results: Results, run_id: str, folder: Path, name
     for what, step in steps.items():
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - an ornament: whatever is wrong with it, the results are safe
+        except Exception as error:  # noqa: BLE001 - optional parts: whatever fails, the results are safe
             logger.warning("the report's %s were not logged: %s", what, error)
 
 

@@ -1,4 +1,4 @@
-"""What MLflow knows, read back: cells and what came of them."""
+"""Read sweeps back from MLflow: cells, their results, and queries on them."""
 
 from orchestrator.results.dataframe import load_results
 

@@ -1,4 +1,4 @@
-"""What is read only when asked for: JSON artifacts and metric histories of runs, many in one go."""
+"""Bulk reader of what reports need on demand: JSON artifacts and metric histories of many runs."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from urllib.parse import unquote, urlparse
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-History = dict[int, float]  # step -> value, the last one logged for it
-RUNS, POINTS = 100, 25_000  # what a server answers at most to one bulk request
-THREADS = 8  # a server answers several requests at once; a file does not mind
+History = dict[int, float]  # step -> the last value logged for it
+RUNS, POINTS = 100, 25_000  # most runs and points that a server returns for one bulk request
+THREADS = 8  # a server answers several requests at once; a local file is not slowed down by it
 
 
 @dataclass(frozen=True)
 class Details:
-    """The runs of a report, by id; what was read once is kept."""
+    """Artifacts and histories of a report's runs, by run id; everything that was read is cached."""
 
     client: MlflowClient
-    uris: Mapping[str, str]  # run id -> its artifact URI, which the search has brought: no further request
+    uris: Mapping[str, str]  # run id -> its artifact URI, known from the search: no further request
     _artifacts: dict[tuple[str, str], Any] = field(default_factory=dict)
     _histories: dict[tuple[str, str], History] = field(default_factory=dict)
 
     def artifact(self, run_id: str, path: str) -> Any:
-        """A JSON artifact of a run, or None."""
+        """Return a JSON artifact of a run, or None if it is missing."""
         return self.artifacts([run_id], path)[run_id]
 
     def artifacts(self, run_ids: Iterable[str], path: str) -> dict[str, Any]:
-        """The same JSON artifact of many runs, fetched side by side."""
+        """Return the same JSON artifact of many runs, fetched in parallel."""
         wanted = list(dict.fromkeys(run_ids))
         missing = [run_id for run_id in wanted if (run_id, path) not in self._artifacts]
         if missing:
@@ -44,7 +44,7 @@ class Details:
         return {run_id: self._artifacts[run_id, path] for run_id in wanted}
 
     def histories(self, run_ids: Iterable[str], key: str) -> dict[str, History]:
-        """All points of a metric of many runs: a request per hundred runs, not per run."""
+        """Return all points of a metric for many runs, with one request per hundred runs."""
         wanted = list(dict.fromkeys(run_ids))
         missing = [run_id for run_id in wanted if (run_id, key) not in self._histories]
         for run_id in missing:
@@ -56,7 +56,7 @@ class Details:
 
 
 def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
-    """A JSON file below an artifact URI, or None if there is none, or only a part: its writer was killed."""
+    """Return a JSON file below an artifact URI; None if it is missing or incomplete because its writer was killed."""
     content = read_bytes(client, artifact_uri, path)
     with suppress(ValueError):
         return None if content is None else json.loads(content)
@@ -64,18 +64,18 @@ def read_json(client: MlflowClient, artifact_uri: str, path: str) -> Any:
 
 
 def read_bytes(client: MlflowClient, artifact_uri: str, path: str) -> bytes | None:
-    """A file below an artifact URI, or None if there is none."""
+    """Return the content of a file below an artifact URI, or None if there is none."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     where = urlparse(artifact_uri)
-    if where.scheme == "file":  # a tenth of the time, and most stores are on this machine
+    if where.scheme == "file":  # takes a tenth of the time, and most stores are on this machine
         file = Path(unquote(where.path)) / path
         return file.read_bytes() if file.is_file() else None
     with TemporaryDirectory() as folder:
         local = Path(folder) / Path(path).name
         try:
-            # Not `download_artifacts`: for each file it asks twice more whether that is a folder.
+            # `download_artifacts` makes two more requests per file, to find out whether it is a folder.
             repository = get_artifact_repository(artifact_uri, tracking_uri=client.tracking_uri)
             repository._download_file(path, str(local))  # type: ignore[no-untyped-call]
         except (MlflowException, OSError):
@@ -84,19 +84,19 @@ def read_bytes(client: MlflowClient, artifact_uri: str, path: str) -> bytes | No
 
 
 def _points(client: MlflowClient, run_ids: Sequence[str], key: str) -> Iterator[tuple[str, int, float]]:
-    """(run, step, value) in the order of logging."""
-    store = client._tracking_client.store  # the public client asks for one run at a time
-    if hasattr(store, "get_metric_history_bulk"):  # a database, which knows no limit but the one that is asked for
+    """Yield (run id, step, value) in the order of logging."""
+    store = client._tracking_client.store  # the public client requests one run at a time
+    if hasattr(store, "get_metric_history_bulk"):  # a database has no limit of its own, only the one in the call
         for found in store.get_metric_history_bulk(list(run_ids), key, 10**9):
             point = found.to_dict()
             yield point["run_id"], point["step"], point["value"]
         return
     found = _request(store, run_ids, key)
     if found is None or (len(found) >= POINTS and len(run_ids) == 1):
-        for run_id in run_ids:  # a server without the bulk request, or a run longer than its answer
+        for run_id in run_ids:  # a server without the bulk request, or one run with more points than an answer holds
             for metric in client.get_metric_history(run_id, key):
                 yield run_id, metric.step, metric.value
-    elif len(found) >= POINTS:  # cut off: ask for fewer runs at once
+    elif len(found) >= POINTS:  # cut off: request fewer runs at once
         half = len(run_ids) // 2
         yield from _points(client, run_ids[:half], key)
         yield from _points(client, run_ids[half:], key)
@@ -106,7 +106,7 @@ def _points(client: MlflowClient, run_ids: Sequence[str], key: str) -> Iterator[
 
 
 def _request(store: Any, run_ids: Sequence[str], key: str) -> list[dict[str, Any]] | None:
-    """The request that MLflow's own pages make for their charts; None where it is not known."""
+    """Send the bulk request that MLflow's UI uses for its charts; return None if the server does not know it."""
     from mlflow.utils.rest_utils import http_request
 
     answer = http_request(  # type: ignore[no-untyped-call]

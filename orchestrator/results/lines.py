@@ -1,4 +1,4 @@
-"""What is compared: one line per pruner in every facet, one point per compression, seeds taken together."""
+"""Lines of figures and tables: one line per pruner in each facet, one point per compression, seeds pooled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RowValue = Callable[[Row], float | None]
 
 @dataclass(frozen=True)
 class Facet:
-    """All that is held fixed in one panel: dataset, architecture, and every other setting that a space varies."""
+    """Everything that is fixed in one panel: dataset, architecture, and every other setting that a space varies."""
 
     dataset: str
     architecture: str
@@ -24,12 +24,13 @@ class Facet:
 
     @property
     def title(self) -> str:
+        """Return architecture, dataset and settings as one line."""
         return " · ".join([self.architecture, self.dataset, *(f"{key}={value}" for key, value in self.settings)])
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One pruner at one compression: the finished seeds, and how many of the rows that were asked have none."""
+    """One pruner at one compression: the values of the finished seeds, and all rows, finished or not."""
 
     compression: float
     values: tuple[float, ...]
@@ -37,44 +38,45 @@ class CurvePoint:
 
     @property
     def mean(self) -> float:
+        """Return the mean over the finished seeds, NaN if there is none."""
         return fmean(self.values) if self.values else math.nan
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation; one seed has none."""
+        """Return the sample standard deviation over seeds, or None for fewer than two."""
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def collapsed(self) -> int:
-        """How many of its runs were left without a path from input to output."""
+        """Return how many of its runs were left without a path from input to output."""
         return sum(row.collapsed for row in self.rows)
 
     @property
     def flatters(self) -> bool:
-        """Whether early stopping chose its seeds: it left the best of them, and their mean is no estimate."""
+        """Return True if early stopping chose its seeds: only the best finished, so their mean is no estimate."""
         return {"finished", "stopped"} <= {row.status for row in self.rows}
 
     @property
     def lost(self) -> bool:
-        """Whether it was tried in vain. What was not run yet, or still runs, is no mark in a figure."""
+        """Return True if no seed has a value and one failed or was stopped; figures mark these points only."""
         return not self.values and any(row.status in ("failed", "stopped") for row in self.rows)
 
     @property
     def hole(self) -> str:
-        """Why some seed is missing: `failed`, `running`, `not run`; empty if none is."""
+        """Return the statuses of seeds without a result: `failed`, `running`, `not run`; empty if there are none."""
         return ", ".join(sorted({row.status for row in self.rows if row.status != "finished"}))
 
 
 def metric(name: str) -> RowValue:
-    """The metric as logged."""
+    """Return a function that reads the metric of a row as logged, None if it has none."""
     return lambda row: row.metrics.get(name)
 
 
-TOP1 = metric("final/top1")  # what pruners are compared by
+TOP1 = metric("final/top1")  # the metric by which pruners are compared
 
 
 def ratio(part: str, whole: str) -> RowValue:
-    """One metric over another, for what is kept of something."""
+    """Return a function that divides one metric of a row by another, for the share of something that is kept."""
 
     def measure(row: Row) -> float | None:
         above, below = row.metrics.get(part), row.metrics.get(whole)
@@ -84,14 +86,14 @@ def ratio(part: str, whole: str) -> RowValue:
 
 
 def percent(part: str, whole: str) -> RowValue:
-    """The same in percent; None where nothing is left, which a logarithmic axis cannot show."""
+    """Return a function like `ratio` in percent; None where the share is 0, which a logarithmic axis cannot show."""
     share = ratio(part, whole)
     return lambda row: 100 * value if (value := share(row)) else None
 
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of one report, sorted once: two thousand are looked through some thousand times."""
+    """Rows of one report by facet, pruner and compression. Built once: a report searches 2000 rows some 1000 times."""
 
     facets: list[Facet]
     pruners: list[str]
@@ -100,11 +102,11 @@ class Index:
 
 @lru_cache(maxsize=4)
 def index(results: Results) -> Index:
-    """Facets and pruners in the order of the space, the facets of one dataset together."""
+    """Return the index of the results: facets and pruners in the order of the space, facets of one dataset together."""
     places: dict[tuple[Facet, str], dict[float, tuple[Row, ...]]] = {}
     for row in results.rows:
         if not row.cell.compression:
-            continue  # of a kappa that has no result yet: a hole that has no place on an axis
+            continue  # a kappa without a result yet: its compression is not known, so it has no place on the axis
         place = places.setdefault((facet_of(row), row.cell.pruner), {})
         place[row.cell.compression] = (*place.get(row.cell.compression, ()), row)
     found = list(dict.fromkeys(facet for facet, _ in places))
@@ -114,12 +116,16 @@ def index(results: Results) -> Index:
 
 
 def facet_of(row: Row) -> Facet:
+    """Return the facet that a row belongs to."""
     settings = tuple(sorted((key, f"{value}") for key, value in row.cell.settings.items()))
     return Facet(row.cell.dataset, row.cell.architecture, settings)
 
 
 def facets(results: Results, measure: RowValue | None = None) -> list[Facet]:
-    """In the order of the space, those of one dataset together; all, or where some pruner has a value of `measure`."""
+    """Return the facets in the order of the space, those of one dataset together.
+
+    With `measure`, only those where some pruner has a value of it.
+    """
     found = index(results).facets
     if measure is None:
         return found
@@ -128,17 +134,18 @@ def facets(results: Results, measure: RowValue | None = None) -> list[Facet]:
 
 
 def pruners(results: Results) -> list[str]:
-    """The labels in the order of the space."""
+    """Return the labels of the pruners in the order of the space."""
     return index(results).pruners
 
 
 def compressions(results: Results, facet: Facet | None = None) -> list[float]:
+    """Return the compressions of a facet, or of all facets, in ascending order."""
     places = index(results).places
     return sorted({c for (where, _), here in places.items() if facet in (None, where) for c in here})
 
 
 def pruned(results: Results, facet: Facet) -> list[float]:
-    """The compressions above 1x at which something has finished."""
+    """Return the compressions above 1x at which some trial has finished."""
     places = (here for (where, _), here in index(results).places.items() if where == facet)
     return sorted(
         {c for here in places for c, rows in here.items() if c > 1 and any(r.status == "finished" for r in rows)}
@@ -146,12 +153,12 @@ def pruned(results: Results, facet: Facet) -> list[float]:
 
 
 def rows_at(results: Results, facet: Facet, pruner: str, compression: float) -> tuple[Row, ...]:
-    """The seeds of one point, finished or not."""
+    """Return the rows of one point, one per seed, finished or not."""
     return index(results).places.get((facet, pruner), {}).get(compression, ())
 
 
 def line(results: Results, facet: Facet, pruner: str, measure: RowValue) -> list[CurvePoint]:
-    """A pruner's points, smallest compression first; a point without any result is there, and is empty."""
+    """Return a pruner's points, smallest compression first; points without any result are included, without values."""
     points = []
     for compression, here in sorted(index(results).places.get((facet, pruner), {}).items()):
         values = (measure(row) for row in here if row.status == "finished")
@@ -161,13 +168,13 @@ def line(results: Results, facet: Facet, pruner: str, measure: RowValue) -> list
 
 
 def flattering(results: Results) -> int:
-    """How many points have only the seeds that early stopping left."""
+    """Return how many points have only the seeds that early stopping left."""
     places = index(results).places.values()
     return sum(CurvePoint(c, (), rows).flatters for place in places for c, rows in place.items())
 
 
 def dense(results: Results, facet: Facet, measure: RowValue) -> CurvePoint | None:
-    """The unpruned network: any pruner's point at 1x, as they share its trials."""
+    """Return the unpruned network: the first pruner's point at 1x with values, as all pruners share its trials."""
     for pruner in pruners(results):
         for point in line(results, facet, pruner, measure):
             if point.compression == 1 and point.values and not point.flatters:

@@ -1,4 +1,4 @@
-"""What a search goes by: under which name a finished trial has it, and how figures and tables write it."""
+"""Objectives of a search: the metric of a finished trial, its unit and direction, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trainables.metrics import METRICS, Metric, at_end
 if TYPE_CHECKING:
     from orchestrator.results.row import Row
 
-Values = tuple[float, ...]  # of a trial, one per objective, as logged
+Values = tuple[float, ...]  # of one trial, one per objective, as logged
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One metric to make large or small."""
+    """One metric to maximize or minimize."""
 
     name: str
 
@@ -27,27 +27,27 @@ class Objective:
 
     @property
     def title(self) -> str:
-        """The axis, with its unit."""
+        """Return the axis label, with its unit."""
         return self._metric.title
 
     @property
     def scale(self) -> float:
-        """From what is logged to the unit of the title."""
+        """Return the factor from the logged value to the unit of the title."""
         return self._metric.scale
 
     @property
     def sign(self) -> int:
-        """+1 if larger is better, else -1."""
+        """Return +1 if larger is better, else -1."""
         return 1 if self._metric.better == "maximize" else -1
 
     def of(self, row: Row) -> float | None:
-        """A finished trial's value; one that was given up or failed has none that counts."""
+        """Return the value of a finished trial; None for any other status and for values that are not finite."""
         value = row.metrics.get(at_end(self.name)) if row.status == "finished" else None
         return value if value is not None and math.isfinite(value) else None
 
 
 def undominated(places: Sequence[Values], objectives: Iterable[Objective]) -> list[int]:
-    """Which places no other beats: none is at least as good in all objectives and better in one."""
+    """Return the indices of the Pareto front: no other is at least as good in all objectives and better in one."""
     signs = [objective.sign for objective in objectives]
     merits = [tuple(sign * value for sign, value in zip(signs, place, strict=True)) for place in places]
 

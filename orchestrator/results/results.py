@@ -1,4 +1,4 @@
-"""What MLflow knows of an experiment: every cell of every sweep, joined with the run that computed it."""
+"""Results of an experiment, read from MLflow: every cell of every sweep, joined with the run that computed it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
 from orchestrator.results.union import placed, unite
 from search_spaces import Cell, Trial
 
-if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
+if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or writes it pays for that
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep's parent run and its plan, which is empty if the sweep died before it was logged."""
+    """One sweep's parent run and its plan, which is empty if the sweep died before the plan was logged."""
 
     run_id: str
     tags: Mapping[str, str]
@@ -30,30 +30,32 @@ class Sweep:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
+        """Return the cells of the plan."""
         return tuple(map(Cell.model_validate, self.plan.get("cells", ())))
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
+        """Return the trials of the plan by fingerprint."""
         return {key: Trial.model_validate(record) for key, record in self.plan.get("trials", {}).items()}
 
 
-@dataclass(frozen=True, eq=False)  # by identity: what is derived from one is kept beside it
+@dataclass(frozen=True, eq=False)  # compared by identity: caches keep derived values by this object
 class Results:
-    """The union of all sweeps of one or more experiments, newest sweep first."""
+    """Union of all sweeps of one or more experiments, newest sweep first."""
 
-    experiment: str  # its name, or theirs: `a + b`
+    experiment: str  # the name of the experiment, or of several: `a + b`
     experiment_id: str
     sweeps: tuple[Sweep, ...]
     rows: tuple[Row, ...]
     trials: Mapping[str, Trial]
-    # What a search tried and chose by; no results of the grid. Its best stand among the rows.
+    # Trials that a search tried before it chose; they are not results of the grid. The best of them are among `rows`.
     tried: tuple[Row, ...]
-    details: Details  # read by who needs them: the layers of all runs are not fetched for a table
-    selection: str = ""  # of `--where`; empty: all cells
+    details: Details  # read on demand: a table does not need the layers of all runs
+    selection: str = ""  # the `--where` expression; empty: all cells
 
     @property
     def description(self) -> str:
-        """What was asked: of each space, as its newest sweep put it."""
+        """Return the description of each space, from its newest sweep, joined by spaces."""
         told: dict[str, str] = {}
         for sweep in self.sweeps:
             if sweep.plan:
@@ -62,14 +64,15 @@ class Results:
 
     @property
     def holes(self) -> tuple[Row, ...]:
-        """The cells without a result."""
+        """Return the cells without a result."""
         return tuple(row for row in self.rows if row.status != "finished")
 
 
 def read(store: MlflowClient | str, *experiments: str) -> Results:
-    """Read experiments in bulk: one search for the sweeps, one for the trials, one artifact a sweep.
+    """Read experiments in bulk: one search for the sweeps, one for the trials, one artifact per sweep.
 
-    Several are read as one: equal trials are one trial, and what their recipes differ in tells their cells apart.
+    Several experiments are read as one: equal trials count once, and cells are told apart by the fields in which their
+    recipes differ.
 
     Raises:
         ReportError: if there is no such store or experiment, or nothing in it has finished.
@@ -102,7 +105,7 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
 
 
 def _chosen(sweeps: Sequence[Sweep]) -> dict[str, list[Cell]]:
-    """The best settings of each searched cell, by the newest sweep that knows them: no two for one cell."""
+    """Return the best settings of each searched cell by sweep id, each cell only from the newest sweep that has it."""
     latest: dict[str, str] = {}
     chosen: dict[str, list[Cell]] = {sweep.run_id: [] for sweep in sweeps}
     for sweep in sweeps:  # newest first
@@ -114,10 +117,10 @@ def _chosen(sweeps: Sequence[Sweep]) -> dict[str, list[Cell]]:
 
 
 def require_finished(name: str, rows: Sequence[Row]) -> None:
-    """Refuse to report on nothing.
+    """Raise an error if no row has finished.
 
     Raises:
-        ReportError: with what the cells are instead.
+        ReportError: with the number of cells in each status.
     """
     if not any(row.status == "finished" for row in rows):
         counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
@@ -140,7 +143,7 @@ def experiment_named(client: MlflowClient, name: str) -> Experiment:
 
 
 def rank(run: Run) -> tuple[bool, bool, int]:
-    """Of several runs of one trial the last counts: a finished one, else one still running, else the newest."""
+    """Return a sort key for the runs of one trial; the last run counts: finished, else running, else the newest."""
     status = run.info.status
     return status == "FINISHED", STATUS.get(status) == "running", run.info.start_time or 0
 
@@ -150,7 +153,7 @@ def _row(cell: Cell, run: Run | None) -> Row:
         return Row(cell)
     status = STATUS.get(run.info.status, "failed")
     error = ""
-    if status == "interrupted" and run.data.tags.get("stopped"):  # by early stopping, and not begun again since
+    if status == "interrupted" and run.data.tags.get("stopped"):  # by early stopping, and not restarted since
         status, error = "stopped", run.data.tags["stopped"]
     if status == "failed":
         told = run.data.tags.get("error", "").strip() or "no error recorded"

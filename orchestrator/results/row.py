@@ -1,4 +1,4 @@
-"""One cell of a report, and what came of it."""
+"""Row of a report: one cell, its status and its result."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ STATUS: dict[str, Status] = {
     "FINISHED": "finished",
     "RUNNING": "running",
     "SCHEDULED": "running",
-    "KILLED": "interrupted",  # Ctrl-C, or a driver that died: the same command takes it up again
+    "KILLED": "interrupted",  # Ctrl-C, or a driver that died: the same command resumes it
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """A cell and what came of it. Only a finished one has metrics that count."""
+    """A cell, its status and its run. Only the metrics of a finished row are results."""
 
     cell: Cell
     status: Status = "not run"
     run_id: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    error: str = ""  # why it failed, or by what it was given up
+    error: str = ""  # why it failed, or the rule that stopped it
 
     @property
     def collapsed(self) -> bool:
-        """Whether input and output were left without a path of weights."""
+        """Return True if no path of weights is left from input to output."""
         return self.status == "finished" and self.tags.get("collapsed") == "true"
 
 
 def counts(rows: Sequence[Row]) -> Counter[str]:
-    """How many rows have which status: those with a result first, those that nobody began last."""
+    """Count the rows by status, in the order of STATUSES: finished first, not run last."""
     found = Counter(row.status for row in rows)
     return Counter({status: found[status] for status in STATUSES if found[status]})

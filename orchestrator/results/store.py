@@ -1,4 +1,4 @@
-"""An MLflow store by its address: reached, or refused in one line."""
+"""Connections to an MLflow store: checks of its address, bulk search of runs, and errors as one line."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 from search_spaces import SpaceError
 from trainables.record import mlflow
 
-if TYPE_CHECKING:  # mlflow takes a second to import: only who reads or writes it pays for that
+if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or writes it pays for that
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-PAGE = 250  # runs in one answer: a busy server needs seconds for a thousand, and whoever asks gives up after ten
+PAGE = 250  # runs per answer: a busy server needs seconds for 1000, and the client times out after 10 seconds
 
 
 class ReportError(ValueError):
-    """A report that cannot be made: one sentence with what is missing and what there is."""
+    """Error that prevents a report: one sentence that says what is missing and what there is."""
 
 
 def require_answer(tracking_uri: str) -> None:
-    """Make sure that a tracking store is there, or can be made, without making it.
+    """Check that a tracking store answers or has a valid address, without creating it.
 
     Raises:
         SpaceError: in one sentence.
@@ -50,7 +50,7 @@ def require_answer(tracking_uri: str) -> None:
 
 
 def require_name(experiment: str) -> None:
-    """Refuse names that MLflow or a terminal would choke on.
+    """Reject experiment names that MLflow or a terminal cannot handle.
 
     Raises:
         SpaceError: in one sentence.
@@ -61,18 +61,21 @@ def require_name(experiment: str) -> None:
 
 @contextmanager
 def one_line(tracking_uri: str) -> Iterator[None]:
-    """Whatever a store raises while it is opened: MLflow's own errors, its database driver's, a missing driver."""
+    """Turn every error while a store is opened into a SpaceError of one line.
+
+    The errors are MLflow's own, those of its database driver, and a missing driver.
+    """
     try:
         yield
     except SpaceError:
         raise
-    except Exception as error:  # noqa: BLE001 - the kinds are many; a store that does not open is one thing
+    except Exception as error:  # noqa: BLE001 - many kinds, all meaning that the store does not open
         reason = " ".join(str(error).split()).replace(tracking_uri, public(tracking_uri))
         raise SpaceError(f"tracking store: {public(tracking_uri)}: {reason[:300]}") from None
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client for a store that exists; opening one that does not would create it.
+    """Return a client for a store that exists; opening a missing one would create it.
 
     Raises:
         ReportError: if the URI names no MLflow store.
@@ -88,7 +91,7 @@ def connect(tracking_uri: str) -> MlflowClient:
             raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
     else:
         try:
-            require_answer(tracking_uri)  # MLflow asks a server that is away for twenty seconds
+            require_answer(tracking_uri)  # MLflow retries a server that does not answer for 20 seconds
         except SpaceError as error:
             raise ReportError(str(error)) from None
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -97,7 +100,7 @@ def connect(tracking_uri: str) -> MlflowClient:
 
 
 def runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
-    """All runs of an experiment for which `query` holds, however many; the newest first."""
+    """Yield all runs of an experiment for which `query` holds, newest first, page by page."""
     token = None
     while True:
         page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
@@ -108,18 +111,18 @@ def runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
-    """The file behind a SQLite URI, None for any other."""
+    """Return the file behind a SQLite URI, or None for any other URI."""
     return Path(tracking_uri.partition("///")[2].partition("?")[0]) if tracking_uri.startswith("sqlite:") else None
 
 
 def public(text: str) -> str:
-    """The text without the passwords of URIs in it: pages, tags and terminals are shown around."""
+    """Return the text without the passwords of URIs: pages, tags and terminals are shown to others."""
     return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
-    """Whatever MLflow raises, as one line."""
+    """Turn MLflow's errors into a ReportError of one line."""
     from mlflow.exceptions import MlflowException
 
     try:

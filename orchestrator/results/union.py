@@ -1,4 +1,4 @@
-"""The cells of several sweeps as one grid: what a space left unsaid, because it did not vary there, said again."""
+"""Union of the cells of several sweeps, with the fields that one space leaves out because it does not vary them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from orchestrator.results.row import Row
 
 
-OF_PRUNERS = (*SHARED, "options", "mask")  # what belongs to a pruner: it tells labels apart, not panels
-# What the names of architectures, datasets and pruners say, with a hash where versions of one file differ.
+OF_PRUNERS = (*SHARED, "options", "mask")  # fields of a pruner: they tell labels apart, not panels
+# Fields that the names of architectures, datasets and pruners express, by a hash where versions of one file differ.
 IN_NAMES = ("architecture_options", "architecture_code", "data_digest", "code", *COMMON)
 OF_PANELS = tuple(name for name in Trial.model_fields if name not in (*TOLD, *OF_PRUNERS, *IN_NAMES))
 
 
 def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tuple[Cell, ...]:
-    """Each cell once, oldest sweep first, with every field of the recipe that differs anywhere among its settings.
+    """Return each cell once, oldest sweep first, with every recipe field that differs anywhere among its settings.
 
-    A cell records only what its own space varies: two sweeps that differ in their epochs would else look like two seeds
-    of one question, and `synflow` of 100 iterations like `synflow` of one. What a search chose is "searched": its
-    choices are not the question.
+    A cell records only the fields that its own space varies. Without the others, two sweeps with different epochs would
+    look like two seeds of one cell, and `synflow` of 100 iterations like `synflow` of one. Fields that a search chose
+    get the value "searched", because the chosen values are not part of the cell.
     """
     everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
     varied = [name for name in OF_PANELS if len({_value(name, cell, trial) for cell, trial in everyone}) > 1]
@@ -46,7 +46,7 @@ def unite(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> tupl
 
 
 def _named(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> list[list[Cell]]:
-    """The cells under names that are one thing in all sweeps: versions of a user's own file or folder have a hash."""
+    """Return the cells with names that are unique across sweeps: versions of a user's file or folder get a hash."""
     own = [_pruner_versions(cells, trials) for cells in sweeps]
     everyone = [(cell, trials[cell.fingerprint]) for cells in sweeps for cell in cells]
     architectures = marks((trial.architecture, version(trial.architecture_code)) for _, trial in everyone)
@@ -68,19 +68,19 @@ def _named(sweeps: Sequence[Sequence[Cell]], trials: Mapping[str, Trial]) -> lis
 
 
 def _pruner_versions(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, tuple[str, str]]:
-    """The name and the version of the file that each label of one sweep stands for; at 1x trials have no pruner."""
+    """Return, for each label of one sweep, its pruner's name and file version. Trials at 1x have no pruner."""
     pruned = ((cell.pruner, trials[cell.fingerprint]) for cell in cells)
     return {label: (trial.pruner, version(trial.code)) for label, trial in pruned if trial.pruner != "dense"}
 
 
 def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
-    """What each label stands for in one sweep: the pruning settings that its trials have in common."""
+    """Return what each label means in one sweep: the pruning settings that all its trials share."""
     found: dict[str, dict[str, Any]] = {}
     for cell in cells:
         trial = trials[cell.fingerprint]
         if trial.pruner != "dense":
             own = {key: _text(getattr(trial, key)) for key in OF_PRUNERS}
-            own["mask"] = "given" if trial.mask else "computed"  # which it is tells seeds apart, not labels
+            own["mask"] = "given" if trial.mask else "computed"  # masks differ between seeds, not labels
             own |= {key: "searched" for key in OF_PRUNERS if f"pruner.{key}" in cell.searched}
             common = found.setdefault(cell.pruner, own)
             found[cell.pruner] = {key: value for key, value in common.items() if own[key] == value}
@@ -88,7 +88,7 @@ def _meanings(cells: Iterable[Cell], trials: Mapping[str, Trial]) -> dict[str, d
 
 
 def _label(label: str, own: Mapping[str, dict[str, Any]], all_sweeps: Sequence[Mapping[str, dict[str, Any]]]) -> str:
-    """The label, with the settings in which another sweep means something else by it."""
+    """Return the label with those settings that it has otherwise in another sweep."""
     mine = own.get(label, {})
     others = [meaning[label] for meaning in all_sweeps if label in meaning]
     differing = [key for key in mine if any(key in other and other[key] != mine[key] for other in others)]
@@ -96,12 +96,12 @@ def _label(label: str, own: Mapping[str, dict[str, Any]], all_sweeps: Sequence[M
 
 
 def _value(name: str, cell: Cell, trial: Trial) -> Any:
-    """A field of the recipe as a cell's question has it."""
+    """Return a field of the cell's recipe, or "searched" if a search chose it."""
     return "searched" if name in cell.searched else _text(getattr(trial, name))
 
 
 def _text(value: Any) -> Any:
-    """A field's value as something that can be compared, counted and shown."""
+    """Return a field's value in a form that can be compared, counted and shown."""
     if isinstance(value, dict):
         return " ".join(f"{key}={short(inner)}" for key, inner in sorted(value.items()))
     text = " ".join(map(str, value)) if isinstance(value, tuple) else value
@@ -109,8 +109,10 @@ def _text(value: Any) -> Any:
 
 
 def placed(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, with those pruned by kappa at the compression that came of it: the mean over finished seeds, to three
-    significant digits, so that seeds are one point. Where no seed has finished it stays 0: not known.
+    """Return the rows with those pruned by kappa placed at the compression that they reached.
+
+    It is the mean over finished seeds, to three significant digits, so that all seeds are one point. Without a finished
+    seed it stays 0, which means unknown.
     """
     reached: dict[str, list[float]] = {}
     for row in rows:
@@ -126,5 +128,5 @@ def placed(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _question(cell: Cell) -> str:
-    """All but the seed, and what follows from it."""
+    """Return the cell as JSON without its seed and fingerprint: equal for all seeds of one point."""
     return cell.model_dump_json(exclude={"seed", "fingerprint"})

@@ -1,4 +1,4 @@
-"""`--where`: which cells a report is about. A small language, parsed here and never run as code."""
+"""Filter of a report's cells: the language of `--where`. The expression is parsed and never run as code."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ EXAMPLE = 'write it like "pruner in (snip, synflow) and compression <= 20"'
 
 
 def where(results: Results, expression: str) -> Results:
-    """The cells for which the expression holds.
+    """Return the results with only the cells for which the expression holds.
 
-    Comparisons of a cell's field with `=`, `!=`, `<`, `<=`, `>`, `>=`, `in (…)` and `not in (…)`, joined with
-    `and`, `or`, `not` and parentheses. `pruner = snip` also means `snip scope=layer`; `20x` is 20.
+    The language has comparisons of a cell's field with `=`, `!=`, `<`, `<=`, `>`, `>=`, `in (…)` and `not in (…)`,
+    joined with `and`, `or`, `not` and parentheses. `pruner = snip` also matches `snip scope=layer`; `20x` is 20.
 
     Raises:
-        ReportError: in one sentence, if it cannot be read, or no finished cell is left.
+        ReportError: in one sentence, if the expression cannot be parsed, or no finished cell is left.
     """
     every = [*results.rows, *results.tried]
     fields = [_fields(row, results.trials.get(row.cell.fingerprint)) for row in every]
@@ -50,24 +50,24 @@ def where(results: Results, expression: str) -> Results:
 
 
 def _fields(row: Row, trial: Trial | None) -> dict[str, Any]:
-    """All that a cell can be asked for; what the cell says goes before what its trial does (at 1x all are `dense`)."""
+    """Return all fields of a cell by name; the cell's own values replace its trial's, which are `dense` at 1x."""
     recipe = {} if trial is None else trial.model_dump(exclude={"code", "architecture_code"})
     cell = row.cell
     named = {"dataset": cell.dataset, "architecture": cell.architecture, "pruner": cell.pruner, "seed": cell.seed}
-    numbers = {"compression": math.nan, "density": math.nan}  # not known: neither above nor below anything
+    numbers = {"compression": math.nan, "density": math.nan}  # unknown: no comparison holds
     if cell.compression:
         numbers = {"compression": cell.compression, "density": float(density_of(cell.compression))}
-    # Metrics of a run that has not finished are not results.
+    # The metrics of a run that has not finished are not results.
     recipe |= row.metrics if row.status == "finished" else {}
     return recipe | cell.settings | dict(facet_of(row).settings) | named | numbers | {"status": row.status}
 
 
 @dataclass
 class _Parser:
-    """Recursive descent over the tokens: or, and, not, comparison."""
+    """Recursive-descent parser of an expression: or, and, not, comparison."""
 
     text: str
-    cells: list[dict[str, Any]]  # a misspelt field or name is one that none of them has
+    cells: list[dict[str, Any]]  # to report a misspelt field or name: no cell has it
 
     def __post_init__(self) -> None:
         self.names = sorted({name for cell in self.cells for name in cell})
@@ -81,6 +81,7 @@ class _Parser:
             end = found.end()
 
     def parse(self) -> Test:
+        """Return a function that tests the fields of a cell."""
         test = self._any()
         if self.tokens:
             raise self._unexpected("the end, 'and' or 'or'")
@@ -149,7 +150,7 @@ class _Parser:
         return values
 
     def _known(self, name: str, value: str) -> str:
-        """`value`; of a field of names one that some cell has: nobody would see that what was misspelt is missing."""
+        """Return `value`; raise if no cell has this dataset, architecture or pruner, so that typos are noticed."""
         if name in NAMES and not any(_equal(name, cell.get(name), value) for cell in self.cells):
             there = sorted({str(cell.get(name)) for cell in self.cells})
             near = get_close_matches(value, there, n=1)
@@ -187,7 +188,7 @@ def _ordered(name: str, compare: Callable[[float, float], bool], limit: float) -
 
 
 def _equal(name: str, here: Any, value: str) -> bool:
-    """As numbers where both are; a pruner by its whole label or by its name, so all versions of a user's own file."""
+    """Compare as numbers if both are, else as text; names match all versions, a pruner's name all its labels."""
     number, other = _number(here), _number(value)
     if number is not None and other is not None:
         return number == other

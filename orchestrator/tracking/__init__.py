@@ -1,1 +1,1 @@
-"""The MLflow experiment of a sweep, written by the driver alone."""
+"""MLflow experiment of a sweep. Only the driver writes to it."""

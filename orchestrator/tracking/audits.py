@@ -1,4 +1,4 @@
-"""What an audit found, written to the runs that were audited."""
+"""Writer of an audit's findings to the audited runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LONGEST = 500  # characters of the tag
 
 
 def log_audit(client: MlflowClient, run_id: str, metrics: Mapping[str, float], words: str) -> None:
-    """Log the metrics `audit/…` and the tag `audited` of a run: one request.
+    """Log the metrics `audit/…` and the tag `audited` of a run in one request.
 
     Raises:
-        ReportError: if MLflow refuses.
+        ReportError: if MLflow refuses the request.
     """
     from mlflow.entities import Metric, RunTag
 

@@ -1,4 +1,4 @@
-"""The images that a trial trains on, as MLflow's own "dataset" of its run: name, digest, source and sizes."""
+"""Training images of a trial as the MLflow dataset of its run: name, digest, source and sizes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def log_dataset(client: MlflowClient, run_id: str, trial: Trial) -> None:
-    """Log what `trial` trains on; logged twice, it is there once."""
+    """Log the dataset of `trial` as an input of the run; logging it twice has no further effect."""
     client.log_inputs(run_id, [dataset_of(trial)])
 
 
 def dataset_of(trial: Trial) -> DatasetInput:
-    """The record: of published sets the facts that we know, of the user's own the digest of their files."""
+    """Return the MLflow record of a trial's dataset: the registered facts, and the digest of a user's own files."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     spec = DATASETS.get(trial.dataset)
@@ -28,12 +28,12 @@ def dataset_of(trial: Trial) -> DatasetInput:
         "train": spec.train_size, "test": spec.test_size, "classes": spec.num_classes, "shape": spec.input_shape,
         "mean": spec.mean, "std": spec.std,
     } if spec else {}  # fmt: skip
-    # A published set is known by its name, as its files are compared with those that were published.
+    # A published dataset is identified by its name, because its files are compared with the published ones.
     known = trial.data_digest or hashlib.sha256(json.dumps([trial.dataset, facts]).encode()).hexdigest()
     source = {"url": spec.url} if spec and spec.url else {"name": trial.dataset}
     return DatasetInput(
         dataset=Dataset(
-            name=trial.dataset[-500:],  # the longest that MLflow takes; a folder's end tells more than its beginning
+            name=trial.dataset[-500:],  # the most characters MLflow takes; a folder's end says more than its beginning
             digest=known[:36],
             source_type="http" if "url" in source else "local",
             source=json.dumps(source),

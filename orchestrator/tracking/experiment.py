@@ -1,4 +1,4 @@
-"""The MLflow experiment of a sweep: which trials have a run, and how it stands. Written by the driver alone."""
+"""MLflow experiment of a sweep: the run of each trial and its status. Only the driver writes to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def user() -> str:
-    """Who runs the sweep."""
+    """Return the name of the user who runs the sweep."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user id without a name
@@ -40,9 +40,9 @@ def user() -> str:
 
 
 def commit(folder: Path = Path(__file__).parent) -> str:
-    """The commit of the code that runs, "-dirty" if it was changed since.
+    """Return the commit of the running code, with "-dirty" if files were changed since.
 
-    Outside of a checkout, as on the nodes of a cluster, what GIT_COMMIT says; "unknown" without it.
+    Without a git checkout, as on the nodes of a cluster, return GIT_COMMIT, or "unknown" if it is not set.
     """
     try:
         done = subprocess.run(
@@ -70,26 +70,26 @@ class TrialRun:
     status: str
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    machine: str = ""  # what it ran on
-    stopped: str = ""  # when and by which rule it was given up
+    machine: str = ""  # the hardware it ran on
+    stopped: str = ""  # when and by which rule early stopping stopped it
     workers: int = 1  # that trained it together
 
 
 class Ledger:
-    """The runs of one experiment, by fingerprint."""
+    """Runs of one experiment, by fingerprint."""
 
     def __init__(self, client: MlflowClient, experiment: str, experiment_id: str) -> None:
-        """Read the trial runs that are there."""
+        """Read the trial runs that exist."""
         self.client = client
         self.experiment = experiment
         self.experiment_id = experiment_id
         self._space = experiment  # of the sweep that runs
         self.runs: dict[str, TrialRun] = {}
-        self._doubles: list[str] = []  # the ids of runs that are not those which count
+        self._doubles: list[str] = []  # ids of duplicate runs, which do not count
         self.read()
 
     def read(self) -> None:
-        """Read the trial runs that are there now."""
+        """Read the trial runs that exist now."""
         found: dict[str, list[Any]] = {}
         for run in self._search("tags.kind='trial'"):
             found.setdefault(run.data.tags["fingerprint"], []).append(run)
@@ -98,24 +98,24 @@ class Ledger:
 
     @property
     def finished(self) -> frozenset[str]:
-        """The fingerprints with results."""
+        """Return the fingerprints of the finished trials."""
         return frozenset(fp for fp, run in self.runs.items() if run.status == "FINISHED")
 
     def curves(self, fingerprints: Collection[str], metric: str) -> dict[str, dict[int, float]]:
-        """A metric after each epoch, of those of the trials that have a run with it."""
+        """Return a metric after each epoch, by fingerprint, for the given trials whose run has it."""
         runs = {fp: run.run_id for fp, run in self.runs.items() if fp in fingerprints and metric in run.metrics}
         found = Details(self.client, {}).histories(runs.values(), metric)
         return {fingerprint: found[run_id] for fingerprint, run_id in runs.items()}
 
     def done(self, stopping: EarlyStopping | None) -> frozenset[str]:
-        """The fingerprints on which no epoch is to be spent: finished, or given up by this very rule."""
+        """Return the fingerprints that need no more training: finished, or stopped early by the same rule."""
         given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
         return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
 
     def epoch_seconds(self, on_gpu: bool) -> tuple[dict[TrialKind, list[float]], set[str]]:
-        """Seconds per epoch of the trials that ran on GPUs so far, or on CPUs, and on which machines.
+        """Return the seconds per epoch of earlier trials on GPUs, or on CPUs, and the machines they ran on.
 
-        Of those of several workers, what all of them took together.
+        For a trial with several workers, the seconds are the sum over its workers.
         """
         measured: dict[TrialKind, list[float]] = {}
         machines: set[str] = set()
@@ -127,7 +127,7 @@ class Ledger:
         return measured, machines
 
     def settled(self, plan: Plan) -> bool:
-        """Whether a sweep of this very plan came to its end, and all that its search chose still is done."""
+        """Return True if a sweep of the same plan has finished and all trials its search chose are still done."""
         for sweep in self._sweeps(plan)[:1]:
             record = read_json(self.client, sweep.info.artifact_uri, "plan.json") or {}
             chosen = record.get("trials", {}).keys()
@@ -135,7 +135,7 @@ class Ledger:
         return False
 
     def start_sweep(self, plan: Plan, command: str) -> str:
-        """The parent run of this very plan, set to RUNNING: the one it has, or a new one. Returns its id."""
+        """Set the parent run of the same plan to RUNNING, create it if there is none, and return its id."""
         self._space = plan.space
         known = self._sweeps(plan)
         self._delete(run.info.run_id for run in known[1:])
@@ -151,15 +151,15 @@ class Ledger:
         return run_id
 
     def log_plan(self, run_id: str, record: Mapping[str, Any]) -> None:
-        """What the sweep of that run asks for, as a report reads it."""
+        """Log the plan of a sweep to its run as `plan.json`, which reports read."""
         self.client.log_dict(run_id, dict(record), "plan.json")
 
     def take_up(self, trial: Trial, parent: str, color: str, folder: Path) -> str:
-        """The run of `trial`, set to RUNNING: the one that was interrupted, or a new child of `parent`.
+        """Set the run of `trial` to RUNNING, create it as a child of `parent` if there is none, and return its id.
 
-        A failed one is replaced (deleted as MLflow deletes: it can be restored): what the failed attempt logged
-        cannot be taken back, and would stand between the points of the new one. So is one whose points came from
-        another record than that in `folder`: from a machine, or a storage, that is not there any more.
+        A failed run is deleted and replaced (MLflow's delete, which can be restored): points of the failed attempt
+        cannot be removed and would mix with those of the new one. The same holds for a run whose points came from
+        another event log than the one in `folder`, from a machine or a storage that no longer exists.
         """
         run = self.runs.get(trial.fingerprint)
         if run is not None and (run.status == "FAILED" or (run.metrics and not delivers_to(folder, run.run_id))):
@@ -180,12 +180,15 @@ class Ledger:
         }
         run_id = self._create(trial.name, tags)
         self.runs[trial.fingerprint] = TrialRun(run_id, "RUNNING")
-        with suppress(Exception):  # the params tell the same: a server that takes no datasets costs nothing
+        with suppress(Exception):  # the params hold the same facts: a server without datasets loses nothing
             log_dataset(self.client, run_id, trial)
         return run_id
 
     def close_trial(self, fingerprint: str, status: RunStatus, error: str | None = None, stopped: str = "") -> None:
-        """Set the final status of a trial's run; `error` if its record does not tell one, `stopped` as that tells."""
+        """Set the final status of a trial's run.
+
+        `error` is given if the trial's event log has none; `stopped` is the stopping reason from that log.
+        """
         run = self.runs[fingerprint]
         if error is not None:
             self.client.set_tag(run.run_id, "error", error)
@@ -197,9 +200,10 @@ class Ledger:
         self.client.set_terminated(run_id, status)
 
     def reconcile(self, plan: Plan) -> None:
-        """Close what a driver that died left RUNNING and this sweep will not take up again. Doubles are deleted.
+        """Close the runs that a dead driver left RUNNING and this sweep will not resume, and delete duplicates.
 
-        A server that is killed between a run and its answer has a run of which nobody knows, and is asked for another.
+        A server that is killed after it created a run and before it answered leaves a run that the driver does not know
+        of; the driver then requests another one.
         """
         self._delete(self._doubles)
         resumed = {trial.fingerprint for trial in plan.todo}
@@ -210,18 +214,21 @@ class Ledger:
             self.close(sweep.info.run_id, "KILLED")
 
     def settle(self, parent: str) -> None:
-        """At the end of the sweep `parent`: delete the runs that only a lost answer knows of. Nobody writes to them."""
+        """Delete the runs created by requests whose answers were lost, at the end of the sweep `parent`.
+
+        No process writes to them.
+        """
         ours = {parent, *(run.run_id for run in self.runs.values())}
         running = [run for run in self._search("attributes.status='RUNNING'") if run.info.run_id not in ours]
         self._delete(run.info.run_id for run in running if run.data.tags.get("kind") in ("sweep", "trial"))
 
     def _delete(self, run_ids: Iterable[str]) -> None:
-        """As MLflow deletes: `mlflow gc` does it for good, and until then they can be restored."""
+        """Delete runs the way MLflow does: they can be restored until `mlflow gc` removes them."""
         for run_id in run_ids:
             self.client.delete_run(run_id)
 
     def _sweeps(self, plan: Plan) -> list[Any]:
-        """The parent runs of this very plan, that which counts first."""
+        """Return the parent runs of the same plan, the one that counts first."""
         return _by_worth(self._search(f"tags.kind='sweep' and tags.plan='{_digest(plan)}'"))
 
     def _create(self, name: str, tags: dict[str, str]) -> str:
@@ -238,7 +245,7 @@ def _digest(plan: Plan) -> str:
 
 
 def _by_worth(runs: Iterable[Any]) -> list[Any]:
-    """Runs of one thing, that which counts first: a finished one, else one with data, else the oldest."""
+    """Sort runs of one thing, the one that counts first: finished, else one with data, else the oldest."""
 
     def worth(run: Any) -> tuple[bool, bool, bool]:
         status = run.info.status
@@ -260,7 +267,7 @@ def _as_run(run: Any) -> TrialRun:
 
 
 def existing(tracking_uri: str, experiment: str) -> Ledger | None:
-    """The ledger of an experiment, or None if the store or the experiment is not there. Creates nothing.
+    """Return the ledger of an experiment, or None if the store or the experiment is missing. Creates nothing.
 
     Raises:
         SpaceError: if the store cannot be read, or the experiment was deleted, which blocks its name.
@@ -275,12 +282,12 @@ def existing(tracking_uri: str, experiment: str) -> Ledger | None:
 
 
 def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger:
-    """The ledger of an experiment, made if it is not there; `artifacts`: where a local store keeps files.
+    """Return the ledger of an experiment, created if missing; a local store keeps files in `artifacts`.
 
     Raises:
-        SpaceError: as `existing` does.
+        SpaceError: as `existing` does, or if the experiment keeps its files in another folder.
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # each step of making a store is no news to users
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # users need not see each step of creating a store
     location = artifacts.resolve().as_uri() if artifacts else None
     with one_line(tracking_uri):
         client = mlflow.connect(tracking_uri)

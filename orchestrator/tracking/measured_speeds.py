@@ -1,4 +1,4 @@
-"""How fast networks were trained before: in any experiment of the store, on images of the same size."""
+"""Training speeds measured in earlier runs of the store, in any experiment, on images of the same size."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 METRIC = "time/images_per_second"
-ENOUGH = 50  # runs of each shape, the newest: a store may hold thousands
+ENOUGH = 50  # newest runs to read per shape: a store may hold thousands
 
 
 def images_per_second(
     tracking_uri: str, trials: Iterable[Trial], on_gpu: bool
 ) -> tuple[dict[TrialShape, list[float]], set[str]]:
-    """What each worker of finished trials reached, on GPUs or on CPUs, of the networks of `trials` on such images.
+    """Return the images per second and worker of earlier trials, and the machines they ran on.
 
-    And on which machines.
+    The trials ran on GPUs, or on CPUs, with the networks of `trials` and images of the same size.
 
     Raises:
         SpaceError: if the store cannot be read.
@@ -40,14 +40,14 @@ def images_per_second(
 
 
 def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[str, float]]:
-    """Images per second of one worker in trials like these: by fingerprint and machine, where it is known.
+    """Return the images per second of one worker, by fingerprint and machine, where similar trials were measured.
 
     Raises:
         SpaceError: if the store cannot be read.
     """
     known: dict[str, dict[str, float]] = {}
     with _store(tracking_uri) as client:
-        found: dict[TrialShape, list[Any]] = {}  # one request for each shape, not for each trial
+        found: dict[TrialShape, list[Any]] = {}  # one request per shape, not per trial
         for trial in trials:
             asked = {key: str(getattr(trial, key)) for key in ("batch_size", "precision")}
             if shape(trial) not in found:
@@ -61,14 +61,14 @@ def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[
 
 @contextmanager
 def _store(tracking_uri: str) -> Iterator[MlflowClient | None]:
-    """The store, or None if nobody has written to it yet."""
+    """Yield a client for the store, or None if no file was written yet."""
     file = sqlite_file(tracking_uri)
     with one_line(tracking_uri):
         yield None if file is not None and not file.exists() else connect(tracking_uri)
 
 
 def _runs(client: MlflowClient | None, trial: Trial) -> list[Any]:
-    """Finished runs of any experiment with the network of `trial`, on images of its size; the newest first."""
+    """Return finished runs, newest first, of any experiment with the network of `trial` on images of its size."""
     if client is None:
         return []
     (label, size), name = shape(trial), trial.architecture.replace("'", "")
@@ -82,17 +82,17 @@ def _runs(client: MlflowClient | None, trial: Trial) -> list[Any]:
 
 
 def on_a_gpu(machine: str) -> bool:
-    """Whether the tag `machine` of a run names a GPU: of a CPU it says "AVX2 CPU, x86_64, threads=1"."""
+    """Return True if the tag `machine` names a GPU; a CPU's looks like "AVX2 CPU, x86_64, threads=1"."""
     return " CPU, " not in machine
 
 
 def workers_of(tags: Mapping[str, str]) -> int:
-    """How many workers trained the trial of a run with these tags."""
+    """Return how many workers trained the trial of a run with these tags."""
     return int(tags.get("workers", "1"))
 
 
 def label_of(params: Any) -> str:
-    """How people call the network of a run with these params."""
+    """Return the label of the network of a run with these params."""
     options = {key: value for key, value in params.items() if key.startswith("architecture_options.")}
     own = tuple(sorted((key.partition(".")[2], value) for key, value in options.items()))
     return Network(params["architecture"], own).label

@@ -1,4 +1,4 @@
-"""The figures of a report. A figure is one file with one function, and two lines here."""
+"""Figures of a report. Each figure is one file with one function, and two lines here."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ FIGURES = {
     "search-pareto": search_pareto.draw,
     "search-importance": search_importance.draw,
 }
-MEASURED = {  # of trials that do not train, or not for their accuracy
+MEASURED = {  # figures of measures, which do not train or are not about accuracy
     "critical-compression": critical_compression.draw,
     "unit-conservation": unit_conservation.draw,
     "layer-conservation": layer_conservation.draw,
@@ -79,9 +79,9 @@ FINDINGS: dict[str, Finding] = {
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """All drawings, in the order of reading, each with a name of its own. What was not logged has none.
+    """Yield all drawings in reading order, each with a unique name; a figure without logged data is left out.
 
-    In the place of one that raised stands a drawing that says so.
+    A figure that raises is replaced by a drawing that says so.
     """
     named: Counter[str] = Counter()
     with house_style():
@@ -89,16 +89,16 @@ def draw(results: Results) -> Iterator[Drawing]:
         for name, figure in (FIGURES | MEASURED).items():
             try:
                 for drawing in figure(trainings if name in FIGURES else results):
-                    named[drawing.name.lower()] += 1  # some file systems know no capitals
+                    named[drawing.name.lower()] += 1  # some file systems ignore case
                     number = named[drawing.name.lower()]
                     yield drawing if number == 1 else replace(drawing, name=f"{drawing.name}-{number}")
-            except Exception as error:  # one figure must not cost the report; the page shows that it is missing
+            except Exception as error:  # one figure must not stop the report; the page shows that it is missing
                 logger.exception("the figure %s could not be drawn", name)
                 yield apology(name, error)
 
 
 def finding_sentences(results: Results) -> list[tuple[str, list[str]]]:
-    """Per measure and panel: its title and what is said of it."""
+    """Return the title and the sentences of each measure's panels."""
     return [
         (facet.title, FINDINGS[measure].sentences(found))
         for measure in measures(results)
@@ -107,7 +107,7 @@ def finding_sentences(results: Results) -> list[tuple[str, list[str]]]:
 
 
 def finding_tables(results: Results) -> list[tuple[str, str, Table]]:
-    """Per measure that has results: its name, the table's title, and the table."""
+    """Return the name, the table's title and the table of each measure that has results."""
     shown = []
     for measure in measures(results):
         finding = FINDINGS[measure]

@@ -1,4 +1,4 @@
-"""Bars of Frankle's three ablations: whether it matters which weights of a layer are kept, or only how many."""
+"""Bar figure of Frankle's three ablations, which show if it matters which weights a layer keeps, or only how many."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from orchestrator.results.results import Results
 
 PANELS = 6
 KINDS = ("none", "shuffle", "reinitialize", "invert")
-HATCHES = {"none": "", "shuffle": "....", "reinitialize": "////", "invert": "xxxx"}  # pruners keep their colours
+HATCHES = {"none": "", "shuffle": "....", "reinitialize": "////", "invert": "xxxx"}  # colours mark pruners
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """A figure per facet in which ablations were compared, a panel per compression."""
+    """Yield a figure per facet in which ablations were compared, with a panel per compression."""
     for facet, kinds in _families(results).items():
         shown = spread(pruned(results, kinds[0]), PANELS)
         if shown:
@@ -28,7 +28,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def _families(results: Results) -> dict[Facet, list[Facet]]:
-    """Facets that differ in nothing but the ablation: what they have in common -> them."""
+    """Return facets that differ only in the ablation, by the facet of their common settings."""
     found: dict[Facet, list[Facet]] = {}
     for facet in facets(results):
         if kind(facet):
@@ -38,6 +38,7 @@ def _families(results: Results) -> dict[Facet, list[Facet]]:
 
 
 def kind(facet: Facet) -> str:
+    """Return the ablation of a facet, or "" if it has none."""
     return dict(facet.settings).get("ablation", "")
 
 

@@ -1,4 +1,4 @@
-"""Accuracy against compression: the figure the sweep was run for."""
+"""Accuracy against compression: the main figure of a sweep."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ STRETCHED = "The vertical axis is stretched towards 100 %: equal distances are e
 
 
 def top1(row: Row) -> float | None:
-    """Test accuracy after the last epoch, in percent: the best epoch's would be chosen on the test set."""
+    """Return the test accuracy after the last epoch, in percent; the best epoch would be chosen on the test set."""
     value = row.metrics.get("final/top1")
     return None if value is None else 100 * value
 
 
 def draw(results: Results) -> Iterator[Drawing]:
+    """Yield the figure of accuracy against compression, with a panel per facet."""
     shown = [facet for facet in facets(results) if _tried(results, facet)]
     if not shown:
-        return  # all is tried in a search, and nothing chosen
+        return  # only a search without chosen settings so far
     figure, axes = panels(len(shown), sharey=False)
     marks: list[Artist] = []
     sources: list[str] = []
@@ -66,13 +67,13 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def _tried(results: Results, facet: Facet) -> bool:
-    """Whether there is anything to draw: a result, or that there is none to be had."""
+    """Return True if the facet has a result or a point that was lost."""
     points = (point for pruner in pruners(results) for point in line(results, facet, pruner, top1))
     return any(point.values or point.lost for point in points)
 
 
 def _published(axis: Axes, results: Results, facet: Facet, sources: list[str]) -> Iterator[Artist]:
-    """Other people's numbers behind ours, in the same colours; cut off beyond our compressions."""
+    """Draw published lines behind ours in the same colours, add their source to `sources`, and yield legend entries."""
     source, lines = published_lines(results, facet)
     for pruner, rows in lines.items():
         x, y = [row.compression for row in rows], [row.top1 for row in rows]
@@ -82,7 +83,7 @@ def _published(axis: Axes, results: Results, facet: Facet, sources: list[str]) -
 
 
 def _others(results: Results, facet: Facet) -> list[float]:
-    """The published accuracies to be drawn in the panels of a dataset."""
+    """Return the published accuracies in a dataset's panels, within the range of our compressions."""
     found = []
     for other in facets(results):
         if other.dataset == facet.dataset and (asked := compressions(results, other)):
@@ -92,15 +93,15 @@ def _others(results: Results, facet: Facet) -> list[float]:
 
 
 def accuracy_axis(axis: Axes, results: Results, facet: Facet, others: Sequence[float] = ()) -> Iterator[Artist]:
-    """Stretch the axis towards 100 % and draw what all results lie between: the unpruned network and guessing.
+    """Stretch the axis towards 100 %, and draw the dense network's accuracy and that of guessing as references.
 
     On a linear axis a collapsed pruner at 10 % squeezes 93 % and 91 %, the difference in question, into one
-    line. The logarithm of the error keeps both in view; the half point keeps 100 % finite.
+    line. The logarithm of the error keeps both visible; the half point keeps 100 % finite.
     """
     unpruned, classes = dense(results, facet, top1), _classes(results, facet)
     rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
-    values = [value for row in rows if (value := top1(row)) is not None]  # one range for a dataset's panels
-    values = [*values, *others] or [0.0, 100.0]  # a dataset may still be without any result
+    values = [value for row in rows if (value := top1(row)) is not None]  # one range for all panels of a dataset
+    values = [*values, *others] or [0.0, 100.0]  # a dataset may still have no result
     stretch(axis, min([*values, 100 / classes] if classes else values), max(values))
     if unpruned is not None:
         yield axis.axhline(unpruned.mean, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, label="dense")
@@ -109,7 +110,7 @@ def accuracy_axis(axis: Axes, results: Results, facet: Facet, others: Sequence[f
 
 
 def stretch(axis: Axes, low: float, high: float) -> None:
-    """An axis for accuracies from `low` to `high`, stretched towards 100 %."""
+    """Set the axis to accuracies from `low` to `high` in percent, stretched towards 100 %."""
     axis.set_yscale("function", functions=(_stretch, _squeeze))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_ylim(low, min(100.0, high + (100.5 - high) / 5))
@@ -127,7 +128,7 @@ def _squeeze(height: Any) -> Any:
 
 
 def _spaced(axis: Axes, room: float = 0.1) -> list[float]:
-    """As many ticks as have `room` of the axis between them, the roundest numbers first."""
+    """Return as many ticks as fit with `room` of the axis between them, the roundest numbers first."""
     low, high = axis.get_ylim()
     stretch = _stretch(np.array([low, high]))
     chosen: list[float] = []
@@ -138,7 +139,7 @@ def _spaced(axis: Axes, room: float = 0.1) -> list[float]:
 
 
 def _classes(results: Results, facet: Facet) -> int:
-    """The number of outputs of the last layer, as `layers.json` has it; 0 if no run has one."""
+    """Return the number of outputs of the last layer in `layers.json`; 0 if no run has one."""
     for row in results.rows:
         if row.status == "finished" and facet_of(row) == facet:
             layers = results.details.artifact(row.run_id, "layers.json")

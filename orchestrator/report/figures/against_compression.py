@@ -30,7 +30,7 @@ from orchestrator.results.results import Results
 
 MACS_KEPT = percent("model/macs_kept", "model/macs")
 PARAMS_KEPT = percent("model/params_kept", "model/params")
-LEVEL, FLOOR = 0.07, 0.4  # of an axis's height: between the crosses of one compression, and for all of them at most
+LEVEL, FLOOR = 0.07, 0.4  # shares of the axis height: between crosses of one compression, at most for all of them
 HOLE = Line2D([], [], color="#444444", linestyle="", marker="x", label="no result")
 SURVIVORS = Line2D([], [], color="#444444", linestyle="", marker="o", fillstyle="bottom", label="best seeds only")
 COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="collapsed")
@@ -39,7 +39,7 @@ COLLAPSED = Line2D([], [], color="#444444", linestyle="", marker="o", markerface
 def draw_cost(
     results: Results, name: str, measure: RowValue, axis_title: str, caption: str, share: bool
 ) -> Iterator[Drawing]:
-    """What pruning saves, on a logarithmic axis. A `share` of the dense network's falls along 1/compression at best."""
+    """Yield a figure of a cost on a logarithmic axis; a `share` of the dense network's gets a 1/compression line."""
     shown = facets(results, measure)
     if not shown:
         return
@@ -59,7 +59,7 @@ def draw_cost(
 
 
 def draw_lines(axis: Axes, results: Results, facet: Facet, measure: RowValue) -> Iterator[Line2D]:
-    """Draw every pruner of a facet; yields legend entries for the marks that were needed."""
+    """Draw every pruner of a facet; yield legend entries for the marks that occur."""
     holes: dict[float, int] = {}
     step = min(LEVEL, FLOOR / max(1, _levels(results)))
     for pruner in pruners(results):
@@ -73,7 +73,7 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: RowValue) ->
             axis.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0, zorder=2)
         for point in points:
             if point.lost:
-                # A hole has no height: it stands on the floor, several of one compression above each other.
+                # A missing result has no height: its cross is at the bottom, with crosses of one compression stacked.
                 level = holes[point.compression] = holes.get(point.compression, 0) + 1
                 axis.plot(point.compression, step * (level - 0.4), "x", color=style.color,
                           transform=axis.get_xaxis_transform(), clip_on=False, zorder=5)  # fmt: skip
@@ -85,9 +85,10 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: RowValue) ->
 def draw_line(
     axis: Axes, x: Sequence[float], points: Sequence[CurvePoint], style: Look, width: float = 1.3
 ) -> Iterator[Line2D]:
-    """A line through the means, hollow where a run collapsed, half where early stopping chose the seeds.
+    """Draw a line through the means: hollow where a run collapsed, half-filled where early stopping chose the seeds.
 
-    It breaks at a hole, whose mean is NaN. `width` in points: thin where the line leads to and fro.
+    The line breaks at a missing result, whose mean is NaN. `width` is in points: thin where the line goes back and
+    forth.
     """
     axis.plot(x, [point.mean for point in points], color=style.color, linestyle=style.dash, linewidth=width, zorder=3)
     for place, point in zip(x, points, strict=True):
@@ -102,7 +103,7 @@ def draw_line(
 
 
 def _levels(results: Results) -> int:
-    """How many pruners at most are lost at one place: equal room in all panels keeps them comparable."""
+    """Return the most pruners lost at one place; all panels get room for as many, so that they stay comparable."""
     counts = Counter(
         (facet, point.compression)
         for facet in facets(results)
@@ -114,14 +115,14 @@ def _levels(results: Results) -> int:
 
 
 def make_room(axis: Axes, share: float) -> None:
-    """Lower the floor by a share of the axis, on whatever scale it has, so that marks there cover no data."""
+    """Extend the axis downwards by a share of its height, on any scale, so that marks there cover no data."""
     scale = axis.yaxis.get_transform()
     low, high = scale.transform(list(axis.get_ylim()))
     axis.set_ylim(bottom=scale.inverted().transform([low - share * (high - low)])[0])
 
 
 def compression_axis(axis: Axes, values: Sequence[float]) -> None:
-    """Logarithmic, with a tick at each compression that was run and a label wherever one fits."""
+    """Make the axis logarithmic, with a tick at each compression that was run and a label wherever one fits."""
     axis.set_xscale("log")
     axis.set_xlim(values[0] / 1.08, values[-1] * 1.08)
     axis.xaxis.set_major_locator(FixedLocator(list(values)))
@@ -130,7 +131,7 @@ def compression_axis(axis: Axes, values: Sequence[float]) -> None:
 
 
 def _labels(values: Sequence[float], room: float = 0.125) -> list[str]:
-    """`1x 2x 5x …`; a label closer than `room` of the axis to the last one or to its left neighbour gives way."""
+    """Return `1x 2x 5x …`, without labels closer than `room` of the axis to the last or another shown label."""
     span = math.log(values[-1] / values[0]) or 1
     shown = [values[-1]]
     for value in values[:-1]:
@@ -140,7 +141,7 @@ def _labels(values: Sequence[float], room: float = 0.125) -> list[str]:
 
 
 def seeds_note(results: Results) -> str:
-    """What a caption says of repetitions."""
+    """Return what a caption says of seeds."""
     count = len({row.cell.seed for row in results.rows})
     if count == 1:
         return "One seed (n = 1): the spread is not known."
@@ -150,14 +151,14 @@ def seeds_note(results: Results) -> str:
 
 
 def survivors_note(results: Results) -> str:
-    """What a caption says of means that flatter; with a space before it."""
+    """Return what a caption says of means biased by early stopping, with a space before it; "" without any."""
     if not flattering(results):
         return ""
     return " Half-filled: early stopping gave up some of the seeds, and the mean of the best that it left flatters."
 
 
 def draw_latency(results: Results) -> Iterator[Drawing]:
-    """Draw the testing time: what pruning gains where nothing knows of masks."""
+    """Draw the testing time: what pruning gains on software that ignores masks."""
     caption = (
         "Testing time: the median of one forward pass of 64 inputs, after the channels that can no longer matter were "
         "removed. Zeros among the weights gain nothing by themselves; only whole channels do. Times of different "
@@ -176,7 +177,7 @@ def draw_macs(results: Results) -> Iterator[Drawing]:
 
 
 def draw_params(results: Results) -> Iterator[Drawing]:
-    """Draw the parameters kept: how much of the network is prunable, and what is left of all of it."""
+    """Draw the parameters kept, including those that are not prunable."""
     caption = (
         "Parameters that remain after pruning: the weights that were kept, and the biases and normalisation that no "
         "pruner touches, which keep the line above the dotted one."

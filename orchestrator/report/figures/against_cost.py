@@ -1,4 +1,4 @@
-"""Accuracy against a cost: what accuracy a budget buys, whichever weights paid for it, and the Pareto front."""
+"""Accuracy against a cost: the accuracy that a budget allows, whichever weights are kept, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CostAndAccuracy = tuple[float, float]  # cost, accuracy
 
 
 def draw_against_cost(results: Results, name: str, cost: RowValue, axis_title: str, caption: str) -> Iterator[Drawing]:
-    """A panel per facet where the cost is known."""
+    """Yield a figure with a panel per facet where the cost is known."""
     shown = [facet for facet in facets(results) if len(_places(results, facet, cost)) > 1]
     if not shown:
         return
@@ -32,7 +32,7 @@ def draw_against_cost(results: Results, name: str, cost: RowValue, axis_title: s
         for pruner in pruners(results):
             costs = [point.mean for point in line(results, facet, pruner, cost)]
             marks += draw_line(axis, costs, line(results, facet, pruner, top1), look(pruner), width=0.6)
-        axis.invert_xaxis()  # pruned further to the right, as in the other figures
+        axis.invert_xaxis()  # more pruning is to the right, as in the other figures
         log_ticks(axis.xaxis)
         axis.set_title(facet.title)
     label(axes, axis_title, "test accuracy (%)")
@@ -45,7 +45,7 @@ def draw_against_cost(results: Results, name: str, cost: RowValue, axis_title: s
 
 
 def front(places: Sequence[CostAndAccuracy]) -> list[CostAndAccuracy]:
-    """The Pareto front, cheapest first: each place that no other beats in accuracy at the same or a lower cost."""
+    """Return the Pareto front, cheapest first: no other place is as accurate at the same or a lower cost."""
     best: list[CostAndAccuracy] = []
     for cost, accuracy in sorted(places, key=lambda place: (place[0], -place[1])):
         if not best or accuracy > best[-1][1]:
@@ -57,7 +57,7 @@ def _places(results: Results, facet: Facet, cost: RowValue) -> list[CostAndAccur
     found = set()
     for pruner in pruners(results):
         both = zip(line(results, facet, pruner, cost), line(results, facet, pruner, top1), strict=True)
-        # A collapsed network is the cheapest of all, and no bargain: it guesses.
+        # A collapsed network costs least, but only guesses: it is not on the front.
         found |= {(a.mean, b.mean) for a, b in both if not (math.isnan(a.mean + b.mean) or b.flatters or b.collapsed)}
     return sorted(found)
 
@@ -69,13 +69,13 @@ def _front(axis: Axes, places: Sequence[CostAndAccuracy]) -> Iterator[Artist]:
 
 
 def draw_tradeoff(results: Results) -> Iterator[Drawing]:
-    """Draw accuracy against MACs kept: what accuracy a budget of work buys."""
+    """Draw accuracy against MACs kept: the accuracy that a budget of work allows."""
     caption = "Test accuracy after the last epoch against the multiply-accumulates that remain."
     yield from draw_against_cost(results, "tradeoff", MACS_KEPT, "MACs kept (% of dense)", caption)
 
 
 def draw_tradeoff_latency(results: Results) -> Iterator[Drawing]:
-    """Draw accuracy against testing time: what accuracy a budget of milliseconds buys."""
+    """Draw accuracy against testing time: the accuracy that a budget of milliseconds allows."""
     caption = "Test accuracy after the last epoch against the time of one forward pass of 64 inputs, compacted."
     time = metric("model/latency_ms")
     yield from draw_against_cost(results, "tradeoff-latency", time, "testing time (ms)", caption)

@@ -1,4 +1,4 @@
-"""Which pruner leaves input and output without a path of weights, at which compression."""
+"""Map of layer collapse: which pruner leaves no path of weights from input to output, at which compression."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHADES = matplotlib.colormaps["OrRd"]
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """A map per facet, unless no run has collapsed anywhere: a sentence says that better."""
+    """Yield a map per facet; none if no run has collapsed, because a sentence says that better."""
     shown = [facet for facet in facets(results) if _pruned(results, facet)]
     if not any(row.collapsed for row in results.rows):
         return
@@ -55,7 +55,7 @@ def _shade(share: float) -> Any:
 
 
 def _map(axis: Axes, results: Results, facet: Facet) -> bool:
-    """Draw one facet's map; whether some cell of it has no result at all."""
+    """Draw one facet's map; return True if some cell of it has no result at all."""
     hole = False
     names, columns = pruners(results), _pruned(results, facet)
     for y, pruner in enumerate(names):
@@ -63,7 +63,7 @@ def _map(axis: Axes, results: Results, facet: Facet) -> bool:
             rows = rows_at(results, facet, pruner, compression)
             finished = [row for row in rows if row.status == "finished"]
             if not rows:
-                continue  # nobody asked
+                continue  # no sweep asked for it
             if not finished:
                 hole = True
                 axis.plot(x, y, color="#444444", marker="x", markersize=4)

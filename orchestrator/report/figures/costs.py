@@ -1,4 +1,4 @@
-"""What a pruner itself costs: the time to find its masks, and the memory of the network that they leave."""
+"""Cost of a pruner itself: the time to find its masks, and the memory of the network that remains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COSTS = ("time/prune_seconds", "model/peak_mb")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """A row per pruner, most expensive last; a dot per run, a bar at the median."""
+    """Yield a figure with a row per pruner, most expensive last: a dot per run, a bar at the median."""
     rows = {row.run_id: row for row in results.rows if row.status == "finished" and row.cell.compression > 1}
     shown = {key: METRICS[key].title for key in COSTS if any(row.metrics.get(key, 0) > 0 for row in rows.values())}
     times = {pruner: _values(rows.values(), pruner, "time/prune_seconds") for pruner in pruners(results)}

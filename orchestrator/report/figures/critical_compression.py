@@ -1,4 +1,4 @@
-"""Layer collapse: what each layer keeps as compression grows, and how far each pruner goes."""
+"""Layer collapse: what each layer keeps as compression grows, and the largest compression of each pruner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"
 
 
 def sentences(found: list[Measured]) -> list[str]:
-    """The pruners from the one that goes furthest on."""
+    """Return sentences on the pruners, in descending order of their critical compression."""
     pruners = by_pruner(found)
     reach = {pruner: exponents(some, CRITICAL) for pruner, some in pruners.items()}
     order = sorted(reach, key=lambda pruner: -sum(reach[pruner]) / len(reach[pruner]))
@@ -43,6 +43,7 @@ def sentences(found: list[Measured]) -> list[str]:
 
 
 def rows(found: list[Measured]) -> list[list[str]]:
+    """Return a table row per pruner."""
     return [
         [
             pruner,
@@ -58,12 +59,15 @@ def rows(found: list[Measured]) -> list[list[str]]:
 
 
 def exponents(found: list[Measured], name: str) -> list[float]:
-    """Decimal logarithms: compressions are steps of 10^0.25."""
+    """Return decimal logarithms of a metric: compressions are steps of 10^0.25."""
     return [log10(value) for value in metric(found, name)]
 
 
 def intact(found: list[Measured]) -> list[float]:
-    """The largest compression at which no layer is empty, whatever happened below: as the authors count."""
+    """Return the log10 of the largest compression without an empty layer, even if layers are empty below it.
+
+    The authors count so.
+    """
     tables = [zip(one.columns["compression"], one.columns["kept"], strict=True) for one in found]
     kept: list[dict[float, int]] = [{} for _ in found]
     for table, least in zip(tables, kept, strict=True):
@@ -73,7 +77,7 @@ def intact(found: list[Measured]) -> list[float]:
 
 
 def emptied(one: Measured) -> str:
-    """The layers that are empty at the first compression at which any is; "" if none ever is."""
+    """Return the layers that are empty at the first compression at which any is; "" if none ever is."""
     table = zip(one.columns["compression"], one.columns["layer"], one.columns["kept"], strict=True)
     empty = [(compression, layer) for compression, layer, kept in table if kept == 0]
     places = {layer: place for place, layer in enumerate(dict.fromkeys(one.columns["layer"]), 1)}
@@ -101,7 +105,7 @@ Profiles = Mapping[float, list[float]]  # compression -> the share that each lay
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """How far the pruners go in all panels, and the layers of each panel."""
+    """Yield a figure of critical compressions with all panels, then one of the layers for each panel."""
     found = measured(results, MEASURE)
     if not found:
         return

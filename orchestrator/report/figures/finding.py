@@ -1,4 +1,4 @@
-"""What a report says of a measure in words and numbers."""
+"""Sentences and table rows of a measure, and helpers to write them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from statistics import fmean, stdev
 
 from orchestrator.report.measured import Measured
 
-Table = list[list[str]]  # rows; of a whole one the first are the heads
+Table = list[list[str]]  # rows; the first row of a whole table holds the heads
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Of one panel: sentences, and the rows of a table under `heads`. `title` is the table's."""
+    """Functions that return sentences and table rows for one panel; `title` and `heads` are the table's."""
 
     title: str
     heads: tuple[str, ...]
@@ -22,23 +22,23 @@ class Finding:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """`2.75 ± 0.10`: the mean over seeds and their standard deviation, where there are several."""
+    """Return `2.75 ± 0.10`, the mean over seeds and, with several, their standard deviation; "" without values."""
     if not values:
         return ""
     return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def metric(found: Sequence[Measured], name: str) -> list[float]:
-    """The metric of each seed that has it."""
+    """Return the metric of each seed that has it."""
     return [one.row.metrics[name] for one in found if name in one.row.metrics]
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`; nothing of none."""
+    """Return `a`, `a and b`, `a, b and c`, or "" without names."""
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
 def layer_name(parameter: str, place: int) -> str:
-    """The layer that a weight belongs to, counted as in figures: `3: features.6`, or `layer 3`."""
+    """Return the name of a weight's layer with its number as in figures: `3: features.6`, or `layer 3`."""
     name = parameter.removesuffix(".weight")
     return f"layer {place}" if name.isdigit() else f"{place}: {name}"

@@ -1,4 +1,4 @@
-"""The weights that were kept, after training: how each pruner's choice shapes a layer."""
+"""Histograms of the kept weights after training, which show how each pruner's choice shapes a layer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from orchestrator.results.lines import Facet, facets, pruned, pruners
 from orchestrator.results.results import Results
 
 Histogram = Mapping[str, Any]  # {"layer", "edges", "counts"}
-LAYERS, COMPRESSIONS = 5, 3  # what still fits the width of a page, and what an eye can tell apart in one panel
+LAYERS, COMPRESSIONS = 5, 3  # the most that fit the width of a page, and that can be told apart in one panel
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per facet: a row per pruner, a column per layer, a few compressions on top of each other."""
+    """Yield one figure per facet: a row per pruner, a column per layer, a few compressions overlaid."""
     for facet in facets(results):
         chosen = spread(pruned(results, facet), COMPRESSIONS)
         found = {
@@ -89,7 +89,7 @@ def _outline(axis: Axes, entry: Histogram, color: Any, filled: bool) -> None:
 
 
 def _reach(entry: Histogram) -> float:
-    """Half the width that holds 99 % of the weights: a few far ones must not flatten all others."""
+    """Return half the width that holds 99 % of the weights: a few outliers must not flatten all others."""
     counts, edges = entry["counts"], entry["edges"]
     centers = [(a + b) / 2 for a, b in pairwise(edges)]
     left, total = sum(counts), sum(counts)

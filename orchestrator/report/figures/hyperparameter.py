@@ -1,4 +1,4 @@
-"""Accuracy against a setting that a space varies: what a pruner's iterations, or a learning rate, are worth."""
+"""Accuracy against a setting that a space varies, such as a pruner's iterations or the learning rate."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from orchestrator.results.lines import CurvePoint, Facet, facets, line, pruners
 from orchestrator.results.results import Results
 from search_spaces.labels import MARK
 
-LEAST = 3  # values that make an axis; two are compared in the other figures
-PANELS, COMPRESSIONS = 9, 6  # what fits a page, and what an eye can tell apart
+LEAST = 3  # fewest values for an axis; two are compared in the other figures
+PANELS, COMPRESSIONS = 9, 6  # the most that fit a page, and that can be told apart
 
-SettingValues = Mapping[float, Sequence[CurvePoint]]  # a setting's value -> what came of it, by compression
+SettingValues = Mapping[float, Sequence[CurvePoint]]  # a setting's value -> its points, by compression
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """A figure per numeric setting of at least three values, a panel for each way to hold all else equal."""
+    """Yield a figure per numeric setting of at least three values, with a panel per combination of the others."""
     for key, found in _families(results).items():
         shown = {title: values for title, values in found.items() if len(values) >= LEAST}
         if shown:
@@ -35,7 +35,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def _families(results: Results) -> dict[str, dict[str, dict[float, list[CurvePoint]]]]:
-    """By setting, then by all else as a title."""
+    """Return the points of each setting's values, by setting, then by the other settings as a title."""
     found: dict[str, dict[str, dict[float, list[CurvePoint]]]] = {}
     for facet in facets(results):
         for pruner in pruners(results):
@@ -51,7 +51,7 @@ def _families(results: Results) -> dict[str, dict[str, dict[float, list[CurvePoi
 
 
 def _read(facet: Facet, pruner: str) -> tuple[str, dict[str, str]]:
-    """A pruner's name, and the settings of the facet and those in its label: `ntk-sap iterations=5`."""
+    """Return a pruner's name, and the settings of the facet and of the label, such as `ntk-sap iterations=5`."""
     words = pruner.split(" ")
     name = " ".join([words[0], *(word for word in words[1:2] if MARK.fullmatch(f" {word}"))])
     own = {key: value for key, sign, value in (word.partition("=") for word in words) if sign}
@@ -63,7 +63,7 @@ def _number(key: str, text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and key != "mask" else None  # which is a name, though of digits
+    return value if math.isfinite(value) and key != "mask" else None  # a name, even if it has only digits
 
 
 def _figure(results: Results, key: str, shown: Mapping[str, SettingValues]) -> Drawing:
@@ -98,7 +98,7 @@ def _lines(axis: Axes, values: SettingValues, colors: Mapping[float, Any]) -> It
 
 
 def _axis(axis: Axes, values: Sequence[float]) -> None:
-    """A tick at each value that was run; logarithmic where they span a factor of eight."""
+    """Set a tick at each value that was run; make the axis logarithmic if they span a factor of eight."""
     if values[0] > 0 and values[-1] / values[0] >= 8:
         axis.set_xscale("log")
     axis.xaxis.set_major_locator(FixedLocator(list(values)))

@@ -1,4 +1,4 @@
-"""The layers' mean squared weights against their inverse sizes, as training goes on."""
+"""Mean squared weights of layers against their inverse sizes, over the course of training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from orchestrator.report.measured import Measured, by_pruner, measured
 from orchestrator.results.results import Results
 from trainables.inverse_size_fit import inverse
 
-Layers = list[tuple[float, float]]  # a layer's kept weights and their mean square
+Layers = list[tuple[float, float]]  # a layer's number of kept weights, and their mean square
 
 
 def sentences(found: list[Measured]) -> list[str]:
-    """Of the first seed: where the slope begins and ends in each level."""
+    """Return a sentence per level of the first seed, with the slope at its start and its end."""
     said = []
     for level, epochs in by_epoch(found[0]).items():
         (start, _), (end, correlation) = fit(epochs[0]), fit(epochs[-1])
@@ -32,6 +32,7 @@ def sentences(found: list[Measured]) -> list[str]:
 
 
 def rows(found: list[Measured]) -> list[list[str]]:
+    """Return a table row per pruner, seed, level and epoch."""
     return [
         [one.pruner, str(one.row.cell.seed), str(level), str(epoch), *(f"{value:.4f}" for value in fit(layers))]
         for one in found
@@ -41,7 +42,7 @@ def rows(found: list[Measured]) -> list[list[str]]:
 
 
 def by_epoch(one: Measured) -> dict[int, list[Layers]]:
-    """Level -> the layers before its first epoch and after each."""
+    """Return, for each level, the layers before its first epoch and after each epoch."""
     found: dict[int, list[Layers]] = {}
     for level, epoch, weights, square in _entries(one):
         epochs = found.setdefault(level, [])
@@ -57,7 +58,7 @@ def _entries(one: Measured) -> Iterator[tuple[int, int, float, float]]:
 
 
 def fit(layers: Layers) -> tuple[float, float]:
-    """Slope and correlation of logarithms; NaN where they mean nothing."""
+    """Return slope and correlation of the logarithms; NaN where the fit gives none."""
     known = [(size, square) for size, square in layers if size]
     found = inverse([size for size, _ in known], [square for _, square in known])
     nan = float("nan")
@@ -74,11 +75,11 @@ IMP_CONSERVATION = Finding(
 
 MEASURE = "imp-conservation"
 SHADES = LinearSegmentedColormap.from_list("training", ["#0080ff", "#ee82ee"])  # the paper's, from blue to pink
-SHOWN = 25  # epochs
+SHOWN = 25  # most epochs to draw
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per panel and pruner, with an axis for each level, of the first seed."""
+    """Yield one figure per panel and pruner, with an axis for each level, of the first seed."""
     for facet, found in measured(results, MEASURE).items():
         for pruner, some in by_pruner(found).items():
             levels = by_epoch(some[0])
@@ -92,7 +93,7 @@ def draw(results: Results) -> Iterator[Drawing]:
                 inverse_axes(axis, [x for x, _ in ends], [y for _, y in ends])
                 axis.set_title("dense" if level == 0 else f"level {level}")
             heights = [square for epochs in levels.values() for layers in epochs for _, square in layers if square]
-            axes[0].set_ylim(0.6 * min(heights), 1.6 * max(heights))  # all levels have the same axis
+            axes[0].set_ylim(0.6 * min(heights), 1.6 * max(heights))  # the axis is shared by all levels
             label(axes, "inverse layer size", "mean squared weight")
             figure.colorbar(ScalarMappable(Normalize(0, last), SHADES), ax=axes, label="epoch", shrink=0.7)
             figure.suptitle(f"{facet.title} · {pruner}", fontsize=9)

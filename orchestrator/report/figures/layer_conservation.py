@@ -1,4 +1,4 @@
-"""The average score of each layer against its inverse size."""
+"""Average score of each layer against its inverse size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEASURE = "layer-conservation"
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per panel, with an axis for each pruner, of the first seed."""
+    """Yield one figure per panel, with an axis for each pruner, of the first seed."""
     for facet, found in measured(results, MEASURE).items():
         pruners = {pruner: some[0] for pruner, some in by_pruner(found).items()}
         figure, axes = panels(len(pruners), sharey=False)
@@ -40,7 +40,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def inverse_axes(axis: Axes, x: Sequence[float], y: Sequence[float]) -> None:
-    """Logarithmic axes, and the line of equal totals through the middle of the points."""
+    """Make both axes logarithmic, and draw the line of equal totals through the middle of the points."""
     shown = [(a, b) for a, b in zip(x, y, strict=True) if b > 0]
     axis.set_xscale("log")
     axis.set_yscale("log")
@@ -56,7 +56,7 @@ SLOPE, CORRELATION = "conservation/slope", "conservation/correlation"
 
 
 def sentences(found: list[Measured]) -> list[str]:
-    """Who has one total in all layers, and how the averages of the others go with size."""
+    """Return which pruners have one total in all layers, and how the other averages depend on size."""
     pruners = by_pruner(found)
     kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
     said = [f"All layers have the same total score for {listed(kept)}."] if kept else []
@@ -71,6 +71,7 @@ def sentences(found: list[Measured]) -> list[str]:
 
 
 def rows(found: list[Measured]) -> list[list[str]]:
+    """Return a table row per pruner."""
     return [
         [
             pruner,

@@ -1,4 +1,4 @@
-"""One column of `layers.json` from the first layer to the last: a line per pruner, a panel per compression."""
+"""Values of the layers, from the first to the last: a line per pruner, a panel per compression."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
 
-PANELS = 6  # of as many compressions, evenly chosen, if there are more
+PANELS = 6  # most compressions in a figure, evenly chosen if there are more
 EMPTY = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="empty layer")
 LayerValues = Mapping[str, float]  # by layer, in the model's order
 
 
 @dataclass(frozen=True)
 class LayerColumn:
-    """What a layer has: a column, in which unit, and what it has in the dense network."""
+    """A column of `layers.json` to draw, with its unit and the dense network's column."""
 
     name: str
     column: str
     scale: float
     axis: str
     caption: str
-    whole: str = ""  # the column with the dense network's; none where it is the same in all layers
+    whole: str = ""  # the dense network's column; empty if its value is the same in all layers
 
 
 def draw_layers(results: Results, quantity: LayerColumn) -> Iterator[Drawing]:
-    """One figure per facet whose runs have layers."""
+    """Yield one figure per facet whose runs have layers."""
     for facet in facets(results):
         chosen = spread(pruned(results, facet), PANELS)
         shown = {
@@ -61,13 +61,13 @@ def draw_layers(results: Results, quantity: LayerColumn) -> Iterator[Drawing]:
 
 
 def first_seed(results: Results, facet: Facet, pruner: str, compression: float) -> Row | None:
-    """The finished run of the lowest seed. Layers are shown for one run: their mean over seeds is nobody's network."""
+    """Return the finished run of the lowest seed; a mean over seeds would show layers of no real network."""
     rows = [row for row in rows_at(results, facet, pruner, compression) if row.status == "finished"]
     return min(rows, key=lambda row: row.cell.seed, default=None)
 
 
 def column(table: Mapping[str, Any], name: str, scale: float = 1) -> dict[str, float]:
-    """Return the layers' values in a table of `layers.json`; not of products without weights, nor what is not known."""
+    """Return the layers' values in a table of `layers.json`, without unknown ones and products without weights."""
     layer, index, params = (table["columns"].index(key) for key in ("layer", name, "params"))
     return {entry[layer]: scale * entry[index] for entry in table["data"] if entry[params] and entry[index] is not None}
 
@@ -108,7 +108,7 @@ def _figure(
 
 
 def _profile(axis: Axes, pruner: str, values: LayerValues, floor: float) -> Iterator[Line2D]:
-    """One pruner's line; a layer without weights stands hollow on the floor."""
+    """Draw one pruner's line, with a hollow mark at the bottom for a layer without weights; yield legend entries."""
     style = look(pruner)
     heights = [max(value, floor) for value in values.values()]
     axis.plot(range(1, len(heights) + 1), heights, markersize=2.6, linewidth=1.1, **style.line)
@@ -131,7 +131,7 @@ DENSITY = LayerColumn(
 
 
 def draw_density(results: Results) -> Iterator[Drawing]:
-    """Draw where the weights are kept: the density of every layer, at every compression."""
+    """Draw where weights are kept: the density of every layer, at every compression."""
     yield from draw_layers(results, DENSITY)
 
 
@@ -150,5 +150,5 @@ MACS = LayerColumn(
 
 
 def draw_layer_macs(results: Results) -> Iterator[Drawing]:
-    """Draw where the work remains: the multiply-accumulates of every layer, at every compression."""
+    """Draw where work remains: the multiply-accumulates of every layer, at every compression."""
     yield from draw_layers(results, MACS)

@@ -1,4 +1,4 @@
-"""Test accuracy over the epochs: which pruned network trains slowly, or not at all."""
+"""Test accuracy over the epochs, which shows the pruned networks that train slowly or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SeedCurve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per facet, one panel per compression, one line per pruner: the median of its seeds."""
+    """Yield one figure per facet: one panel per compression, one line per pruner at the median of its seeds."""
     for facet in facets(results):
         shown = spread(pruned(results, facet), PANELS)
         places = [(pruner, c) for pruner in pruners(results) for c in [1.0, *shown]]
@@ -35,7 +35,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def curve(histories: Sequence[History]) -> SeedCurve:
-    """What the seeds that reached an epoch have in common."""
+    """Return lowest, median and highest accuracy per epoch, over the seeds that reached it."""
     found = {}
     for epoch in sorted({epoch for history in histories for epoch in history}):
         values = [100 * history[epoch] for history in histories if epoch in history]
@@ -68,7 +68,7 @@ def _figure(
 
 def _line(axis: Axes, curve: SeedCurve, name: str, color: str, dash: Dash, band: bool = False) -> Line2D:
     low, middle, high = zip(*curve.values(), strict=True)
-    # A line per epoch and no markers: at 160 epochs they would be a carpet.
+    # No markers: at 160 epochs they would cover everything.
     (line,) = axis.plot(list(curve), middle, color=color, linestyle=dash, linewidth=1.1, label=name)
     if band and low != high:
         axis.fill_between(list(curve), low, high, color=color, alpha=0.14, linewidth=0)

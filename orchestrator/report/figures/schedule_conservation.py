@@ -1,4 +1,4 @@
-"""The largest cut of an iteration against the number of iterations, for each schedule."""
+"""Largest cut of any iteration against the number of iterations, for each schedule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Curves = dict[tuple[str, str], dict[float, dict[int, float]]]  # pruner, schedul
 
 
 def sentences(found: list[Measured]) -> list[str]:
-    """For each schedule, from how many iterations on none cuts the whole flow."""
+    """Return sentences on the number of iterations from which no iteration cuts the whole flow, per schedule."""
     said = []
     for (pruner, schedule), lines in curves(found).items():
         enough = {c: n for c, line in lines.items() if (n := _enough(line))}
@@ -34,7 +34,7 @@ def sentences(found: list[Measured]) -> list[str]:
 
 
 def _enough(line: dict[int, float]) -> int | None:
-    """The number of iterations from which on all ratios are below 1."""
+    """Return the number of iterations from which all ratios are below 1; None if there is none."""
     below = None
     for count, ratio in sorted(line.items(), reverse=True):
         if ratio >= 1:
@@ -44,6 +44,7 @@ def _enough(line: dict[int, float]) -> int | None:
 
 
 def rows(found: list[Measured]) -> list[list[str]]:
+    """Return a table row per pruner, schedule, compression and number of iterations."""
     return [
         [pruner, schedule, f"{compression:g}", str(count), f"{ratio:.4g}"]
         for (pruner, schedule), lines in curves(found).items()
@@ -53,7 +54,7 @@ def rows(found: list[Measured]) -> list[list[str]]:
 
 
 def curves(found: list[Measured]) -> Curves:
-    """The means over seeds. One iteration is the same in every schedule, and stands in each that was asked for."""
+    """Return the means over seeds. One iteration is the same in every schedule, and is in each that was asked for."""
     values: dict[tuple[str, str], dict[float, dict[int, list[float]]]] = {}
     for one in found:
         cell, trial = one.row.cell, one.trial
@@ -77,7 +78,7 @@ MEASURE = "schedule-conservation"
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per panel, with an axis for each pruner and schedule, and a line for each compression."""
+    """Yield one figure per panel, with an axis for each pruner and schedule, and a line for each compression."""
     shades = matplotlib.colormaps["viridis_r"]
     for facet, found in measured(results, MEASURE).items():
         lines = curves(found)

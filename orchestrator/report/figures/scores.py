@@ -1,4 +1,4 @@
-"""How a pruner scores the weights of each layer: layers that score low as a whole are the ones that empty."""
+"""Distribution of a pruner's scores in each layer: layers with low scores throughout are the first to be empty."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ScoreHistograms = Sequence[Mapping[str, Any]]  # per layer {"layer", "edges", "c
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per facet, one panel per pruner that scores."""
+    """Yield one figure per facet, with one panel per pruner that computes scores."""
     for facet in facets(results):
         shown = {pruner: row for pruner in pruners(results) if (row := _least_pruned(results, facet, pruner))}
         files = results.details.artifacts([row.run_id for row in shown.values()], "scores.json")
@@ -54,7 +54,7 @@ def _figure(facet: Facet, found: Mapping[str, ScoreHistograms], at: Mapping[str,
 
 
 def _map(axis: Axes, pruner: str, layers: ScoreHistograms) -> None:
-    """A column per layer, shaded by the share of its weights in each bin."""
+    """Draw a column per layer, shaded by the share of its weights in each bin."""
     shades = LinearSegmentedColormap.from_list(pruner, ["white", look(pruner).color])
     tall = [layer for layer in layers if sum(layer["counts"])]
     for x, layer in enumerate(layers, 1):
@@ -65,7 +65,7 @@ def _map(axis: Axes, pruner: str, layers: ScoreHistograms) -> None:
         middle = np.interp(counts.sum() / 2, np.cumsum(counts), edges[1:])
         axis.plot([x - 0.45, x + 0.45], [middle] * 2, color="#333333", linewidth=0.9)
     axis.set_xlim(0.5, len(layers) + 0.5)
-    # The longest tails, down to scores of 10^-20, would leave the rest a stripe.
+    # The longest tails, down to scores of 10^-20, would squeeze the rest into a stripe.
     axis.set_ylim(min(map(_low, tall)), max(layer["edges"][-1] for layer in tall))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     power_ticks(axis.yaxis, axis.get_ylim())
@@ -73,6 +73,6 @@ def _map(axis: Axes, pruner: str, layers: ScoreHistograms) -> None:
 
 
 def _low(layer: Mapping[str, Any], tail: float = 0.02) -> float:
-    """What all but the lowest scores of a layer lie above."""
+    """Return the edge of the bin below which the lowest `tail` of a layer's scores lie."""
     counts = np.array(layer["counts"], float)
     return float(layer["edges"][int(np.searchsorted(np.cumsum(counts), tail * counts.sum()))])

@@ -1,4 +1,4 @@
-"""How a search went: every trial by number, and the best so far. A line that still rises wants more trials."""
+"""History of a search: every trial by number, and the best so far. A line that still rises needs more trials."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from orchestrator.report.studies import Group, Tuned, groups
 from orchestrator.results.objectives import Objective
 from orchestrator.results.results import Results
 
-PANELS = 6  # of a figure; of as many compressions, evenly chosen, if there are more
+PANELS = 6  # most panels of a figure; evenly chosen compressions if there are more
 TOGETHER = Look("#333333", "o")  # the best of a study that chose between pruners
-LOST = {"stopped": ("|", "given up early"), "failed": ("x", "failed")}  # how the others are marked, on the floor
+LOST = {"stopped": ("|", "given up early"), "failed": ("x", "failed")}  # marks of trials without a value, at the bottom
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """A figure per dataset and architecture, a panel per compression and objective, a line per study."""
+    """Yield a figure per dataset and architecture, with a panel per compression and objective, and a line per study."""
     for subject, found in groupby(groups(results), key=lambda group: group.subject):
         panels_of = [
             (group, objective)
@@ -95,7 +95,7 @@ def _study(axis: Axes, study: Tuned, objective: Objective) -> Iterator[Artist]:
 
 
 def scale_axis(axis: Axes, objective: Objective, values: Sequence[float]) -> None:
-    """Accuracies stretched towards 100 %, what spans more than a factor of ten logarithmic."""
+    """Stretch the axis towards 100 % for accuracies; make it logarithmic if values span more than a factor of ten."""
     if objective.name == "validation/top1":
         stretch(axis, min(values), max(values))
     elif min(values) > 0 and max(values) > 10 * min(values):

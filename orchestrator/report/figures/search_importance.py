@@ -1,4 +1,4 @@
-"""Which searched settings mattered, in which study: where to spend the next trials, and what may be left alone."""
+"""Importance of searched settings per study: which need further trials, and which can be left alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from orchestrator.report.importance import TRIALS, importances
 from orchestrator.report.studies import Tuned, tuned
 from orchestrator.results.results import Results
 
-Shares = list[tuple[str, dict[str, float]]]  # the pruner of a study ("" of several), and its settings' shares
+Shares = list[tuple[str, dict[str, float]]]  # the pruner of a study ("" for several), and its settings' shares
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """A panel per objective, a row per setting, a marker per study."""
+    """Yield a figure with a panel per objective, a row per setting, and a marker per study."""
     studies = tuned(results)
     names = list(dict.fromkeys(objective for study in studies for objective in study.objectives))
     found: dict[str, Shares] = {}

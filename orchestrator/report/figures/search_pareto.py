@@ -1,4 +1,4 @@
-"""Several objectives at once: all that was tried, and the Pareto front, which no other trial beats."""
+"""Several objectives at once: all trials of a search, and the Pareto front, which no other trial beats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FRONT = Line2D([], [], color="#d0d0d0", linewidth=4, label="Pareto front")
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """The first objective against each other one: a panel per pair of them and, per cell, per compression."""
+    """Yield figures of the first objective against each other one, with a panel per objective and compression."""
     several = [group for group in groups(results) if any(len(study.objectives) > 1 for study in group.studies)]
     for subject, found in groupby(several, key=lambda group: group.subject):
         shown = [
@@ -75,11 +75,11 @@ def _figure(subject: str, shown: Sequence[tuple[Group, Objective]]) -> Drawing:
 
 
 def _study(axis: Axes, study: Tuned, at: int) -> Iterator[Artist]:
-    """The trials of a study; a line along the front only where the panel has all objectives."""
+    """Draw the trials of a study, and a line along the front if it has two objectives; yield legend entries."""
     first, other = study.objectives[0], study.objectives[at]
     front = sorted((other.scale * study.values[n][at], first.scale * study.values[n][0]) for n in study.best)
     if len(study.objectives) == 2 and front:
-        # To as good a first objective costs the second no more than the next member of the front.
+        # Up to a front member's value of the first objective, that member's value of the second is enough.
         axis.step(*zip(*front, strict=True), where="post" if other.sign < 0 else "pre", color="#d0d0d0", linewidth=4,
                   zorder=1, solid_capstyle="round", solid_joinstyle="round")  # fmt: skip
     for pruner in dict.fromkeys(row.cell.pruner for row in study.rows):

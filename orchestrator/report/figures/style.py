@@ -1,4 +1,4 @@
-"""What all figures share: their style, their grid of panels, their legend, and how they are saved."""
+"""Common parts of all figures: style, grid of panels, legend, ticks, file names, and saving."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from matplotlib.ticker import EngFormatter, FixedFormatter, FixedLocator, FuncFo
 from orchestrator.colors import look
 
 T = TypeVar("T")
-NAME = 90  # characters of a figure's name: with its ending it fits a file system and a line
-# Inches and points in print: one panel fills a column, three the 6.9 inches of a two-column page.
+NAME = 90  # most characters of a figure's name: with its ending it fits a file system and a line
+# Inches in print: one panel fills a column, three the 6.9 inches of a two-column page. Font sizes are in points.
 WIDTHS = {1: 3.4, 2: 5.6, 3: 6.9}
 HEIGHT = 1.9
 STYLE: dict[Any, Any] = {
@@ -59,17 +59,17 @@ UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDa
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the words that stand under it."""
+    """A figure with its caption."""
 
     name: str
     caption: str
     figure: Figure
 
     def save(self, kind: str) -> bytes:
-        """The figure as `png`, `svg` or `pdf`."""
+        """Return the figure as `png`, `svg` or `pdf`."""
         buffer = io.BytesIO()
         with house_style():
-            if self.figure.get_layout_engine() is not None:  # laid out once, not once per format: it is half the time
+            if self.figure.get_layout_engine() is not None:  # laid out once, not per format: half of the time
                 self.figure.draw_without_rendering()
                 self.figure.set_layout_engine(None)  # "none" leaves a place holder, for which each format draws twice
             self.figure.savefig(buffer, format=kind, metadata=UNDATED.get(kind))
@@ -77,7 +77,7 @@ class Drawing:
 
 
 def apology(name: str, error: Exception) -> Drawing:
-    """What stands in the place of the figure `name`, which `error` stopped."""
+    """Return a drawing that replaces the figure `name`, which `error` stopped."""
     figure = Figure(figsize=(WIDTHS[1], 0.5))
     figure.text(0.5, 0.5, "not drawn", ha="center", va="center", color="#444444")
     words = " ".join(str(error).split())
@@ -88,12 +88,13 @@ def apology(name: str, error: Exception) -> Drawing:
 
 @contextmanager
 def house_style() -> Iterator[None]:
+    """Set matplotlib's settings to the style of our figures, inside the context."""
     with matplotlib.rc_context(STYLE):
         yield
 
 
 def panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
-    """A grid with one panel each, at most three in a row; the last row may end early."""
+    """Return a figure with a grid of panels, at most three in a row; the last row may be shorter."""
     rows, columns = _shape(count)
     figure = Figure(figsize=(WIDTHS[columns], HEIGHT * rows + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
@@ -103,7 +104,7 @@ def panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
 
 
 def _shape(count: int) -> tuple[int, int]:
-    """Rows and columns: as few rows as three columns allow, and those about equally full."""
+    """Return rows and columns: as few rows as three columns allow, about equally full."""
     rows = ceil(count / max(WIDTHS))
     return rows, ceil(count / rows)
 
@@ -118,7 +119,7 @@ def label(axes: Sequence[Axes], x: str, y: str) -> None:
 
 
 def log_ticks(axis: Axis) -> None:
-    """A logarithmic axis in plain numbers: `100 50 20 10`, or decades only if there are more than two."""
+    """Write a logarithmic axis in plain numbers: `100 50 20 10`, or decades only if there are more than two."""
     low, high = sorted(axis.get_view_interval())
     subs = (1,) if high / low > 100 else (1, 2, 5) if high / low > 6 else (1, 1.5, 2, 3, 4, 5, 6, 8)
     axis.set_major_locator(LogLocator(subs=subs))
@@ -127,14 +128,14 @@ def log_ticks(axis: Axis) -> None:
 
 
 def _short(value: float, _: int | None = None) -> str:
-    """`0.2`, `50`, `10k`, `3M`."""
+    """Return a short number: `0.2`, `50`, `10k`, `3M`."""
     return f"{value:g}" if value < 1000 else EngFormatter(sep="")(value)
 
 
 def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:
-    """One legend for all panels, above them, in as few rows as the width allows; each label once.
+    """Draw one legend for all panels above them, each label once, in as few rows as the width allows.
 
-    The figure grows with it: the panels keep their height however many pruners are compared.
+    The figure grows with it, so panels keep their height however many pruners are compared.
     """
     unique = list({handle.get_label(): handle for handle in handles}.values())
     wide = max(1.1, 0.5 + 0.055 * max(len(str(handle.get_label())) for handle in unique))  # inches of the longest
@@ -145,20 +146,22 @@ def legend(figure: Figure, handles: Iterable[Artist], title: str = "") -> None:
 
 
 def pruner_handles(pruners: Iterable[str]) -> list[Line2D]:
+    """Return a legend entry per pruner."""
     return [Line2D([], [], label=pruner, **look(pruner).line) for pruner in pruners]
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly spaced, the first and the last among them."""
+    """Return at most `count` of the items, evenly spaced, including the first and the last."""
     if len(items) <= count:
         return list(items)
     return [items[round(index * (len(items) - 1) / (count - 1))] for index in range(count)]
 
 
 def file_name(*parts: str) -> str:
-    """Name a figure after a facet: safe characters, at most `NAME` of them; a longer name ends in a hash of all parts.
+    """Return a figure's file name from its parts: safe characters, at most `NAME`; longer names end in a hash.
 
-    So does one that has lost more than spaces, signs between words: two facets must not share a file.
+    The hash is of all parts. A name that lost more than spaces and signs between words also gets one, because two
+    facets must not share a file.
     """
     text = "-".join(parts)
     name = re.sub(r"[^A-Za-z0-9.=]+", "-", text).strip("-")
@@ -168,7 +171,7 @@ def file_name(*parts: str) -> str:
 
 
 def power_ticks(axis: Axis, logarithms: tuple[float, float]) -> None:
-    """An axis of decimal logarithms in plain powers of ten; of less than two of them, in 1, 2 and 5 times those."""
+    """Write an axis of decimal logarithms in plain powers of ten; with fewer than two, in 1, 2 and 5 times powers."""
     low, high = logarithms
     whole = range(ceil(low), floor(high) + 1)
     step = max(1, ceil(len(whole) / 5))

@@ -1,4 +1,4 @@
-"""What flows out of each hidden unit against what flows in."""
+"""Total score out of each hidden unit against the total score into it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEASURE = "unit-conservation"
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """One figure per panel, with an axis for each pruner, of the first seed."""
+    """Yield one figure per panel, with an axis for each pruner, of the first seed."""
     for facet, found in measured(results, MEASURE).items():
         pruners = {pruner: some[0] for pruner, some in by_pruner(found).items()}
         figure, axes = panels(len(pruners), sharey=False)
@@ -39,12 +39,12 @@ def draw(results: Results) -> Iterator[Drawing]:
         yield Drawing(file_name(MEASURE, facet.title), caption, figure)
 
 
-EXACT = 1e-6  # a relative difference that is rounding
+EXACT = 1e-6  # a relative difference that small is rounding
 ERROR, MEDIAN = "conservation/error", "conservation/median_error"
 
 
 def sentences(found: list[Measured]) -> list[str]:
-    """Who conserves, and by how much the others do not."""
+    """Return which pruners conserve the score of units, and how large the errors of the others are."""
     pruners = by_pruner(found)
     kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
     said = []
@@ -60,6 +60,7 @@ def sentences(found: list[Measured]) -> list[str]:
 
 
 def rows(found: list[Measured]) -> list[list[str]]:
+    """Return a table row per pruner."""
     return [
         [
             pruner,

@@ -1,1 +1,1 @@
-"""What MLflow's own pages show of a sweep."""
+"""Content for MLflow's own pages of a sweep."""

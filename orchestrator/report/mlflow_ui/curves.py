@@ -1,4 +1,4 @@
-"""Comparison lines inside MLflow: one run per pruner and facet, one step per compression."""
+"""Comparison lines as MLflow runs: one run per pruner and facet, one step per compression."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ LoggedCurve = list[dict[str, float]]
 
 
 def log_curves(client: MlflowClient, results: Results) -> list[str]:
-    """Make the experiment's curve runs agree with its results; returns their ids.
+    """Update the experiment's curve runs to match its results; return their ids.
 
-    A curve whose values have not changed is left alone. One whose values have is written anew: MLflow keeps
-    every point ever logged, so a corrected one would stand beside the old.
+    A curve with unchanged values is left alone. A curve with changed values is deleted and written again, because
+    MLflow keeps every point ever logged, and old points would remain beside the new ones.
 
     Raises:
         ReportError: if MLflow refuses.
     """
     with mlflow_errors():
         old: dict[str, Run] = {}
-        for run in list(runs(client, results.experiment_id, "tags.kind = 'curve'")):  # before any of them is deleted
+        for run in list(runs(client, results.experiment_id, "tags.kind = 'curve'")):  # read before any is deleted
             key = run.data.tags.get("curve", "")
             if key in old:
                 client.delete_run(run.info.run_id)
@@ -51,7 +51,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
                 if points := curve(results, facet, pruner):
                     key = short(f"{pruner} · {facet.title}", RUN_NAME)
                     fields = {"dataset": facet.dataset, "architecture": facet.architecture, **dict(facet.settings)}
-                    fields |= known.get(facet, {}) | {"pruner": pruner}  # found by the same search as its trials
+                    fields |= known.get(facet, {}) | {"pruner": pruner}  # so that one search finds it with its trials
                     ids.append(_settle(client, results, key, fields, points, old.pop(key, None)))
         for run in old.values():
             client.delete_run(run.info.run_id)
@@ -59,7 +59,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
 
 
 def curve(results: Results, facet: Facet, pruner: str) -> LoggedCurve:
-    """One entry per compression that has a result: means over seeds, unless early stopping chose these."""
+    """Return one entry per compression with a result: means over seeds, without points that early stopping biased."""
     lines = {name: line(results, facet, pruner, measure) for name, measure in MEASURES.items()}
     steps = []
     for index, point in enumerate(lines["curve/top1"]):
@@ -73,7 +73,7 @@ def curve(results: Results, facet: Facet, pruner: str) -> LoggedCurve:
 def _settle(
     client: MlflowClient, results: Results, key: str, fields: dict[str, str], points: LoggedCurve, old: Run | None
 ) -> str:
-    # Hashes of trials begin with a hexadecimal digit: among fingerprints, those of curves are the last, or the first.
+    # Trials' fingerprints begin with a hexadecimal digit, so in sorted order those of curves are last, or first.
     fingerprint = f"means:{hashlib.sha256(json.dumps([fields, points]).encode()).hexdigest()[:16]}"
     if old is not None:
         if old.data.tags.get("fingerprint") == fingerprint and old.info.status == "FINISHED":
@@ -95,5 +95,5 @@ def _settle(
         metrics=[Metric(name, value, now, step) for step, point in enumerate(points) for name, value in point.items()],
         params=[Param(key, value) for key, value in fields.items()],
     )
-    client.set_terminated(run.info.run_id)  # only now is it whole: one left unfinished is written anew
+    client.set_terminated(run.info.run_id)  # marks it as complete: an unfinished one is written again
     return str(run.info.run_id)

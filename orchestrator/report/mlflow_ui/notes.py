@@ -1,4 +1,4 @@
-"""The answer in words, as the note that MLflow shows on the experiment and on the sweep's run."""
+"""Notes that MLflow shows on the experiment and on the sweep's run: the result in words."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NOTE = "mlflow.note.content"
-HEADING = "## What the sweep found"  # all from here on is ours; what somebody wrote above stays
-LONGEST = 7500  # MLflow cuts a run's tag off at 8000
+HEADING = "## What the sweep found"  # text from here on is ours; text that somebody wrote above it stays
+LONGEST = 7500  # MLflow cuts off a run's tag at 8000 characters
 
 
 def write_notes(client: MlflowClient, results: Results, run_id: str) -> None:
-    """Bring the notes of the experiment and of the sweep's run up to date.
+    """Update the notes of the experiment and of the sweep's run.
 
     Raises:
         ReportError: if MLflow refuses.
@@ -32,7 +32,7 @@ def write_notes(client: MlflowClient, results: Results, run_id: str) -> None:
 
 
 def below(known: str, results: Results) -> str:
-    """The note with its part of ours as the results are now: Markdown."""
+    """Return the note with our part replaced by the current results, in Markdown."""
     theirs = known.partition(HEADING)[0].strip()
     audited, differing = audit_words(results)
     parts = [theirs, HEADING, _state(results), _list(short(results)), care(results), audited, _list(differing)]
@@ -47,8 +47,8 @@ def below(known: str, results: Results) -> str:
 
 
 def _state(results: Results) -> str:
-    """How far the sweep is, and where to look."""
-    rows = results.rows or results.tried  # of several objectives none is best: all is tried, and nothing chosen
+    """Return how many cells have a result, and where to find the charts."""
+    rows = results.rows or results.tried  # a search with several objectives has no best trial: show all that were tried
     found = counts(rows)
     done = f"{found['finished']} of {len(rows)} cells have a result"
     left = ", ".join(f"{count} {status}" for status, count in found.items() if status != "finished")

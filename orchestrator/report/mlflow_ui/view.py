@@ -1,6 +1,6 @@
 """Saved views for MLflow's own pages: the sweep's charts, instead of one bar chart per metric.
 
-A page draws the first hundred runs of its list, so what these are decides what a view of a large sweep tells.
+A page draws the first hundred runs of its list, so the order of runs decides what the view of a large sweep shows.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-FIRST = ("dataset", "architecture")  # what people would search for
+FIRST = ("dataset", "architecture")  # the params that people are most likely to search for
 
 
 def params_of(results: Results) -> dict[Facet, dict[str, str]]:
-    """By facet, the params with one value in all of its pruned trials."""
+    """Return, by facet, the params with one value in all of its pruned trials."""
     shared: dict[Facet, dict[str, str]] = {}
     for row in results.rows:
         trial = results.trials[row.cell.fingerprint]
-        if trial.pruner == "dense":  # shared between facets: at 1x, what they differ in may not matter
+        if trial.pruner == "dense":  # shared between facets: at 1x, the settings in which they differ may not matter
             continue
         params, facet = trial.params(), facet_of(row)
         known = shared.setdefault(facet, params)
@@ -39,7 +39,7 @@ def params_of(results: Results) -> dict[Facet, dict[str, str]]:
 
 
 def apart(results: Results) -> dict[Facet, dict[str, str]]:
-    """By facet, the fewest of these params that no other facet has, the dataset and the architecture first."""
+    """Return, by facet, the fewest of these params that no other facet has, dataset and architecture first."""
     shared = params_of(results)
     return {facet: _fewest(params, [o for f, o in shared.items() if f != facet]) for facet, params in shared.items()}
 
@@ -56,15 +56,15 @@ def _fewest(params: Mapping[str, str], others: list[dict[str, str]]) -> dict[str
 
 Amount = tuple[str, str]  # a param of trials and its value: ("compression", "10"), ("kappa", "0.5")
 KEY = "pruning-sweep"
-FACETS = 8  # with views of their own: each is a line in a menu
-# The page titles charts with their metrics' names whatever it is told, so sections carry the words (thirty letters).
+FACETS = 8  # most facets with views of their own: each view is a line in a menu
+# The page always titles charts with their metrics' names, so section names carry the words (at most 30 letters).
 CURVES = "Curves: the mean over seeds"
 TRADEOFF = "Trade-off: one point per trial"
 LAYERS = "Layers: the step is the layer"
 TRAINING = "Training: the step is the epoch"
 HISTOGRAMS = "Histograms: kept weights"
 NUMBERS = "Numbers: the mean over seeds"
-# It also adds a bar chart for every other metric, to a section named like the metric's prefix: folded ones.
+# The page adds a bar chart for each other metric to a section named like the metric's prefix; those are folded.
 FOLDED = tuple(sorted({name.partition("/")[0] for name, kept in METRICS.items() if kept.when != "audit"} | {"curve"}))
 COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
 SELECTED = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
@@ -80,7 +80,7 @@ def save_overview(client: MlflowClient, experiment_id: str) -> None:
 
 
 def save_views(client: MlflowClient, results: Results) -> None:
-    """Save the overview and, for each facet, one of its own and one with the pruners side by side.
+    """Save the overview and, for each facet, a view of its own and one with its pruners side by side.
 
     Raises:
         ReportError: if MLflow refuses.
@@ -98,24 +98,24 @@ def save_views(client: MlflowClient, results: Results) -> None:
 
 
 def link(experiment_id: str) -> str:
-    """The page of an experiment that opens on the overview, to be put behind the server's address."""
+    """Return the address of the experiment's page with the overview open, relative to the server's address."""
     query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={KEY}"
     return f"#/experiments/{experiment_id}/runs?{query}"
 
 
 def _prefixes(results: Results) -> set[str]:
-    """Of the metrics that trials have logged: of others there is nothing to fold."""
+    """Return the prefixes of all metrics that trials have logged; others have no section to fold."""
     return {name.partition("/")[0] for row in (*results.rows, *results.tried) for name in row.metrics}
 
 
 def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FOLDED) -> dict[str, Any]:
-    """The curves and the trials; those with the given params, or all.
+    """Return the view of curves and trials, of all or of those with the given params.
 
-    A trial's fingerprint is a hash: sorted by it, the hundred that are drawn are a fair sample of any sweep. Curves
-    have one that comes before all of these, so they are always complete.
+    A trial's fingerprint is a hash: sorted by it, the hundred runs that are drawn are a fair sample of any sweep. The
+    fingerprints of curves sort before them, so curves are always complete.
     """
     shown = [
-        # No axis of a metric is logarithmic; hence a metric that is logarithmic itself.
+        # A metric as x axis cannot be logarithmic, so the logarithm is logged as a metric of its own.
         line(CURVES, "curve/top1", x="curve/log2_compression"),
         line(CURVES, "curve/top1", x="curve/macs_kept"),
         line(CURVES, "curve/top1", x="curve/latency_ms"),
@@ -138,7 +138,7 @@ def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FO
 
 
 def _asked(results: Results, facet: Facet) -> list[tuple[Amount, str]]:
-    """How much was to be pruned, as trials log it and in words, least first: where the most pruners can be compared."""
+    """Return how much was to be pruned, as a param and in words, least first, where the most pruners are comparable."""
     found: dict[tuple[Amount, str], set[str]] = {}
     for row in sorted(results.rows, key=lambda row: row.cell.compression):
         trial = results.trials[row.cell.fingerprint]
@@ -149,7 +149,7 @@ def _asked(results: Results, facet: Facet) -> list[tuple[Amount, str]]:
 
 
 def _amount(params: Mapping[str, str]) -> Amount:
-    """The param and its value; of a kappa, as the compression is only what came of it."""
+    """Return the param and its value: kappa where it is set, as the compression is then only a result."""
     key = "kappa" if params["kappa"] != "0" else "compression"
     return key, params[key]
 
@@ -157,7 +157,7 @@ def _amount(params: Mapping[str, str]) -> Amount:
 def side_by_side(
     results: Results, facet: Facet, params: Mapping[str, str], asked: Amount, folded: Sequence[str] = FOLDED
 ) -> dict[str, Any]:
-    """The trials of one facet pruned as much, where all else is equal; of several seeds a group for each pruner."""
+    """Return a view of one facet's trials at one amount of pruning; with several seeds, grouped by pruner."""
     shown = [
         *(bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
         line(LAYERS, "profile/density"),
@@ -171,19 +171,22 @@ def side_by_side(
     state = _state(query, "metrics.`final/top1`", sections, shown, folded)
     mine = [results.trials[row.cell.fingerprint].params() for row in results.rows if facet_of(row) == facet]
     trials = [trial for trial in mine if trial["pruner"] != "dense" and _amount(trial) == asked]
-    if len({trial["seed"] for trial in trials}) > 1:  # groups have colours of their own, so none where none is needed
+    if len({trial["seed"] for trial in trials}) > 1:  # groups have other colours: only for several seeds
         keys = [{"mode": "param", "groupByData": key} for key in _variants(trials)]
         state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
     return state
 
 
 def _histograms() -> Json:
-    """Folded: for its pictures, of ten runs, the page asks each run. Of groups it shows none."""
+    """Return the histograms' section, folded: for the pictures of ten runs the page sends a request per run.
+
+    For groups the page shows no pictures.
+    """
     return section(HISTOGRAMS, shown=False, columns=1, height=720)
 
 
 def _variants(trials: Iterable[Mapping[str, str]]) -> list[str]:
-    """The pruner, and the settings in which the trials of one pruner differ: those are not its seeds."""
+    """Return "pruner" and the settings, except the seed, in which trials of one pruner differ."""
     first: dict[str, Mapping[str, str]] = {}
     differing: dict[str, None] = {"pruner": None}
     for params in trials:
@@ -193,7 +196,7 @@ def _variants(trials: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def _equal(params: Mapping[str, str]) -> list[str]:
-    """As MLflow's search wants it, which knows no escapes."""
+    """Return search conditions in the syntax of MLflow's search, which has no escapes."""
     quoted = {key: f'"{value}"' if "'" in value else f"'{value}'" for key, value in params.items()}
     return [f"params.`{key}` = {value}" for key, value in quoted.items()]
 
@@ -201,9 +204,9 @@ def _equal(params: Mapping[str, str]) -> list[str]:
 def _state(
     query: str, order: str, sections: Sequence[Json], shown: Sequence[Json], folded: Sequence[str]
 ) -> dict[str, Any]:
-    """The page's state: which runs, which columns, which"""
+    """Return the page's state: which runs, in which order, with which columns, sections and charts."""
     return {
-        # Sorted by anything but the date of creation, runs are listed flat rather than folded under their parent.
+        # Sorted by anything but the creation date, runs are listed flat instead of folded under their parent.
         "searchFilter": query,
         "orderByKey": order,
         "orderByAsc": False,
@@ -212,7 +215,7 @@ def _state(
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": [*(f"params.`{name}`" for name in COLUMNS), *(f"metrics.`{name}`" for name in SELECTED)],
-        "runsHiddenMode": "SHOW_ALL",  # the page's own choice is to draw the first ten
+        "runsHiddenMode": "SHOW_ALL",  # by default the page draws only the first ten
         "compareRunSections": [*sections, *(section(name, shown=False) for name in folded)],
         "compareRunCharts": numbered(shown),
         "isAccordionReordered": True,
@@ -236,38 +239,38 @@ Json = dict[str, Any]
 
 
 def section(name: str, shown: bool = True, columns: int = 3, height: int = 360) -> Json:
-    """A section of charts, unfolded if `shown`; `height` in pixels."""
+    """Return a section of charts, unfolded if `shown`; `height` in pixels."""
     state = {"display": shown, "isReordered": True, "deleted": False, "isGenerated": False}
     return {"uuid": name, "name": name, "columns": columns, "cardHeight": height, **state}
 
 
 def numbered(charts: Sequence[Json]) -> list[Json]:
-    """The charts with the ids that the page wants."""
+    """Return the charts with the ids that the page requires."""
     return [{"uuid": f"chart-{index}", **chart} for index, chart in enumerate(charts)]
 
 
 def scatter(section: str, x: str, y: str) -> Json:
-    """A point per run: the last value of one metric against another's."""
+    """Return a chart with a point per run: the last value of one metric against another's."""
     return _chart("SCATTER", section, xaxis={"key": x, "type": "METRIC"}, yaxis={"key": y, "type": "METRIC"})
 
 
 def parallel(section: str, params: Sequence[str], metrics: Sequence[str]) -> Json:
-    """A line per run through its params and metrics, coloured by the last of them."""
+    """Return a chart with a line per run through its params and metrics, coloured by the last of them."""
     return _chart("PARALLEL", section, selectedParams=list(params), selectedMetrics=list(metrics), showAllRuns=True)
 
 
 def bars(section: str, metric: str) -> Json:
-    """A bar per run, or per group of runs: the mean."""
+    """Return a chart with a bar per run, or per group of runs with its mean."""
     return _chart("BAR", section, metricKey=metric, dataAccessKey=metric)
 
 
 def images(section: str, key: str) -> Json:
-    """A picture per run."""
+    """Return a chart with a picture per run."""
     return _chart("IMAGE", section, imageKeys=[key], step=0, showRunParams=False)
 
 
 def line(section: str, *metrics: str, x: str = "", logarithmic: bool = False) -> Json:
-    """Metrics against their step, or against the metric `x`; `logarithmic` is the other axis."""
+    """Return a chart of metrics against their step, or against the metric `x`; `logarithmic` is for the y axis."""
     return _chart(
         "LINE",
         section,
@@ -278,7 +281,7 @@ def line(section: str, *metrics: str, x: str = "", logarithmic: bool = False) ->
         xAxisKey="metric" if x else "step",
         selectedXAxisMetricKey=x,
         useGlobalXaxisKey=False,
-        xAxisScaleType="linear",  # the page draws no other for a metric
+        xAxisScaleType="linear",  # the page supports no other scale for a metric
         scaleType="log" if logarithmic else "linear",
         range={},
         lineSmoothness=0,
