@@ -127,7 +127,10 @@ METRICS: dict[str, Metric] = {
     "audit/differences": Metric("numbers that differ from what was logged", "audit", "minimize"),
 }
 
-OBJECTIVES: dict[str, Better] = {name: metric.better for name, metric in METRICS.items() if metric.objective}
+# An objective has a direction; "" is none, which mypy is told by the comparison.
+OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
+    name: metric.better for name, metric in METRICS.items() if metric.objective and metric.better != ""
+}
 # Of these one number says nothing; of what a search goes by, the last one does.
 HISTORIES = {name for name, metric in METRICS.items() if metric.when in ("epoch", "layer") and not metric.objective}
 PER_EPOCH = tuple(name for name in OBJECTIVES if METRICS[name].when == "epoch")  # known while a trial trains
