@@ -1,4 +1,4 @@
-"""Detection of broken GPUs, before a sweep or when processes die on them. They are occupied, so that no trial gets them.
+"""Detection of broken GPUs, before a sweep or when processes die on them; they are occupied, so no trial gets them.
 
 Ray counts GPUs but does not test them. A dead GPU is free most of the time. Without this check it would get one trial
 after the other, and all of them would fail there while the other GPUs work.

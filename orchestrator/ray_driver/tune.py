@@ -87,7 +87,7 @@ class TellWatch(tune.Callback):
                 os.kill(os.getpid(), signal.SIGUSR1)  # Tune handles this signal by a clean shutdown
 
     def _look(self, pending: list[Any]) -> None:
-        """Request a stop if no node, present or to be added, can run the remaining trials. Called while nothing runs."""
+        """Request a stop, now or after a wait, if no node can run the remaining trials. Called while nothing runs."""
         most = max((trial.config["point"]["gpus"] for trial in pending), default=0)
         bad = self._health.given_up
         # Tune does not have all waiting trials, but each of them needs at least this much.

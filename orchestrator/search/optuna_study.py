@@ -179,9 +179,7 @@ class Seeker:
         with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
             made.set_metric_names(list(self._search.objective))  # else optuna-dashboard shows "Objective 0"
         begun = len(made.get_trials(deepcopy=False))
-        made.sampler = sampler(
-            self._search.sampler, int(digest, 16) + begun
-        )  # a continued study must not repeat its draws
+        made.sampler = sampler(self._search.sampler, int(digest, 16) + begun)  # a continued study draws new values
         for settings in self._search.first if not begun else ():
             made.enqueue_trial(settings)
         return made
@@ -246,7 +244,7 @@ class Seeker:
         running.optuna.tell(number, state=state, skip_if_finished=True)
 
     def _winners(self, running: Running) -> Iterator[tuple[tuple[Point, ...], Asked]]:
-        """Yield best trials with the points that they stand for: one for a study per cell, else one per chosen point."""
+        """Yield best trials with the points they stand for: one for a study per cell, else one per chosen point."""
         done = [t for t in running.optuna.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
         sign = 1 if OBJECTIVES[self._search.objective[0]] == "minimize" else -1
 
