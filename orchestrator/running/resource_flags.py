@@ -1,4 +1,4 @@
-"""What each trial gets of the machines: as the command line asks, else as is usual on what is there."""
+"""Resources of each trial: from the command line, or defaults that fit the available nodes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PACK = (
 
 
 def asked(args: argparse.Namespace) -> Resources:
-    """The resources that the command line asks for each trial.
+    """Return the resources that the command line asks for each trial.
 
     Raises:
-        SpaceError: in one sentence, if they cannot be, or not on this machine where trials are to run here.
+        SpaceError: in one sentence, if they are invalid, or if trials run here and this machine does not have them.
     """
     if args.pack is not None:
         raise SpaceError(PACK)
@@ -47,7 +47,7 @@ def asked(args: argparse.Namespace) -> Resources:
     gpus, workers = each_worker(gpus, args.workers_per_trial)
     resources = Resources(args.cpus_per_trial, gpus, args.max_concurrent, auto and not args.local, workers)
     require_legal(resources)
-    if args.address is None:  # else nothing is known yet
+    if args.address is None:  # the nodes of a cluster are not known yet
         resources = _usual(args, resources, [here])
         if resources.gpus and (fault := driver_fault()):
             raise SpaceError(f"--gpus-per-trial: {fault}; with --gpus-per-trial 0 trials run on CPUs")
@@ -56,7 +56,7 @@ def asked(args: argparse.Namespace) -> Resources:
 
 
 def _usual(args: argparse.Namespace, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
-    """What a trial gets where nobody says otherwise, on such `nodes`."""
+    """Return `resources` with the default number of GPUs on these `nodes`, unless the command line gives one."""
     if args.gpus_per_trial is None:
         share = usual_share(nodes)
         return replace(resources, gpus=share if resources.workers == 1 else math.ceil(share))
@@ -73,7 +73,7 @@ def _number(flag: str, text: str) -> float:
 def room_for(
     args: argparse.Namespace, resources: Resources, tracking_uri: str
 ) -> tuple[list[dict[str, float]], Resources, str]:
-    """Find out what there is to run on, what a trial gets of it, and what is known by now of how GPUs are shared."""
+    """Return the nodes that can run trials, the resources of a trial, and a line on how GPUs are shared, if known."""
     if args.address is None or args.local:
         here = this_machine()
         mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not args.local else {}
@@ -84,7 +84,7 @@ def room_for(
     nodes, to_come = survey(args.address)
     resources = _usual(args, resources, [*nodes, *to_come])
     told = ""
-    if args.dry_run:  # what would be refused is refused now
+    if args.dry_run:  # a dry run must reject whatever the sweep would reject
         with connected(args.address, resources, args.output, tracking_uri, args.data_root, args.storage) as mps:
             told = sharing(mps) if resources.sharing else ""
     return [node for node in nodes if room(resources, node)] or to_come, resources, told
