@@ -77,7 +77,7 @@ class Fetched(Records):
         return attempt is not None and WEIGHTS in attempts[attempt]
 
     def forget_failed(self, fingerprint: str) -> None:
-        """Clear the trial's folder here and in the store; the last claim stays, so that the next attempt counts on."""
+        """Clear the trial's folder, here and in the store; keep the last claim, so that attempt numbers keep rising."""
         if not must_restart(self.folder / fingerprint):
             return
         attempts = self._trials.get(fingerprint, {})

@@ -42,7 +42,7 @@ def connected(
 ) -> Iterator[dict[str, bool]]:
     """Connect to Ray inside the block: to a cluster at `address`, or to a local one that listens on loopback only.
 
-    Yields, for each node with a GPU, whether NVIDIA's MPS runs there.
+    Yields, for each node with a GPU, whether NVIDIA's MPS runs there; keys are addresses, or ids if there is one node.
 
     Raises:
         SpaceError: if nothing answers at `address`, if no node can ever provide the resources of a trial, or if a node

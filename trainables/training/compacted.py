@@ -30,7 +30,7 @@ class Smaller(nn.Module):
         """Apply `masks` to `whole` in place; otherwise leave it unchanged until `finish`."""
         super().__init__()
         apply_masks(whole, masks)
-        self.net, self._compacted, self._whole = compacted.model, compacted, [whole]  # in a list: no submodule
+        self.net, self._compacted, self._whole = compacted.model, compacted, [whole]  # in a list, so no submodule
         self._away: dict[str, Tensor] = {}  # parameter -> True where a kept weight is not in the smaller network
         for name, parameter in whole.named_parameters():
             kept = masks.get(name, torch.ones_like(parameter, dtype=torch.bool)).logical_and(

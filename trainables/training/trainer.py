@@ -29,7 +29,7 @@ from trainables.training.precision import cudnn_benchmark
 
 @dataclass(frozen=True)
 class Trainer:
-    """Model of a trial on its device, with its data: trains, tests and scores."""
+    """Trainer of a trial: holds its model and data, and trains, tests and scores the model."""
 
     trial: Trial
     model: nn.Module
