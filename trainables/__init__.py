@@ -1,1 +1,1 @@
-"""One trial: its architecture, its data, its training, and the record it leaves."""
+"""One trial: architecture, data, training, and the record of its results."""

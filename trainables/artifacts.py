@@ -1,4 +1,4 @@
-"""What a trial leaves behind besides its curves: the masks, the profile, the measurements, the pictures."""
+"""Results of a trial besides its curves: masks, per-layer profile, costs, trained weights and histograms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BINS = 41
 
 
 def histograms(model: nn.Module, masks: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """Per layer `{"layer", "edges", "counts"}`: 41 symmetric bins over the kept weights."""
+    """Return per layer `{"layer", "edges", "counts"}`: 41 symmetric bins over the kept weights."""
     layers = []
     for name, weight in layer_weights(model).items():
         kept = weight.detach()[masks[name]] if name in masks else weight.detach().flatten()
@@ -41,9 +41,9 @@ def histograms(model: nn.Module, masks: Mapping[str, Tensor]) -> list[dict[str, 
 
 
 def score_histograms(scores: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """Per layer `{"layer", "edges", "counts", "zeros"}`: 41 bins over log10 |score|; what is not finite is left out.
+    """Return per layer `{"layer", "edges", "counts", "zeros"}`: 41 bins over log10 |score| of finite nonzero scores.
 
-    The logarithm, because the scores of one layer spread over many powers of ten.
+    Logarithms are used because the scores of one layer spread over many powers of ten.
     """
     layers = []
     for name, score in scores.items():
@@ -57,7 +57,7 @@ def score_histograms(scores: Mapping[str, Tensor]) -> list[dict[str, Any]]:
 
 
 def draw(layers: list[dict[str, Any]], title: str, path: Path) -> None:
-    """One ridge per layer, first layer on top, each scaled to its own width and height."""
+    """Draw histograms as an image: one ridge per layer, first layer on top, each scaled to its own width and height."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 1 + 0.32 * len(layers)), layout="constrained")
@@ -80,23 +80,23 @@ COLUMNS = ("layer", "shape", "params", "kept", "density", "macs", "macs_kept", "
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes a trial's files into its folder and its numbers into its outbox."""
+    """Writer of a trial's results: files into its folder, params, metrics and tags into its event log."""
 
     trial: Trial
     folder: Path
     outbox: Outbox
 
     def begun(self, device: torch.device) -> None:
-        """Record what is about to be computed."""
+        """Record the trial, its versions and its machine before anything is computed."""
         self.outbox.params(self.trial.params())
         self.outbox.tags({"python": platform.python_version(), "torch": torch.__version__})
         self.outbox.tags({"machine": machine(device), "device": device.type})
         self._text("trial.json", self.trial.model_dump_json(indent=1) + "\n")
 
     def stored_masks(self, device: torch.device) -> dict[str, Tensor] | None:
-        """The masks that `pruned` recorded, or None. The dense trial has none: an empty dict."""
+        """Return the masks that `pruned` recorded, or None if there are none yet; {} for the dense trial."""
         file = self.folder / "masks.safetensors"
-        if file.name not in self.outbox.artifacts:  # a copy of the folder may have files newer than its record
+        if file.name not in self.outbox.artifacts:  # a copied folder may have files newer than its event log
             return None
         return read_or_set_aside(file, lambda: load_file(file, device=str(device)))
 
@@ -107,7 +107,10 @@ class Recorder:
         scores: Mapping[str, Tensor],
         input_shape: tuple[int, int, int],
     ) -> None:
-        """Record where the weights went. The masks come last: their file says that all else is recorded."""
+        """Record the pruned network: per-layer profile, sizes, scores and masks.
+
+        The masks are written last: their file shows that everything else is recorded.
+        """
         unmeasured = Unmeasured()
         layers, parts = profile(model, masks, scores, input_shape, unmeasured), prunable_layers(model)
         for step, layer in enumerate(layers):
@@ -138,14 +141,14 @@ class Recorder:
         self._tensors("masks.safetensors", masks)
 
     def _ties(self, masks: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, float]:
-        """How many kept weights rounding decides, where single weights are kept by the scores as they are."""
+        """Return the share of kept weights that rounding decides; {} unless plain scores select single weights."""
         trial = self.trial
         if not scores or trial.granularity != "weight" or trial.ablation in ("shuffle", "invert"):
             return {}
         return {"prune/tied_scores": tied_share(scores, masks, trial.scope)}
 
     def measured(self, found: Found) -> None:
-        """Record the table of a measure, and its numbers."""
+        """Record the table and the metrics of a measure."""
         self._text("measure.json", json.dumps({"columns": found.columns, "data": found.rows}))
         self.outbox.metrics(found.metrics)
 
@@ -156,10 +159,10 @@ class Recorder:
         input_shape: tuple[int, int, int],
         weights_mb: float,
     ) -> None:
-        """Record what the trained model costs once compacted and how its weights lie; keep them if small enough.
+        """Record the trained model's costs once compacted and its weight histograms; keep its weights if small enough.
 
-        What of that a network does not allow is left out, and a tag says why: the training is done. Weights of the
-        dense trial stay on disk whatever their size: trials that prune trained weights start from them.
+        Anything that cannot be measured for this network is left out, and a tag says why, because the training is done.
+        Weights of the dense trial stay on disk whatever their size: trials that prune trained weights start from them.
         """
         unmeasured = Unmeasured()
         costs, reason = measured(model, masks, input_shape, unmeasured)
@@ -190,7 +193,7 @@ class Recorder:
 
 
 def machine(device: torch.device) -> str:
-    """What computes: the GPU's name, or the CPU's."""
+    """Return a description of the machine that computes: the GPU's name, or the CPU's capability and threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{torch.backends.cpu.get_cpu_capability()} CPU, {platform.machine()}, threads={torch.get_num_threads()}"

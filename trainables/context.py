@@ -1,4 +1,4 @@
-"""Where a trial runs."""
+"""Place where a trial runs: its folders, its share of the machine, and the setup of torch."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from trainables.gpu.memory import indexed, keep_freed_memory, keep_to
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial runs: nothing here changes its result."""
+    """Folders and resources of a trial. Nothing here changes its result."""
 
-    storage: Path  # one folder per fingerprint: outbox, checkpoint, artifacts
+    storage: Path  # one folder per fingerprint: event log, checkpoint, artifacts
     cache: Path  # decoded datasets, one copy per node
-    data_root: Path | None = None  # datasets that are on disk already; only read
+    data_root: Path | None = None  # datasets that are already on disk; only read
     device: str = "cpu"
     threads: int = 1
-    gpus: float = 0  # its share of a GPU, or whole ones: what it may take of their memory
-    grow: bool = False  # whether a trial that runs out of memory will get more: that is no failure yet
+    gpus: float = 0  # number of GPUs or fraction of one; limits the trial's GPU memory
+    grow: bool = False  # a trial that runs out of GPU memory is tried again with more, and has not failed yet
     save_seconds: float = 60.0
-    mirror: str = ""  # the object store to which trials' folders are brought; none: `storage` is the place itself
-    workers: int = 1  # that train a trial together, each with the threads and the GPU that are said here
-    team: Team = ALONE  # those workers, once they are there
-    # Images per second of one worker, by fingerprint and machine, where trials like it were run before.
+    mirror: str = ""  # object store to which trials' folders are copied; "": trials are stored in `storage` only
+    workers: int = 1  # that train a trial together, each with these threads and a GPU as given here
+    team: Team = ALONE  # the workers, once they are started
+    # Images per second of one worker, by fingerprint and machine, if similar trials were run before.
     alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    shared_scores: frozenset[str] = frozenset()  # that several trials need, as `Trial.scoring` calls them
+    shared_scores: frozenset[str] = frozenset()  # keys (`Trial.scoring`) of scores that several trials need
     scoring_images: int = 0  # inputs of a forward pass while scoring, see `pruners.find`
-    weights_mb: float = 16.0  # trained weights larger than this are not kept; dense ones are: others start there
+    weights_mb: float = 16.0  # trained weights larger than this are not kept, except dense ones: other trials need them
 
     @property
     def pretrained(self) -> Path:
-        """The folder of weights that networks start from."""
+        """Folder of weights that networks start from."""
         return self.storage / "pretrained"
 
     @property
     def masks(self) -> Path:
-        """The folder of masks that are given, and not computed."""
+        """Folder of masks that are given by the user instead of computed."""
         return self.storage / "masks"
 
     @property
     def scores(self) -> Path:
-        """The folder of scores that several trials select by."""
+        """Folder of scores that several trials share."""
         return self.storage / "scores"
 
 
 def make_ready(place: Place) -> torch.device:
-    """Set torch up so that the same trial gives the same numbers; return the device to compute on, with its number.
+    """Set torch up so that the same trial gives the same numbers; return the device to compute on, with its index.
 
     Raises:
-        RuntimeError: if it is a GPU that does not work.
+        RuntimeError: if the device is a GPU that does not work.
     """
     torch.set_num_threads(place.threads)
     keep_freed_memory()
@@ -67,7 +67,7 @@ def make_ready(place: Place) -> torch.device:
 
 
 def images_of(trial: Trial, place: Place) -> datasets.Dataset:
-    """What the trial is trained and tested on. Raises as `datasets.load` does."""
+    """Return the dataset that the trial is trained and tested on. Raises the errors of `datasets.load`."""
     return datasets.load(
         trial.dataset,
         place.data_root,

@@ -1,9 +1,9 @@
-"""The trained model of a trial as one file: the smaller dense network that computes the same.
+"""Export a trial's trained model as one file: the smaller dense network that computes the same.
 
 python -m trainables.export FOLDER OUT.safetensors      # or OUT.onnx; FOLDER: a trial's, or its artifacts
 
-It takes images [N, C, H, W], normalised as in training: (pixel / 255 - mean) / std per channel. The file says that, and
-the whole record of the trial, in its metadata.
+The model takes images [N, C, H, W], normalised as in training: (pixel / 255 - mean) / std per channel. The file's
+metadata contains mean and std, and the whole record of the trial.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from trainables.datasets import DatasetSpec, lookup
 from trainables.record.files import write_atomically
 from trainables.shared.pretraining import WEIGHTS
 
-OPSET = 18  # of ONNX: the oldest that torch's exporter writes without conversion, so what most runtimes can read
+OPSET = 18  # ONNX: the oldest that torch's exporter writes without conversion, so most runtimes can read it
 FORMATS = (".safetensors", ".onnx")
 
 
 class ExportError(ValueError):
-    """What cannot be exported or loaded: one line, which file and what was expected."""
+    """A model cannot be exported or loaded: one line that names the file and what was expected."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trial's trained model, compacted, on the CPU and in eval mode."""
+    """Trained model of a trial, compacted, on the CPU and in eval mode."""
 
     trial: Trial
     model: nn.Module
     data: DatasetSpec
-    params: int  # of the network before it was compacted
-    reason: str  # why it was not; "" if it was
+    params: int  # number of parameters before compaction
+    reason: str  # why the model was not compacted; "" if it was
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a file of it says: JSON, but for words and numbers."""
+        """Metadata of an exported file: JSON, or plain text for single words and numbers."""
         channels = {name: list(weight.shape[:2]) for name, weight in prunable(self.model).items()}
         return {
             "trial": self.trial.model_dump_json(exclude_defaults=True),
@@ -60,16 +60,16 @@ class Trained:
             "num_classes": str(self.data.num_classes),
             "mean": json.dumps(self.data.mean),
             "std": json.dumps(self.data.std),
-            "channels": json.dumps(channels),  # per layer: those it writes, those it reads (of its group)
+            "channels": json.dumps(channels),  # per layer: output channels, input channels per group
             "not_compacted": self.reason,
         }
 
 
 def trained(folder: Path) -> Trained:
-    """The model that the trial of `folder` trained: of `results/checkpoints/<fingerprint>` or its artifacts.
+    """Return the model that the trial of `folder` trained; `results/checkpoints/<fingerprint>` or its artifacts.
 
     Raises:
-        ValueError: in one line, if a file is missing (large trained weights are not kept) or not what it should be.
+        ValueError: in one line, if a file is missing (large trained weights are not kept) or has wrong contents.
     """
     try:
         trial = Trial.model_validate_json(_there(folder, "trial.json", "it is no trial's folder").read_bytes())
@@ -90,15 +90,15 @@ def trained(folder: Path) -> Trained:
 
 
 def save(made: Trained, out: Path) -> None:
-    """Write the model as the file that `out` is named like.
+    """Write the model to `out`, in the format of its suffix.
 
     Raises:
-        ValueError: for another ending, or if what ONNX needs is not installed.
+        ValueError: for any other suffix, or if the packages for ONNX are not installed.
     """
     if out.suffix == ".onnx":
         save_onnx(made.model, made.data.input_shape, made.facts, out)
     elif out.suffix == ".safetensors":
-        # Copies: a weight that layers share may stand in a file twice, but not lie in memory once.
+        # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
         state = {name: tensor.contiguous().clone() for name, tensor in made.model.state_dict().items()}
         write_atomically(out, lambda path: save_file(state, path, metadata=made.facts))
     else:
@@ -106,19 +106,19 @@ def save(made: Trained, out: Path) -> None:
 
 
 def save_onnx(model: nn.Module, input_shape: tuple[int, int, int], facts: Mapping[str, str], out: Path) -> None:
-    """Write `model`, in eval mode, with the input `images` [N, C, H, W], N free, and the output `logits` [N, classes].
+    """Write `model`, in eval mode, as ONNX: input `images` [N, C, H, W] with any N, output `logits` [N, classes].
 
     `facts` become the file's metadata.
 
     Raises:
-        ValueError: in one line, if the extra is not installed or torch cannot translate the model.
+        ValueError: in one line, if the packages are not installed or torch cannot translate the model.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise ValueError(f"{out}: {' and '.join(missing)} not installed; pip install onnx onnxscript")
     example = torch.zeros(2, *input_shape)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # torch tells of its steps
+        with contextlib.redirect_stdout(io.StringIO()):  # torch prints its progress
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -129,7 +129,7 @@ def save_onnx(model: nn.Module, input_shape: tuple[int, int, int], facts: Mappin
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # noqa: BLE001 - a forward that cannot be traced fails as it likes
+    except Exception as error:  # noqa: BLE001 - a forward that cannot be traced may raise anything
         raise ValueError(f"{out}: torch cannot translate this model: {words(error)[:300]}") from None
     assert program is not None
     program.model.metadata_props.update(facts)
@@ -137,14 +137,14 @@ def save_onnx(model: nn.Module, input_shape: tuple[int, int, int], facts: Mappin
 
 
 def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
-    """The model of a `.safetensors` file that was exported, in eval mode: [N, C, H, W] -> logits [N, classes].
+    """Return the model of an exported `.safetensors` file, in eval mode: [N, C, H, W] -> logits [N, classes].
 
-    A plain module, built by the name of its architecture, cut to the sizes in the file, and given its numbers. No
-    code of the file is run: if the architecture was a user's own file, give the whole `model`, built as it was then;
-    it is cut and filled in place.
+    The model is a plain module: it is built by the name of its architecture, cut to the sizes in the file, and filled
+    with the file's weights. No code of the file is run. If the architecture was a user's own file, pass the whole
+    `model`, built as in the trial; it is cut and filled in place.
 
     Raises:
-        ValueError: if the file cannot be read, was not exported here, or needs the model.
+        ValueError: if the file cannot be read, was not written by this module, or `model` is needed and missing.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -167,7 +167,7 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
 
 
 def _whole(trial: Trial, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    # Whatever it began with: its numbers are about to be replaced.
+    # Any initial weights will do, because they are about to be replaced.
     return build(trial.network.fresh, input_shape, num_classes, trial.seed)
 
 
@@ -185,7 +185,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0, or 2 if there is nothing to export or no place to write it."""
+    """Run the command; return 0, or 2 if the model cannot be exported or written."""
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(prog="python -m trainables.export", description=lines[0])
     parser.add_argument("folder", type=Path, help="results/checkpoints/<fingerprint>, or a trial's artifacts")

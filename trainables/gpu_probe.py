@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a trial takes: tried out on made-up images, in a process of its own."""
+"""Measurement of the GPU memory that a trial needs, on black images; run it in a fresh process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from trainables.gpu.memory import CONTEXT_BYTES
 from trainables.training.cuda_graph import WARM
 from trainables.training.trainer import Trainer, bench
 
-TEST_IMAGES = 500  # no test batch is larger
+TEST_IMAGES = 500  # the largest test batch
 
 
 def peak_bytes(trials: Iterable[Trial], device: torch.device) -> int:
-    """The most that one of `trials` takes of `device` (CUDA): training, testing and scoring, and the CUDA context.
+    """Return the largest peak memory of `trials` on `device` (CUDA), in bytes.
 
-    The trials share network, data and batch size, so one of each way of training trains; each pruner scores once. What
-    torch has reserved counts, not what it used: the allocator gives nothing back while others wait.
+    It covers training, testing, scoring and the CUDA context.
+    The trials share network, data and batch size, so only one per way of training is trained; each pruner scores once.
+    Memory reserved by torch counts, not memory used: the allocator returns nothing while other trials wait for it.
+    If the memory is too small, the result is the whole GPU's.
 
     Raises:
-        RuntimeError: if there is no CUDA. Too little memory is no error: then it takes the whole GPU.
+        RuntimeError: if there is no CUDA.
     """
     torch.cuda.init()  # type: ignore[no-untyped-call]
     torch.cuda.reset_peak_memory_stats(device)
@@ -51,7 +53,7 @@ def _bench(trial: Trial, device: torch.device) -> Trainer:
 
 
 def _images_bytes(trial: Trial) -> int:
-    """Return the bytes of the dataset on the GPU, if it lies in memory, and of the batches that are made at once."""
+    """Return the bytes of the dataset and of prepared batches on the GPU; 0 if the dataset is not kept in memory."""
     spec = lookup(trial.dataset)
     if spec.path != "memory":
         return 0
@@ -59,7 +61,7 @@ def _images_bytes(trial: Trial) -> int:
 
 
 def made_up(trial: Trial) -> InMemory:
-    """A black image for each that a captured step, or the scoring, of `trial` needs; all lie in the same place."""
+    """Return a dataset of black images, enough for captured steps and scoring of `trial`; they share memory."""
     spec = lookup(trial.dataset)
     n = max((WARM + 1) * trial.batch_size, trial.samples_per_class * spec.num_classes)
     classes = torch.arange(n) % spec.num_classes

@@ -1,4 +1,4 @@
-"""How the workers of a trial find each other, and how none is left over."""
+"""Start of a trial's workers: they connect to the first one, train with it, and end with it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from trainables.training.trainer import Trainer, bench
 
 
 def follow(place: Place, team: Team) -> None:
-    """Take part until the first worker needs no others, or is gone. Write nothing but the decoded dataset."""
+    """Train as the first worker orders, until it needs no others or is gone; write only the decoded dataset."""
     device = make_ready(place)
     on: Trainer | None = None
     for order in team.orders(device):
-        # The weights come with every order: no file of pretrained ones is needed here.
+        # Every order contains the weights, so no file of pretrained weights is needed here.
         trial = Trial.model_validate_json(order["trial"]).model_copy(update={"pretrained": ""})
         if on is None or on.trial != trial:
             on = bench(trial, images_of(trial, place), device, place.save_seconds, team=team)
@@ -47,19 +47,19 @@ def follow(place: Place, team: Team) -> None:
                 dynamics=on.dynamics() if order["changing"] else None,
                 compact=order["compact"],
             )
-        except (StoppedError, TrainingError):  # as all workers, at the same place
+        except (StoppedError, TrainingError):  # all workers raise it at the same step; the first one handles it
             continue
 
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 600.0  # until a worker is there: it imports torch, and its code may have to come first
-STUCK_SECONDS = 60.0  # after a worker's end, until the first, waiting for it in vain, ends as well
+START_SECONDS = 600.0  # limit for a worker's start: it imports torch, and may have to fetch its code first
+STUCK_SECONDS = 60.0  # after a worker's end, until the first worker, which may still wait for it, ends as well
 SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
 
 
 @dataclass(frozen=True)
 class Seat:
-    """A worker's place in a team, and where the first one listens."""
+    """Rank of a worker in a team, and the address at which the first worker listens."""
 
     rank: int
     size: int
@@ -69,14 +69,14 @@ class Seat:
 
 @contextmanager
 def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterator[Place]:
-    """Inside, `place` has a team of `place.workers`, of which this process is the first; `launch` starts the others.
+    """Yield `place` with a team of `place.workers`, of which this process is the first; `launch` starts the others.
 
-    They find this process at `host`, an address of this machine.
+    They connect to this process at `host`, an address of this machine. They are killed when the block is left.
 
     Raises:
-        LostError: if a worker does not come.
+        LostError: if a worker does not start.
     """
-    listening = socket.create_server((host, 0))  # torch's own would listen on all interfaces
+    listening = socket.create_server((host, 0))  # torch's own socket would listen on all interfaces
     port = listening.getsockname()[1]
     store = TCPStore(
         host, port, place.workers, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach()
@@ -99,7 +99,7 @@ def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterato
 
 
 def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = follow) -> None:
-    """Be the worker of that seat, to the end of its `work`. The first is told of any error, which is then raised."""
+    """Run `work` as the worker of `seat`; report any error to the first worker, then raise it."""
     with socket.create_connection((seat.host, seat.port), timeout=60) as connection:
         own = connection.getsockname()[0]
     store = TCPStore(seat.host, seat.port, seat.size, is_master=False)
@@ -115,7 +115,7 @@ def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = 
 
 
 def _await(team: Team) -> None:
-    """Wait for the others, as long as all of them live."""
+    """Wait until the other workers have started. Raises LostError if one ends or takes more than `START_SECONDS`."""
     assert team.store is not None
     deadline = time.monotonic() + START_SECONDS
     for rank, other in enumerate(team.others, 1):
@@ -126,13 +126,13 @@ def _await(team: Team) -> None:
 
 @contextmanager
 def _joined(team: Team, address: str, device: torch.device) -> Iterator[None]:
-    """Inside, torch's process group connects the team, over the network interface of that address."""
+    """Connect the team by torch's process group inside the block, over the network interface that has `address`."""
     assert team.store is not None
     before = os.environ.get("GLOO_SOCKET_IFNAME")
-    if before is None and (name := _interface(address)):  # else gloo takes what the machine's name stands for
+    if before is None and (name := _interface(address)):  # by default gloo uses the address of the host's name
         os.environ["GLOO_SOCKET_IFNAME"] = name
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # before anything allocates: else every process would open a context on GPU 0
+        torch.cuda.set_device(device)  # before any allocation: else every process would open a context on GPU 0
     try:
         backend = backend_for(device)
         dist.init_process_group(
@@ -141,7 +141,7 @@ def _joined(team: Team, address: str, device: torch.device) -> Iterator[None]:
             rank=team.rank,
             world_size=team.size,
             timeout=START,
-            device_id=device if "nccl" in backend else None,  # connects at once: what NCCL lacks is said before a step
+            device_id=device if "nccl" in backend else None,  # connects at once, so NCCL fails before the first step
         )
     finally:
         if before is None:
@@ -149,28 +149,28 @@ def _joined(team: Team, address: str, device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(RuntimeError):  # others may have gone
+        with suppress(RuntimeError):  # other workers may have ended already
             dist.destroy_process_group()
 
 
 def own_device(place: Place) -> torch.device:
-    """Return the device of this worker, a GPU with its index: 0 where Ray shows a process no other."""
+    """Return the device of this worker, a GPU with its index: 0 if none is given, because Ray hides other GPUs."""
     device = torch.device(place.device)
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def backend_for(device: torch.device) -> str:
-    """Return what workers on `device` speak with each other through, as torch's process groups name it.
+    """Return the backend of torch's process group for workers on `device`.
 
-    NCCL between GPUs, unless this torch has none, or the environment says TEAM_BACKEND=gloo: through the host's memory
-    then, slower, but also where NCCL cannot run, as for two workers on one GPU.
+    NCCL between GPUs, unless this torch has none or the environment has TEAM_BACKEND=gloo. Gloo goes through the host's
+    memory: it is slower, but works where NCCL cannot run, for example with two workers on one GPU.
     """
     nccl = device.type == "cuda" and dist.is_nccl_available() and os.environ.get("TEAM_BACKEND") != "gloo"
     return "cpu:gloo,cuda:nccl" if nccl else "gloo"
 
 
 def _watch(others: list[Other], over: threading.Event) -> None:
-    """End this process if it waits for a worker that is gone: from a lost machine, and to NCCL, no word comes."""
+    """End this process if it waits for a worker that is gone: NCCL and lost machines raise no error."""
     while not over.wait(1.0):
         gone = [rank for rank, other in enumerate(others, 1) if other.ended(0)]
         if gone and not over.wait(STUCK_SECONDS):
@@ -179,7 +179,7 @@ def _watch(others: list[Other], over: threading.Event) -> None:
 
 
 def _interface(address: str) -> str | None:
-    """The name of this machine's network interface of that address; None if it cannot be told."""
+    """Return the name of this machine's network interface that has `address`; None if none is found."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             with suppress(OSError):
@@ -195,24 +195,24 @@ def _here(rank: int) -> str:
 
 @dataclass(frozen=True)
 class Spawned:
-    """A worker in a process of its own."""
+    """Worker in a process of its own on this machine."""
 
     process: SpawnProcess
 
     def ended(self, seconds: float) -> bool:
-        """See `Other.ended`."""
+        """Return True if the worker ends within `seconds`; see `Other.ended`."""
         self.process.join(seconds)
         return self.process.exitcode is not None
 
     def kill(self) -> None:
-        """See `Other.kill`."""
+        """Kill the worker's process; see `Other.kill`."""
         self.process.kill()
         self.process.join()
 
 
 @contextmanager
 def with_workers(place: Place) -> Iterator[Place]:
-    """Inside, the place has the workers that it asks for, each with a GPU of its own if it is on GPUs."""
+    """Yield `place` with its workers started on this machine, each with a GPU of its own if it uses GPUs."""
     if place.workers == 1:
         yield place
         return
@@ -232,8 +232,8 @@ def _of(place: Place, rank: int) -> Place:
 
 
 def _work(place: Place, seat: Seat) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all; when to stop the first one says
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the first worker decides
     try:
         take_part(place, seat)
-    except Exception:  # noqa: BLE001 - the first one knows, and says it where somebody reads
+    except Exception:  # noqa: BLE001 - the first worker has received the error and reports it
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""Count multiply-accumulates where torch computes them: in its operations, whatever module or function calls them.
+"""Counter of multiply-accumulates per parameter, in torch's operations, whatever module or function calls them.
 
-torch.utils.flop_counter has the formulas, but adds up by module and operation. A weight may be used by another module
-than its own (nn.MultiheadAttention's out_proj), by several, or by none: here the parameter itself is looked for.
+torch.utils.flop_counter has the formulas, but adds up by module and operation. A weight may be used by a module other
+than its own (nn.MultiheadAttention's out_proj), by several, or by none. So this counter looks for the parameter itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from pruners import layer_weights
 
-NO_WEIGHTS = "no weights"  # the row of products without a parameter: attention's q k^T, and its scores times v
+NO_WEIGHTS = "no weights"  # row of products without a parameter: attention's q k^T, and its scores times v
 Names = frozenset[str]
 Arguments = Sequence[Any]
 
@@ -34,40 +34,40 @@ PRODUCTS = {LINEAR, ATTENTION, TRILINEAR, *CONVOLUTIONS, *MATRICES, *VECTORS, *R
 
 @dataclass(frozen=True)
 class Trace:
-    """What a tensor's numbers come from."""
+    """Origin of a tensor's numbers."""
 
-    of_input: bool  # they depend on the network's input
-    names: Names = frozenset()  # if not: the parameters that they were computed from without a product
-    through_products: Names = frozenset()  # the same, products included
+    of_input: bool  # True if they depend on the network's input
+    names: Names = frozenset()  # if not: parameters from which they were computed without a product
+    through_products: Names = frozenset()  # the same, including products
 
 
 class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count the multiply-accumulates of all that is computed inside, by the parameter that takes part in them.
+    """Dispatch mode that counts the multiply-accumulates of all computations inside, by parameter.
 
-    A product is one of a parameter if an operand is that parameter, a view of it, or computed from it without the
-    network's input: a reparametrised or a masked weight. Products without a parameter are counted as `NO_WEIGHTS`.
-    Meant for inference mode, in which torch shows linear layers and attention before it chooses how to compute them.
+    A product belongs to a parameter if an operand is that parameter, a view of it, or computed from it without the
+    network's input, such as a reparametrised or masked weight. Products without a parameter count as `NO_WEIGHTS`.
+    Use it in inference mode, where torch dispatches linear layers and attention before it decomposes them.
     """
 
     def __init__(self, model: nn.Module, x: Tensor) -> None:
-        """`x` is the network's input. Weights have the names of `layer_weights`, other parameters their own."""
+        """Prepare to count for input `x`. Weights have the names of `layer_weights`, other parameters their own."""
         super().__init__()  # type: ignore[no-untyped-call]
         parts: dict[str, Tensor] = dict(layer_weights(model))
         self.counts: dict[str, tuple[int, int]] = dict.fromkeys(parts, (0, 0))  # name -> (of weights, of biases)
         taken = {id(part.untyped_storage()) for part in parts.values()}
         parts |= {n: p for n, p in model.named_parameters() if id(p.untyped_storage()) not in taken}
         self._sizes = {name: part.numel() for name, part in parts.items()}
-        # The parts in a storage, each with its first and last place there.
+        # Storage -> its parts: name, first and last position.
         self._parts: MutableMapping[UntypedStorage, list[tuple[str, int, int]]] = WeakIdKeyDictionary()
         for name, part in parts.items():
             self._place(name, part)
-        self._traces: MutableMapping[UntypedStorage, Trace] = WeakIdKeyDictionary()  # none: a constant
+        self._traces: MutableMapping[UntypedStorage, Trace] = WeakIdKeyDictionary()  # constants have no entry
         self._traces[x.untyped_storage()] = Trace(of_input=True)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Arguments = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Count `func` if it is a product, or else what it consists of."""
+        """Run `func` and count it if it is a product; otherwise count the operations of its decomposition."""
         kwargs = kwargs or {}
         packet = getattr(func, "_overloadpacket", func)
         if packet not in PRODUCTS and hasattr(func, "decompose") and func is not torch.ops.prim.device.default:
@@ -103,7 +103,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             names = self._named(right) or self._named(left)
             biased = names and bias and self._named(bias[0])
             self._add(_by_formula(packet, args, kwargs, made), names, made.numel() if biased else 0)
-        elif packet in VECTORS:  # only of the input: a spectral norm's power iteration is no part of the network
+        elif packet in VECTORS:  # only if the input takes part: spectral norm's power iteration is not counted
             *_, left, right = tensors
             if self._of_input(tensors):
                 self._add(left.numel(), self._named(right) or self._named(left))
@@ -117,7 +117,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._add(_by_formula(packet, args, kwargs, made), {})
 
     def _add(self, count: int, names: Mapping[str, int], of_bias: int = 0) -> None:
-        """Share counts out to `names` by their weight, exactly."""
+        """Distribute the counts over `names` in proportion to their shares, without rounding errors in the sum."""
         whole, left, left_of_bias = sum(names.values()), count, of_bias
         for place, (name, share) in enumerate(names.items(), 1):
             last = place == len(names)
@@ -129,7 +129,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.counts[NO_WEIGHTS] = 0, self.counts.get(NO_WEIGHTS, (0, 0))[1] + count
 
     def _named(self, operand: Tensor, through_products: bool = False) -> dict[str, int]:
-        """Return the parameters that an operand consists of, each with its share; none if it is no weight."""
+        """Return the parameters that an operand consists of, each with its share; {} if it is not a weight."""
         storage = operand.untyped_storage()
         if storage in self._parts:
             first, last = _extent(operand)
@@ -151,7 +151,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return any(trace is not None and trace.of_input for trace in traces)
 
     def _follow(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], product: bool) -> None:
-        """Note where the numbers of `outputs` come from."""
+        """Record the origin of the numbers of `outputs`."""
         trace = Trace(of_input=True)
         if not self._of_input(inputs):
             names: Names = frozenset()
@@ -172,7 +172,7 @@ def _by_formula(packet: Any, args: Arguments, kwargs: Mapping[str, Any], made: A
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:
-    """Return the first and the last place in its storage that a tensor reaches."""
+    """Return the first and the last position of a tensor in its storage."""
     first = int(tensor.storage_offset())
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return first, first + int(reach) if tensor.numel() else first - 1

@@ -1,4 +1,4 @@
-"""Count the bytes of tensors alive at the peak of what is computed, the same on every machine."""
+"""Counter of the peak bytes of tensors alive in a computation; the number is the same on every machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Track the storages of all tensors that operations make inside, and of those that were there before.
+    """Dispatch mode that tracks the storages of all tensors made inside and of those that existed before.
 
-    torch.distributed._tools.MemTracker counts the same numbers, but also hangs hooks on parameters, which frozen and
-    parametrized ones do not allow.
+    torch.distributed._tools.MemTracker counts the same numbers, but also registers hooks on parameters, which frozen
+    and parametrized parameters do not allow.
     """
 
     def __init__(self, before: Iterable[Tensor]) -> None:
-        """`before` are the tensors that exist already: parameters, buffers, inputs."""
+        """Start with the tensors `before`, which exist already: parameters, buffers, inputs."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._seen = WeakIdKeyDictionary()
         self._alive: int = 0  # bytes

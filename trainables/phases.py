@@ -1,4 +1,4 @@
-"""What a trial computes: data -> model -> scores -> masks -> training, each result into its record."""
+"""Phases of a trial: data -> model -> scores -> masks -> training; each result is recorded in its event log."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from trainables.training.loop import EpochProgress
 from trainables.training.precision import used
 from trainables.training.trainer import Trainer, bench
 
-Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule by which the trial is given up, or ""
+Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule that stops the trial early, or ""
 
 
 class Judged:
-    """A trial before its judge. Trainings that come before its own (dense ones, levels) are not what is compared."""
+    """Early stopping of one trial. Trainings before its own (dense, levels) are not compared with other trials."""
 
     def __init__(self, trial: Trial, judge: Judge | None) -> None:
-        """Without a `judge` it is never given up."""
+        """Ask `judge` after each epoch; without one the trial is never stopped early."""
         self._epochs, self._judge = trial.epochs, judge
         self.epoch = 0
-        self.given_up = ""  # when and by which rule: "epoch 12 by …"
+        self.given_up = ""  # when and by which rule the trial was stopped: "epoch 12 by …"
 
     def hear(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Pass on what was measured after `epoch`, unless that was the last one: it is over anyway."""
+        """Pass the metrics of `epoch` to the judge, unless it is the last epoch, after which the trial ends anyway."""
         if self._judge is None or "train/loss" not in metrics or epoch >= self._epochs:
             return
         self.epoch = epoch
@@ -55,7 +55,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a trial: where its record goes, and who is asked whether it goes on."""
+    """One attempt at a trial: its folder and event log, and the functions that may stop it."""
 
     trial: Trial
     place: Place
@@ -64,14 +64,14 @@ class Attempt:
     copy: Copy
     judged: Judged
     stop: Callable[[], bool]
-    weights: Callable[[Trial], dict[str, Tensor]]  # the trained ones of the dense trial that it starts from
+    weights: Callable[[Trial], dict[str, Tensor]]  # returns the trained weights of the dense trial that it starts from
 
 
 def compute(attempt: Attempt) -> None:
-    """Compute the trial, or what its checkpoint leaves of it, into its outbox.
+    """Compute the trial, from its checkpoint if there is one, and record the results in its event log.
 
     Raises:
-        StoppedError: if it was asked to stop, or judged not worth more epochs; it has saved where it stands.
+        StoppedError: if the trial was asked to stop, or was stopped early; its state is saved.
     """
     trial, place, folder, outbox = attempt.trial, attempt.place, attempt.folder, attempt.outbox
     copy, judged = attempt.copy, attempt.judged
@@ -85,7 +85,7 @@ def compute(attempt: Attempt) -> None:
         return spent + time.perf_counter() - started
 
     def save(state: dict[str, Any]) -> None:
-        outbox.sync()  # a metric must never be younger than the checkpoint that skips its epoch
+        outbox.sync()  # metrics must be on disk before a checkpoint that skips their epoch
         checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
         copy.push()
 
@@ -99,7 +99,7 @@ def compute(attempt: Attempt) -> None:
         _finish(attempt, seconds())
         return
     dynamics = on.dynamics()
-    masks = None if dynamics else recorder.stored_masks(device)  # else recorded are those it ends with
+    masks = None if dynamics else recorder.stored_masks(device)  # with dynamics only the final masks are recorded
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
         on.model.load_state_dict(attempt.weights(dense))
@@ -134,7 +134,7 @@ def compute(attempt: Attempt) -> None:
 
 
 def _scored(found: Pruning, device: torch.device) -> dict[str, str]:
-    """Return the tag on how scores were computed; none on a CPU that scored whole batches, as it nearly always does."""
+    """Return the tag on how scores were computed; none for whole batches on a CPU, which is nearly always the case."""
     return {"scored": found.how} if found.how and (device.type != "cpu" or found.how != WHOLE) else {}
 
 
@@ -149,7 +149,7 @@ def _log_training(attempt: Attempt, device: torch.device, progress: EpochProgres
 
 
 def _speed(place: Place, trial: Trial, device: torch.device, progress: EpochProgress) -> dict[str, float]:
-    """Of training; and how much of it more workers bring, where the speed of one is known."""
+    """Return metrics of training speed, and the scaling efficiency of several workers if the speed of one is known."""
     if not progress.images:
         return {}
     speed = progress.images / progress.image_seconds
@@ -159,7 +159,7 @@ def _speed(place: Place, trial: Trial, device: torch.device, progress: EpochProg
 
 
 def _finish(attempt: Attempt, seconds: float) -> None:
-    """All is recorded: what was kept to go on from is needed no more."""
+    """Record the end of the trial and remove its checkpoints, which are no longer needed."""
     attempt.outbox.metrics({"time/total_seconds": seconds})
     attempt.outbox.end("finished")
     for file in (CHECKPOINT, REWIND):
@@ -167,7 +167,7 @@ def _finish(attempt: Attempt, seconds: float) -> None:
 
 
 def _prepare(attempt: Attempt) -> tuple[Recorder, Trainer]:
-    """The trial's model and data on its device, and the record of both begun."""
+    """Load the trial's model and data onto its device, and start their record."""
     trial, place, outbox = attempt.trial, attempt.place, attempt.outbox
     device = make_ready(place)
     recorder = Recorder(trial, attempt.folder, outbox)
@@ -187,7 +187,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Trainer]:
 
 
 def _prune(attempt: Attempt, on: Trainer, dynamics: Dynamics | None) -> Pruning:
-    """The masks with which training begins, for the weights as they are; none for the dense trial."""
+    """Return the masks with which training begins, for the current weights; none for the dense trial."""
     if on.trial.pruner == "dense":
         return Pruning({}, {})
     compression = dynamics.compression if dynamics else on.trial.compression
@@ -196,8 +196,8 @@ def _prune(attempt: Attempt, on: Trainer, dynamics: Dynamics | None) -> Pruning:
 
 
 def _begin(on: Trainer, folder: Path, saved: dict[str, Any]) -> dict[str, Any] | None:
-    """The state in which the trial's own training goes on; None if the model is now as that training finds it."""
-    if "model" in saved and saved.get("level", 0) == on.trial.levels:  # and not one of an earlier level
+    """Return the state from which the trial's own training continues; None to train the model as it is now."""
+    if "model" in saved and saved.get("level", 0) == on.trial.levels:  # not a checkpoint of an earlier level
         return saved
     if on.trial.ablation == "reinitialize":
         on.reinitialize()

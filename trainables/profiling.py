@@ -1,4 +1,4 @@
-"""What a model costs and where its weights are: MACs, latency, memory, the per-layer profile."""
+"""Costs of a model and its per-layer profile: MACs, latency, memory, file size, and collapse."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ T = TypeVar("T")
 
 
 class Unmeasured:
-    """Why some costs of a trial are not known, by the cost's name."""
+    """Reasons why some costs of a trial could not be measured, by the cost's name."""
 
     def __init__(self) -> None:
-        """All is known."""
+        """Start without any reasons."""
         self.reasons: dict[str, str] = {}
 
     def attempt(self, cost: str, measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Return what `measure` does; None, and note the reason, if the network does not let itself be measured.
+        """Return the result of `measure`; None if it fails for this network, and remember the reason.
 
-        A machine that fails (its memory, its disk, its GPU) is no property of the network, and raises.
+        Failures of the machine (memory, disk, GPU) are not a property of the network and are raised.
         """
         try:
             return measure(*args, **kwargs)
@@ -56,9 +56,9 @@ BATCH = 64  # examples per forward pass where latency and memory are measured
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One weight that products use. `params` and `kept` count its numbers; `macs` are for one input, None: not known.
+    """Profile of one weight. `params` and `kept` count its numbers; `macs` are for one input, None if not known.
 
-    The row of products without weights has no shape, params or kept.
+    The row of products without weights has an empty shape, and `params` and `kept` are 0.
     """
 
     name: str
@@ -72,7 +72,7 @@ class LayerProfile:
 
     @property
     def density(self) -> float:
-        """The fraction of weights kept; 1 where there are none."""
+        """Fraction of weights kept; 1 if there are no weights."""
         return self.kept / self.params if self.params else 1.0
 
 
@@ -80,13 +80,13 @@ def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int,
     """Return the multiply-accumulates of each layer's weight for one input of `input_shape`: (weights', biases').
 
     A weight counts once for each position it is applied at (a depthwise convolution therefore costs little), a
-    bias once for each output element: so the papers' "FLOPs" tables count (VGG-16 on CIFAR-10: 313.48 million).
-    Counted in torch's operations, on the model's device, which may be "meta". A parameter that is no layer's weight
-    has a row if it takes part in a product; the products without a parameter are in the row `NO_WEIGHTS`, as (0, all).
+    bias once for each output element, as in the papers' "FLOPs" tables (VGG-16 on CIFAR-10: 313.48 million).
+    Counted in torch's operations, on the model's device, which may be "meta". A parameter that is not a layer's weight
+    has a row if it takes part in a product. Products without a parameter are in the row `NO_WEIGHTS`, as (0, all).
     """
     x = _zeros(model, (1, *input_shape))
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # else a whole transformer layer is one operation
+    torch.backends.mha.set_fastpath_enabled(False)  # with it a whole transformer layer is one operation
     try:
         counter = MacCounter(model, x)
         with _in_eval_mode(model), counter:
@@ -103,10 +103,10 @@ def profile(
     input_shape: tuple[int, ...],
     unmeasured: Unmeasured | None = None,
 ) -> list[LayerProfile]:
-    """Return the per-layer profile in the model's order. Without a mask (dense) a layer keeps all.
+    """Return the per-layer profile in the model's order. A layer without a mask (dense) keeps all weights.
 
-    Parameters that are no layer's weight but take part in products are among them; products without weights come last.
-    With `unmeasured`, multiply-accumulates that cannot be counted are None, and it is told why.
+    Parameters that are not a layer's weight but take part in products are included; products without weights come last.
+    With `unmeasured`, multiply-accumulates that cannot be counted are None, and it records the reason.
     """
     counts = macs(model, input_shape) if unmeasured is None else unmeasured.attempt("macs", macs, model, input_shape)
     parameters = dict(model.named_parameters())
@@ -118,7 +118,7 @@ def profile(
     for layer, (name, part) in sorted((parts | others).items(), key=lambda item: place[item[1][0]]):
         whole, weight = parameters[name], parameters[name][part]
         mask, score = (given[name][part] if name in given else None for given in (masks, scores))
-        share = weight.numel() / whole.numel()  # of its parameter's products, of which all positions have as many
+        share = weight.numel() / whole.numel()  # of its parameter's products: all positions have the same number
         count = None if counts is None else tuple(round(share * of) for of in counts.get(name, (0, 0)))
         rows.append(_layer(layer, weight, mask, score, count))
     if counts and NO_WEIGHTS in counts:
@@ -130,7 +130,7 @@ def profile(
 def _layer(
     name: str, weight: Tensor, mask: Tensor | None, score: Tensor | None, count: tuple[int, ...] | None
 ) -> LayerProfile:
-    """Return the row of a layer; `count` is its multiply-accumulates of weights and of biases."""
+    """Return the row of a layer; `count` has its multiply-accumulates of weights and of biases."""
     params = weight.numel()
     kept = params if mask is None else int(mask.sum())
     score = None if score is None else score.double()
@@ -149,8 +149,8 @@ def _layer(
 def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15) -> float:
     """Return the median milliseconds of one forward pass of 64 inputs in eval mode, after three passes of warm-up.
 
-    Wall time, until the device has finished. `torch.utils.benchmark.Timer` measures the same, but makes two more
-    passes for each that it times, or as many as fill a given time.
+    Wall time until the device has finished. `torch.utils.benchmark.Timer` measures the same, but makes two more passes
+    for each timed one, or as many as fill a given time.
     """
     x = _zeros(model, (BATCH, *input_shape))
     times = []
@@ -165,9 +165,9 @@ def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15
 
 
 def latency_setting(share: float) -> str:
-    """Return what the tag `latency` says of a trial with this `share` of a GPU (0: it was told of none).
+    """Return the tag `latency` of a trial with this `share` of a GPU (0: no share was given).
 
-    Other processes on the same GPU make latencies longer: only those measured "alone" can be compared.
+    Other processes on the same GPU make latencies longer, so only latencies measured "alone" can be compared.
     """
     return "beside other trials" if 0 < share < 1 else "alone"
 
@@ -185,13 +185,13 @@ def peak_mb(model: nn.Module, input_shape: tuple[int, ...]) -> float:
 
 
 def file_mb(model: nn.Module) -> float:
-    """Return the megabytes (10^6) of the model's safetensors file, in which a tensor of two names stands once."""
+    """Return the megabytes (10^6) of the model's safetensors file, with shared tensors stored once."""
     tensors = {_place(tensor): (name, tensor) for name, tensor in reversed(model.state_dict().items())}
     return len(to_safetensors(own_memory(dict(reversed(tensors.values()))))) / 1e6
 
 
 def own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors, each contiguous in memory that no other one shares, as safetensors wants them."""
+    """Return the tensors contiguous and without shared memory, as safetensors requires."""
     seen: set[int] = set()
     alone = {}
     for name, tensor in tensors.items():
@@ -208,7 +208,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 @contextmanager
 def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode and nothing is kept for a backward pass."""
+    """Put the model into eval mode and torch into inference mode and IEEE float32 inside the block."""
     was_training = model.training
     model.eval()
     try:
@@ -234,10 +234,10 @@ def _wait(x: Tensor) -> None:
 
 
 def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
-    """Metrics of the weights on a path from input to output, or none and the reason.
+    """Return metrics of the weights on a path from input to output and "", or {} and the reason.
 
-    An architecture that cannot be followed must not cost a trial its result, whatever it raises; a machine that fails
-    is no property of it, and raises.
+    An architecture that cannot be traced must not fail the trial, whatever it raises. Failures of the machine are not a
+    property of the architecture and are raised.
     """
     try:
         alive = effective(model, masks, input_shape)
@@ -254,9 +254,9 @@ def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> 
 
 
 def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> bool:
-    """Can the input no longer reach the output through kept weights?
+    """Return True if no path of kept weights leads from the input to the output.
 
-    Where that cannot be told, as for `paths`: has any layer no weight left?
+    If the architecture cannot be traced, as in `paths`, return True if any layer has no weights left.
     """
     try:
         return not connected(model, masks, input_shape)
@@ -269,9 +269,9 @@ def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape)
 def measured(
     model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape, unmeasured: Unmeasured | None = None
 ) -> tuple[dict[str, float], str]:
-    """Return metrics of the compacted model; of the model as it is, and the reason, where it cannot be compacted.
+    """Return metrics of the compacted model and ""; if it cannot be compacted, of the model itself and the reason.
 
-    A cost that cannot be measured is absent, and `unmeasured` is told why.
+    A cost that cannot be measured is left out, and `unmeasured` records why.
     """
     try:
         compacted = compact(model, masks, input_shape)

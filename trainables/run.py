@@ -1,4 +1,4 @@
-"""One trial from start to end, in one plain process: data -> model -> scores -> masks -> training -> record.
+"""Run one trial from start to end in one plain process: data -> model -> scores -> masks -> training -> record.
 
 python -m trainables.run TRIAL.json FOLDER [WORKERS]    # debug or profile a trial without Ray and without MLflow
 """
@@ -36,15 +36,15 @@ from trainables.shared.pretraining import stored, trained_weights
 from trainables.shared.weights import bring
 from trainables.training.loop import StoppedError
 
-ATTEMPTS = 4  # of one trial whose workers die, without Ray
-WRITER_SECONDS = 60  # the process of a driver that was killed lives on for a few
+ATTEMPTS = 4  # at a trial whose workers die, without Ray
+WRITER_SECONDS = 60  # wait for the lock: processes of a killed driver live on for a few seconds
 
 
 class ElsewhereError(RuntimeError):
-    """Another process computes what this trial starts from."""
+    """Another process computes the dense trial that this trial starts from."""
 
 
-NO_ENDS: dict[str, type[Exception]] = {  # of what a trial starts from; nor are they ends of the trial then
+NO_ENDS: dict[str, type[Exception]] = {  # outcomes of a stage that end neither the stage nor the trial
     "interrupted": StoppedError,
     "elsewhere": ElsewhereError,
     "memory": torch.OutOfMemoryError,
@@ -54,39 +54,38 @@ NO_ENDS: dict[str, type[Exception]] = {  # of what a trial starts from; nor are 
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial ended, and the error in one line if it failed.
+    """Outcome of a trial, with the error in one line if it failed.
 
-    "interrupted" and "memory" (it needs more of a GPU) are no ends: run again, the trial goes on from its checkpoint.
-    Nor is "broken": this process can use its GPU no more, whoever caused that. In another one a trial may go on.
-    Nor are "elsewhere" (another process computes it), "superseded" (another one has taken it over, in a store) and
-    "misplaced" (not on these nodes). One that was "stopped", as not worth more epochs, goes on too, if anybody wants.
+    These outcomes are not final; when run again, the trial continues from its checkpoint:
+    "interrupted"; "memory": it needs more of a GPU; "broken": this process can no longer use its GPU, but another
+    process may; "elsewhere": another process computes it; "superseded": another process has taken it over in an object
+    store; "misplaced": it cannot run on these nodes. A trial that was "stopped" early can be continued too.
     """
 
     end: End | Literal["interrupted", "memory", "broken", "elsewhere", "superseded", "misplaced"]
     error: str = ""
-    epoch: int = 0  # after which it was stopped
+    epoch: int = 0  # after which the trial was stopped early
 
 
 def run(
     trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False, judge: Judge | None = None
 ) -> TrialOutcome:
-    """Compute `trial`, or what is left of it: a finished one returns at once, a started or stopped one goes on.
+    """Run `trial` and return its outcome; a finished trial returns at once, an unfinished one continues.
 
-    A dense one whose trained weights are gone is trained once more: other trials may start from them.
+    A dense trial whose trained weights are gone is trained again, because other trials may start from them.
 
-    All results are in the outbox of `place.storage / trial.fingerprint`. An exception of the trial is recorded
-    there with its traceback and returned as a failed outcome; it is never raised. `stop` is asked before the
-    trial, after each of its epochs and within long ones: once it says so, the trial saves where it stands. `judge`
-    decides after each epoch whether the trial is worth more of them; one that is not saves likewise, and records by
-    which rule.
+    All results are in the event log of `place.storage / trial.fingerprint`. An exception of the trial is recorded
+    there with its traceback and returned as a failed outcome; it is never raised. `stop` is called before the trial,
+    after each of its epochs and within long ones; if it returns True, the trial saves its state and ends. `judge`
+    decides after each epoch whether to stop the trial early; the trial then saves its state and records the rule.
     """
     if stop():
         return TrialOutcome("interrupted")
     folder = place.storage / trial.fingerprint
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # its font cache, else in the home folder
+    os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # else it writes to the home folder
     try:
-        with held(folder / ".writer.lock", WRITER_SECONDS):  # else somebody else computes it
+        with held(folder / ".writer.lock", WRITER_SECONDS):  # held by another process that computes the trial
             return _run(trial, place, folder, stop, Judged(trial, judge))
     except (Timeout, ElsewhereError):
         return TrialOutcome("elsewhere", "another process computes it")
@@ -94,7 +93,7 @@ def run(
         return TrialOutcome("superseded", str(error))
     except (DamagedRecordError, SpaceError) as error:
         return TrialOutcome("failed", str(error))
-    except OSError as error:  # not even the record could be had
+    except OSError as error:  # the event log could not be read or written
         return TrialOutcome("failed", _line(error))
 
 
@@ -118,7 +117,7 @@ def _attempt(
     outbox = Outbox(folder)
     try:
         if ended(folder) == "stopped":
-            outbox.tags({"stopped": ""})  # no longer
+            outbox.tags({"stopped": ""})  # the trial continues
         bring(trial.network, place)
         weights = partial(_weights, place=place, stop=stop)
         compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
@@ -130,7 +129,7 @@ def _attempt(
         return TrialOutcome("stopped", epoch=judged.epoch)
     except (SupersededError, ElsewhereError, LostError):
         raise
-    except Exception as seen:  # noqa: BLE001 - whatever a trial raises is its result, not the sweep's
+    except Exception as seen:  # noqa: BLE001 - any error of a trial is its result and must not end the sweep
         error = place.team.blame(seen)
         line = _line(error)
         if place.grow and is_out_of_memory(error):
@@ -138,7 +137,7 @@ def _attempt(
             return TrialOutcome("memory", line)
         if not works(place.device):
             return TrialOutcome("broken", line)
-        with suppress(OSError):  # a disk may be too full even for that; who runs the trial is told in any case
+        with suppress(OSError):  # the disk may be full; the caller gets the error in any case
             outbox.tags({"error": line[:500]})
             (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             outbox.artifact("traceback.txt")
@@ -150,17 +149,17 @@ def _attempt(
 
 
 def _line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """Return the error in one line; for a full disk with the file's name."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error.filename or 'a file of the trial'} could not be written"
     return in_one_line(error)
 
 
 def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, Tensor]:
-    """The trained weights of `dense`, which are in the storage, unless this trial came alone or too early.
+    """Return the trained weights of `dense`; compute them if the storage does not have them yet.
 
-    With an object store they are then trained once on each node that wants them, and stay there: of two nodes
-    that would both bring them one would stop the other, and the trial that waits for it with it.
+    With an object store they are then trained once on each node that needs them, and not uploaded. If two nodes
+    uploaded them, one would supersede the other, and with it the trial that waits for the weights.
     """
     here = replace(place, mirror="")
     bring = partial(fetch, Bucket(place.mirror)) if place.mirror else None
@@ -168,7 +167,7 @@ def _weights(dense: Trial, place: Place, stop: Callable[[], bool]) -> dict[str, 
 
 
 def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
-    """Compute what a trial starts from; returns its error, "" if there was none. What is no end ends neither."""
+    """Compute the dense trial that a trial starts from; return its error, or "". Outcomes in `NO_ENDS` are raised."""
     outcome = run(dense, place, stop)
     if outcome.end in NO_ENDS:
         raise NO_ENDS[outcome.end](outcome.error)
@@ -176,7 +175,7 @@ def _stage(dense: Trial, place: Place, stop: Callable[[], bool]) -> str:
 
 
 def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: False) -> TrialOutcome:
-    """`run` with the workers that `place` asks for; if one dies, again from the last checkpoint."""
+    """Run `trial` with the workers of `place`; if one dies, run it again from the last checkpoint, `ATTEMPTS` times."""
     for _ in range(ATTEMPTS):
         try:
             with with_workers(place) as led:
@@ -187,7 +186,7 @@ def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: 
 
 
 def main() -> int:
-    """Run the trial of a trial.json in a folder and print its record."""
+    """Run the trial of a trial.json in a folder and print its event log."""
     if len(sys.argv) not in (3, 4) or not all(map(str.isdigit, sys.argv[3:])):
         print(__doc__, file=sys.stderr)  # noqa: T201
         return 2

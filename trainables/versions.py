@@ -1,4 +1,4 @@
-"""What must be the same wherever trials of one sweep run."""
+"""Versions of packages that must be the same on all nodes of a sweep."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-SAME = ("ray", "torch", "torchvision", "pydantic")  # what trials compute with, and what their records are read by
+SAME = ("ray", "torch", "torchvision", "pydantic")  # packages that compute trials, and that read their records
 
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Of all that must be the same on every node. torch's build (+cpu, +cu128) may differ, its version not."""
+    """Return the versions that must be the same on every node. torch's build (+cpu, +cu128) may differ."""
     found = {"Python": ".".join(platform.python_version_tuple()[:2])}
     for package in SAME:
         try:
@@ -23,7 +23,7 @@ def versions() -> Mapping[str, str]:
 
 
 def unlike(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
-    """What differs first, to be said of `theirs`; None if nothing does."""
+    """Return the first difference as a phrase about `theirs` ("has torch 2.14, but …"); None if there is none."""
     for what, number in ours.items():
         if theirs[what] != number:
             return f"has {what} {theirs[what]}, but here it is {what} {number}"

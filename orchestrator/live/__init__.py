@@ -1,1 +1,1 @@
-"""Trials while they run: where they come from, how they stand, what people see of them, why they end early."""
+"""Running trials: their sources, upload to MLflow, progress display, early stopping groups and interruption."""

@@ -1,4 +1,4 @@
-"""Which trials early stopping compares with which, and what their records know of them already."""
+"""Groups of trials that early stopping compares, and their recorded metrics so far."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from search_spaces import EarlyStopping, Trial
 from trainables.record.event_log import DamagedRecordError, read
 from trainables.sparse_training import dynamics
 
-STEPS = 1000  # an epoch of any length: asked is only how a training begins
+STEPS = 1000  # steps per epoch: any number will do, because only the beginning of training matters
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """The trials of a sweep that are compared, in groups that have no influence on each other.
+    """Trials of a sweep that early stopping compares, in independent groups.
 
-    Within the groups that the space asks for, only trials are compared that are at the same point of the same kind of
-    training: equally long, after an equally long one before, and pruned by then or not. Gradual pruning begins dense:
-    in its first epochs it would beat all that are sparse already.
+    Within the groups that the space asks for, only trials with the same kind of training are compared: equal length,
+    equal trainings before it, and pruned at its start or later. Gradual pruning begins dense: in its first epochs it
+    would beat all trials that are sparse already.
     """
 
     stopping: EarlyStopping
-    folder: Path  # of the trials' records
-    known: tuple[Trial, ...] = ()  # that may have records, from this sweep or an earlier one
-    seeds: Collection[int] = ()  # none: all
-    elsewhere: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # curves whose records are not here
+    folder: Path  # with the trials' folders
+    known: tuple[Trial, ...] = ()  # trials that may have recorded epochs, in this sweep or an earlier one
+    seeds: Collection[int] = ()  # seeds that are compared; empty: all
+    elsewhere: Mapping[str, Mapping[int, float]] = field(default_factory=dict)  # curves of trials not in `folder`
 
     def group(self, trial: Trial) -> Hashable | None:
-        """What the trials have in common that `trial` is compared with; None: it is not compared at all.
+        """Return the key of the group that `trial` is compared in; None if it is not compared.
 
-        Seeds that the space does not name confirm what a search found: those are results, and run to their end.
+        Trials with seeds that are not in the space confirm the best settings of a search. They are results and run to
+        their end.
         """
         if self.seeds and trial.seed not in self.seeds:
             return None
@@ -42,9 +43,9 @@ class Rivals:
         return point, *(_part(trial, name) for name in self.stopping.group)
 
     def curve(self, fingerprint: str) -> Mapping[int, float]:
-        """The metric after each epoch as far as the trial has recorded it, here or elsewhere."""
+        """Return the metric of each epoch that the trial has recorded, in its event log or else in `elsewhere`."""
         found: dict[int, float] = {}
-        with suppress(DamagedRecordError, OSError):  # told where it is run
+        with suppress(DamagedRecordError, OSError):  # reported when the trial runs
             for event, _ in read(self.folder / fingerprint):
                 if self.stopping.metric in event.get("metrics", {}):
                     found[event["step"]] = event["metrics"][self.stopping.metric]
@@ -52,7 +53,7 @@ class Rivals:
 
 
 def _part(trial: Trial, name: str) -> Hashable:
-    """A field of a space, with all that belongs to it in the trial's record."""
+    """Return the trial's value of a space's field, with the related fields of its record."""
     if name == "architecture":
         return trial.network.label, trial.architecture_code
     if name == "compression":

@@ -1,4 +1,4 @@
-"""Why and how a sweep ends before its work is done: Ctrl-C, SIGTERM, a time budget, a cluster that cannot go on."""
+"""Interruption of a sweep: by Ctrl-C, SIGTERM, a time budget, or a cluster that cannot continue."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from types import FrameType
 
 from search_spaces import SpaceError
 
-GRACE_SECONDS = 60.0  # for the end of an epoch, or a moment within a long one, and the checkpoint
+GRACE_SECONDS = 60.0  # for running trials to reach the end of an epoch, or a point within a long one, and to save
 SAVING = "Interrupted: trials save where they stand, then the report is written. Ctrl-C again ends at once."
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 class Stop:
-    """Asked again and again whether to stop. Once it says so it does not take that back."""
+    """Stop request of a sweep, polled by calling it. A request is never withdrawn."""
 
     def __init__(self, budget: float | None = None) -> None:
-        """`budget`: seconds from now after which no trial starts and running ones stop at their next checkpoint."""
-        self.reason = ""  # a sentence for people
+        """Set a time `budget` in seconds from now; then no trial starts and running ones stop at a checkpoint."""
+        self.reason = ""  # a sentence for the user
         self._budget_ends = None if budget is None else time.monotonic() + budget
         self._patience_ends: float | None = None
 
     def __call__(self) -> bool:
-        """Whether to stop: trials save at the end of their epoch, and no new ones begin."""
+        """Return True if the sweep must stop: trials save at the end of their epoch, and no new ones begin."""
         if not self.reason and self._budget_ends is not None and time.monotonic() >= self._budget_ends:
-            self.reason = "The time budget is used up."  # and nobody waits: an epoch may take as long as it takes
+            self.reason = "The time budget is used up."  # without a grace time: running epochs may finish
         return bool(self.reason)
 
     def request(self, reason: str, grace: float = GRACE_SECONDS) -> None:
-        """Stop for `reason`, a sentence; wait for the ends of epochs no longer than `grace` seconds."""
+        """Request a stop for `reason`, a sentence; wait at most `grace` seconds for trials to save."""
         self.reason = reason
         self._patience_ends = time.monotonic() + grace
 
     @property
     def impatient(self) -> bool:
-        """Whether what still runs is no longer waited for."""
+        """True if the grace time is over, so that running trials are no longer waited for."""
         return self._patience_ends is not None and time.monotonic() >= self._patience_ends
 
 
 @contextmanager
 def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM ask `stop` to stop, and `say` that it may take a while; a second one ends at once.
+    """Let Ctrl-C and SIGTERM request `stop` inside the block, and show a line by `say`; a second one exits at once.
 
-    SIGHUP is ignored: a sweep outlives its terminal.
+    SIGHUP is ignored, so that a sweep outlives its terminal.
     """
 
     def asked(signum: int, frame: FrameType | None) -> None:
         if stop.reason == "Interrupted.":
             os._exit(130)
         stop.request("Interrupted.")
-        Thread(target=say, args=(SAVING,), daemon=True).start()  # here one may be in the middle of a line
+        Thread(target=say, args=(SAVING,), daemon=True).start()  # the handler may interrupt a print
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-    # A terminal that is closed takes the reader of our lines away, and not the reason for the work.
+    # A closed terminal means that nobody reads the output, but the results are still wanted.
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
@@ -68,10 +68,10 @@ def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def length(text: str, option: str = "--time-budget") -> float:
-    """Seconds of a length of time: `2h30m`, `1d`, `90` (seconds), `1.5h`.
+    """Return the seconds of a duration such as `2h30m`, `1d`, `90` (seconds) or `1.5h`.
 
     Raises:
-        SpaceError: in one sentence, if it is none.
+        SpaceError: in one sentence, if `text` is not a duration.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
     if re.fullmatch(r"\d+(\.\d+)?", text):

@@ -1,4 +1,4 @@
-"""What a person sees while trials run: a live panel on a terminal, plain lines elsewhere."""
+"""Progress display of running trials: a live panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from orchestrator.colors import look
 from orchestrator.planning.epoch_times import words
 from search_spaces import TRAINING, Trial, amount
 
-SHOWN = 8  # running trials, however high the terminal is
-COLUMN = 24  # characters of a table's column
+SHOWN = 8  # running trials shown at most, even on a tall terminal
+COLUMN = 24  # width of a table's column in characters
 
 
 def panel(
@@ -31,9 +31,10 @@ def panel(
     done: Iterable[tuple[Trial, float]],
     size: tuple[int, int],
 ) -> Group:
-    """The head, the running trials (name, trial, epoch), the best of what is done (a top-1 each); `size`: w, h.
+    """Return the panel: head, running trials (name, trial, epoch), best of the done trials (with top-1).
 
-    The table goes before the running trials, of which three are always shown: they come and go.
+    `size` is (width, height). The table of best trials has priority in height, but at least three running trials are
+    always shown.
     """
     width, height = size
     table = best(done, width, max(1, height - 8))
@@ -56,9 +57,10 @@ def _stands(trial: Trial, epoch: int) -> str:
 
 
 def best(done: Iterable[tuple[Trial, float]], width: int, rows: int) -> Table | None:
-    """The best pruner per compression or kappa, a column for each dataset and architecture; None if nothing is done.
+    """Return the best pruner per compression or kappa, a column per dataset and architecture; None if none is done.
 
-    Of more compressions than `rows`, some are left out evenly; of more columns than fit, the last.
+    If there are more compressions than `rows`, some are left out evenly. If there are more columns than fit into
+    `width`, the last ones are left out.
     """
     found: dict[tuple[str, tuple[float, float]], tuple[float, Trial]] = {}
     for trial, top1 in done:
@@ -85,20 +87,20 @@ def _entry(found: tuple[float, Trial] | None) -> Text:
 
 
 TOP1 = "final/top1"
-LINES = 200  # plain lines for a whole sweep, however many trials it has
-EARLY, PATIENCE = 0.01, 600.0  # no estimate of what is left before this share of the work or these seconds are spent
-ALIKE = 3  # failures for the same reason, each of which is worth a line
+LINES = 200  # about this many plain lines for a whole sweep, however many trials it has
+EARLY, PATIENCE = 0.01, 600.0  # no estimate of the time left before this share of the work or these seconds
+ALIKE = 3  # failures for the same reason that get a line each
 
 
 def _epochs_trained(trial: Trial, metrics: Mapping[str, float], step: int) -> int:
-    """What an event tells of that: an epoch of the last training, or a level before it that is over."""
+    """Return the epochs trained so far, by an event: an epoch of the last training, or the end of an earlier level."""
     if "train/loss" in metrics:
         return trial.epochs_to_train - trial.epochs + step
     return step * (trial.epochs - trial.rewind_epoch) if "level/top1" in metrics else 0
 
 
 def _result(trial: Trial, metrics: Mapping[str, float]) -> tuple[str, float] | None:
-    """The metric that says most of a finished trial, if it is among these."""
+    """Return the main metric of a finished trial, name and value; None if it is not in `metrics`."""
     if trial.measure == TRAINING:
         return (TOP1, metrics[TOP1]) if TOP1 in metrics else None
     return next(((name, value) for name, value in metrics.items() if not name.startswith("time/")), None)
@@ -109,12 +111,12 @@ def _words(name: str, value: float) -> str:
 
 
 def _value(key: str, text: str) -> str:
-    """Return a field's value as a name shows it: of a user's own code the six digits that pages and figures have."""
+    """Return a field's value as names show it: for a user's own code six digits of its hash, as in the report."""
     return text[:6] if key in ("code", "architecture_code") else text
 
 
 def told_apart(trials: Iterable[Trial]) -> dict[str, str]:
-    """Fingerprint -> name; with what they differ in, where several have the same name."""
+    """Return fingerprint -> name; trials with equal names get the fields appended in which they differ."""
     alike: dict[str, list[Trial]] = {}
     for trial in trials:
         alike.setdefault(trial.name, []).append(trial)
@@ -129,7 +131,7 @@ def told_apart(trials: Iterable[Trial]) -> dict[str, str]:
 
 
 class Progress:
-    """Fed with the events of the trials' outboxes; any thread may feed it."""
+    """Progress display, updated by the events of the trials' event logs. Thread-safe."""
 
     def __init__(
         self,
@@ -140,26 +142,27 @@ class Progress:
         stages: Sequence[Trial] = (),
         unknown: int = 0,
     ) -> None:
-        """`stages` run before the `trials`; those that are no trials of the sweep are shown but not counted.
+        """Show `trials` with their expected `seconds` by fingerprint; `done_before` trials are done already.
 
-        `unknown`: how many more there will be, which a search chooses.
+        `stages` run before the `trials`; those that are not trials of the sweep are shown but not counted.
+        `unknown` is how many more trials a search will choose.
         """
         self._trials = {trial.fingerprint: trial for trial in trials}
         self._names = told_apart(trials)
         self._unknown = unknown
         self._stages = {dense.fingerprint: dense for dense in stages if dense.fingerprint not in self._trials}
-        self._trained: set[str] = set()  # the stages that are done
+        self._trained: set[str] = set()  # finished stages
         self._seconds = dict(seconds)
         self._before = done_before
         self._console = console
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        self._epochs: dict[str, int] = {}  # of the running trials
-        self._came: dict[str, tuple[str, float]] = {}  # of the finished ones: the metric that says most
+        self._epochs: dict[str, int] = {}  # running trials
+        self._came: dict[str, tuple[str, float]] = {}  # main metric of each trial that has it
         self._failed: dict[str, str] = {}
-        self._done: set[str] = set()  # those that ended, but did not fail
-        self._stopped: dict[str, str] = {}  # as not worth more epochs
-        self._kinds: Counter[str] = Counter()  # of failures: the reason without its numbers
+        self._done: set[str] = set()  # trials that ended without failing
+        self._stopped: dict[str, str] = {}  # trials stopped early: when and by which rule
+        self._kinds: Counter[str] = Counter()  # failures by their reason without numbers
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
@@ -171,7 +174,7 @@ class Progress:
         self._live.stop()
 
     def expect(self, trial: Trial, seconds: float) -> None:
-        """A search has chosen one more trial."""
+        """Add a trial that a search has chosen."""
         with self._lock:
             self._trials[trial.fingerprint] = trial
             self._seconds[trial.fingerprint] = seconds
@@ -182,14 +185,14 @@ class Progress:
         return len(self._trials) + self._unknown
 
     def event(self, fingerprint: str, event: Mapping[str, Any]) -> None:
-        """One event of a trial's outbox."""
+        """Update the display by one event of a trial's event log."""
         with self._lock:
             trial = self._shown(fingerprint)
             metrics = event.get("metrics", {})
             if fingerprint in self._stages and event.get("end"):
                 self._epochs.pop(fingerprint, None)
                 self._trained.add(fingerprint)
-                return  # if it failed, each trial that starts from it says so
+                return  # if the stage failed, each trial that starts from it reports that
             if fingerprint in self._trials and (came := _result(trial, metrics)):
                 self._came[fingerprint] = came
             if "error" in event.get("tags", {}) and fingerprint in self._trials:
@@ -213,7 +216,7 @@ class Progress:
         return self._names.get(trial.fingerprint, trial.name)
 
     def notice(self, text: str) -> None:
-        """Something people should know."""
+        """Show a line that the user should know."""
         self._say(text, "yellow")
 
     def _say(self, text: str, style: str | None = None) -> None:
@@ -232,7 +235,7 @@ class Progress:
             if done % max(1, self._count // LINES) == 0 or done == self._count:
                 came = f"stopped after {self._stopped.get(trial.fingerprint, '?')}" if end == "stopped" else ""
                 came = came or self._words_of(trial.fingerprint)
-                # how many run is not said: at this moment one less than at any other
+                # without the number of running trials: right after an end it is one too low
                 self._console.print(
                     f"{self._counts(running=False)}  |  {self._name(trial)}: {came}",
                     markup=False,
@@ -241,11 +244,11 @@ class Progress:
                 )
 
     def _words_of(self, fingerprint: str) -> str:
-        """Return what came of a trial; an earlier sweep may have told the metric, and this one only its end."""
+        """Return a trial's result in words; "finished" if an earlier sweep has shown its metric already."""
         return _words(*self._came[fingerprint]) if fingerprint in self._came else "finished"
 
     def _say_failed(self, name: str, reason: str) -> None:
-        """The first of a kind one by one, later ones by the power of ten: thousands may fail of the same."""
+        """Show a failure; after the first ones of a kind only each power of ten, since thousands may fail alike."""
         kind = re.sub(r"\d+", "", reason)
         self._kinds[kind] += 1
         count = self._kinds[kind]
@@ -264,14 +267,14 @@ class Progress:
         return ", ".join(parts) + (f", about {words(left)} left" if left else "")
 
     def _left(self) -> float | None:
-        """Seconds to the end, from the pace so far."""
+        """Return the estimated seconds to the end, by the pace so far; None if it is too early."""
         total = sum(self._seconds.values()) * self._count / max(1, len(self._trials))
         spent = sum(self._seconds[fp] for fp in (*self._done, *self._failed, *self._trained))
         for fingerprint, epoch in self._epochs.items():
             spent += self._seconds[fingerprint] * epoch / max(1, self._shown(fingerprint).epochs_to_train)
         elapsed = time.monotonic() - self._started
         if not spent or (spent < EARLY * total and elapsed < PATIENCE):
-            return None  # of the first trials most is the start of their processes: it would say hours for minutes
+            return None  # the first trials mostly wait for their processes: the estimate would be hours for minutes
         return elapsed * max(0.0, total - spent) / spent
 
     def _panel(self) -> Group:

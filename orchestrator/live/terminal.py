@@ -1,4 +1,4 @@
-"""What the commands print to: a reader that goes away never stops the work."""
+"""Output of the commands: a reader that goes away never stops the work."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.console import Console
 
 
 class LastingStream:
-    """A text stream that swallows what is written to it once nobody can read it any more.
+    """Text stream that drops its output once nobody can read it any more.
 
-    `sweep | head`, a pager that is quit, an ssh connection that breaks: each makes the next write fail, in whichever
-    thread it happens. What a sweep prints is also in MLflow and in its report.
+    `sweep | head`, a pager that is quit, an ssh connection that breaks: each makes the next write fail, in any thread.
+    What a sweep prints is also in MLflow and in its report.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -34,7 +34,7 @@ class LastingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write the buffered text, or drop it."""
         with suppress(ValueError):
             try:
                 self._stream.flush()
@@ -42,7 +42,7 @@ class LastingStream:
                 self._give_up()
 
     def _give_up(self) -> None:
-        """Let the file descriptor lead nowhere: else Python fails once more, where it ends and flushes."""
+        """Redirect the file descriptor to the null device; else Python fails again when it flushes at exit."""
         with suppress(OSError, ValueError), Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), self._stream.fileno())
 

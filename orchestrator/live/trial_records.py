@@ -1,4 +1,4 @@
-"""The trials' folders as the driver reads them, wherever they are stored."""
+"""Access of the driver to the trials' folders, on a shared path or in an object store."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from trainables.shared.pretraining import WEIGHTS
 
 
 class Records:
-    """On a path that trials and driver share: there is nothing to bring."""
+    """Trials' folders on a path that trials and driver share, so nothing needs to be fetched."""
 
     poll_seconds = 0.5
 
     def __init__(self, folder: Path) -> None:
-        """`folder` has one folder per fingerprint."""
+        """Read from `folder`, which has one folder per fingerprint."""
         self.folder = folder
 
     def refresh(self, fingerprints: Collection[str]) -> None:
-        """Bring what these trials have recorded since."""
+        """Fetch new events of these trials."""
 
     def complete(self, fingerprint: str) -> None:
-        """Bring the files that the trial's record names."""
+        """Fetch the artifacts that the trial's event log names."""
 
     def trained(self, fingerprint: str) -> bool:
-        """Whether the weights are stored with which that training ended."""
+        """Return True if the trained weights of that trial are stored."""
         return (self.folder / fingerprint / WEIGHTS).exists()
 
     def forget_failed(self, fingerprint: str) -> None:
-        """Clear the folder of a trial that failed by itself: nothing of it may be sent to the run of the next try.
+        """Clear the folder of a trial that failed by itself, so that nothing of it is sent to the next attempt's run.
 
         Raises:
-            DamagedRecordError: if its record cannot be read.
+            DamagedRecordError: if its event log cannot be read.
         """
         if must_restart(self.folder / fingerprint):
             forget(self.folder / fingerprint)
 
 
 class Fetched(Records):
-    """Copies of what an object store has. One listing of the store tells what is new in all trials."""
+    """Trials' folders fetched from an object store. One listing of the store shows what is new in all trials."""
 
     poll_seconds = 3.0
 
@@ -52,9 +52,9 @@ class Fetched(Records):
         self._trials: dict[str, StoredAttempts] = {}
 
     def refresh(self, fingerprints: Collection[str]) -> None:
-        """Bring the records that have grown.
+        """Fetch the event logs that have changed.
 
-        An attempt that has begun and recorded nothing hides the one before: what that one still writes is lost.
+        If a new attempt has begun but recorded nothing, nothing is fetched: what the one before still writes is lost.
         """
         if not fingerprints:
             return
@@ -65,19 +65,19 @@ class Fetched(Records):
                 self._bring(fingerprint, FILE)
 
     def complete(self, fingerprint: str) -> None:
-        """Bring the files that the record names, once, and again where they have changed."""
+        """Fetch the artifacts that the event log names, if they are missing or have changed."""
         for event, _ in read(self.folder / fingerprint):
             if "artifact" in event:
                 self._bring(fingerprint, event["artifact"])
 
     def trained(self, fingerprint: str) -> bool:
-        """Whether the newest attempt has them."""
+        """Return True if the newest attempt has stored the trained weights."""
         attempts = self._trials.get(fingerprint, {})
         attempt = newest(attempts)
         return attempt is not None and WEIGHTS in attempts[attempt]
 
     def forget_failed(self, fingerprint: str) -> None:
-        """The same in the store. The claim of the last attempt stays, so that the next one has a higher number."""
+        """Clear the trial's folder, here and in the store; keep the last claim, so that attempt numbers keep rising."""
         if not must_restart(self.folder / fingerprint):
             return
         attempts = self._trials.get(fingerprint, {})
@@ -99,8 +99,8 @@ class Fetched(Records):
             stat = file.stat()
             if (stat.st_size, stat.st_mtime_ns) == (stored.size, stored.mtime_ns):
                 return
-            if name == FILE and stat.st_size > stored.size:  # begun anew: what was delivered of it is no part of this
+            if name == FILE and stat.st_size > stored.size:  # a new attempt's log: the upload position is void
                 (file.parent / MARK).unlink(missing_ok=True)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # its attempt is over; the next listing has the one that followed
+        with suppress(FileNotFoundError):  # the attempt was replaced; the next listing has the new one
             self._bucket.get(file, fingerprint, attempt, name, stored=stored)

@@ -1,4 +1,4 @@
-"""Where an executor gets its trials from: a list, or a search that chooses each by what came of others."""
+"""Sources of trials for an executor: a list, or a search that chooses each trial by the results of others."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from search_spaces import Trial
 
 
 class Source(Protocol):
-    """Asked by an executor whenever it has room for a trial."""
+    """Source of trials, asked by an executor whenever it has room for one."""
 
     def next(self, slots: int) -> Trial | None:
-        """The next trial, or None: for now, or for good if nothing is on its way. `slots` is how many run at once."""
+        """Return the next trial; None if there is none now, or none at all. `slots` is how many run at once."""
         ...
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
-        """A trial that was given out is over, whatever came of it: given up, if it was `stopped_after` some epochs."""
+        """Record that a trial is over, with any result; `stopped_after` is its epochs if it was stopped early."""
         ...
 
     @property
     def over(self) -> bool:
-        """Whether `next` will give no trial any more, whatever ends."""
+        """True if `next` will return no more trials, whatever ends."""
         ...
 
 
 class Listed:
-    """Just these trials, in this order."""
+    """Source with a fixed list of trials, in its order."""
 
     def __init__(self, trials: Iterable[Trial]) -> None:
         self._left = deque(trials)
@@ -46,10 +46,10 @@ class Listed:
 
 
 class Sought:
-    """What the studies of a space ask for, and then the best of each with fresh seeds."""
+    """Source of the trials that a space's studies ask for, followed by the best of each study with fresh seeds."""
 
     def __init__(self, seeker: Seeker, expect: Callable[[Trial], bool]) -> None:
-        """`expect` is told of each trial before it is given out, and says whether it is to be computed at all."""
+        """Call `expect` with each trial before it is handed out; it returns False if the trial is done already."""
         self._seeker, self._expect = seeker, expect
         self._confirming: deque[Trial] = deque()
         self._known: set[str] = set()
@@ -59,7 +59,7 @@ class Sought:
         while (trial := self._seeker.next(parallel) or self._confirm()) is not None:
             if self._expect(trial):
                 return trial
-            self._seeker.ended(trial.fingerprint, stopped_after=0)  # it has a result, or was given up at some time
+            self._seeker.ended(trial.fingerprint, stopped_after=0)  # it has a result, or was stopped early before
         return None
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
@@ -75,14 +75,14 @@ class Sought:
         return self._confirming.popleft() if self._confirming else None
 
     def _news(self) -> list[Trial]:
-        """The best settings of studies that are over, not given out yet."""
+        """Return the trials of the best settings of finished studies that were not handed out yet."""
         asked = {found.trial.fingerprint for found in self._seeker.asked} | self._known
         found = {trial.fingerprint: trial for _, trial in self._seeker.best()}
         return [trial for fingerprint, trial in found.items() if fingerprint not in asked]
 
 
 class InTurn:
-    """One source after the other; the second begins when the first has nothing more to give."""
+    """Source that chains others: a trial comes from the first source that has one."""
 
     def __init__(self, *sources: Source) -> None:
         self._sources = sources

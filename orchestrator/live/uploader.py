@@ -1,6 +1,6 @@
-"""The driver's side thread: follows the running trials' outboxes, projects them to MLflow, tells the progress.
+"""Uploader thread of the driver: reads the running trials' event logs, sends them to MLflow and updates the progress.
 
-It alone writes to MLflow while trials run, so a slow or absent server delays nothing but itself.
+Only this thread writes to MLflow while trials run, so a slow or absent server does not delay trials.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from trainables.record.event_log import DamagedRecordError, End, ended, read, si
 from trainables.record.mlflow import deliver
 
 POLL_SECONDS = 0.5
-DELIVER_SECONDS = 5.0  # one batch holds several short epochs; a trial's last events do not wait
+DELIVER_SECONDS = 5.0  # so that one batch holds several short epochs; a trial's last events are sent at once
 BACKOFF_SECONDS = (1.0, 60.0)
-RESTARTS = 3  # of the thread after errors of our own
+RESTARTS = 3  # of the loop after internal errors
 
 
 @dataclass
 class _Followed:
-    """A trial on its way."""
+    """Trial whose event log is being read and sent."""
 
     run_id: str | None = None
-    offset: int = 0  # of the outbox, as the progress display has seen it
-    delivered: float = 0.0
-    over: bool = False  # whether its executor is done with it
+    offset: int = 0  # position in the event log up to which the progress display has seen it
+    delivered: float = 0.0  # monotonic time of the last upload
+    over: bool = False  # True if its executor is done with it
     error: str | None = None  # why the executor lost it, if it did
-    problem: str = "no time was left"  # why MLflow has not taken it yet
+    problem: str = "no time was left"  # why its results are not in MLflow yet
 
 
 def how_it_ended(folder: Path) -> End | None:
-    """As the record tells; a damaged one tells nothing."""
+    """Return how the trial in `folder` ended, by its event log; None if it has not ended or the log is damaged."""
     with suppress(DamagedRecordError):
         return ended(folder)
     return None
 
 
 class Watch(threading.Thread):
-    """Told by an executor which trials start and end; everything else it reads from their outboxes."""
+    """Thread that uploads trials to MLflow. Executors report starts and ends; the rest is read from event logs."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class Watch(threading.Thread):
         storage = self._storage = records.folder
         self._on_event, self._on_notice = on_event, on_notice
         self._display_failed = False
-        self.on_fault: Callable[[], object] = lambda: None  # called if this thread ends before its time
-        # What an earlier attempt failed of, or why it was given up, has been told by the sweep that saw it.
+        self.on_fault: Callable[[], object] = lambda: None  # called if this thread ends by errors
+        # Failures and early stops of earlier attempts were shown by the sweep that ran them, so they are skipped.
         self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) in ("failed", "stopped")}
         self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
         self._followed: dict[str, _Followed] = {}
@@ -78,47 +78,47 @@ class Watch(threading.Thread):
         self._refreshed = 0.0
 
     def name_of(self, fingerprint: str) -> str:
-        """What people know a trial by."""
+        """Return the trial's name for the user; its fingerprint if it is not a trial of the sweep."""
         return self._trials[fingerprint].name if fingerprint in self._trials else fingerprint
 
     def over_before(self, fingerprint: str) -> None:
-        """A trial is over since an earlier sweep, which could not deliver it."""
+        """Upload a trial that ended in an earlier sweep, which could not send it."""
         self._told.pop(fingerprint, None)
         self.started(fingerprint)
         self.ended(fingerprint)
 
     def started(self, fingerprint: str) -> None:
-        """An executor begins with a trial."""
+        """Follow a trial that an executor starts."""
         self.begun.add(fingerprint)
         self._calls.put((fingerprint, False, None))
 
     def ended(self, fingerprint: str, error: str | None = None) -> None:
-        """An executor is done with a trial; `error` says why it lost it, None if the record tells."""
+        """Record that an executor is done with a trial; `error` is why it lost it, None if the event log has it."""
         self.over.add(fingerprint)
         self._calls.put((fingerprint, True, error))
 
     def close(self, seconds: float = 30.0) -> dict[str, str]:
-        """Deliver what is left, for at most so long. Returns the trials whose results still wait, and why."""
+        """Upload the rest for at most `seconds`; return the trials whose results are not sent yet, and why."""
         self._closing = time.monotonic() + seconds
         self._failures, self._retry_at = 0, 0.0  # the server may have come back while we waited
         self.join()
         waiting = {fingerprint: followed.problem for fingerprint, followed in self._followed.items()}
-        while not self._calls.empty():  # none, unless the thread ended before its time
+        while not self._calls.empty():  # empty unless the thread ended by errors
             waiting[self._calls.get()[0]] = "the thread that sends it has ended"
         return waiting
 
     def notice(self, text: str) -> None:
-        """Tell people a line, if that can be told."""
+        """Show the user a line, if that is possible."""
         with suppress(Exception, SystemExit):
             self._on_notice(text)
 
     def run(self) -> None:
-        """Follow until closed and delivered; go on after an error of our own, which people are told."""
+        """Follow trials until closed and everything is sent; show internal errors to the user and continue."""
         for again in range(RESTARTS, -1, -1):
             try:
                 self._follow()
                 return
-            except BaseException:  # noqa: BLE001 - the main thread waits for this one: it must not end without a word
+            except BaseException:  # noqa: BLE001 - the main thread waits for this one, so errors must be shown
                 fault = traceback.format_exc()
                 self.notice(f"an error in following the trials{', which goes on' if again else ''}:\n{fault}")
         self.on_fault()
@@ -126,7 +126,7 @@ class Watch(threading.Thread):
     def _follow(self) -> None:
         while True:
             self._take_calls()
-            with suppress(OSError):  # a storage that is away is told by those who need it; the record waits there
+            with suppress(OSError):  # the trials report a storage that does not answer; their event logs stay there
                 self._refresh()
             for fingerprint in list(self._followed):
                 self._tell_progress(fingerprint)
@@ -141,12 +141,12 @@ class Watch(threading.Thread):
         while not self._calls.empty():
             fingerprint, over, error = self._calls.get()
             if over:
-                self._refreshed = 0.0  # its last events do not wait
+                self._refreshed = 0.0  # fetch its last events at once
                 with suppress(OSError):
                     self._records.refresh([fingerprint])
             folder = self._storage / fingerprint
             followed = self._followed.setdefault(fingerprint, _Followed(offset=self._told.get(fingerprint, 0)))
-            # A trial whose node died is started again: what was said of its first attempt no longer holds.
+            # A trial whose node died is started again, so a new report replaces that of the first attempt.
             followed.over, followed.error = over, error
             if error is not None and how_it_ended(folder) is None:
                 self._show(fingerprint, {"tags": {"error": error}})
@@ -159,13 +159,13 @@ class Watch(threading.Thread):
 
     def _tell_progress(self, fingerprint: str) -> None:
         followed = self._followed[fingerprint]
-        with suppress(DamagedRecordError, OSError):  # told when the trial ends
+        with suppress(DamagedRecordError, OSError):  # reported when the trial ends
             for event, offset in read(self._storage / fingerprint, followed.offset):
                 followed.offset = offset
                 self._show(fingerprint, event)
 
     def _show(self, fingerprint: str, event: dict[str, Any]) -> None:
-        """Show an event to people; a display that fails costs no result."""
+        """Pass an event to the progress display; an error of the display does not affect results."""
         try:
             self._on_event(fingerprint, event)
         except Exception:  # noqa: BLE001
@@ -179,10 +179,10 @@ class Watch(threading.Thread):
                 if self._step(fingerprint, followed):
                     del self._followed[fingerprint]
                 self._failures = 0
-            except Exception as error:  # noqa: BLE001 - telemetry never stops a sweep; the outbox keeps it all
+            except Exception as error:  # noqa: BLE001 - upload errors never stop a sweep; the event log has all events
                 followed.problem = " ".join(str(error).split())[:200]
                 self._back_off(followed.problem)
-                # To the end of the line: one run that MLflow will never take must not hold up the others.
+                # Move it to the end of the queue: a run that MLflow never accepts must not hold up the others.
                 self._followed[fingerprint] = self._followed.pop(fingerprint)
                 return
 
@@ -194,8 +194,8 @@ class Watch(threading.Thread):
         self._failures += 1
 
     def _step(self, fingerprint: str, followed: _Followed) -> bool:
-        """Bring MLflow up to date with one trial; True if there is nothing more to come."""
-        if fingerprint not in self._trials:  # a stage: no answer to the space's question, so no run of its own
+        """Bring MLflow up to date with one trial; return True if nothing more will come."""
+        if fingerprint not in self._trials:  # a stage that is not a cell of the space has no run of its own
             return followed.over
         trial, folder = self._trials[fingerprint], self._storage / fingerprint
         if followed.run_id is None:
@@ -203,14 +203,14 @@ class Watch(threading.Thread):
         now = time.monotonic()
         if not followed.over and now - followed.delivered < DELIVER_SECONDS:
             return False
-        with suppress(DamagedRecordError):  # what it held before is sent; the executor says the rest
+        with suppress(DamagedRecordError):  # earlier events are sent already; the executor reports the end
             self._records.complete(fingerprint)
             deliver(self._ledger.client, followed.run_id, folder)
         followed.delivered = now
         if not followed.over:
             return False
         how = how_it_ended(folder)
-        status: RunStatus = "KILLED"  # given up, or interrupted: taken up again by the next sweep
+        status: RunStatus = "KILLED"  # stopped early, or interrupted: the next sweep can continue it
         if how == "finished":
             status = "FINISHED"
         elif how == "failed" or (how is None and followed.error is not None):

@@ -1,4 +1,4 @@
-"""Trials on Ray Tune, on this machine or on a cluster. Nothing else in `orchestrator` knows Ray."""
+"""Execution of trials by Ray Tune, on this machine or on a cluster. Nothing else in `orchestrator` imports Ray."""
 
 from orchestrator.ray_driver.cluster import connected, survey
 from orchestrator.ray_driver.gpu_health import GpuHealth

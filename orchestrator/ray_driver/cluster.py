@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting Ray here; and everything that can be wrong with either, said in one line."""
+"""Connection to a Ray cluster or to a new local Ray; each error is reported in one line."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pruners.errors import words
 from search_spaces import SpaceError
 from trainables.gpu.memory import mps_runs
 
-CODE = (orchestrator, trainables, pruners, search_spaces)  # nodes run what we run
-NO_ENTRY = (  # Ray does not tell why a cluster that answers refuses us; nearly always it is this
+CODE = (orchestrator, trainables, pruners, search_spaces)  # sent to all nodes, so that they run the driver's code
+NO_ENTRY = (  # the most common cause if a cluster answers but refuses us; Ray does not say why
     "--address: the cluster answers but does not let us in; put the token of its head (`ray get-auth-token` prints it "
     "there) into ~/.ray/auth_token or RAY_AUTH_TOKEN"
 )
@@ -40,23 +40,23 @@ def connected(
     data_root: Path | None = None,
     storage: str = "",
 ) -> Iterator[dict[str, bool]]:
-    """Inside, Ray is there: a cluster at `address`, or one on this machine that listens on loopback only.
+    """Connect to Ray inside the block: to a cluster at `address`, or to a local one that listens on loopback only.
 
-    Gives whether NVIDIA's MPS runs, for each node with a GPU.
+    Yields, for each node with a GPU, whether NVIDIA's MPS runs there; keys are addresses, or ids if there is one node.
 
     Raises:
-        SpaceError: if nothing answers at `address`, if no node can ever give what one trial asks for, or if a node
-            could not run trials or record them where they are looked for.
+        SpaceError: if nothing answers at `address`, if no node can ever provide the resources of a trial, or if a node
+            could not run trials, or could not record them where the driver reads them.
     """
     if address is None:
         require_somewhere([this_machine()], resources)
-        _init("Ray could not start here", address="local", include_dashboard=False)  # "local": whatever runs here
+        _init("Ray could not start here", address="local", include_dashboard=False)  # "local": ignore a running Ray
     else:
-        # Paths and not the modules: for a job of `ray job submit` Ray makes a deep copy of what is given here.
+        # Paths instead of modules: Ray deep-copies `runtime_env` in a job of `ray job submit`.
         folders = [str(Path(str(module.__file__)).parent) for module in CODE]
         _join(address, runtime_env={"py_modules": folders})
     try:
-        mps = {node: mps_runs(os.environ) for node, has in alive().items() if has.get("GPU", 0)}  # of a cluster of one
+        mps = {node: mps_runs(os.environ) for node, has in alive().items() if has.get("GPU", 0)}  # for one node
         if address is not None:
             why = lacking(resources, resources.gpus)
             if why is not None:
@@ -70,10 +70,10 @@ def connected(
 
 
 def survey(address: str) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    """The resources of the nodes of the cluster at `address`, and of those that may join them.
+    """Return the resources of the nodes of the cluster at `address`, and of those that may join.
 
     Raises:
-        SpaceError: if nothing answers there.
+        SpaceError: if nothing answers at `address`.
     """
     _join(address)
     try:
@@ -99,7 +99,7 @@ def _init(what_failed: str, **options: Any) -> None:
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Inside, nothing reaches the terminal: a Ray that is refused says so twenty times, below Python."""
+    """Discard stderr inside the block: a refused Ray prints the error twenty times, from outside of Python."""
     kept = os.dup(2)
     try:
         with Path(os.devnull).open("w") as nothing:
@@ -111,7 +111,7 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _require_answer(address: str) -> None:
-    """Try the port first: Ray itself tries for minutes, and says so on the terminal all the while."""
+    """Raise SpaceError if nothing listens at `address`: Ray itself would retry for minutes and print errors."""
     if address.startswith("ray://"):
         raise SpaceError(
             f"--address: '{address}' is Ray Client, through which a sweep cannot follow its trials; run the command "
@@ -119,7 +119,7 @@ def _require_answer(address: str) -> None:
         )
     host, _, port = address.rpartition(":")
     if not host:
-        return  # "auto": Ray knows
+        return  # "auto": Ray finds the address
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:

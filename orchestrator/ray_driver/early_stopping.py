@@ -1,16 +1,16 @@
-"""Early stopping by Ray Tune's schedulers, one for each group of rivals: a 100x trial never races a 2x one.
+"""Early stopping by Ray Tune's schedulers, one per group of comparable trials: a 100x trial never races a 2x one.
 
-Tune's own way to stop a function trainable ends the thread that runs it at its last report, and gives up the whole
-process if that thread still lives two seconds later: a checkpoint that takes longer would be lost. So here a scheduler
-decides, and the trial is told: it saves where it stands, records why, frees its folder, and returns like any other; its
-actor is then as good as new. Tune never sees a trial that was stopped.
+Tune stops a function trainable by ending its thread at the last report, and kills the whole process if that thread is
+still alive two seconds later. A checkpoint that takes longer would be lost. So here a scheduler only decides, and the
+trial gets a signal: it saves its state, records why, unlocks its folder, and returns like any other trial. Its actor
+can then be reused. Tune never sees a stopped trial.
 
-For the same reason no scheduler here pauses trials. HyperBand is the asynchronous one (Li et al. 2020, section 3.3):
-brackets that begin to stop at later and later epochs, and in each the asynchronous successive halving that "asha" is.
-The synchronous one pauses a trial until its bracket is full, which with the few trials of a group, some of them not yet
-chosen by a search, may be never.
+For the same reason no scheduler here pauses trials. HyperBand is the asynchronous version (Li et al. 2020, section
+3.3): brackets that begin to stop at later and later epochs, each with the asynchronous successive halving of "asha".
+The synchronous version pauses a trial until its bracket is full. With the few trials of a group, some of which a search
+has not chosen yet, that may never happen.
 
-Population-based training is not offered: it copies weights and settings between trials, and a trial here is a pure
+Population-based training is not offered: it copies weights and settings between trials, but a trial here is a pure
 function of its record.
 """
 
@@ -31,23 +31,23 @@ from trainables.metrics import METRICS
 
 @dataclass(frozen=True)
 class _Rival:
-    """What Tune's schedulers need to know of a trial: who it is. The same one after a crash, in any Tuner."""
+    """Trial as Tune's schedulers see it: only an id, which stays the same after a crash and in any Tuner."""
 
     trial_id: str  # its fingerprint
 
 
 @dataclass
 class _Entry:
-    """A trial in its group."""
+    """Trial in its group, with the group's scheduler."""
 
     scheduler: TrialScheduler
     rival: _Rival
-    epoch: int = 0  # the last one that was judged
+    epoch: int = 0  # the last epoch that was judged
 
 
 @dataclass
 class Fairness:
-    """Judges trials after each epoch. Lives as long as the driver, and knows what earlier ones recorded."""
+    """Early stopping of a sweep's trials after each epoch. Lives as long as the driver; starts from earlier records."""
 
     rivals: Rivals
     _groups: dict[Hashable, TrialScheduler] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Fairness:
                 self.enter(trial)
 
     def enter(self, trial: Trial) -> None:
-        """A trial takes part, with what it has recorded so far. Entering twice changes nothing."""
+        """Add a trial to its group, with its recorded epochs so far. Adding it twice has no effect."""
         group = self.rivals.group(trial)
         if group is None or trial.fingerprint in self._entries:
             return
@@ -73,7 +73,7 @@ class Fairness:
                 self.falls_behind(trial.fingerprint, epoch, value)
 
     def falls_behind(self, fingerprint: str, epoch: int, value: float) -> bool:
-        """Whether the trial is to be given up, having reached `value` after `epoch`. An epoch is judged once."""
+        """Return True if a trial with `value` after `epoch` is to be stopped. An epoch is judged only once."""
         entry = self._entries.get(fingerprint)
         if entry is None or epoch <= entry.epoch:
             return False
@@ -84,7 +84,7 @@ class Fairness:
 
 
 def scheduler(stopping: EarlyStopping, epochs: int) -> TrialScheduler:
-    """Tune's scheduler for one group, whose trials have so many epochs. It is told of no trial's last epoch."""
+    """Return Tune's scheduler for a group of trials with `epochs` epochs. It must not be given a trial's last epoch."""
     common: dict[str, Any] = {
         "time_attr": "epoch",
         "metric": stopping.metric,
@@ -92,7 +92,7 @@ def scheduler(stopping: EarlyStopping, epochs: int) -> TrialScheduler:
         "grace_period": stopping.grace_epochs,
     }
     if stopping.name == "median":
-        return MedianStoppingRule(**common, min_time_slice=math.inf)  # type: ignore[arg-type]  # never yields to others
+        return MedianStoppingRule(**common, min_time_slice=math.inf)  # type: ignore[arg-type]  # never pauses a trial
     longest = max(epochs, stopping.grace_epochs)
     rungs = 1 + int(math.log(longest / stopping.grace_epochs, stopping.reduction))
     return AsyncHyperBandScheduler(
@@ -100,12 +100,12 @@ def scheduler(stopping: EarlyStopping, epochs: int) -> TrialScheduler:
         max_t=longest,
         reduction_factor=stopping.reduction,
         brackets=rungs if stopping.name == "hyperband" else 1,
-        stop_last_trials=False,  # else what a trial reaches later counts at the rungs that it skipped
+        stop_last_trials=False,  # else later results of a trial count at the rungs that it skipped
     )
 
 
 class FairScheduler(FIFOScheduler):
-    """Tells those to stop that fall behind. Tune pickles its schedulers: all that this one knows stays out of that."""
+    """Tune scheduler that signals trials to stop if they fall behind. Pickled without state: Tune never restores it."""
 
     def __init__(self, *known: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -118,7 +118,7 @@ class FairScheduler(FIFOScheduler):
         return FairScheduler, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A trial reported an epoch, and waits for this answer."""
+        """Judge an epoch that a trial reported; the trial waits until this returns."""
         fingerprint, metric = result.get("fingerprint", ""), self._fairness.rivals.stopping.metric
         if metric in result and self._fairness.falls_behind(fingerprint, result["epoch"], result[metric]):
             self._flag.give_up(fingerprint)

@@ -1,7 +1,7 @@
-"""GPUs that do not work, found before a sweep or as processes die on them: they are held, so that no trial gets them.
+"""Detection of broken GPUs, before a sweep or when processes die on them; they are occupied, so no trial gets them.
 
-Ray counts GPUs and does not look at them. A dead one is free most of the time, so without this it would take one trial
-after the other, and all would fail there while the other GPUs work.
+Ray counts GPUs but does not test them. A dead GPU is free most of the time. Without this check it would get one trial
+after the other, and all of them would fail there while the other GPUs work.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search_spaces import SpaceError
 from trainables.gpu.check import driver_fault, try_gpus
 
-DEATHS = 2  # one after the other, each of a process that started after the one before, until a GPU is suspected
-CLEARED = 3  # trials that died on a GPU and ended well on another: enough to give it up, though it computes when tried
-ANSWER_SECONDS = 180.0  # a node's first answer: it fetches our code and imports torch
-PAUSE_SECONDS = ANSWER_SECONDS  # in which no trial starts, so that a suspected GPU becomes free and a process tries it
+DEATHS = 2  # consecutive deaths until a GPU is suspected, each of a process that started after the previous death
+CLEARED = 3  # this many trials that died on a GPU and finished on another rule it out, even if it passes the test
+ANSWER_SECONDS = 180.0  # limit for a node's first answer: it fetches our code and imports torch
+PAUSE_SECONDS = ANSWER_SECONDS  # in which no trial starts, so that a suspected GPU becomes free for a test
 
 
 class Gpu(NamedTuple):
-    """A GPU by its node's id, and its number there."""
+    """GPU, identified by its node's id and its number on that node."""
 
     node: str
     number: str
@@ -33,44 +33,44 @@ class Gpu(NamedTuple):
 
 @dataclass
 class Record:
-    """What is known of a GPU on which a process died."""
+    """Record of a GPU on which a process died."""
 
-    deaths: int = 0  # since a trial ended well on it
-    needed: int = DEATHS  # until it is suspected; more each time that it was suspected and works
-    counted: float = 0.0  # when the last death that counts was seen
+    deaths: int = 0  # since a trial last ended normally on it
+    needed: int = DEATHS  # deaths until it is suspected; doubled each time that it passes the test
+    counted: float = 0.0  # monotonic time of the last counted death
     trials: set[str] = field(default_factory=set)  # that died on it
-    cleared: set[str] = field(default_factory=set)  # those of them that ended well on another GPU
+    cleared: set[str] = field(default_factory=set)  # those of them that ended normally on another GPU
     why: str = ""
 
 
 @dataclass
 class Suspect:
-    """A GPU that no trial gets until it has been tried."""
+    """Suspected GPU, which no trial gets until it has been tested."""
 
     since: float
-    holder: Any = None  # the actor that has it, once one has
-    verdict: Any = None  # what that will say is wrong with it
+    holder: Any = None  # the actor that occupies it, once there is one
+    verdict: Any = None  # future result of the test: what is wrong with the GPU
 
 
 class GpuHealth:
-    """Try the GPUs of the connected Ray, count the deaths of processes on them, and hold those that do not work."""
+    """Health of the GPUs of the connected Ray: tests them, counts deaths of processes, occupies broken ones."""
 
     def __init__(self, notice: Callable[[str], object]) -> None:
-        """`notice` tells people a line."""
+        """Use `notice` to show the user a line of text."""
         self.notice = notice
-        self.avoid: Callable[[Gpu, bool], object] = lambda gpu, yes: None  # tells trials to leave a GPU, or no longer
-        self.given_up: dict[Gpu, str] = {}  # and why
+        self.avoid: Callable[[Gpu, bool], object] = lambda gpu, yes: None  # signals trials to leave a GPU, or ends that
+        self.given_up: dict[Gpu, str] = {}  # broken GPU -> why
         self._records: dict[Gpu, Record] = {}
         self._suspects: dict[Gpu, Suspect] = {}
-        self._coming: list[tuple[str, Any, Any]] = []  # holders that wait for a GPU: node, actor, its number to come
-        self._others: list[tuple[str, Any]] = []  # holders that were given another GPU than a suspected one
+        self._coming: list[tuple[str, Any, Any]] = []  # holders that wait for a GPU: node, actor, future GPU number
+        self._others: list[tuple[str, Any]] = []  # holders that got a GPU that is not suspected
         self._holders: list[Any] = []
 
     def try_all(self) -> None:
-        """Try the free GPUs of all nodes, and hold those that do not work.
+        """Test the free GPUs of all nodes and occupy those that do not work.
 
         Raises:
-            SpaceError: if the driver of a node is too old for its torch, or no GPU works.
+            SpaceError: if the GPU driver of a node is too old for its torch, or if no GPU works.
         """
         nodes = {
             node["NodeID"]: int(node["Resources"]["GPU"])
@@ -78,7 +78,7 @@ class GpuHealth:
             if node["Alive"] and node["Resources"].get("GPU", 0) >= 1
         }
         free = ray._private.state.available_resources_per_node()  # type: ignore[no-untyped-call]
-        # Where others use a GPU, none of that node is tried: nobody can be asked for the rest.
+        # If others use a GPU of a node, none of that node is tested, because the free rest cannot be requested.
         asked = {node: count if free.get(node, {}).get("GPU", 0) >= count else 0 for node, count in nodes.items()}
         answers = {
             node: _look.options(num_gpus=count, scheduling_strategy=_on(node)).remote() for node, count in asked.items()
@@ -103,14 +103,14 @@ class GpuHealth:
             self.given_up[gpu] = faults[gpu]
             self._suspects[gpu] = Suspect(time.monotonic())
         deadline = time.monotonic() + ANSWER_SECONDS
-        while self.waiting and time.monotonic() < deadline:  # all are free: it takes as long as processes do to start
+        while self.waiting and time.monotonic() < deadline:  # all GPUs are free: only the start of processes takes time
             self.look()
             ray.wait([number for _, _, number in self._coming] or [ray.put(0)], timeout=1.0)
 
     def died(self, fingerprint: str, gpu: Gpu | None, started: float, why: str = "") -> None:
-        """Count a process that ran a trial on `gpu` since that monotonic time, and died there of `why`.
+        """Count the death of a process that ran a trial on `gpu` since monotonic time `started`; `why` is its cause.
 
-        Processes that share a GPU die together, of one fault, where MPS runs: that counts once.
+        Under MPS all processes on a GPU die of one fault; that counts once.
         """
         if gpu is None or gpu in self.given_up:
             return
@@ -124,7 +124,7 @@ class GpuHealth:
             self.avoid(gpu, True)
 
     def worked(self, fingerprint: str, gpu: Gpu | None) -> None:
-        """Note that a trial came to an end on `gpu` by itself."""
+        """Record that a trial on `gpu` ended without its process dying."""
         for each, record in self._records.items():
             if each != gpu and fingerprint in record.trials:
                 record.cleared.add(fingerprint)
@@ -132,40 +132,40 @@ class GpuHealth:
 
     @property
     def waiting(self) -> bool:
-        """Whether trials are to wait, for a suspected GPU to become free and be tried."""
+        """True if new trials must wait until a suspected GPU becomes free and is tested."""
         return bool(self._suspects)
 
     def look(self) -> None:
-        """Go on with the suspected GPUs. To be called now and then."""
+        """Make progress with suspected GPUs: occupy, test and judge them. Call it regularly."""
         for node, actor, number in list(self._coming):
             if ray.wait([number], timeout=0)[0]:
                 self._coming.remove((node, actor, number))
                 self._arrived(node, actor, number)
         now = time.monotonic()
         for gpu, suspect in list(self._suspects.items()):
-            if suspect.holder is None and now - suspect.since > PAUSE_SECONDS:  # others are on it all the while
+            if suspect.holder is None and now - suspect.since > PAUSE_SECONDS:  # others used it all the time
                 self._clear(gpu)
             elif suspect.verdict is not None and ray.wait([suspect.verdict], timeout=0)[0]:
                 self._judge(gpu, suspect)
         for node in {gpu.node for gpu, suspect in self._suspects.items() if suspect.holder is None}:
             wanted = sum(gpu.node == node and suspect.holder is None for gpu, suspect in self._suspects.items())
             for _ in range(wanted - sum(each == node for each, _, _ in self._coming)):
-                # Ray lets nobody choose: whoever has a whole GPU says which, and another one is asked for until it is.
+                # Ray does not let a task choose its GPU. So holders take whole GPUs until one gets the suspected GPU.
                 actor = Holder.options(num_gpus=1, scheduling_strategy=_on(node)).remote()  # type: ignore[attr-defined]
                 self._coming.append((node, actor, actor.number.remote()))
         self._let_go({gpu.node for gpu, suspect in self._suspects.items() if suspect.holder is None})
 
     def close(self) -> None:
-        """Let go of all GPUs: the sweep is over."""
+        """Free all occupied GPUs at the end of the sweep."""
         self._suspects.clear()
-        with suppress(Exception):  # the cluster may be gone; nothing may hide why the sweep ended
+        with suppress(Exception):  # the cluster may be gone; an error here must not hide why the sweep ended
             self._let_go(set())
             for holder in self._holders:
                 ray.kill(holder)
         self._holders.clear()
 
     def _arrived(self, node: str, actor: Any, number: Any) -> None:
-        """Use a holder that was given a GPU."""
+        """Assign a holder that got a GPU: to a suspected GPU, or to the list of others."""
         try:
             gpu = Gpu(node, ray.get(number))
         except ray.exceptions.RayError:  # its node is gone
@@ -200,14 +200,14 @@ class GpuHealth:
         self.notice(f"GPU {gpu.number} of node {_address(gpu.node)} gets no more trials: processes die on it{why}")
 
     def _clear(self, gpu: Gpu) -> None:
-        """Suspect a GPU no more."""
+        """Remove a GPU from the suspected ones and free it."""
         suspect = self._suspects.pop(gpu)
         if suspect.holder is not None:
             ray.kill(suspect.holder)
         self.avoid(gpu, False)
 
     def _let_go(self, nodes: set[str]) -> None:
-        """Let go of GPUs that were given for suspected ones, but on `nodes`."""
+        """Free GPUs that holders got instead of suspected ones, except on `nodes`."""
         for holder in [each[:2] for each in self._coming] + self._others:
             if holder[0] not in nodes:
                 ray.kill(holder[1])
@@ -217,20 +217,20 @@ class GpuHealth:
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class Holder:
-    """Have a GPU, so that nobody else gets it."""
+    """Actor that occupies a GPU, so that no trial gets it."""
 
     def number(self) -> str:
-        """Return which GPU it is."""
+        """Return the number of the GPU on its node."""
         return str(ray.get_gpu_ids()[0])
 
     def fault(self) -> str:
-        """Return what is wrong with it; "" if it computes."""
+        """Return what is wrong with the GPU; "" if it computes."""
         return try_gpus([self.number()]).get(self.number(), "")
 
 
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1)
 def _look() -> tuple[str, Mapping[str, str]]:
-    """Return what is wrong with this node's driver, and with those of its GPUs that this task has."""
+    """Return what is wrong with this node's GPU driver, and with the GPUs that this task has, by number."""
     fault = driver_fault()
     return fault, {} if fault else try_gpus([str(number) for number in ray.get_gpu_ids()])
 

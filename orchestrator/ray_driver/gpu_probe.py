@@ -1,4 +1,4 @@
-"""`--gpus-per-trial auto`: one trial of each kind tried out on a GPU of the cluster, before any is run."""
+"""`--gpus-per-trial auto`: measurement of one trial of each kind on a GPU of the cluster, before the sweep runs."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from orchestrator.ray_driver.nodes import alive
 from search_spaces import SpaceError, Trial
 from trainables.gpu_probe import peak_bytes
 
-MARGIN = 0.15  # of a trial's peak: fragmentation, larger batches of scores, cuDNN choosing other kernels
+MARGIN = 0.15  # added to a trial's peak: fragmentation, larger batches while scoring, other kernels chosen by cuDNN
 
 
 @dataclass(frozen=True)
 class GpuMeasurement:
-    """One trial alone on one GPU, and the node it ran on."""
+    """Memory of one trial alone on a GPU, and the node's CPUs per GPU."""
 
-    peak_bytes: int  # all that its process took of the GPU's memory
+    peak_bytes: int  # of GPU memory that the process took
     total_bytes: int
-    cpus_per_gpu: float  # of the node
+    cpus_per_gpu: float
 
     def __str__(self) -> str:
         return f"{self.peak_bytes / 2**30:.1f} of {self.total_bytes / 2**30:.0f} GiB"
 
 
 def packed(measured: GpuMeasurement, cpus_per_trial: float) -> int:
-    """How many such trials run on a GPU at once: as many as its memory holds and its CPUs feed; at least one."""
+    """Return how many such trials fit on a GPU at once, by its memory and by its share of CPUs; at least one."""
     fit = measured.total_bytes / (measured.peak_bytes * (1 + MARGIN))
     fed = measured.cpus_per_gpu / cpus_per_trial
     return max(1, int(min(fit, fed)))
 
 
 def share(measured: GpuMeasurement, cpus_per_trial: float) -> float:
-    """The part of a GPU that each gets: rounded down to the four decimals that Ray takes, so that all fit."""
+    """Return the fraction of a GPU per trial, rounded down to the four decimals that Ray accepts, so that all fit."""
     return max(1, 10_000 // packed(measured, cpus_per_trial)) / 10_000
 
 
 def measured_shares(trials: Sequence[Trial], resources: Resources, say: Callable[[str], None]) -> dict[str, float]:
-    """The share of a GPU for each trial, by fingerprint. Waits for a GPU, should the cluster have yet to start one.
+    """Return the share of a GPU for each trial, by fingerprint. Waits if the cluster has yet to start a GPU node.
 
     Raises:
-        SpaceError: if torch finds no CUDA on the node that has the GPU.
+        SpaceError: if the measurement fails, for example because torch finds no CUDA on the node that has the GPU.
     """
     kinds: dict[TrialKind, list[Trial]] = {}
     for trial in trials:
@@ -65,9 +65,9 @@ def measured_shares(trials: Sequence[Trial], resources: Resources, say: Callable
     return shares
 
 
-@ray.remote(num_gpus=1, max_calls=1)  # a process of its own: what the one before had reserved is gone
+@ray.remote(num_gpus=1, max_calls=1)  # a fresh process for each measurement, because torch keeps memory reserved
 def _measure(alike: list[Trial]) -> tuple[str, int, int]:
-    """On a GPU node: its id, the peak in bytes, and what the GPU has."""
+    """Measure on a GPU node; return the node's id, the peak in bytes, and the GPU's memory in bytes."""
     device = torch.device("cuda", 0)
     peak = peak_bytes(alike, device)
     return ray.get_runtime_context().get_node_id(), peak, torch.cuda.get_device_properties(device).total_memory

@@ -1,4 +1,4 @@
-"""The nodes of the connected cluster: which are there, what they have, and what may join them."""
+"""Nodes of the connected cluster: which are alive, their resources, and which nodes an autoscaler may add."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from orchestrator.planning.resources import Resources, require_somewhere
 from orchestrator.ray_driver.gpu_health import Gpu
 from search_spaces import SpaceError
 
-LAUNCHER = Path("~/ray_bootstrap_config.yaml")  # what `ray up` leaves on the head
+LAUNCHER = Path("~/ray_bootstrap_config.yaml")  # `ray up` writes it on the head
 
 
 def alive(given_up: Collection[Gpu] = ()) -> dict[str, dict[str, float]]:
-    """Return the resources of each node, by its id; without the GPUs that are `given_up`."""
+    """Return the resources of each node that is alive, by its id, without the broken GPUs `given_up`."""
     known = {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
     for node, _ in given_up:
         if node in known:
@@ -27,7 +27,10 @@ def alive(given_up: Collection[Gpu] = ()) -> dict[str, dict[str, float]]:
 
 
 def answers(node: str) -> bool:
-    """Whether the node of that id is there. Ray itself takes 15 s to see that one is gone, and minutes to see less."""
+    """Return True if the node with this id is alive and accepts connections.
+
+    Ray itself takes 15 s to notice that a node is gone, and minutes to notice lesser failures.
+    """
     there = [known for known in ray.nodes() if known["NodeID"] == node and known["Alive"]]  # type: ignore[no-untyped-call]
     if not there:
         return False
@@ -39,7 +42,7 @@ def answers(node: str) -> bool:
 
 
 def to_come() -> list[dict[str, float]]:
-    """What the nodes have that an autoscaler may add: `ray up` writes it on the head, KubeRay tells the cluster."""
+    """Return the resources of nodes that an autoscaler may add, as known from `ray up` or from KubeRay."""
     kinds = []
     file = LAUNCHER.expanduser()
     if file.is_file():
@@ -51,7 +54,7 @@ def to_come() -> list[dict[str, float]]:
 
 
 def lacking(resources: Resources, gpus: float, given_up: Collection[Gpu] = ()) -> str | None:
-    """Return why no node that is there or may come can run a trial with `gpus`, or None if one can."""
+    """Return why no node, present or to be added, can run a trial with `gpus`; None if one can."""
     try:
         require_somewhere(list(alive(given_up).values()), replace(resources, gpus=gpus), to_come())
     except SpaceError as error:

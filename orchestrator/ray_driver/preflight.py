@@ -1,4 +1,4 @@
-"""Whether each node of a cluster can compute what the driver's would, and put it where it is found."""
+"""Checks before a sweep that each node computes as the driver does and stores results where the driver reads them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from trainables.gpu.memory import mps_runs
 from trainables.record.object_store import Bucket, is_object_store
 from trainables.versions import unlike, versions
 
-ANSWER_SECONDS = 180.0  # a node's first: it fetches our code and imports it
+ANSWER_SECONDS = 180.0  # limit for a node's first answer: it fetches our code and imports it
 
 
 def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[str, bool]:
-    """Refuse a cluster some node of which would compute something else, or where nobody would find it.
+    """Raise SpaceError if a node has other versions than the driver, or cannot store results where the driver reads.
 
-    What trials write is found where all nodes see the same: in the object store `storage`, in that folder, or without
-    one in `output`. Beside it each trial keeps data and copies in `output`, which need not be the same one everywhere.
-    Writes a file there, or where they would be made, for as long as that takes.
-    Returns whether NVIDIA's MPS runs, for each node with a GPU.
+    All nodes must see the same storage: the object store or folder `storage`, or `output` if that is "". Trials also
+    keep data and copies in `output`, which may be a different folder on each node. During the check a file is written
+    into the shared folder, or into the nearest existing parent.
+    Returns, for each node with a GPU by its address, whether NVIDIA's MPS runs there.
 
     Raises:
-        SpaceError: naming the node, and what it lacks.
+        SpaceError: in one line that names the node and what is wrong with it.
     """
     shared = None if is_object_store(storage) else Path(storage) if storage else output
     option = "--storage" if storage else "--output"
@@ -72,27 +72,27 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[st
 
 @dataclass(frozen=True)
 class NodeCheck:
-    """What a node is to look at."""
+    """Paths that a node must be able to read or write."""
 
-    file: Path | None  # that the driver wrote, and all are to see; None if trials are stored in `bucket`
-    output: Path  # a folder to write into
+    file: Path | None  # written by the driver, to be read by all nodes; None if trials are stored in `bucket`
+    output: Path  # folder to write into
     bucket: str
     data: Path | None
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What a node sees."""
+    """Answer of a node to a `NodeCheck`."""
 
     versions: Mapping[str, str]
-    read: str  # in the file
-    refused: str  # why it cannot write where it must; "" if it can
-    data: bool
+    read: str  # content of the file, or the error
+    refused: str  # why it cannot write; "" if it can
+    data: bool  # whether the dataset folder exists
     mps: bool  # whether NVIDIA's MPS runs there
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the one in which it would be made."""
+    """Return the folder, or its nearest parent that exists."""
     return next(found for found in (folder.resolve(), *folder.resolve().parents) if found.is_dir())
 
 
@@ -102,7 +102,7 @@ def _there(node: str) -> NodeAffinitySchedulingStrategy:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(at: NodeCheck) -> Sight:
-    """Done on a node."""
+    """Check the paths on a node and return what was found."""
     read = ""
     try:
         read = at.file.read_text(encoding="utf-8") if at.file else ""

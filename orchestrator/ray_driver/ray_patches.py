@@ -1,4 +1,4 @@
-"""What Ray 2.60's Tune does otherwise than a sweep needs it, set right inside it."""
+"""Monkeypatches of Ray 2.60 and its Tune, where their behaviour does not suit a sweep."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ray.tune.execution.tune_controller import TuneController
 
 
 def survive_the_memory_monitor() -> None:
-    """A trial that Ray kills because a node runs out of memory is a trial that died.
+    """Make Tune treat a trial that Ray's memory monitor kills like any trial whose process died.
 
-    Ray 2.60 raises an error there which its Tune takes for a defect of its own, and ends all trials.
+    Ray 2.60 raises an error that its Tune takes for a defect of its own, and then ends all trials.
     """
     original = RayActorManager._actor_task_failed
     if original.__module__ == __name__:
@@ -30,16 +30,16 @@ def survive_the_memory_monitor() -> None:
 
 
 def write_no_state() -> None:
-    """Tune writes, and holds in memory, the state of all its trials for a restore that never comes: see `tuning`."""
+    """Keep Tune from storing the state of all trials, on disk and in memory: sweeps never restore it, see `tune`."""
 
     def mark(self: TuneController, trial: Any) -> None:
-        """This one too need not be written."""
+        """Do nothing, so that no trial is marked to be written."""
 
     setattr(TuneController, TuneController._mark_trial_to_checkpoint.__name__, mark)
 
 
 def leave_deaths_to_us() -> None:
-    """Keep from the terminal what Ray and Tune print of each process that died: two pages, where we tell a line."""
+    """Suppress the two pages that Ray and Tune print for each process that died; the driver prints one line."""
     for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     original = worker.print_to_stdstream
@@ -54,6 +54,6 @@ def leave_deaths_to_us() -> None:
 
 
 def forget(trial: Any) -> None:
-    """Let go of the means and extremes that Tune holds of each number of a trial that is over."""
+    """Free the statistics that Tune keeps of each metric of a finished trial."""
     trial.run_metadata.metric_analysis.clear()
     trial.run_metadata.metric_n_steps.clear()

@@ -1,4 +1,4 @@
-"""What the driver tells trials anywhere in the cluster: all of them, or one, stop after their epoch."""
+"""Signals from the driver to trials anywhere in the cluster: stop all, stop one early, or avoid a GPU."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NAMESPACE = b"pruning-sweeps"
 
 
 class Flag:
-    """Raised in the cluster's own store, which all nodes reach: the output folder might be one that few do."""
+    """Flags in Ray's internal key-value store, which all nodes can reach; the output folder may not be shared."""
 
     def __init__(self, stop: Stop) -> None:
-        """Not raised yet. `stop` is whose order it passes on."""
+        """Create a flag that passes on the request of `stop`; nothing is written yet."""
         self._stop = stop
         self._raised = False
         self._put: set[str] = set()
@@ -30,14 +30,14 @@ class Flag:
             internal_kv._internal_kv_del(key, namespace=NAMESPACE)
 
     def raise_if_asked(self) -> bool:
-        """Pass on the order to stop, if there is one; whether there is."""
+        """Raise the flag for all trials if `stop` requests it; return True if it is raised."""
         if self._stop() and not self._raised:
             self._raised = True
             internal_kv._internal_kv_put(self.key, b"1", namespace=NAMESPACE)
         return self._raised
 
     def avoid(self, gpu: Gpu, yes: bool) -> None:
-        """Tell trials that they are, or are no longer, to leave a GPU."""
+        """Signal trials to leave a GPU, or with `yes=False` end that signal."""
         key = of_gpu(self.key, *gpu)
         if yes:
             self._raise(key)
@@ -45,7 +45,7 @@ class Flag:
             internal_kv._internal_kv_del(key, namespace=NAMESPACE)
 
     def give_up(self, fingerprint: str) -> None:
-        """Tell one trial that it is not worth more epochs."""
+        """Signal one trial to stop early."""
         self._raise(of_one(self.key, fingerprint))
 
     def _raise(self, key: str) -> None:
@@ -54,15 +54,15 @@ class Flag:
 
 
 def of_one(key: str, fingerprint: str) -> str:
-    """The key of the flag for one trial."""
+    """Return the key of the flag that stops one trial early."""
     return f"{key}/{fingerprint}"
 
 
 def of_gpu(key: str, node: str, number: str) -> str:
-    """The key of the flag on a GPU that is to be avoided."""
+    """Return the key of the flag that marks a GPU to be avoided."""
     return f"{key}/gpu/{node}/{number}"
 
 
 def is_up(key: str) -> bool:
-    """Whether the driver raised its flag. About a millisecond."""
+    """Return True if the driver raised the flag `key`. Takes about a millisecond."""
     return bool(internal_kv._internal_kv_exists(key, namespace=NAMESPACE))

@@ -1,4 +1,4 @@
-"""Trials given to a driver as it has room for them."""
+"""Queue of trials for Ray Tune, and the attempts of each trial: its GPU share and the deaths of its processes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from search_spaces import Trial
 
 
 class Handing:
-    """What a source gives, and once more what was given and is not over. Nothing once the sweep is to stop."""
+    """Queue of a source's trials, and again of trials that were handed out and are not over; empty after a stop."""
 
     def __init__(self, source: Source, stop: Stop) -> None:
         self._source, self._stop = source, stop
         self._given: dict[str, Trial] = {}
         self._again: list[Trial] = []
         self._later: list[Trial] = []
-        self._dry = False  # whether the source had nothing, and nothing has ended since
+        self._dry = False  # True if the source had no trial, and no trial has ended since
 
     def begin(self) -> bool:
-        """A new Tuner is to begin; False if there is nothing for it to do."""
+        """Prepare for a new Tuner: queue unfinished trials again; return False if there is nothing to do."""
         self._again, self._later = list(self._given.values()), []
         self._dry = False
         return not self.over
 
     def next(self, slots: int) -> Trial | None:
-        """The next trial, None if there is none now."""
+        """Return the next trial, or None if there is none now. `slots` is how many trials can run at once."""
         if self._stop():
             return None
         if self._again:
@@ -44,59 +44,59 @@ class Handing:
         return trial
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
-        """A trial is over, `stopped_after` so many epochs if it was given up."""
+        """Record that a trial is over; `stopped_after` is its number of epochs if it was stopped early."""
         self._given.pop(fingerprint, None)
         self._source.ended(fingerprint, stopped_after)
         self._dry = False
 
     def again(self, fingerprint: str) -> None:
-        """A trial is not over, but Tune is done with it."""
+        """Queue a trial again that is not over, though Tune is done with it."""
         self._again.append(self._given[fingerprint])
 
     def later(self, fingerprint: str) -> None:
-        """A trial waits for another process: it is given again where there is nothing else to give."""
+        """Queue a trial that waits for another process: it is handed out again when there is no other trial."""
         self._later.append(self._given[fingerprint])
 
     @property
     def outstanding(self) -> int:
-        """How many trials are with Tune."""
+        """Number of trials that Tune has."""
         return len(self._given) - len(self._again) - len(self._later)
 
     def out(self, fingerprint: str) -> bool:
-        """Whether a trial was given and is not over."""
+        """Return True if a trial was handed out and is not over."""
         return fingerprint in self._given
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be given: what still runs might have to be given again."""
+        """True if no more trials will be handed out. While a trial runs it may have to be handed out again."""
         return self._stop() or (not self._given and self._source.over)
 
 
 class Attempts:
-    """Kept by fingerprint, for as long as the driver lives."""
+    """GPU shares and deaths of trials by fingerprint, kept as long as the driver runs."""
 
     def __init__(self, gpus: float, shares: Mapping[str, float]) -> None:
-        """`gpus` is what each trial gets at first, but for those of which `shares` says more."""
+        """Start each trial with its GPUs in `shares`, or with `gpus` if it is not in there."""
         self._gpus = defaultdict(lambda: gpus, shares)
         self._died_on: defaultdict[str, list[tuple[str, Gpu | None]]] = defaultdict(list)
 
     def share(self, fingerprint: str) -> dict[str, Any]:
-        """What the trial is given now, and whether it would be given more."""
+        """Return the trial's current "gpus", and under "grow" whether it can get more."""
         gpus = self._gpus[fingerprint]
         return {"gpus": gpus, "grow": 0 < gpus < 1}
 
     def grow(self, fingerprint: str) -> tuple[float, float]:
-        """Double the share of a trial that ran out of memory, up to a whole GPU; return what it was and what it is."""
+        """Double the share of a trial that ran out of memory, up to a whole GPU; return the old and the new share."""
         before = self._gpus[fingerprint]
         self._gpus[fingerprint] = min(1.0, 2 * before)
         return before, self._gpus[fingerprint]
 
     def died(self, fingerprint: str, node: str, gpu: Gpu | None = None, given_up: Collection[Gpu] = ()) -> int:
-        """Count the death of a trial's process on `node`, or of its workers on several, with commas; how many count.
+        """Record a death of the trial's process on `node`, and return how many of the trial's deaths count.
 
-        Those on nodes that are gone do not, whatever killed them: on spot instances a trial may lose many nodes. A
-        node may go some seconds after its processes, so all are looked at anew each time. Nor do those on a `gpu`
-        that is `given_up`.
+        `node` has several ids, separated by commas, if the trial has several workers. Deaths on nodes that are gone do
+        not count, because on spot instances a trial may lose many nodes. A node may disappear some seconds after its
+        processes, so all nodes are checked each time. Deaths on a broken `gpu`, one of `given_up`, do not count either.
         """
         deaths = self._died_on[fingerprint]
         deaths.append((node, gpu))

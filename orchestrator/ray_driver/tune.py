@@ -1,6 +1,6 @@
-"""Trials on Ray Tune. Ray is the engine, not the ledger: what is done is read from the trials' own records.
+"""Execution of trials by Ray Tune. Ray only runs trials; which of them are done is read from their own event logs.
 
-So there is no restore: whatever happens, a fresh Tuner over the trials that are not done is right.
+So Tune never restores its state: after any failure a fresh Tuner runs the trials that are not done.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ from trainables.context import Place
 from trainables.on_ray.trial import Compared, ray_trial
 from trainables.versions import versions
 
-ATTEMPTS = 4  # of one trial whose process dies; what fails by itself is recorded and not tried again
+ATTEMPTS = 4  # at a trial whose process dies; a trial that raises an error is recorded and not tried again
 DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"
-LOW_MEMORY = "Ray killed its process: the node had too little memory"  # its own, not that of a GPU
-LOOK_SECONDS = 5.0  # between two looks at the nodes, when nothing runs
-WAIT_SECONDS = 600.0  # for a node that can run what is left, when the last one is gone
+LOW_MEMORY = "Ray killed its process: the node had too little memory"  # host memory, not GPU memory
+LOOK_SECONDS = 5.0  # between two checks of the nodes while nothing runs
+WAIT_SECONDS = 600.0  # for a new node that can run the remaining trials
 
 
 class TellWatch(tune.Callback):
-    """Tune pickles its callbacks: all that this one knows stays out of that."""
+    """Tune callback that passes the starts, results and deaths of trials to `Watch`, the queue and `GpuHealth`.
+
+    Pickled without state: sweeps are never restored by Tune.
+    """
 
     def __init__(
         self,
@@ -56,38 +59,38 @@ class TellWatch(tune.Callback):
     ) -> None:
         self._watch, self._handing, self._stop, self._health = watch, handing, stop, health
         self._flag, self._attempts, self._resources = flag, attempts, resources
-        self._nodes: dict[str, str] = {}  # where each trial runs, or ran last
-        self._gpus: dict[str, Gpu] = {}  # of trials that have one
-        self._began: dict[str, float] = {}  # when, as `time.monotonic` has it
-        self._broke: dict[str, str] = {}  # what a process said of its GPU before it ended
-        self._avoiding: set[str] = set()  # the trials that leave a suspected GPU
-        self._heard: set[str] = set()  # the trials of which the end was told, should their processes die after it
-        self._elsewhere: set[str] = set()  # the trials of which other processes are known to compute them
+        self._nodes: dict[str, str] = {}  # node id on which each trial runs, or ran last
+        self._gpus: dict[str, Gpu] = {}  # of trials that have exactly one
+        self._began: dict[str, float] = {}  # start by `time.monotonic`
+        self._broke: dict[str, str] = {}  # error of its GPU that a process reported before it ended
+        self._avoiding: set[str] = set()  # trials that leave a suspected GPU
+        self._heard: set[str] = set()  # trials that reported their end; their processes may die afterwards
+        self._elsewhere: set[str] = set()  # trials that other processes compute, already shown to the user
         self._running: set[str] = set()
-        self._until: set[str] | None = None  # the trials whose end of epoch is waited for, once it is to stop
+        self._until: set[str] | None = None  # after a stop: running trials that may still save
         self._looked = time.monotonic()
-        self._stuck: float | None = None  # since when no node can run what is left
+        self._stuck: float | None = None  # time since which no node can run the remaining trials
 
     def __getstate__(self) -> dict[str, object]:
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tune turns once more: stop it if that is the order, or if it would turn for ever."""
+        """Update GPU health at each step of Tune, and stop Tune if requested or if no node can run the rest."""
         self._health.look()
-        running = self._running  # and not a look at all trials: there may be 10,000
+        running = self._running  # kept by us, because `trials` may be 10,000 long
         if not running and time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             self._look([trial for trial in trials if trial.status == "PENDING"])
         if self._flag.raise_if_asked():
             self._until = (running if self._until is None else self._until) & running
             if not self._until or self._stop.impatient:
-                os.kill(os.getpid(), signal.SIGUSR1)  # Tune listens to it while it runs, and ends in good order
+                os.kill(os.getpid(), signal.SIGUSR1)  # Tune handles this signal by a clean shutdown
 
     def _look(self, pending: list[Any]) -> None:
-        """Nothing runs: is there a node that will ever run what is left?"""
+        """Request a stop, now or after a wait, if no node can run the remaining trials. Called while nothing runs."""
         most = max((trial.config["point"]["gpus"] for trial in pending), default=0)
         bad = self._health.given_up
-        # Trials that wait are not all with Tune, but each of them gets at least that.
+        # Tune does not have all waiting trials, but each of them needs at least this much.
         most = most or (self._resources.gpus if bad and not self._resources.auto else 0)
         why = lacking(self._resources, most, bad) if pending or bad else None
         if why is None:
@@ -101,22 +104,22 @@ class TellWatch(tune.Callback):
             self._stop.request(f"{why}, and none came.", grace=0)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial got its resources, and a process."""
+        """Record the start of a trial, which now has its resources and a process."""
         self._stuck = None
         fingerprint = trial.config["point"]["fingerprint"]
         self._running.add(fingerprint)
         self._nodes[fingerprint] = _where(trial)
         self._began[fingerprint] = time.monotonic()
         self._heard.discard(fingerprint)
-        if not self._flag.raise_if_asked():  # else it sees the flag, and does not begin
+        if not self._flag.raise_if_asked():  # if raised, the trial sees the flag and does not begin
             self._watch.started(fingerprint)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Where a trial is, an epoch, or its end."""
+        """Record what a trial reports: its nodes and GPU, a broken GPU, or its end."""
         fingerprint = result.get("fingerprint", "")
-        if "nodes" in result:  # of several workers
+        if "nodes" in result:  # the trial has several workers
             self._nodes[fingerprint] = result["nodes"]
         if "gpu" in result and "," not in result["gpu"]:
             self._gpus[fingerprint] = Gpu(self._nodes[fingerprint], result["gpu"])
@@ -130,11 +133,11 @@ class TellWatch(tune.Callback):
             self._ended(fingerprint, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune is done with a trial."""
+        """Free Tune's statistics of a trial that it is done with."""
         forget(trial)
 
     def _ended(self, fingerprint: str, result: dict[str, Any]) -> None:
-        """A trial is over, having recorded how it ended."""
+        """Handle the end that a trial reported: queue it again, or pass its end on."""
         self._running.discard(fingerprint)
         end = result["end"]
         self._health.worked(fingerprint, self._gpus.pop(fingerprint, None))
@@ -150,15 +153,15 @@ class TellWatch(tune.Callback):
         if end == "elsewhere" and not self._stop():
             self._handing.later(fingerprint)
             return
-        if end == "misplaced" and not self._stop():  # and so would all the others be, one by one
+        if end == "misplaced" and not self._stop():  # all other trials would end the same way
             self._stop.request(result["error"])
         if fingerprint in self._watch.begun:
             self._watch.ended(fingerprint, result["error"] if end == "failed" else None)
-            if end not in ("interrupted", "misplaced", "elsewhere"):  # else the same command takes it up again
+            if end not in ("interrupted", "misplaced", "elsewhere"):  # these continue when the command is run again
                 self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The process of a trial died: the trial is given again, to another process, if it has not died too often."""
+        """Queue a trial again whose process died, for another process, unless it died too often."""
         fingerprint = trial.config["point"]["fingerprint"]
         self._running.discard(fingerprint)
         low = _low_memory(trial)
@@ -186,23 +189,23 @@ class TellWatch(tune.Callback):
 
 
 def _low_memory(trial: Any) -> bool:
-    """Whether it was that of which the trial's process died last; Ray says so in many words, these among them."""
-    with suppress(OSError, TypeError):  # no file, no error
+    """Return True if Ray's memory monitor killed the trial's last process, by the text of Tune's error file."""
+    with suppress(OSError, TypeError):  # without an error there is no file
         return "running low on memory" in Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure #")[2]
     return False
 
 
 def _where(trial: Any) -> str:
-    """The node of a trial's process, while it lives."""
+    """Return the node id of a trial's process; "" if Ray does not know it."""
     known = ray._private.state.actors(trial.temporary_state.ray_actor._actor_id.hex())
     return str(known.get("Address", {}).get("NodeID", ""))
 
 
-SLOTS_TO_COME = 8  # how many trials run at once where all nodes are still to come
+SLOTS_TO_COME = 8  # assumed number of trials that run at once while no node has joined yet
 
 
 class Asking(Searcher):
-    """Asks for Tune. Tune pickles its searchers: all that this one knows stays out of that."""
+    """Tune searcher that takes trials from our queue. Pickled without state: sweeps are never restored by Tune."""
 
     def __init__(
         self,
@@ -212,10 +215,11 @@ class Asking(Searcher):
         health: GpuHealth,
         fairness: Fairness | None = None,
     ) -> None:
-        """Take trials from `handing`, with the share that `attempts` has for each; `fairness` is told of them.
+        """Take trials from `handing`, with the GPU share from `attempts`; add each to `fairness`.
 
-        While a GPU is suspected (`health`) there are none. And where GPUs are shared out evenly no more than one waits
-        for room, unless more nodes may come for those that wait: else they would fill a bad GPU one after the other.
+        While a GPU is suspected (`health`) no trials are taken. If all trials have the same GPU share, at most one
+        waits for room, because waiting trials would go to a bad GPU one after the other. More may wait if an autoscaler
+        may add nodes for them.
         """
         super().__init__()
         self._handing, self._attempts, self._resources, self._fairness = handing, attempts, resources, fairness
@@ -226,10 +230,10 @@ class Asking(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Give the next trial as Tune's config, as `ray_trial` takes its point; None if there is none now."""
+        """Return the next trial as Tune's config, whose "point" is the argument of `ray_trial`; None if none now."""
         if self._handing.over:
             return Searcher.FINISHED
-        self._health.look()  # where no trial runs Tune stays in here, and asks no one else
+        self._health.look()  # while no trial runs, Tune calls only this method and no callback
         slots = self._slots()
         if self._health.waiting or (self._few and self._handing.outstanding > slots):
             return None
@@ -242,23 +246,23 @@ class Asking(Searcher):
         return {"point": point | self._attempts.share(trial.fingerprint)}
 
     def _slots(self) -> int:
-        """How many trials run at once on the nodes that are there."""
+        """Return how many trials can run at once on the nodes that are alive."""
         nodes = alive(self._health.given_up)
         here = concurrency(self._resources, *({"CPU": 0, "GPU": 0} | node for node in nodes.values()))
         most = self._resources.max_concurrent
         return min(here or SLOTS_TO_COME, most or here or SLOTS_TO_COME)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The callback tells that, and knows more."""
+        """Do nothing: `TellWatch` handles the end of trials."""
 
     def save(self, checkpoint_path: str) -> None:
-        """There is nothing that would be restored."""
+        """Do nothing: there is no state to restore."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nor is it."""
+        """Do nothing: sweeps are never restored by Tune."""
 
 
-RESTARTS = 3  # of a Tuner that failed, not a trial
+RESTARTS = 3  # consecutive failures of Tune itself, not of trials
 
 
 def run_on_ray(
@@ -272,11 +276,11 @@ def run_on_ray(
     rivals: Rivals | None = None,
     health: GpuHealth | None = None,
 ) -> bool:
-    """Run the trials of `source` on the connected Ray; False if it was stopped.
+    """Run the trials of `source` on the connected Ray; return False if the run was stopped.
 
-    `shares` are the GPUs of each trial by fingerprint, where they are not `resources.gpus`.
-    `rivals`: those trials of `source` are given up that fall behind others.
-    `scratch` is a folder for what Tune insists on writing; it is removed afterwards.
+    `shares` are the GPUs of each trial by fingerprint, where they differ from `resources.gpus`.
+    With `rivals`, trials of `source` that fall behind others are stopped early.
+    `scratch` is a folder for files that Tune always writes; it is removed afterwards.
     """
     survive_the_memory_monitor()
     write_no_state()
@@ -284,12 +288,12 @@ def run_on_ray(
     attempts = Attempts(resources.gpus, shares or {})
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
-    failures = 0  # of Tune, one after the other
+    failures = 0  # of Tune, consecutive
     health = health or GpuHealth(watch.notice)
     health.notice = watch.notice
     with Flag(stop) as flag:
         health.avoid = flag.avoid
-        while handing.begin():  # one Tuner does it, unless Tune itself fails
+        while handing.begin():  # one Tuner is enough, unless Tune itself fails
             tell = TellWatch(watch, handing, stop, flag, attempts, resources, health)
             asking = Asking(handing, attempts, resources, health, fairness)
             known = len(watch.over)
@@ -302,7 +306,7 @@ def run_on_ray(
             failures = 0 if known != len(watch.over) else failures + 1
             if failures > RESTARTS:
                 break
-    for fingerprint in watch.begun - watch.over:  # what Tune did not tell the end of
+    for fingerprint in watch.begun - watch.over:  # trials whose end Tune did not report
         watch.ended(fingerprint, None if stop() else DIED)
     return not stop()
 
@@ -323,7 +327,7 @@ def _fit(
         compared = Compared(stopping.metric, stopping.rule, lambda fingerprint: is_up(of_one(key, fingerprint)))
     ours = versions()
 
-    def trainable(config: dict[str, Any]) -> None:  # a fresh function: with_resources changes what it is given
+    def trainable(config: dict[str, Any]) -> None:  # a new function each time, because with_resources modifies it
         ray_trial(config["point"], place, lambda: is_up(key), ours, compared, lambda *gpu: is_up(of_gpu(key, *gpu)))
 
     def asked(config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -334,14 +338,14 @@ def _fit(
         tune_config=tune.TuneConfig(
             search_alg=asking,
             scheduler=FairScheduler(fairness, flag) if fairness else None,
-            num_samples=-1,  # as many as there are
+            num_samples=-1,  # as many as the searcher returns
             max_concurrent_trials=resources.max_concurrent,
             reuse_actors=True,  # a fresh process costs seconds of importing torch
         ),
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=str(scratch.resolve()),
-            failure_config=tune.FailureConfig(max_failures=0),  # what died is given again by us: see `TellWatch`
+            failure_config=tune.FailureConfig(max_failures=0),  # `TellWatch` queues trials again whose process died
             callbacks=[tell],
             verbose=0,
         ),

@@ -1,1 +1,1 @@
-"""A plan carried out, by Ray or in this process."""
+"""Execution of a plan, by Ray or in this process."""

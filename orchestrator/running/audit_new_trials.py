@@ -1,4 +1,4 @@
-"""A sweep's audit of a few of the trials that it has just run."""
+"""Audit of a few trials of a sweep, right after they have run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from orchestrator.tracking.audits import log_audit
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SHARE = 0.02  # of the time that the trials took, for all audits together
-LEAST = 10.0  # seconds, in any case: a small network is tested in less than one
-LOOKED_AT = 4  # runs for each that is to be audited: where no weights are kept, none has them
+SHARE = 0.02  # time limit of all audits together, as a share of the trials' time
+LEAST = 10.0  # seconds: the smallest time limit; a small network is tested in less than one
+LOOKED_AT = 4  # runs tried for each audit that is wanted: runs without kept weights cannot be audited
 
 
 def audit_new(
@@ -34,17 +34,17 @@ def audit_new(
     console: Console,
     stop: Callable[[], bool],
 ) -> bool:
-    """Audit `job.audit` of the trials with the fingerprints `new`, which `took` so many seconds, on this CPU.
+    """Audit `job.audit` of the trials with the fingerprints `new`, on this CPU; return True if any result differs.
 
-    One line says how many were audited, or why none was; each difference is a line. Returns True if there is any.
-    Whatever keeps it from auditing costs the sweep nothing but that.
+    `took` is the trials' time in seconds. One line tells the user how many were audited, or why none was; each
+    difference is a line. An error in the audit does not affect the sweep.
     """
     if not job.audit or not new:
         return False
     try:
         with console.status("auditing a few trials"):
             audited = _audited(job, client, new, max(LEAST, SHARE * took), stop)
-    except Exception as error:  # noqa: BLE001 - an audit is an extra: the sweep's results are what they are
+    except Exception as error:  # noqa: BLE001 - an audit is an extra and must not affect the sweep's results
         reason = public(" ".join(str(error).split()))[:300]
         console.print(f"not audited: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         return False
@@ -56,7 +56,7 @@ def _audited(
 ) -> list[Audited]:
     ends = time.monotonic() + seconds
     place = job.place
-    sources = Sources(place.data_root, place.cache, torch.device("cpu"), run_code=True)  # the sweep's own code
+    sources = Sources(place.data_root, place.cache, torch.device("cpu"), run_code=True)  # the code is the sweep's own
     runs = [run for run in load_finished(client, job.experiment) if run.data.tags.get("fingerprint") in new]
     audited: list[Audited] = []
     for run in runs[: LOOKED_AT * job.audit]:

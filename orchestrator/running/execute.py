@@ -1,4 +1,4 @@
-"""A plan carried out: executor, watch, progress, report, exit code."""
+"""Execution of a plan: open MLflow and Ray, run trials, audit, write the report, return the exit code."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def execute(job: Job, console: Console) -> int:
-    """Run what is to do, then report on all. Returns the exit code.
+    """Run the trials that are not done, then write the report; return the exit code.
 
     Raises:
-        SpaceError: before anything is written, if the executor or the output folder cannot be had.
+        SpaceError: before anything is written, if the executor or the output folder cannot be used.
     """
     environment.prepare_matplotlib(job.output)
     if job.storage:
@@ -52,7 +52,7 @@ def execute(job: Job, console: Console) -> int:
         todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
         opening: Future[Ledger] | None = None
         health: GpuHealth | None = None
-        if job.address is None:  # all that a user can get wrong is checked; the store takes as long to open as Ray
+        if job.address is None:  # nothing is left to reject, so the store opens while Ray starts, which takes as long
             opening = _opening(job, stop, stack, console)
         records = job.records()
         seeker = take_up(search, job.output, opening.result(), records) if search and opening else None
@@ -64,7 +64,7 @@ def execute(job: Job, console: Console) -> int:
             opening = _opening(job, stop, stack, console)
         _provide(job)
         book = opening.result()
-        job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have ended in the meantime
+        job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have finished trials meanwhile
         seeker = seeker or (take_up(search, job.output, book, records) if search else None)
         parent = _begin(job, book)
         run = Run(job, book, records, parent, stop, console, seeker, health)
@@ -81,7 +81,7 @@ def execute(job: Job, console: Console) -> int:
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             unasked = seeker.unasked if seeker else 0
             if not missing and not unasked:
-                rmtree(job.place.scores, ignore_errors=True)  # nobody needs them any more
+                rmtree(job.place.scores, ignore_errors=True)  # shared scores are no longer needed
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
             _close(book, parent, status, console)
@@ -93,7 +93,7 @@ def execute(job: Job, console: Console) -> int:
 
 
 def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHealth | None]:
-    """Join or start Ray for as long as `stack` lasts, and try its GPUs; the job returned has the measured shares."""
+    """Connect to Ray until `stack` closes, and test its GPUs; the returned job has the measured GPU shares."""
     environment.prepare_ray(job.address)
     from orchestrator.ray_driver import GpuHealth, connected
 
@@ -101,7 +101,7 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
     mps = stack.enter_context(
         connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
     )
-    if job.address is not None and job.resources.sharing and mps:  # else it was said with the plan
+    if job.address is not None and job.resources.sharing and mps:  # without an address it was printed with the plan
         say(sharing(mps))
     if not job.resources.gpus:
         return job, None
@@ -112,29 +112,29 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
 
 
 def _begin(job: Job, book: Ledger) -> str:
-    """Open the sweep's run in MLflow, and charts to look at from now on. Returns the run's id."""
+    """Open the sweep's run in MLflow and save its charts; return the run's id."""
     with one_line(job.tracking_uri):
         book.reconcile(job.plan)
         parent = book.start_sweep(job.plan, job.command)
-    with suppress(Exception):  # without the charts the sweep is the same
+    with suppress(Exception):  # the charts are optional
         save_overview(book.client, book.experiment_id)
     return parent
 
 
 def _close(book: Ledger, parent: str, status: RunStatus, console: Console) -> None:
-    """Close the sweep's run. A server that is away costs nothing but that: the same command closes it."""
+    """Close the sweep's run. If the server does not answer, the run stays open until the command is run again."""
     try:
         if status != "KILLED":
             book.settle(parent)
         book.close(parent, status)
-    except Exception as error:  # noqa: BLE001 - the kinds of a server's, a database's, a disk's errors are many
+    except Exception as error:  # noqa: BLE001 - servers, databases and disks raise many kinds of errors
         reason = " ".join(str(error).split())[:200]
         say = f"MLflow does not take the end of this sweep ({reason}); the same command brings it up to date."
         console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _provide(job: Job) -> None:
-    """Put into the storage what trials start from and nobody computes."""
+    """Put the given weights and masks that trials start from into the storage."""
     trials = (*job.plan.started, *job.plan.examples)
     provide_weights([trial.network for trial in trials], job.plan.weight_files, job.place)
     wanted = {trial.mask for trial in (*job.plan.todo, *job.plan.examples)}
@@ -143,7 +143,7 @@ def _provide(job: Job) -> None:
 
 
 def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[Ledger]:
-    """The ledger, on its way; in `stack` is what makes us the only driver that writes to it."""
+    """Open the experiment in a thread and return its future; locks in `stack` make this the only driver that writes."""
     stack.enter_context(sole_in_folder(job.output))
     pool = stack.enter_context(ThreadPoolExecutor(1))
     say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
@@ -151,7 +151,7 @@ def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future
 
 
 def _open(job: Job, sole: Sole) -> Ledger:
-    # A server keeps artifacts where it was told to; a store used directly would put them where we happen to stand.
+    # A server has its own artifact location; a local store would use a path relative to the current folder.
     artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
     book = create(job.tracking_uri, job.experiment, artifacts)
     with one_line(job.tracking_uri):
@@ -160,7 +160,7 @@ def _open(job: Job, sole: Sole) -> Ledger:
 
 
 def _measured(job: Job, console: Console) -> Job:
-    """The job with a share of a GPU for each trial: as many at once as fit."""
+    """Return the job with the measured share of a GPU for each trial, so that as many run at once as fit."""
     from orchestrator.ray_driver import measured_shares
 
     def say(line: str) -> None:
@@ -169,13 +169,13 @@ def _measured(job: Job, console: Console) -> Job:
     wanted = {trial.fingerprint: trial for trial in (*job.plan.started, *job.plan.examples)}
     with console.status("trying out how much of a GPU the trials need"):
         shares = measured_shares(tuple(wanted.values()), job.resources, say)
-    # A trial that a search chooses gets what the hungriest example needs.
+    # Trials that a search chooses get the largest share that any example needs.
     most = max((shares[trial.fingerprint] for trial in job.plan.examples), default=job.resources.gpus)
     return replace(job, shares=shares, resources=replace(job.resources, gpus=most))
 
 
 def _report(job: Job, parent: str, console: Console) -> Path | None:
-    """The page, or None if it could not be made."""
+    """Write the report; return its page, or None if it could not be written."""
     from orchestrator.report.write import write_report
 
     try:
@@ -183,7 +183,7 @@ def _report(job: Job, parent: str, console: Console) -> Path | None:
             return write_report(job.tracking_uri, job.experiment, job.output / "report", run_id=parent)
     except ReportError as error:
         reason = str(error)
-    except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run is to be closed as what it is
+    except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run must still be closed
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     console.print(f"no report: {public(reason)}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return None
@@ -192,7 +192,7 @@ def _report(job: Job, parent: str, console: Console) -> Path | None:
 def _last_words(
     job: Job, book: Ledger, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
 ) -> None:
-    """Where everything is. `unasked`: how many more trials a search would have had."""
+    """Print the counts of trials, the report and MLflow's address; `unasked` trials were not chosen by a search yet."""
     done = book.done(job.plan.early_stopping)
     missing = [trial for trial in trials if trial.fingerprint not in done]
     given_up = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)

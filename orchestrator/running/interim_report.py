@@ -1,7 +1,7 @@
-"""The report while a sweep runs: every few minutes on the sweep's run, made by a process of its own.
+"""Interim report of a running sweep: written every few minutes by a separate process and logged to the sweep's run.
 
-Of its own, because drawing two thousand trials takes half a minute of a core, which the driver's threads would feel;
-and whatever becomes of that process, the sweep does not notice.
+The process is separate because drawing two thousand trials takes half a minute of a core, which would slow the driver's
+threads. An error in that process does not affect the sweep.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from contextlib import suppress
 from pathlib import Path
 
 EVERY_SECONDS = 300.0
-REST = 20.0  # a report that takes long is made less often: at least so many times as long lies between two
+REST = 20.0  # the pause between two reports is at least this many times the duration of a report
 
 
 class Interim(threading.Thread):
-    """Inside its context, reports are made; the first one after `every` seconds, so a short sweep has none."""
+    """Thread that writes reports inside its context; the first after `every` seconds, so a short sweep has none."""
 
     def __init__(
         self, tracking_uri: str, experiment: str, run_id: str, folder: Path, every: float = EVERY_SECONDS
     ) -> None:
         super().__init__(name="interim report", daemon=True)
         self._command = [sys.executable, "-m", __name__, experiment, run_id, str(folder.resolve())]
-        # By the environment: other users see a command line, and a URI may hold a password.
+        # Passed by the environment, because other users can see command lines, and a URI may contain a password.
         self._environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri, "OMP_NUM_THREADS": "1"}
         self._every = every
         self._over = threading.Event()
@@ -46,11 +46,11 @@ class Interim(threading.Thread):
         self.join(timeout=10)
 
     def run(self) -> None:
-        """Report until the context is left."""
+        """Write reports until the context is left."""
         pause = self._every
         while not self._over.wait(pause):
             started = time.monotonic()
-            with suppress(OSError):  # no process to be had now
+            with suppress(OSError):  # no process can be started now
                 self._report()
             pause = max(self._every, REST * (time.monotonic() - started))
 
@@ -64,16 +64,16 @@ class Interim(threading.Thread):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the sweep
+                start_new_session=True,  # Ctrl-C must reach only the sweep
             )
         self._child.wait()
 
 
 def write(tracking_uri: str, experiment: str, run_id: str, folder: Path) -> None:
-    """Put the page of what there is into `folder` and on the sweep's run, and its answer into the notes.
+    """Write the report of all results so far into `folder` and to the sweep's run, and its answer into the run's notes.
 
     Raises:
-        ReportError: if nothing has finished yet, or MLflow refuses.
+        ReportError: if nothing has finished yet, or MLflow fails.
     """
     from orchestrator.report.mlflow_ui.notes import write_notes
     from orchestrator.report.write import compose
@@ -93,7 +93,7 @@ def write(tracking_uri: str, experiment: str, run_id: str, folder: Path) -> None
 
 
 def main(arguments: Sequence[str] = sys.argv[1:]) -> None:
-    """The process; its end says nothing to anybody."""
+    """Run the process that writes one report. Its exit code is ignored."""
     if hasattr(os, "nice"):
         os.nice(10)
     experiment, run_id, folder = arguments

@@ -1,4 +1,4 @@
-"""All that a sweep is told: the plan, and where and how to carry it out."""
+"""Job of a sweep: the plan, and where and how to run it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from orchestrator.planning.resources import Resources
 from trainables.context import Place
 from trainables.record.object_store import is_object_store, refused
 
-WEIGHTS_MB = 1024.0  # of trained weights that one sweep keeps; a large sweep keeps none
+WEIGHTS_MB = 1024.0  # of trained weights kept by one sweep, divided among its trials; so a large sweep keeps none
 
 
 @dataclass(frozen=True)
 class Job:
-    """A plan, and where and how to carry it out."""
+    """Plan of a sweep, with folders, resources and options to run it."""
 
     plan: Plan
-    seconds: Mapping[str, float]  # expected, by fingerprint
+    seconds: Mapping[str, float]  # expected seconds of each trial, by fingerprint
     output: Path
     data_root: Path | None
     tracking_uri: str
@@ -29,28 +29,28 @@ class Job:
     address: str | None
     local: bool
     command: str
-    shares: Mapping[str, float] = field(default_factory=dict)  # of a GPU, by fingerprint, where they were measured
-    storage: str = ""  # where trials keep their things: a path or an object store; default: in the output folder
+    shares: Mapping[str, float] = field(default_factory=dict)  # measured shares of a GPU, by fingerprint
+    storage: str = ""  # path or object store of the trials' folders; default: in the output folder
     save_seconds: float = 60.0  # between two checkpoints of a trial
     scoring_images: int = 0  # inputs of a forward pass while scoring; 0: whole batches
-    show: bool = False  # the report in the browser, at the end
+    show: bool = False  # open the report in the browser at the end
     alone: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see `Place.alone`
-    audit: int = 0  # how many of its own trials a sweep audits at its end
-    budget: float | None = None  # seconds after which no trial starts, and those that run stop at a checkpoint
+    audit: int = 0  # number of its trials that a sweep audits at its end
+    budget: float | None = None  # seconds after which no trial starts, and running ones stop at a checkpoint
 
     @property
     def mirror(self) -> str:
-        """The object store, "" if trials keep their things on a path."""
+        """Object store of the trials' folders; "" if they are on a path."""
         return self.storage if is_object_store(self.storage) else ""
 
     @property
     def folder(self) -> Path:
-        """Where the driver reads the trials' records."""
+        """Folder in which the driver reads the trials' event logs."""
         return (self.output / "checkpoints" if self.mirror or not self.storage else Path(self.storage)).resolve()
 
     @property
     def place(self) -> Place:
-        """Where the trials run, as far as the driver decides it. Absolute: workers have folders of their own."""
+        """Place of the trials, as far as the driver decides it. Paths are absolute, because workers run elsewhere."""
         return Place(
             storage=self.output.resolve() / ".scratch" if self.mirror else self.folder,
             mirror=self.mirror,
@@ -67,6 +67,6 @@ class Job:
         )
 
     def records(self) -> Records:
-        """The trials' records as the driver reads them."""
+        """Return the reader of the trials' folders."""
         with refused(self.storage):
             return Fetched(self.folder, self.mirror) if self.mirror else Records(self.folder)

@@ -1,6 +1,6 @@
-"""One driver at a time: in an output folder by a lock, in an experiment by a tag that the driver renews.
+"""Lease that allows one driver at a time: a file lock per output folder, a renewed tag per experiment.
 
-Two that ran the same space would each adopt the runs of the other, and record every epoch twice.
+Two drivers on the same space would each take over the runs of the other, and record every epoch twice.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from orchestrator.live.interrupt import Stop
 from orchestrator.tracking.experiment import Ledger
 from search_spaces import SpaceError
 
-TAG = "driver"  # of the experiment: "HOST:FOLDER BEAT"
+TAG = "driver"  # tag of the experiment: "HOST:FOLDER BEAT", where BEAT is random and renewed
 BEAT_SECONDS = 5.0
-SILENT_SECONDS = 30.0  # after which the driver that a tag names is gone; clocks are not compared
+SILENT_SECONDS = 30.0  # a driver whose tag does not change for this long is gone; clocks are not compared
 
 
 @contextmanager
 def sole_in_folder(output: Path) -> Iterator[None]:
-    """Inside, no other sweep can run on this output folder.
+    """Lock the output folder inside the block, so that no other sweep can run on it.
 
     Raises:
-        SpaceError: if one does, or if the folder cannot be written.
+        SpaceError: if another sweep runs on it, or if the folder cannot be written.
     """
     lock = FileLock(output / ".sweep.lock")
     try:
@@ -40,15 +40,15 @@ def sole_in_folder(output: Path) -> Iterator[None]:
     except OSError as error:
         raise SpaceError(f"--output: '{output}' cannot be written ({error.strerror})") from None
     with lock:
-        lock.release()  # the context holds it a second time
+        lock.release()  # acquired twice: above and by the context
         yield
 
 
 class Sole(threading.Thread):
-    """The claim of a driver, which is alone in its folder, to an experiment."""
+    """Lease of an experiment, held by a driver that has locked its output folder; the thread renews the tag."""
 
     def __init__(self, output: Path, stop: Stop, say: Callable[[str], None]) -> None:
-        """`stop` is asked to stop should another driver take over: one that took this one for dead."""
+        """Request `stop` if another driver takes over because it thinks that this one is dead; `say` shows a line."""
         super().__init__(name="sole", daemon=True)
         self._owner = f"{socket.gethostname()}:{output.resolve()}"
         self._stop_sweep, self._say = stop, say
@@ -59,19 +59,21 @@ class Sole(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the experiment free."""
+        """Release the experiment."""
         self._over.set()
         if self._book is not None and self.ident is not None:
             self.join(SILENT_SECONDS)
-            with suppress(Exception):  # a server that is away: the next driver waits a moment
-                if self._holder(self._book) == self._owner:  # nobody else's by now
+            with suppress(Exception):  # if the server does not answer, the next driver waits `SILENT_SECONDS`
+                if self._holder(self._book) == self._owner:  # no other driver has taken over
                     self._book.client.delete_experiment_tag(self._book.experiment_id, TAG)
 
     def claim(self, book: Ledger) -> None:
-        """Take the experiment of `book`. What our own folder's last driver left is ours: it is dead, we have its lock.
+        """Take the lease of the experiment of `book`.
+
+        A tag left by an earlier driver of our own folder is taken over: we have its lock, so that driver is dead.
 
         Raises:
-            SpaceError: if another driver has it.
+            SpaceError: if another driver holds the lease.
         """
         seen = self._tag(book)
         holder = self._holder(book)
@@ -92,10 +94,10 @@ class Sole(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Renew the tag until the sweep is over, or another driver has put its own there."""
+        """Renew the tag until the sweep is over or another driver has replaced it."""
         assert self._book is not None
         while not self._over.wait(BEAT_SECONDS):
-            with suppress(Exception):  # a server that is away takes no other driver either
+            with suppress(Exception):  # if the server does not answer, no other driver can take over either
                 if (holder := self._holder(self._book)) != self._owner:
                     self._stop_sweep.request(f"Another sweep has taken over '{self._book.experiment}' ({holder}).")
                     return

@@ -1,4 +1,4 @@
-"""The plain executor: trials in this process, without Ray. For tests and for debugging."""
+"""Executor without Ray: runs trials in this process, for tests and debugging."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.run import run_together
 
 
 def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
-    """Run the trials of `source` one after the other; False if it was stopped."""
+    """Run the trials of `source` one after the other; return False if the run was stopped."""
     while not stop() and (trial := source.next(1)) is not None:
         watch.started(trial.fingerprint)
         outcome = run_together(trial, place, stop)
@@ -19,6 +19,6 @@ def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
         if outcome.end == "broken":
             stop.request(f"{trial.name}: {outcome.error}.")
         watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None)
-        if outcome.end not in ("interrupted", "broken"):  # else it is not over: the same command takes it up again
+        if outcome.end not in ("interrupted", "broken"):  # these continue when the command is run again
             source.ended(trial.fingerprint)
     return not stop()

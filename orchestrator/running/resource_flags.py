@@ -1,4 +1,4 @@
-"""What each trial gets of the machines: as the command line asks, else as is usual on what is there."""
+"""Resources of each trial: from the command line, or defaults that fit the available nodes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PACK = (
 
 
 def resources_of(request: Request) -> Resources:
-    """The resources that the command line asks for each trial.
+    """Return the resources that the command line asks for each trial.
 
     Raises:
-        SpaceError: in one sentence, if they cannot be, or not on this machine where trials are to run here.
+        SpaceError: in one sentence, if they are invalid, or if trials run here and this machine does not have them.
     """
     here = this_machine()
     auto = request.gpus_per_trial == "auto"
@@ -45,7 +45,7 @@ def resources_of(request: Request) -> Resources:
     gpus, workers = each_worker(gpus, request.workers_per_trial)
     resources = Resources(request.cpus_per_trial, gpus, request.max_concurrent, auto and not request.local, workers)
     require_legal(resources)
-    if request.address is None:  # else nothing is known yet
+    if request.address is None:  # the nodes of a cluster are not known yet
         resources = _usual(request, resources, [here])
         if resources.gpus and (fault := driver_fault()):
             raise SpaceError(f"--gpus-per-trial: {fault}; with --gpus-per-trial 0 trials run on CPUs")
@@ -54,7 +54,7 @@ def resources_of(request: Request) -> Resources:
 
 
 def _usual(request: Request, resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Resources:
-    """What a trial gets where nobody says otherwise, on such `nodes`."""
+    """Return `resources` with the default number of GPUs on these `nodes`, unless the command line gives one."""
     if request.gpus_per_trial is None:
         share = usual_share(nodes)
         return replace(resources, gpus=share if resources.workers == 1 else math.ceil(share))
@@ -69,7 +69,7 @@ def _number(flag: str, text: str) -> float:
 
 
 def room_for(request: Request, resources: Resources) -> tuple[list[dict[str, float]], Resources, str]:
-    """Find out what there is to run on, what a trial gets of it, and what is known by now of how GPUs are shared."""
+    """Return the nodes that can run trials, the resources of a trial, and a line on how GPUs are shared, if known."""
     if request.address is None or request.local:
         here = this_machine()
         mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not request.local else {}
@@ -80,7 +80,7 @@ def room_for(request: Request, resources: Resources) -> tuple[list[dict[str, flo
     nodes, to_come = survey(request.address)
     resources = _usual(request, resources, [*nodes, *to_come])
     told = ""
-    if request.dry_run:  # what would be refused is refused now
+    if request.dry_run:  # a dry run must reject whatever the sweep would reject
         with connected(
             request.address, resources, request.output, request.tracking_uri, request.data_root, request.storage
         ) as mps:

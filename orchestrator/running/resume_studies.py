@@ -1,4 +1,4 @@
-"""The studies of a plan where they stand: taken up from their storage, written into the plan's record."""
+"""Studies of a plan: continue them from their storage, and write them into the plan's record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.record.event_log import read
 
 
 def take_up(search: Searching, output: Path, book: Ledger, records: Records) -> Seeker:
-    """The studies of `search`, going on where an earlier driver left them.
+    """Return the studies of `search`, continued from where an earlier driver left them.
 
     Raises:
         SpaceError: if their storage cannot be used.
@@ -36,13 +36,13 @@ def take_up(search: Searching, output: Path, book: Ledger, records: Records) -> 
 
 
 def settled(seeker: Seeker, done: Collection[str]) -> bool:
-    """Whether all that the studies ask for is done (fingerprints), their best included."""
+    """Return True if all trials of the studies, their best included, are in `done` (fingerprints)."""
     trials = [found.trial for found in seeker.asked] + [trial for _, trial in seeker.best()]
     return seeker.over and all(trial.fingerprint in done for trial in trials)
 
 
 def answered(record: Mapping[str, Any], seeker: Seeker) -> dict[str, Any]:
-    """The plan's record with what the search has asked for so far, and its best as cells of the grid."""
+    """Return the plan's record with the trials of the search so far, and its best settings as cells of the grid."""
     best = seeker.best()
     asked = list(seeker.asked)
     cells = [cell for cell, _ in best] + [found.cell for found in asked]
@@ -56,7 +56,7 @@ def answered(record: Mapping[str, Any], seeker: Seeker) -> dict[str, Any]:
 
 def _results(book: Ledger, records: Records) -> Callable[[str], Result | None]:
     def result(fingerprint: str) -> Result | None:
-        """The last value of each metric: from MLflow if it has them, else from the trial's own record."""
+        """Return the last value of each metric, from MLflow or else the trial's event log; None if not finished."""
         run = book.runs.get(fingerprint)
         if run is not None and run.status == "FINISHED" and run.metrics:
             return run.metrics

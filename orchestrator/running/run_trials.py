@@ -1,4 +1,4 @@
-"""The trials of a job, run: stages first, then what is left, then what a search asks for."""
+"""Running the trials of a job: stages first, then the remaining trials, then those that a search asks for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """All that running needs."""
+    """Run of a job's trials; calling it runs them."""
 
     job: Job
     book: Ledger
@@ -40,19 +40,19 @@ class Run:
     stop: Stop
     console: Console
     seeker: Seeker | None = None
-    health: GpuHealth | None = None  # of the GPUs that Ray has
+    health: GpuHealth | None = None  # of Ray's GPUs
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All that belong to the sweep, as far as they are known by now."""
+        """All trials of the sweep that are known so far."""
         return tuple({trial.fingerprint: trial for trial in (*self.job.plan.trials, *self._searched())}.values())
 
     def __call__(self) -> bool:
-        """Run the trials to do; False if it was stopped before they were done."""
+        """Run the trials that are not done; return False if the run was stopped before they were done."""
         job, seconds = self.job, self.job.seconds
-        # All cells at one seed first, for reports on the way; of those the longest, as a long one last would idle all.
-        # Early stopping wants rivals in no order: of a space that names its worst pruner first it would stop none,
-        # each trial being better than those before.
+        # Seed by seed, so that interim reports cover all cells. Within a seed the longest first, because a long trial
+        # at the end leaves all other resources idle. With early stopping only length and fingerprint count: if a space
+        # lists its pruners from worst to best, each trial is better than those before, and none would be stopped.
         early = job.plan.early_stopping is not None
         order = {t.fingerprint: (0 if early else t.seed, -seconds[t.fingerprint]) for t in job.plan.todo}
         todo = sorted(job.plan.todo, key=lambda t: (*order[t.fingerprint], t.fingerprint if early else ""))
@@ -71,7 +71,7 @@ class Run:
             watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
 
             def expect(trial: Trial) -> bool:
-                """A search chose `trial`: make it known; whether it is to be computed."""
+                """Add a `trial` that a search chose; return False if it is done already."""
                 if trial.fingerprint in self._done:
                     return False
                 trials[trial.fingerprint] = trial
@@ -83,7 +83,7 @@ class Run:
             watch.start()
             try:
                 left = self._undelivered_first((*todo, *before), watch)
-                # By fingerprint: to compare two records takes ten microseconds, and of ten thousand there are many.
+                # By fingerprint: comparing two records takes ten microseconds, too long for ten thousand trials.
                 listed = Listed([trial for fingerprint, trial in left.items() if fingerprint in wanted])
                 rest = InTurn(listed, Sought(self.seeker, expect)) if self.seeker else listed
                 undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch, self._rivals())
@@ -100,7 +100,7 @@ class Run:
         return self.book.done(self.job.plan.early_stopping)
 
     def _rivals(self) -> Rivals | None:
-        """Whom early stopping compares with whom; None if there is none. Stages are needed, whatever they reach."""
+        """Return the groups of early stopping; None without it. Stages are not stopped, because trials need them."""
         stopping, search = self.job.plan.early_stopping, self.job.plan.search
         if stopping is None:
             return None
@@ -110,18 +110,18 @@ class Run:
         folder = self.records.folder
         away = {t.fingerprint for t in self.trials if not (folder / t.fingerprint / FILE).exists()}
         elsewhere: dict[str, dict[int, float]] = {}
-        with suppress(Exception):  # a server that is away stops no sweep: those trials are nobody's rivals then
+        with suppress(Exception):  # if the server does not answer, those trials are not compared
             elsewhere = self.book.curves(away, stopping.metric)
         return Rivals(stopping, folder, self.trials, seeds, elsewhere)
 
     def _searched(self) -> list[Trial]:
-        """What the search has asked for so far, and its best."""
+        """Return the trials that the search has asked for so far, and its best ones."""
         if self.seeker is None:
             return []
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
 
     def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> dict[str, Trial]:
-        """What is left to compute, by fingerprint, once what lies finished on disk is on its way to MLflow."""
+        """Queue trials that are finished on disk for upload to MLflow; return the others by fingerprint."""
         left: dict[str, Trial] = {}
         stopping = self.job.plan.early_stopping
         for trial in trials:
@@ -146,7 +146,7 @@ class Run:
 
 
 def _forget_failed(trials: Iterable[Trial], records: Records) -> None:
-    """Clear the folders of failed trials now, so that nothing of that attempt is sent to the run of the new one."""
+    """Clear the folders of failed trials, so that nothing of the failed attempt is sent to the new attempt's run."""
     for trial in trials:
         with suppress(DamagedRecordError):
             records.forget_failed(trial.fingerprint)

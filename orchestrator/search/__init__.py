@@ -1,1 +1,1 @@
-"""Searched settings: asked of Optuna, and told to Optuna."""
+"""Search for settings by Optuna studies."""

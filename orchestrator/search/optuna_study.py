@@ -1,7 +1,7 @@
-"""The trials of a space's studies, one at a time: asked of Optuna, and told to Optuna.
+"""Optuna studies of a space: they choose trials one at a time, and receive the results.
 
-What Optuna stores is all that a search has to remember: a driver that dies leaves trials that were asked for and never
-told, and the next one hands out just those again. What a trial computed is in its own record, as of any trial.
+Optuna's storage holds the whole state of a search. If a driver dies, its storage has trials that were asked but not
+told, and the next driver hands out those again. Results are in each trial's own event log, as for any trial.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trainables.metrics import OBJECTIVES, at_end
 
 
 def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler of that name in a space (`search_spaces.Search`)."""
+    """Return Optuna's sampler for its name in a space (`search_spaces.Search`)."""
     makers: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
         "tpe": optuna.samplers.TPESampler,
         "gp": optuna.samplers.GPSampler,
@@ -36,23 +36,23 @@ def sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 
 
 def suggest(trial: optuna.Trial, key: str, values: Range | tuple[CategoricalChoiceType, ...]) -> Any:
-    """A value of a range, or of an axis's values, that the study chooses for `key`."""
+    """Return a value for `key` that the study chooses from a range or from the values of an axis."""
     if isinstance(values, tuple):
         return trial.suggest_categorical(key, values)
     if values.choices is not None:
         return trial.suggest_categorical(key, values.choices)
-    assert values.low is not None and values.high is not None  # the one form or the other
+    assert values.low is not None and values.high is not None  # a range without choices has bounds
     if values.whole:
         return trial.suggest_int(key, int(values.low), int(values.high), step=int(values.step or 1), log=values.log)
     return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
 
 
-Result = Mapping[str, float]  # the last value of each of a trial's metrics
+Result = Mapping[str, float]  # last value of each metric of a trial
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that a study asked for, and what was chosen."""
+    """Trial that a study asked for, with the chosen values."""
 
     point: Point
     values: Mapping[str, Any]
@@ -62,28 +62,28 @@ class Asked:
 
 @dataclass
 class Running:
-    """A study on its way."""
+    """Study of a space, with its trials so far."""
 
     study: Study
     optuna: optuna.Study
-    asked: dict[int, Asked] = field(default_factory=dict)  # by Optuna's number
-    open: set[int] = field(default_factory=set)  # not told yet
+    asked: dict[int, Asked] = field(default_factory=dict)  # by Optuna's trial number
+    open: set[int] = field(default_factory=set)  # numbers of trials without a result yet
 
 
 class Seeker:
-    """All studies of one space."""
+    """Search of one space: all its studies."""
 
     def __init__(
         self, grid: Grid, studies: Sequence[Study], storage: BaseStorage, result: Callable[[str], Result | None]
     ) -> None:
-        """Take up the studies in `storage` where they stand.
+        """Create the studies in `storage`, or continue them.
 
-        `result` gives what a finished trial recorded, by fingerprint; None if it has not finished.
+        `result` returns the metrics of a finished trial by fingerprint, and None if it has not finished.
         """
         assert grid.space.search is not None
         self._grid, self._result, self._search = grid, result, grid.space.search
-        self._running: set[str] = set()  # fingerprints of the trials that were handed out and have not ended
-        self._without_result: dict[str, int | None] = {}  # those that ended here with none: epochs until stopped early
+        self._running: set[str] = set()  # fingerprints of trials that were handed out and have not ended
+        self._without_result: dict[str, int | None] = {}  # fingerprint -> epochs if stopped early, None if failed
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.studies = tuple(Running(study, self._open(study, storage)) for study in studies)
         for running in self.studies:
@@ -92,33 +92,33 @@ class Seeker:
 
     @property
     def asked(self) -> Iterator[Asked]:
-        """All trials asked for so far, also by earlier drivers."""
+        """All trials that were asked for so far, including those of earlier drivers."""
         return (asked for running in self.studies for asked in running.asked.values())
 
     def left(self, running: Running) -> int:
-        """How many trials a study may still ask for."""
+        """Return how many trials a study may still ask for."""
         return max(0, self._search.trials - len(running.asked))
 
     @property
     def unasked(self) -> int:
-        """How many trials all studies together may still ask for."""
+        """Number of trials that all studies together may still ask for."""
         return sum(map(self.left, self.studies))
 
     @property
     def to_come(self) -> int:
-        """How many trials are not known yet: those, and the fresh seeds of studies that are not over."""
+        """Number of trials that are not known yet: `unasked`, plus the fresh seeds of studies that are not over."""
         unfinished = sum(bool(self.left(running) or running.open) for running in self.studies)
         return self.unasked + self._search.confirm_seeds * unfinished
 
     @property
     def over(self) -> bool:
-        """Whether every study has had its trials, and knows what came of them."""
+        """True if every study has asked for all its trials and has their results."""
         return not any(self.left(running) or running.open for running in self.studies)
 
     def next(self, parallel: int) -> Trial | None:
-        """The next trial to run, of the study that has had the fewest; None if all wait for results.
+        """Return the next trial to run, from the study with the fewest trials; None if all wait for results.
 
-        No study has more than `parallel` trials on their way: the more, the less each is chosen by.
+        No study has more than `parallel` trials without a result: with more, each choice is based on fewer results.
         """
         while self._again:
             trial = self._again.pop(0).trial
@@ -132,7 +132,7 @@ class Seeker:
         return None
 
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
-        """A trial is over; `stopped_after` so many epochs, if early stopping gave it up."""
+        """Tell the studies that a trial is over; `stopped_after` is its number of epochs if it was stopped early."""
         result = self._result(fingerprint)
         self._running.discard(fingerprint)
         if result is None:
@@ -142,9 +142,9 @@ class Seeker:
                 self._tell(running, number, result, stopped_after)
 
     def best(self) -> tuple[tuple[Cell, Trial], ...]:
-        """The best settings of each searched cell whose study is over, as cells of the grid; with fresh seeds if asked.
+        """Return the best settings of each searched cell whose study is over, as cells, with fresh seeds if requested.
 
-        Nothing for a study without a result, and for several objectives, which have no single best.
+        Studies without a result give nothing; neither does a search with several objectives, which has no single best.
         """
         chosen: list[tuple[Cell, Trial]] = []
         for running in self.studies:
@@ -161,7 +161,7 @@ class Seeker:
         return tuple(chosen)
 
     def _open(self, study: Study, storage: BaseStorage) -> optuna.Study:
-        """The Optuna study of just this question: other ranges, objectives or another sampler are another study."""
+        """Create or load the Optuna study; other trials, ranges, objectives or samplers make it a different study."""
         ranges = [self._grid.ranges(point) for point in study.points]
         first = [{key: found.ends[0] for key, found in each.items()} for each in ranges]
         question = {
@@ -177,21 +177,21 @@ class Seeker:
             load_if_exists=True,
         )
         with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-            made.set_metric_names(list(self._search.objective))  # else optuna-dashboard's axes are "Objective 0"
+            made.set_metric_names(list(self._search.objective))  # else optuna-dashboard shows "Objective 0"
         begun = len(made.get_trials(deepcopy=False))
-        made.sampler = sampler(self._search.sampler, int(digest, 16) + begun)  # going on must not repeat what was asked
+        made.sampler = sampler(self._search.sampler, int(digest, 16) + begun)  # a continued study draws new values
         for settings in self._search.first if not begun else ():
             made.enqueue_trial(settings)
         return made
 
     def _remember(self, running: Running) -> None:
-        """Learn what earlier drivers asked for."""
+        """Load the trials that earlier drivers asked for."""
         for frozen in running.optuna.get_trials(deepcopy=False):
             if frozen.state is TrialState.WAITING:
                 continue
             try:
                 self._register(running, frozen.number, partial(_chosen, frozen))
-            except KeyError:  # died while it asked: nobody has run that
+            except KeyError:  # the driver died while asking, so the trial was never run
                 running.optuna.tell(frozen.number, state=TrialState.FAIL, skip_if_finished=True)
                 continue
             if frozen.state is TrialState.RUNNING:
@@ -213,7 +213,7 @@ class Seeker:
         return running.asked[number]
 
     def _point(self, study: Study, choose: Callable[[str, Any], Any]) -> Point:
-        """One of the study's points: of several axes each value is a choice like any other."""
+        """Return one of the study's points; if it spans several axes, Optuna chooses the value of each axis too."""
         if self._search.per == "cell":
             return study.points[0]
         axes = self._grid.space.axes
@@ -222,11 +222,11 @@ class Seeker:
         return {key: chosen.get(key, values[0]) for key, values in axes.items()}
 
     def _answered(self, fingerprint: str) -> bool:
-        """Return False if the trial is to be computed now; else its studies are told what is known, or will be.
+        """Return False if the trial must be computed now; otherwise its studies get its result, now or when it ends.
 
-        Samplers ask for points again that were tried: always where a space has few, and now and then elsewhere.
+        Samplers ask for known points again: always if a space has few points, and sometimes otherwise.
         """
-        if fingerprint in self._running:  # they are told when it ends
+        if fingerprint in self._running:  # the studies are told when it ends
             return True
         if fingerprint in self._without_result or self._result(fingerprint) is not None:
             self.ended(fingerprint, self._without_result.get(fingerprint))
@@ -244,7 +244,7 @@ class Seeker:
         running.optuna.tell(number, state=state, skip_if_finished=True)
 
     def _winners(self, running: Running) -> Iterator[tuple[tuple[Point, ...], Asked]]:
-        """The best trial of a study and the points it stands for: all of a cell's, or each its own if it chose them."""
+        """Yield best trials with the points they stand for: one for a study per cell, else one per chosen point."""
         done = [t for t in running.optuna.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
         sign = 1 if OBJECTIVES[self._search.objective[0]] == "minimize" else -1
 
@@ -256,7 +256,7 @@ class Seeker:
                 yield running.study.points, running.asked[min(done, key=merit).number]
             return
         cells: dict[str, FrozenTrial] = {}
-        for frozen in sorted(done, key=merit, reverse=True):  # the best one of each point is written last
+        for frozen in sorted(done, key=merit, reverse=True):  # the best trial of each point is written last
             cells[json.dumps(running.asked[frozen.number].point, sort_keys=True, default=str)] = frozen
         for frozen in cells.values():
             asked = running.asked[frozen.number]
@@ -264,7 +264,7 @@ class Seeker:
 
 
 def _sign(asked: Asked, trial: optuna.Trial) -> None:
-    """Who looks at the study in Optuna's own tools finds the run in MLflow by this."""
+    """Store the fingerprint in the Optuna trial, so that users of Optuna's tools can find the run in MLflow."""
     trial.set_user_attr("fingerprint", asked.trial.fingerprint)
 
 

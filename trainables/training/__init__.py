@@ -1,1 +1,1 @@
-"""The training of one network: loop, step, evaluation, and the fast paths that prove themselves first."""
+"""Training of one network: loop, step, evaluation, and fast paths that are verified before use."""

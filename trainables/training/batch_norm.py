@@ -1,9 +1,9 @@
-"""Batch norm of few channels in channels-last memory, several pixels at a time.
+"""Faster batch norm on CPUs for few channels in channels-last memory, and exact zero gradients for redundant biases.
 
-torch's kernels go through such images pixel by pixel, a row of C numbers each: with less than a vector register's worth
-of channels, as compacted networks have, most of their time is spent between the rows (at 7 channels 3.5 ms instead of
-0.7). Here k pixels make one row of k x C columns, whose statistics are then put together. The numbers are the same but
-for rounding, as sums are taken in another order.
+torch's CPU kernels process channels-last images pixel by pixel, as rows of C numbers. When C is smaller than a vector
+register, as in compacted networks, most of the time is spent between the rows (at 7 channels 3.5 ms instead of 0.7).
+`quick_norms` treats k pixels as one row of k x C columns and combines their statistics. The results are the same up to
+rounding, because sums are taken in another order.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from pruners.channels import PrunableLayer
 from trainables.training.evaluation import LayerAndNorm
 
-NARROW = 32  # channels: of so many or more torch's kernels are as fast
-WIDE = 64  # columns that a row should have
+NARROW = 32  # channels: from this number on torch's kernels are as fast
+WIDE = 64  # columns: rows are widened until they have at least this many
 
 
 @contextmanager
 def quick_norms(model: nn.Module) -> Iterator[None]:
-    """While this lasts, the 2-d batch norms of `model` train on several pixels at a time, where that is faster."""
+    """Make the 2-d batch norms of `model` process several pixels at a time in train mode, where that is faster."""
     norms = [
         module
         for module in model.modules()
-        if type(module) is nn.BatchNorm2d and module.affine and "forward" not in vars(module)  # its user's own
+        if type(module) is nn.BatchNorm2d and module.affine and "forward" not in vars(module)  # a user's override
     ]
     for norm in norms:
         norm.forward = partial(_norm_forward, norm)  # type: ignore[method-assign]
@@ -57,7 +57,7 @@ def _norm_forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def _pixels(x: Tensor) -> int:
-    """How many pixels of [N, C, H, W] make a row; 1 where torch's own kernels do as well."""
+    """Return how many pixels of [N, C, H, W] form a row; 1 where torch's own kernels are as fast."""
     if x.is_cuda or x.dim() != 4 or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return 1
     channels, k = x.shape[1], 1
@@ -68,12 +68,12 @@ def _pixels(x: Tensor) -> int:
 
 
 def _rows(x: Tensor, k: int) -> Tensor:
-    """The view [N H W / k, k C] of channels-last [N, C, H, W]; a copy where a gradient lies otherwise."""
+    """Return channels-last [N, C, H, W] viewed as [N H W / k, k C]; a copy if a gradient has another memory format."""
     return x.permute(0, 2, 3, 1).reshape(-1, k * x.shape[1])
 
 
 class _Norm(torch.autograd.Function):
-    """[N, C, H, W] -> its norm in train mode, and the mean and the biased variance (C,) of the batch."""
+    """Batch norm of [N, C, H, W] in train mode; also returns the batch's mean and biased variance (C,)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +83,7 @@ class _Norm(torch.autograd.Function):
         variance = (variances + (means - mean).square()).mean(0)
         scale = (variance + eps).rsqrt()
         slope = scale * weight
-        result = torch.empty_like(x)  # and no view, so that what follows may change it in place
+        result = torch.empty_like(x)  # not a view, so that later operations may change it in place
         torch.addcmul((bias - mean * slope).repeat(k), rows, slope.repeat(k), out=_rows(result, k))
         ctx.save_for_backward(x, weight, mean, scale)
         ctx.k = k
@@ -109,12 +109,12 @@ class _Norm(torch.autograd.Function):
 
 @contextmanager
 def still_biases(model: nn.Module, pairs: list[LayerAndNorm]) -> Iterator[None]:
-    """While this lasts, biases of layers have gradients of exactly zero where a batch norm in train mode follows.
+    """Give layer biases a gradient of exactly zero where a batch norm in train mode follows.
 
-    `pairs` name layers and the norms that alone read them (`evaluation.foldable`). The norm takes the
-    mean away, and the bias with it, so that its gradient is zero; but computed it is rounding noise. Adam makes whole
-    steps of that, and in a channel that is otherwise constant the norm makes a signal of it: then a network trained
-    masked and the same one compacted part.
+    Each of `pairs` names a layer and the batch norm that is its only reader (`evaluation.foldable`). The norm subtracts
+    the mean and with it the bias, so the true gradient is zero, but the computed one is rounding noise. Adam turns that
+    noise into full steps, and in an otherwise constant channel the norm amplifies it to a signal. A masked network and
+    its compacted form would then diverge in training.
     """
     found = [(model.get_submodule(layer), model.get_submodule(norm)) for layer, norm in pairs]
     held: list[tuple[Any, nn.Module]] = [
@@ -132,7 +132,7 @@ def still_biases(model: nn.Module, pairs: list[LayerAndNorm]) -> Iterator[None]:
 def _layer_forward(layer: Any, norm: nn.Module, x: Tensor) -> Tensor:
     bias = layer.bias
     if norm.training:
-        bias = bias.detach() + bias[:0].sum()  # the optimizer is to find a gradient: one of zeros
+        bias = bias.detach() + bias[:0].sum()  # gives the optimizer a gradient of zeros instead of None
     if isinstance(layer, nn.Linear):
         return nn.functional.linear(x, layer.weight, bias)
     result: Tensor = layer._conv_forward(x, layer.weight, bias)

@@ -1,4 +1,4 @@
-"""Training the smaller network in a masked one's place, where that gives the same numbers."""
+"""Training of a smaller network in place of a masked one, where that gives the same numbers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from trainables.architectures import Shape
 from trainables.profiling import macs
 from trainables.training.evaluation import memory_of
 
-State = dict[str, Any]  # a checkpoint, as `trainables.training.loop.train` saves it and goes on from it
+State = dict[str, Any]  # a checkpoint, as `trainables.training.loop.train` saves and loads it
 Tensors = Mapping[str, Tensor]
-WORTH = 0.9  # of the multiply-accumulates: where more are left than that, a network is trained as it is
+WORTH = 0.9  # share of the multiply-accumulates: if more are left, the whole network is trained
 
 
 class Smaller(nn.Module):
-    """A network in a masked one's place: the part of it that matters, and the weights that only decay.
+    """Network trained in place of a masked one: the compacted network, and the weights that only decay.
 
-    Kept weights of removed channels have gradients of zero. They move by weight decay all the same, by the same
-    optimizer, so that all weights end as they do in the whole network. Pruned weights are no part of either.
+    Kept weights of removed channels have gradients of zero. Weight decay still moves them, through the same optimizer,
+    so that all weights end as they do in the whole network. Pruned weights are in neither part.
     """
 
     def __init__(self, whole: nn.Module, masks: Tensors, compacted: Compacted) -> None:
-        """`whole` is masked, and otherwise left as it is until `finish`."""
+        """Apply `masks` to `whole` in place; otherwise leave it unchanged until `finish`."""
         super().__init__()
         apply_masks(whole, masks)
-        self.net, self._compacted, self._whole = compacted.model, compacted, [whole]  # in a list: no submodule
-        self._away: dict[str, Tensor] = {}  # parameter -> True where a weight is kept, but not in the smaller network
+        self.net, self._compacted, self._whole = compacted.model, compacted, [whole]  # in a list, so no submodule
+        self._away: dict[str, Tensor] = {}  # parameter -> True where a kept weight is not in the smaller network
         for name, parameter in whole.named_parameters():
             kept = masks.get(name, torch.ones_like(parameter, dtype=torch.bool)).logical_and(
                 torch.tensor(parameter.requires_grad, device=parameter.device)
@@ -45,21 +45,21 @@ class Smaller(nn.Module):
 
     @property
     def whole(self) -> nn.Module:
-        """The network in whose place this is."""
+        """The whole network that this one replaces."""
         return self._whole[0]
 
     @property
     def blind(self) -> bool:
-        """Whether the logits are the same for all images, so that no image needs to be seen."""
+        """True if the logits are the same for all images, so that no image is needed."""
         return self._compacted.constant
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits. While training the rest adds nothing to them, which gives it its gradient of zeros."""
+        """Return the logits. In train mode an empty sum over `rest` is added, which gives it a gradient of zeros."""
         logits: Tensor = self.net(x)
         return logits + self.rest[:0].sum() if self.training else logits
 
     def narrow(self, state: State) -> State:
-        """A checkpoint of the whole network as one of this."""
+        """Return a checkpoint of the whole network as a checkpoint of this network."""
         moments = _by_key(state["optimizer"], list(self._away))
         small = {key: self.part(values) for key, values in moments.items()}
         return state | {
@@ -69,7 +69,7 @@ class Smaller(nn.Module):
         }
 
     def widen(self, state: State) -> State:
-        """A checkpoint of this as one of the whole network."""
+        """Return a checkpoint of this network as a checkpoint of the whole network."""
         moments = _by_key(state["optimizer"], [name for name, _ in self.named_parameters()])
         zeros = {name: torch.zeros_like(parameter) for name, parameter in self.whole.named_parameters()}
         whole = {key: self._fill(values, zeros) for key, values in moments.items()}
@@ -80,26 +80,26 @@ class Smaller(nn.Module):
         }
 
     def pushed(self, state: State) -> bool:
-        """Does the whole network's checkpoint move a number of the rest that is zero, by momentum or in its average?
+        """Return True if the whole network's checkpoint has momentum or an average for a number of `rest` that is zero.
 
-        Such a zero is not to be relied on. After a rewind there may be one; as training leaves it there is none.
+        Such a number would not stay zero. This can happen after a rewind, but not in a checkpoint of ongoing training.
         """
         moments = [self._left(values) for values in _by_key(state["optimizer"], list(self._away)).values()]
         moments += [self._left(state["average"])] if "average" in state else []
         return any(bool(values[self.rest == 0].any()) for values in moments if values.dim())
 
     def finish(self) -> None:
-        """Give the whole network what this has learnt."""
+        """Copy the trained weights into the whole network."""
         self.whole.load_state_dict(self._fill(self.state_dict(), self.whole.state_dict()))
 
     def part(self, tensors: Tensors) -> dict[str, Tensor]:
-        """Return what this has of tensors shaped like the whole network's, by its own names."""
+        """Return this network's part of tensors that are shaped like the whole network's, by its own names."""
         parts = {f"net.{name}": self._compacted.take(name, tensor) for name, tensor in tensors.items()}
         return {name: part for name, part in parts.items() if part is not None} | {"rest": self._left(tensors)}
 
     def _left(self, tensors: Tensors) -> Tensor:
-        if all(tensor.dim() == 0 for tensor in tensors.values()):  # a count of steps, the same for all
-            return next(iter(tensors.values())).clone()  # each weight counts up one of its own
+        if all(tensor.dim() == 0 for tensor in tensors.values()):  # a step count, the same for all
+            return next(iter(tensors.values())).clone()  # a clone, because each weight's count is incremented in place
         return torch.cat([tensors[name][away] for name, away in self._away.items() if name in tensors])
 
     def _fill(self, small: Tensors, whole: Tensors) -> dict[str, Tensor]:
@@ -119,18 +119,18 @@ class Smaller(nn.Module):
 def smaller(
     model: nn.Module, masks: Tensors, input_shape: Shape, state: State | None = None
 ) -> tuple[Smaller | None, str]:
-    """What to train in place of `model` under `masks`, or None if it is trained as it is; and a line on that.
+    """Return the network to train in place of `model` under `masks`, None to train `model` itself; and a line on that.
 
-    `state` is the checkpoint that its training goes on from, of the whole network.
+    `state` is the whole network's checkpoint from which training continues, if there is one.
 
-    Decided by the numbers alone, so that a trial is the same everywhere, and goes on as it began.
+    The decision depends on the numbers alone, so it is the same on every machine and after every restart.
     """
     try:
         compacted = compact(model, masks, input_shape, training=True)
         left = 1.0 if compacted.reason else _left(compacted, model, input_shape)
     except OF_THE_MACHINE:
         raise
-    except Exception as error:  # noqa: BLE001 - a network that cannot be followed must not cost a trial its result
+    except Exception as error:  # noqa: BLE001 - a network that cannot be traced must not fail the trial
         return None, f"whole: {in_one_line(error)}"
     if compacted.reason:
         return None, f"whole: {compacted.reason}"
@@ -146,7 +146,7 @@ def smaller(
 
 
 def _left(compacted: Compacted, model: nn.Module, input_shape: Shape) -> float:
-    """Return the share of the model's multiply-accumulates that its compacted form has."""
+    """Return the share of the model's multiply-accumulates that is left in its compacted form."""
     return 0.0 if compacted.constant else _work(compacted.model, input_shape) / _work(model, input_shape)
 
 
@@ -155,7 +155,7 @@ def _work(model: nn.Module, input_shape: Shape) -> int:
 
 
 def _by_key(optimizer: State, names: list[str]) -> dict[str, dict[str, Tensor]]:
-    """What an optimizer remembers, turned: key ("momentum_buffer") -> parameter name -> tensor."""
+    """Return an optimizer's state as key ("momentum_buffer") -> parameter name -> tensor."""
     moments: dict[str, dict[str, Tensor]] = {}
     for number, values in optimizer["state"].items():
         for key, value in values.items():
@@ -165,7 +165,7 @@ def _by_key(optimizer: State, names: list[str]) -> dict[str, dict[str, Tensor]]:
 
 
 def _by_parameter(moments: Mapping[str, Tensors], names: list[str], like: State) -> State:
-    """The way back of `_by_key`, in the form of an optimizer's `state_dict`."""
+    """Undo `_by_key`: return the state in the form of an optimizer's `state_dict`."""
     known = {
         number: {key: values[name] for key, values in moments.items() if name in values}
         for number, name in enumerate(names)

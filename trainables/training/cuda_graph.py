@@ -1,8 +1,8 @@
-"""A training step as one CUDA graph: on small networks a GPU otherwise waits for Python, kernel after kernel.
+"""Training steps captured in CUDA graphs: on small networks a GPU otherwise waits for Python between kernels.
 
-A graph repeats what was launched once, on the same memory. So each batch is copied to where the first one was, and the
-learning rate and the masks are numbers on the GPU. Forward, backward, optimizer, masks and averages are in the graph;
-making the batch is not. What a network's own Python would do otherwise in later steps is not done.
+A graph repeats the captured kernels on the same memory. So each batch is copied to where the first one was, and the
+learning rate and the masks are tensors on the GPU. Forward, backward, optimizer, masks and averages are in the graph;
+making the batch is not. Python code of a network that would act differently in later steps has no effect then.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from torch import Tensor, nn
 from pruners.errors import in_one_line
 from trainables.training.step import Stepper
 
-WARM = 3  # steps before: cuDNN and cuBLAS start in them, and the optimizer allocates its moments
-SIZES = 2  # an epoch has whole batches and at most one other
+WARM = 3  # eager steps before capturing: cuDNN and cuBLAS initialize, and the optimizer allocates its moments
+SIZES = 2  # batch sizes of an epoch: the full size and at most one other
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One captured step and the memory it works on."""
+    """A captured step and the memory that it works on."""
 
     graph: torch.cuda.CUDAGraph
     x: Tensor
     y: Tensor
     sums: Tensor  # what `Stepper.gradients` returns, overwritten by each replay
-    gradients: list[Tensor | None]  # of the parameters, where masks change by them; else empty
+    gradients: list[Tensor | None]  # of the parameters, if mask updates need them; else empty
 
 
 class Captured:
-    """Make steps as a `Stepper` does: after its first steps by replaying a CUDA graph for each size of batch.
+    """Stepper that replays one CUDA graph per batch size after its first steps.
 
-    Graphs share one pool of memory, as only one of them runs at a time. Where capturing fails, or its memory is
-    needed elsewhere (`release`), steps are made one kernel after the other, which gives the same numbers.
+    Graphs share one memory pool, because only one of them runs at a time. If capturing fails, or the memory is needed
+    elsewhere (`release`), steps run kernel by kernel, which gives the same numbers.
     """
 
     def __init__(self, step: Stepper, model: nn.Module, changes: bool, tell: Callable[[str], object]) -> None:
-        """`changes`: masks change by the gradients of a step. `tell` hears how training goes, or why not so."""
+        """Wrap `step`. `changes`: mask updates need gradients. `tell` receives how steps are made, and why."""
         self._step, self._tell, self._changes = step, tell, changes
         self._parameters = [weight for weight in model.parameters() if weight.requires_grad]
         self._graphs: dict[torch.Size, Graph] = {}
-        self._warm: Counter[torch.Size] = Counter()  # steps made one kernel after the other, by size of batch
-        self._uncaptured: set[torch.Size] = set()  # sizes of which no graph could be made
+        self._warm: Counter[torch.Size] = Counter()  # eager steps made so far, by batch size
+        self._uncaptured: set[torch.Size] = set()  # batch sizes whose capture failed
         self._refused = False
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """See `Stepper`. The next step overwrites what is returned."""
+        """Make one step as `Stepper` does. The next step overwrites the returned tensor."""
         known = self._graph(x, y)
         if known is None:
             return self._eager(x, y)
@@ -67,7 +67,7 @@ class Captured:
         return known.sums
 
     def release(self, why: str) -> bool:
-        """Give up the graphs for the memory that they hold; return whether there were any."""
+        """Drop the graphs to free their memory; return True if there were any."""
         there = bool(self._graphs)
         if there:
             self._refuse(why)
@@ -75,8 +75,8 @@ class Captured:
 
     def _graph(self, x: Tensor, y: Tensor) -> Graph | None:
         size = x.shape
-        # One step of its own is enough for the second size: cuDNN loads and times kernels for each, and may do neither
-        # in a capture.
+        # The second batch size needs only one eager step: cuDNN loads and times kernels for each size, and can do
+        # neither during a capture.
         cold = self._warm[size] < (1 if self._graphs else WARM)
         if self._refused or cold or size in self._uncaptured:
             return None
@@ -89,8 +89,8 @@ class Captured:
             return self._step(x, y)
         before = None if self._warm else _host_draws()
         self._warm[x.shape] += 1
-        # torch asks that the steps before a capture are made on another stream than the default one. It is the same
-        # one each time: memory that was freed on a stream serves that stream alone.
+        # torch requires that the steps before a capture run on a stream other than the default one. The same stream is
+        # used each time, because memory freed on a stream is reused on that stream only.
         current, side = torch.cuda.current_stream(x.device), _side_stream(x.device)
         side.wait_stream(current)
         with torch.cuda.stream(side):
@@ -98,22 +98,22 @@ class Captured:
         current.wait_stream(side)
         sums.record_stream(current)
         if before is not None and before != _host_draws():
-            self._refuse("the network draws random numbers on the host")  # a graph would repeat the first ones for ever
+            self._refuse("the network draws random numbers on the host")  # a graph would repeat the first draws
         return sums
 
     def _capture(self, x: Tensor, y: Tensor) -> None:
-        """Capture a step without making it. If that fails steps of that size are made one kernel after the other."""
+        """Capture a step without running it. If that fails, steps of this batch size run kernel by kernel."""
         pool, why = next((known.graph.pool() for known in self._graphs.values()), None), ""
         try:
             x, y = x.clone(), y.clone()
-            _give_back()  # what the steps before took, or the graph's memory would come on top of it
+            _give_back()  # else the graph's memory would come on top of what the eager steps reserved
             graph = torch.cuda.CUDAGraph()
-            # Other threads (a loader that pins memory) may do meanwhile what a capture forbids its own thread.
+            # "thread_local": other threads, such as a loader that pins memory, may make calls that a capture forbids.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 sums = self._step.compute(x, y)
             gradients = [weight.grad for weight in self._parameters] if self._changes else []
             self._graphs[x.shape] = Graph(graph, x, y, sums, gradients)
-        except Exception as error:  # noqa: BLE001 - a trial must not fail of what only makes it faster
+        except Exception as error:  # noqa: BLE001 - a failed optimization must not fail the trial
             why = in_one_line(error)
         if not why:
             self._tell("one CUDA graph")
@@ -122,7 +122,7 @@ class Captured:
             self._drop_gradients()
             self._tell(f"one CUDA graph; batches of {len(x)} step by step: {why}")
         else:
-            self._refuse(why)  # after the exception is gone, whose frames hold tensors
+            self._refuse(why)  # outside of the except block, because the exception's frames hold tensors
 
     def _refuse(self, why: str) -> None:
         self._refused = True
@@ -142,12 +142,12 @@ def _side_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def _give_back() -> None:
-    """Return all memory of the GPU that no tensor is in."""
+    """Return unused GPU memory of torch's cache to the driver."""
     gc.collect()
     torch.cuda.empty_cache()
 
 
 def _host_draws() -> tuple[object, ...]:
-    """Where the random generators of the host are."""
+    """Return the states of the host's random generators: torch's, Python's and NumPy's."""
     legacy: Any = np.random.get_state(legacy=True)
     return torch.default_generator.get_state().numpy().tobytes(), random.getstate(), legacy[1].tobytes(), legacy[2]

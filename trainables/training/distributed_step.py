@@ -1,4 +1,4 @@
-"""A step that several workers make together, each on its part of the batch."""
+"""Training step that several workers make together, each on its part of the batch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from trainables.training.step import Stepper
 
 
 class SharedStepper(Stepper):
-    """Moves the weights of all workers alike, as one worker would move them for the whole batch."""
+    """Stepper that updates the weights of all workers as one worker would for the whole batch."""
 
     def __init__(self, team: Team, model: nn.Module, *others: Any) -> None:
-        """Wait until all of the team are here; what comes after it is what a `Stepper` takes."""
+        """Wait until all workers of `team` are ready. `others` are the remaining arguments of a `Stepper`."""
         super().__init__(model, *others)
         team.assemble()
         self._team, self._share = team, Share()
         self._together: nn.parallel.DistributedDataParallel | None = None
 
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the whole batch's gradients, from this worker's images `x` of it; returns the sums over those alone.
+        """Add the gradients of the whole batch; return the sums of loss and hits over this worker's images alone.
 
-        `y` are the classes of the whole batch: so all workers know its size. Gradients are reduced once, with the last
-        micro-batch.
+        `x` are this worker's images, `y` the classes of the whole batch, so that all workers know its size. Gradients
+        are reduced once, with the last micro-batch.
         """
         self._together = self._together or averaging(self._model, x)
         found: Tensor | int = 0
@@ -39,14 +39,14 @@ class SharedStepper(Stepper):
             for images, classes, is_last in self._micro_batches(x, y):
                 with nullcontext() if is_last else self._together.no_sync():
                     loss, hits = self._forward(self._together, images, classes, "sum")
-                    # Gradients are averaged over workers: so that is of the mean over all images, whoever has how many.
+                    # DDP averages gradients over workers; this factor makes it the mean over all images of the batch.
                     (loss * (self._team.size / len(y))).backward()  # type: ignore[no-untyped-call]
                 found = found + torch.stack([loss.detach().double(), hits])
         assert isinstance(found, Tensor)
         return found
 
     def _micro_batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
-        """This worker's images and classes of each micro-batch, and whether it is the last; `_share` says which."""
+        """Yield this worker's images and classes per micro-batch, and whether it is the last; set `_share` for each."""
         rows, count = torch.arange(len(y)), self._trial.accumulate
         wholes, parts = micro_batches(rows, count), part_of(rows, self._team.part, count)
         sizes = [len(part) for part in parts]
@@ -57,15 +57,15 @@ class SharedStepper(Stepper):
 
 
 def averaging(model: nn.Module, like: Tensor) -> nn.parallel.DistributedDataParallel:
-    """Wrap `model` so that a backward pass leaves it with the mean of all workers' gradients. Inputs are `like` this.
+    """Wrap `model` in DDP, so that a backward pass averages gradients over workers. `like` is an example input.
 
-    Buffers are not broadcast: running statistics are those of the whole batch on each worker already.
+    Buffers are not broadcast: each worker's running statistics are already those of the whole batch.
     """
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     with passes(model, "train", noise=0):
         logits = call(model, weights, like.new_zeros(2, *like.shape[1:]))
         slopes = torch.autograd.grad(logits.sum(), list(weights.values()), allow_unused=True)
-    unused = any(slope is None for slope in slopes)  # costs time, so torch wants to be told
+    unused = any(slope is None for slope in slopes)  # finding unused parameters costs time, so it is on only if needed
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer versions of torch have another name for the buffers
+        warnings.simplefilter("ignore", FutureWarning)  # newer versions of torch rename `broadcast_buffers`
         return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a model on a test set."""
+"""Loss and accuracy of a model on a test set, and folding of batch norms into the layers before them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from trainables.distributed import ALONE, Team
 @ieee_float32()
 @torch.inference_mode()
 def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: Team = ALONE) -> dict[str, float]:
-    """Mean cross-entropy, top-1 and top-5 accuracy (fractions) over all examples of `batches`.
+    """Return mean cross-entropy, top-1 and top-5 accuracy (fractions) over all examples of `batches`.
 
-    In IEEE float32, whatever the process has set for training.
+    Computed in IEEE float32, whatever the process has set for training.
     `batches` yields inputs (N, C, H, W) and class numbers (N,). The model is left in eval mode.
-    With fewer than five classes top-5 means any class. Of a `team` each worker has batches of its own, and gets what
-    all have found together.
+    With fewer than five classes top-5 means any class. Each worker of a `team` has its own batches; all workers get the
+    result over all batches.
+
+    Raises:
+        ValueError: if there are no batches.
     """
     model.eval()
     totals: Tensor | int = 0
@@ -33,7 +36,7 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: T
         loss = F.cross_entropy(logits, y, reduction="sum")
         best = logits.topk(min(5, logits.shape[1])).indices
         hits = best == y[:, None]
-        # One tensor per batch, read once at the end: asking for a number each batch would make a GPU wait.
+        # Sums stay on the device and are read once at the end: reading a number per batch would make a GPU wait.
         totals = totals + torch.stack([loss.double(), hits[:, 0].sum().double(), hits.sum().double()])
         count += len(y)
     if not isinstance(totals, Tensor):
@@ -42,17 +45,17 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: T
     return {"loss": loss_sum / count, "top1": top1 / count, "top5": top5 / count}
 
 
-LayerAndNorm = tuple[str, str]  # names of a layer and of the batch norm that reads it
+LayerAndNorm = tuple[str, str]  # names of a layer and of the batch norm that reads its output
 PLAIN = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def foldable(model: nn.Module) -> list[LayerAndNorm]:
-    """Return the batch norms of `model` that alone read a layer which is used once; none if it cannot be followed.
+    """Return the pairs of a layer that is used once and the batch norm that is its only reader.
 
-    Both must compute what their class says, from tensors that are theirs alone: no subclass (parametrized layers are
-    such), no hooks, no forward of the instance's own, no weight shared with another layer. And both must be used so in
-    train mode and in eval mode. The model is left in the mode that it was in.
+    None are returned if the model cannot be traced. Both modules must compute what their class does, from tensors of
+    their own: no subclasses (parametrized layers are subclasses), no hooks, no forward replaced on the instance, no
+    weights shared with another layer. This must hold in train mode and in eval mode. The model's mode is restored.
     """
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -89,7 +92,7 @@ def _pairs(model: nn.Module) -> list[LayerAndNorm]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Return True if calling `module` is calling its class's forward, and nothing else."""
+    """Return True if calling `module` runs its class's forward and nothing else."""
     own = vars(module)
     return type(module) in PLAIN and "forward" not in own and not any(own.get(kind) for kind in HOOKS)
 
@@ -100,12 +103,15 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def memory_of(tensor: Tensor) -> int:
-    """Return what tells the tensor's memory from others: two parameters may be views of one."""
+    """Return an identifier of the tensor's storage, equal for parameters that are views of the same memory."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def folded(model: nn.Module, pairs: list[LayerAndNorm]) -> nn.Module:
-    """A copy of `model` in eval mode that computes the same, but for rounding, without the batch norms of `pairs`."""
+    """Return a copy of `model` in eval mode with the batch norms of `pairs` folded; equal up to rounding.
+
+    Without pairs `model` itself is returned, in eval mode.
+    """
     if not pairs:
         return model.eval()
     result = copy.deepcopy(model).eval()

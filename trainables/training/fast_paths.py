@@ -1,12 +1,13 @@
-"""Prove that the fast forms of a network compute what the plain network does, before a trial uses them.
+"""Fast forms of a network, each verified against the plain network before a trial uses it.
 
-A trial may keep images channels-last, fold batch norms for evaluation, hold still the biases that a norm takes away,
-norm several pixels at a time, and train a compacted network in a masked one's place. Each of these rests on reading a
-network's structure, and a user's network may do anything. So both forms make one training step and one evaluation from
-the same numbers: they must agree to rounding in float64, and the fast one must run in the precision of training. The
-numbers are drawn, because the zeros and ones of a fresh network's norms and biases would hide most differences.
+A trial may keep images channels-last, fold batch norms for evaluation, give exact zero gradients to biases that a batch
+norm cancels, normalize several pixels at a time, and train a compacted network in place of a masked one. Each of these
+relies on the traced structure of the network, and a user's network may do anything. So both forms make one training
+step and one evaluation from the same numbers: they must agree up to rounding in float64, and the fast form must run in
+the trial's precision. Weights are drawn at random, because the zeros and ones of a fresh network's norms and biases
+would hide most differences.
 
-A proof depends on the trial's record alone: on no earlier trial of the process, and on no global random state.
+The result depends on the trial's record alone, not on earlier trials of the process or on global random state.
 """
 
 from __future__ import annotations
@@ -36,33 +37,33 @@ from trainables.training.evaluation import LayerAndNorm, foldable, folded, memor
 from trainables.training.precision import used
 
 SMALL = 16  # pixels: channels-last is 1.4 times faster for ResNet-20 on 32x32 images, but slower on 8x8 ones
-TRAINED, TESTED = 4, 3  # images that the step and the evaluation of a proof see
+TRAINED, TESTED = 4, 3  # images in the training step and in the evaluation of a comparison
 EXACT = 1e-7  # of the largest number: float64 rounds by 1e-16, which deep batch norms of few images amplify to 1e-10
-CLOSE = 1e-3  # likewise in float32, for a network that runs in no other precision
-STEP = 0.1  # what the weight with the largest gradient moves by
+CLOSE = 1e-3  # the same tolerance in float32, for networks that run in no other precision
+STEP = 0.1  # size of the update of the weight with the largest gradient
 FORMS = {"channels_last": "channels-last", "folded": "folded norms", "still": "still biases", "quick": "quick norms"}
 
 Make = Callable[[], nn.Module]
-StepResult = dict[str, Tensor]  # what a step and an evaluation gave: logits, and the state dict after the step
+StepResult = dict[str, Tensor]  # result of a step and an evaluation: logits, and the state dict after the step
 
 
 @dataclass(frozen=True)
 class FastPaths:
-    """The fast forms that a network is trained and evaluated in. By default none: the plain network."""
+    """Fast forms in which a network is trained and evaluated. By default none: the plain network."""
 
     channels_last: bool = False
     folded: tuple[LayerAndNorm, ...] = ()  # norms that are folded for evaluation
-    still: tuple[LayerAndNorm, ...] = ()  # biases that are held still in training
-    quick: bool = False  # norms of few channels
-    off: Mapping[str, str] = field(default_factory=dict)  # form -> why it is not used though the network looks fit
+    still: tuple[LayerAndNorm, ...] = ()  # layers whose biases get zero gradients (`still_biases`)
+    quick: bool = False  # batch norms of few channels are fast (`quick_norms`)
+    off: Mapping[str, str] = field(default_factory=dict)  # form that looked applicable -> why it is not used
 
     def laid_out(self, model: nn.Module) -> nn.Module:
-        """Return the model in the memory format that it is used in."""
+        """Return the model converted, in place, to its memory format."""
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     @contextmanager
     def training(self, network: nn.Module, *, quick: bool = True) -> Iterator[None]:
-        """Train `network` in its fast forms inside, with `quick` norms if they are not replaced otherwise."""
+        """Put `network` into its fast training forms inside the block; `quick=False` leaves batch norms as they are."""
         with ExitStack() as stack:
             if self.quick and quick:
                 stack.enter_context(quick_norms(network))
@@ -70,12 +71,12 @@ class FastPaths:
             yield
 
     def evaluated(self, network: nn.Module) -> nn.Module:
-        """Return the form of `network` that is evaluated, in eval mode: a copy where norms are folded."""
+        """Return the form of `network` to evaluate, in eval mode: a copy if batch norms are folded."""
         return folded(network, list(self.folded))
 
     @property
     def tag(self) -> str:
-        """Say which forms are not used, and why; "" if the network is used in all that it looks fit for."""
+        """Forms that are not used, and why; "" if all that looked applicable are used."""
         return "; ".join(f"{form}: {why}" for form, why in self.off.items())
 
 
@@ -83,25 +84,25 @@ PLAIN = FastPaths()
 
 
 def laid_out(model: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
-    """Return the model in the memory format that trains fastest on images (C, H, W), whether it runs in it or not."""
+    """Return the model, converted in place, in the memory format that is fastest for images (C, H, W); not verified."""
     return FastPaths(channels_last=_is_large(input_shape)).laid_out(model)
 
 
 def fast_paths(trial: Trial, input_shape: Shape, num_classes: int, device: torch.device) -> FastPaths:
-    """Return the proved fast forms of the trial's network on `device`. Proved once for each kind of network."""
+    """Return the verified fast forms of the trial's network on `device`. Verified once per network, data and device."""
     network = trial.network.fresh
-    seed = trial.seed if network.code else 0  # a user's function may draw more than weights
+    seed = trial.seed if network.code else 0  # a user's code may use the seed for more than weights
     what = network, input_shape, num_classes, seed
     with _unless_out_of_memory():
         return _proved(*what, device, used(trial, device))
-    # In float64 the two networks may want more of a GPU than training does.
+    # In float64 the two networks may need more GPU memory than training does. So the CPU verifies them instead.
     torch.cuda.empty_cache()
     return replace(_proved(*what, torch.device("cpu"), used(trial, device)), quick=False)
 
 
 @contextmanager
 def _unless_out_of_memory() -> Iterator[None]:
-    """Go on after the block if a GPU has too little memory for it."""
+    """Suppress out-of-memory errors of a GPU in the block."""
     try:
         yield
     except RuntimeError as error:
@@ -115,10 +116,10 @@ def _proved(network: Network, shape: Shape, classes: int, seed: int, device: tor
 
 
 def prove(make: Make, shape: Shape, device: torch.device | None = None, precision: str = "float32") -> FastPaths:
-    """Return the fast forms in which the network that `make` builds computes what it computes as it is.
+    """Return the fast forms in which the network that `make` builds gives the same results as in plain form.
 
     Raises:
-        RuntimeError, MemoryError: only if the machine is at fault, as by too little memory.
+        RuntimeError, MemoryError: only if the machine is at fault, for example by too little memory.
     """
     proof = _Proof(make, shape, device or torch.device("cpu"), precision)
     try:
@@ -140,11 +141,11 @@ def prove(make: Make, shape: Shape, device: torch.device | None = None, precisio
 
 
 def _wanted(model: nn.Module, shape: Shape, device: torch.device) -> FastPaths:
-    """Return the forms that the model looks fit for, before any proof."""
+    """Return the forms that look applicable to the model, before any comparison."""
     norms = any(isinstance(module, _NormBase) for module in model.modules())
     pairs = tuple(foldable(model)) if norms else ()
     kernels = [weight for weight in model.parameters() if weight.dim() > 3]
-    apart = len({memory_of(kernel) for kernel in kernels}) == len(kernels)  # else another format would part them
+    apart = len({memory_of(kernel) for kernel in kernels}) == len(kernels)  # converting shared kernels would untie them
     last = _is_large(shape) and bool(kernels) and apart
     return FastPaths(last, pairs, pairs, quick=last and norms and device.type == "cpu")
 
@@ -154,7 +155,7 @@ def _is_large(shape: tuple[int, ...]) -> bool:
 
 
 class _Proof:
-    """Compares forms of one network with the plain one."""
+    """Comparison of fast forms of one network with its plain form."""
 
     def __init__(self, make: Make, shape: Shape, device: torch.device, precision: str) -> None:
         self.device = device
@@ -163,18 +164,18 @@ class _Proof:
         self._double = True
 
     def difference(self, form: FastPaths) -> str:
-        """Return how `form` differs from the plain network, "" if it does by no more than rounding."""
+        """Return how the results of `form` differ from the plain network's; "" if only by rounding."""
         try:
             if self._plain is None:
                 self._plain = self._as_it_is()
             why = _difference(self._plain, self._outcome(form), EXACT if self._double else CLOSE)
             if not why and form != PLAIN:
-                # It must run in the trial's precision too: kernels are others there, and so their memory formats.
+                # It must also run in the trial's precision, where other kernels with other memory formats are used.
                 self._outcome(form, as_trained=True)
             return why
         except OF_THE_MACHINE:
             raise
-        except Exception as error:  # noqa: BLE001 - a network's own code fails as it likes
+        except Exception as error:  # noqa: BLE001 - a network's own code may raise anything
             return _line(error)
 
     def _as_it_is(self) -> StepResult:
@@ -182,7 +183,7 @@ class _Proof:
             return self._outcome(PLAIN)
         except OF_THE_MACHINE:
             raise
-        except Exception:  # noqa: BLE001 - its code may ask for float32 by name
+        except Exception:  # noqa: BLE001 - the network's code may require float32
             self._double = False
             return self._outcome(PLAIN)
 
@@ -197,7 +198,7 @@ class _Proof:
 def compacted_differs(instead: Smaller, masks: Mapping[str, Tensor], make: Make, form: FastPaths, shape: Shape) -> str:
     """Return how training `instead` in `form` differs from training its whole network under `masks`; "" if it does not.
 
-    `make` builds the whole network anew. Of two steps the first moves what training can move, as biases away from zero.
+    `make` builds the whole network anew. Two steps are made: the first one moves numbers such as biases away from zero.
     """
     try:
         whole, small = _built(make), copy.deepcopy(instead).double()
@@ -208,17 +209,17 @@ def compacted_differs(instead: Smaller, masks: Mapping[str, Tensor], make: Make,
             found = _seen(small, form, shape, small.masks)
         return _difference(plain | small.part(whole.state_dict()), found | small.state_dict(), EXACT)
     except OF_THE_MACHINE as error:
-        if is_out_of_memory(error):  # in float64 the two want more than training does; the whole network gives the same
+        if is_out_of_memory(error):  # two networks in float64 need more than training; the whole one gives the same
             return "its proof needs more of the GPU's memory than there is"
         raise
-    except Exception as error:  # noqa: BLE001 - a network's own code fails as it likes
+    except Exception as error:  # noqa: BLE001 - a network's own code may raise anything
         return _line(error)
 
 
 def _seen(
     model: nn.Module, form: FastPaths, shape: Shape, masks: Mapping[str, Tensor] | None = None, half: bool = False
 ) -> StepResult:
-    """Make one training step of `model` in `form`, then evaluate it; return the logits of both."""
+    """Make one training step of `model` in `form` and evaluate it; return the logits of both."""
     like = next(model.parameters())
     network = model.net if isinstance(model, Smaller) else model
     with _drawn_alike(), form.training(network):
@@ -236,7 +237,7 @@ def _seen(
 
 @torch.no_grad()
 def _move(model: nn.Module) -> None:
-    """Make a step of gradient descent with weight decay, by `STEP` where the gradient is largest."""
+    """Make a step of gradient descent with weight decay; the largest gradient moves its weight by `STEP`."""
     gradients = [(weight, weight.grad) for weight in model.parameters() if weight.grad is not None]
     largest = max((float(gradient.abs().max()) for _, gradient in gradients), default=0.0)
     for weight, gradient in gradients:
@@ -245,9 +246,9 @@ def _move(model: nn.Module) -> None:
 
 
 def _difference(plain: Mapping[str, Tensor], found: Mapping[str, Tensor], tolerance: float) -> str:
-    """Return what differs between two outcomes by more than `tolerance` of its largest number; "" if nothing does.
+    """Return the first tensor that differs by more than `tolerance` of its largest number; "" if none does.
 
-    Numbers below `STEP` are compared with that: some biases hold nothing but the rounding of their gradients.
+    The largest number counts as at least `STEP`, because some biases hold only the rounding of their gradients.
     """
     for name, tensor in plain.items():
         expected, other = tensor.detach().double(), found[name].detach().double()
@@ -262,17 +263,17 @@ def _difference(plain: Mapping[str, Tensor], found: Mapping[str, Tensor], tolera
 
 
 def images(count: int, shape: Shape) -> Tensor:
-    """Return drawn images [count, *shape], from faint ones to bright ones."""
+    """Return random images [count, *shape], from low contrast to high contrast."""
     x = torch.randn(count, *shape, generator=generator(0, "images", count))
     return x * torch.logspace(-0.5, 0.5, count).view(-1, 1, 1, 1)
 
 
 @torch.no_grad()
 def stirred(model: nn.Module) -> nn.Module:
-    """Give `model`, in place, weights and running statistics as training might leave them; return it.
+    """Give `model`, in place, random weights and running statistics as training might leave them; return it.
 
-    Weights that are all positive stay so. Dropout is left out: it draws numbers in the order of memory, which is
-    another one in another memory format.
+    Vectors that are all positive stay positive. Dropout is set to 0, because it draws numbers in the order of memory,
+    which depends on the memory format.
     """
     draw = generator(0, "weights")
 
@@ -282,7 +283,7 @@ def stirred(model: nn.Module) -> nn.Module:
     for weight in filter(torch.is_floating_point, model.parameters()):
         if weight.dim() < 2 and weight.numel() and weight.min() > 0:
             weight.mul_(noise(weight).exp())
-        elif weight.dim() < 2 or not weight.any():  # other matrices were drawn when the network was built
+        elif weight.dim() < 2 or not weight.any():  # other matrices are random already
             weight.add_(noise(weight))
     for module in model.modules():
         if isinstance(module, _NormBase) and module.running_mean is not None and module.running_var is not None:
@@ -294,14 +295,14 @@ def stirred(model: nn.Module) -> nn.Module:
 
 
 def _built(make: Make) -> nn.Module:
-    """Build a network, the same one each time even if it draws from Python's or NumPy's generators."""
+    """Build the same network each time, even if its code draws from Python's or NumPy's generators."""
     with _drawn_alike():
         return make()
 
 
 @contextmanager
 def _drawn_alike() -> Iterator[None]:
-    """Seed the random generators of torch, Python and NumPy inside; afterwards they are as they were."""
+    """Seed the random generators of torch, Python and NumPy inside the block, and restore them afterwards."""
     python, legacy = random.getstate(), np.random.get_state()
     try:
         with seeded(0, "fast paths"), torch.enable_grad():

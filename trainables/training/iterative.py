@@ -1,4 +1,4 @@
-"""Pruning in levels: train, prune, rewind, again. With magnitudes, iterative magnitude pruning (IMP)."""
+"""Pruning in levels: train, prune, rewind, repeat. With magnitude scores: iterative magnitude pruning (IMP)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Report = Callable[[dict[str, float], int], None]
 
 
 def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: SaveState, report: Report) -> Pruning:
-    """The masks of the last of L = `trial.levels` levels (Frankle et al. 2020, algorithm 2; any score).
+    """Return the masks of the last of L = `trial.levels` levels (Frankle et al. 2020, algorithm 2; any score).
 
-    The model comes with the trained weights of the dense network. Level l prunes the weights trained before to
-    density^(l/L) of all, rewinds what is left, and trains it; the training of the last level is the trial's own.
-    `report` receives `level/top1` and `level/compression` of the network that each level started to prune.
-    `saved` is the trial's last checkpoint, if a level had begun by then; `save` adds the next one.
-    A shuffled mask cannot be nested in another one: the levels before the last are not shuffled.
+    The model must have the trained weights of the dense network. Level l prunes the weights trained so far to
+    density^(l/L) of all, rewinds the rest, and trains it; the training after the last level is the trial's own.
+    `report` receives `level/top1` and `level/compression` of the network that each level prunes.
+    `saved` is the trial's last checkpoint, empty if there is none; `save` writes the next one.
+    Levels before the last are not shuffled, because a shuffled mask cannot be nested in another one.
     """
     level: int = saved.get("level", 0)
     masks: dict[str, Tensor] = saved.get("masks", {})
@@ -47,10 +47,10 @@ def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: S
 
 
 def rewind(on: Trainer, folder: Path) -> dict[str, Any] | None:
-    """Put the model where levels start, and return the state in which its training goes on from there.
+    """Reset the model to where levels start; return the state from which its training continues, None for epoch 0.
 
-    That is the dense training after `rewind_epoch` epochs: weights, statistics, momentum and learning rate.
-    Those few epochs are trained once more, and kept in `folder`: the same for all levels.
+    The state is that of the dense training after `rewind_epoch` epochs: weights, statistics, momentum and learning
+    rate. Those few epochs are trained once more and kept in `folder`, where all levels find them.
     """
     on.restart()
     if on.trial.rewind_epoch == 0:
@@ -59,8 +59,8 @@ def rewind(on: Trainer, folder: Path) -> dict[str, Any] | None:
     begun = checkpoint.load(file, on.device)
     on.train({}, state=begun, save=partial(checkpoint.save, file), until=on.trial.rewind_epoch)
     state = checkpoint.load(file, on.device)
-    assert state is not None  # where training pauses it saves
-    return state | {"progress": {"epoch": on.trial.rewind_epoch}}  # what the dense net reached is not the sparse one's
+    assert state is not None  # training always saves when it pauses at `until`
+    return state | {"progress": {"epoch": on.trial.rewind_epoch}}  # drops the dense network's best accuracy and times
 
 
 def _marking(save: SaveState, level: int, masks: Mapping[str, Tensor]) -> SaveState:

@@ -1,4 +1,4 @@
-"""Training a masked model, epoch by epoch, from wherever it stands."""
+"""Training loop of a masked model, from the beginning or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainables.sparse_training import Dynamics
 from trainables.training.state import Epoch, EpochProgress, TrainingError, TrainingState
 
 BatchSource = Iterable[tuple[Tensor, Tensor]]
-LONG = 5.0  # seconds: an epoch that lasts longer may be stopped, and saved, in its middle
+LONG = 5.0  # seconds: longer epochs can be stopped and saved before their end
 
 
 class StoppedError(Exception):
-    """Training was asked to stop, and has: all that it computed is saved."""
+    """Training was asked to stop and has stopped; its state is saved."""
 
 
 def train(
@@ -41,27 +41,27 @@ def train(
     team: Team = ALONE,
     tell: Callable[[str, str], object] = lambda what, how: None,
 ) -> EpochProgress:
-    """Train `model` in place for the trial's epochs, going on from the checkpoint `state` if there is one.
+    """Train `model` in place for the trial's epochs, continuing from the checkpoint `state` if there is one.
 
-    `batches(epoch, skip)` gives an epoch's batches from the one numbered `skip` on, the same whenever they are
-    asked for; `report(metrics, epoch)` receives what MLflow calls `train/…`, `test/…`, `validation/…` (where
-    `validate` gives anything) and `time/…`; `save(state)` is called after an epoch, or in the middle of a long one,
-    when the last call is more than `save_seconds` ago. With `until` training pauses after that epoch, which is then
-    always saved: going on from any saved state is the same, bit for bit, as never having paused. `stop` is asked
-    after each epoch but the last, and about every `LONG` seconds within one.
-    After pre-training, batches are asked for and dropout is drawn as if its epochs had been counted on: else
-    fine-tuning would see the data in the very order in which pre-training began.
-    Pruned weights are set to zero after each step, so gradients are those of the plain weights and momentum
-    cannot bring them back. `dynamics` may change `masks`, in place; they are part of what is saved then.
-    Of a `team` each worker calls this, with the images of its own part of the batches and the classes of the whole
-    ones; `report`, `save` and `stop` are the first's.
-    On a GPU steps are captured in a graph, where they can be; `tell` hears whether they are, or why not, as how they
-    are "stepped".
-    Where the trial averages its weights, the averages are tested, and are what the model ends with.
+    `batches(epoch, skip)` returns an epoch's batches from number `skip` on, the same ones in every call.
+    `report(metrics, epoch)` receives the metrics that MLflow calls `train/…`, `test/…`, `validation/…` (if `validate`
+    returns any) and `time/…`. `save(state)` is called after an epoch, or in the middle of a long one, if the last call
+    was at least `save_seconds` ago. With `until` training pauses after that epoch and always saves then. Continuing
+    from any saved state gives the same result, bit for bit, as not pausing. `stop` is called after each epoch but the
+    last, and about every `LONG` seconds within an epoch.
+    Data order and dropout count the pre-training epochs too. Otherwise fine-tuning would see the data in the order in
+    which pre-training began.
+    Pruned weights are set to zero after each step, so gradients are those of the plain weights, and momentum cannot
+    bring them back. `dynamics` may change `masks` in place; the masks are then part of the saved state.
+    Each worker of a `team` calls this function, with the images of its part of the batches and the classes of whole
+    batches; only the first worker's `report`, `save` and `stop` count.
+    On a GPU steps are captured in a CUDA graph if possible; `tell` receives the tag "stepped", which says how steps are
+    made, or why not in a graph.
+    If the trial averages its weights, the averages are tested, and the model ends with them.
 
     Raises:
         TrainingError: if an epoch's loss is not finite.
-        StoppedError: once `stop` says so; where training stands is saved.
+        StoppedError: if `stop` returned True; the state is saved.
     """
     standing = TrainingState(model, masks, trial, steps_per_epoch, dynamics, state, team, tell)
     progress, rate, step = standing.progress, standing.rate, standing.step
@@ -72,11 +72,11 @@ def train(
         if epoch:
             epoch.pool(over=False)
         save(standing.state_dict(epoch))
-        team.told()  # that it is saved: into a store far away that may take longer than any time-out
+        team.told()  # other workers wait here: saving to a remote store may take longer than a collective's timeout
         saved = time.monotonic()
 
     def leave_off(epoch: Epoch | None = None) -> None:
-        """Save if it is time, and stop if that is asked for: after an epoch, or in the middle of `epoch`."""
+        """Save if it is due, and raise StoppedError if asked to stop: after an epoch, or in the middle of `epoch`."""
         stopped, due = schedule.agree(stop(), time.monotonic() - saved >= save_seconds)
         if due:
             keep(epoch)

@@ -1,4 +1,4 @@
-"""What moves the weights: the trial's optimizer, and its learning rate over the epochs."""
+"""Optimizer of a trial, and its learning rate over the epochs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from search_spaces import Trial
 
 
 def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
-    """Return the trial's optimizer of all parameters; weight decay on all of them, as in the published programs.
+    """Return the trial's optimizer of all parameters, with weight decay on all of them, as in the published programs.
 
-    On a GPU its learning rate is a float32 tensor there, in every step: a CUDA graph reads it from that place, and a
-    step outside of a graph must not see another number than one inside.
+    On a GPU its learning rate is a float32 tensor on the GPU: a CUDA graph reads it from there, and steps outside of a
+    graph must use the same number.
     """
     device = next(model.parameters()).device
     lr = torch.tensor(trial.lr, device=device) if device.type == "cuda" else trial.lr
@@ -35,10 +35,10 @@ def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
 
 
 def _begin_late(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """Give momentum of zero to parameters whose first gradient comes in a later step, as with stochastic depth.
+    """Set the momentum to zero for parameters whose first gradient comes in a later step, as with stochastic depth.
 
-    torch's fused SGD (2.15) fails where some parameters of a step have a momentum and others have none. Zero is what
-    they would begin with.
+    torch's fused SGD (2.15) fails if some parameters of a step have a momentum buffer and others have none. Zero is
+    the value with which momentum would begin.
     """
     state = optimizer.state
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -50,21 +50,21 @@ def _begin_late(optimizer: torch.optim.Optimizer, *_: object) -> None:
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on with the moments of a checkpoint, of any kind of device.
+    """Load the moments of a checkpoint, whatever device it was written on.
 
-    The settings are the optimizer's own, as the trial and this device want them, and not those of the checkpoint: a
-    learning rate from a CPU is no tensor on a GPU.
+    The optimizer keeps its own settings, which fit the trial and this device, and ignores those of the checkpoint: a
+    learning rate saved on a CPU is a number, but on a GPU it must be a tensor.
     """
     optimizer.load_state_dict({"state": state["state"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 class LearningRate:
-    """The trial's learning rate: its schedule changes it between epochs, a warm-up between the steps of the first.
+    """Learning rate of a trial: a schedule changes it between epochs, a warm-up between the steps of the first epochs.
 
-    The schedule runs on an optimizer of its own, in float64, and its rate is then written into the real one.
+    The schedule runs on an optimizer of its own, in float64. Its rate is then written into the real optimizer.
 
     The warm-up is linear and ends at the full rate (Goyal et al. 2017, section 2.2). Drops of `step` count all epochs,
-    as there; a cosine takes the epochs after the warm-up (He et al. 2019, section 3.1).
+    as in that paper; a cosine covers the epochs after the warm-up (He et al. 2019, section 3.1).
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, trial: Trial, steps_per_epoch: int) -> None:
@@ -79,17 +79,17 @@ class LearningRate:
         else:
             drops = trial.lr_drops if trial.lr_schedule == "step" else ()
             self._schedule = torch.optim.lr_scheduler.MultiStepLR(scheduled, list(drops), trial.lr_factor)
-        scheduled.step()  # nothing to step: torch warns of a schedule that steps before its optimizer
+        scheduled.step()  # has no effect, but torch warns if a schedule steps before its optimizer
         self._written = trial.lr
 
     def before_step(self, epoch: int, done: int) -> None:
-        """To be called in `epoch` (from 1) after `done` of its steps."""
+        """Set the rate for the next step of `epoch` (from 1), of which `done` steps are made."""
         made = (epoch - 1) * self._steps_per_epoch + done
         if made < self._warm_steps:
             self._scale((made + 1) / self._warm_steps)
 
     def after_epoch(self, epoch: int) -> None:
-        """To be called at the end of `epoch`."""
+        """Set the rate for the epoch after `epoch`."""
         if epoch > self._trial.warmup_epochs or self._trial.lr_schedule != "cosine":
             self._schedule.step()
         self._scale(1)
@@ -101,16 +101,16 @@ class LearningRate:
         self._written = rate
         for group in self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # in its place, from which graphs read
+                group["lr"].fill_(rate)  # in place, because CUDA graphs read this memory
             else:
                 group["lr"] = rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands, between two epochs or in the middle of one."""
+        """Return the state of the schedule, between two epochs or in the middle of one."""
         return self._schedule.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a state that `state_dict` returned."""
         self._schedule.load_state_dict(state)
-        self._scheduled.param_groups[0]["lr"] = float(self._schedule.get_last_lr()[0])  # schedules go on from it
+        self._scheduled.param_groups[0]["lr"] = float(self._schedule.get_last_lr()[0])  # the schedule continues from it
         self._scale(1)

@@ -1,4 +1,4 @@
-"""Where a training stands between two of its steps: all that a checkpoint holds."""
+"""State of a training between two of its steps: everything that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from trainables.training.step import Average, Masked, Stepper
 
 
 class TrainingError(RuntimeError):
-    """Training went where no number means anything: a loss that is not finite."""
+    """The training loss is not finite."""
 
 
 class Epoch:
-    """The batches of an epoch so far: how many, and what they summed up to.
+    """Counts and sums of loss and hits over the batches of an epoch so far.
 
-    Each worker of a team sums up what its own part of the batches gave; the sums of all are the first one's. All of
-    them count the images of whole batches. Collectives of the first step may take `START`, as data readers start and
-    cuDNN chooses its kernels; those of later ones `STEP`.
+    Each worker of a team sums over its own part of the batches; `pool` adds up the sums on the first worker. All
+    workers count the images of whole batches. Collectives of the first step may take `START`, because data readers
+    start and cuDNN chooses its kernels; those of later steps may take `STEP`.
     """
 
     def __init__(self, number: int, state: Mapping[str, Any], team: Team) -> None:
-        """Epoch `number`, from its beginning, or from the `state` that it had before."""
+        """Start epoch `number`, or continue it if `state` is not empty."""
         self.number, self._team = number, team
         self.batches: int = state.get("batches", 0)
         self.images: int = state.get("images", 0)
-        self._in_step = False  # whether workers have made a step since they last did something else
+        self._in_step = False  # True after a step, until `pool` is called
         totals = [0.0, 0.0] if team.rank else state.get("totals", [])
         self._totals: Tensor | int = torch.tensor(totals, dtype=torch.float64) if state else 0
         self._random: Mapping[str, Tensor] = state.get("random", {})
@@ -49,16 +49,16 @@ class Epoch:
 
     @property
     def seconds(self) -> float:
-        """Since it began, without the time in which nobody worked on it."""
+        """Seconds spent on the epoch, without interruptions."""
         return time.perf_counter() - self._started
 
     def drawn(self, seed: int, *names: str | int) -> Drawn:
-        """What the steps of this epoch draw, from where they were."""
+        """Return the random stream for the steps of this epoch, continued from the saved state."""
         self._drawn = Drawn(seed, *names, states=self._random)
         return self._drawn
 
     def add(self, found: Tensor, images: int) -> None:
-        """A batch more. Its sums stay on the device: asking for a number each batch would make a GPU wait."""
+        """Add a batch. Its sums stay on the device: reading a number per batch would make a GPU wait."""
         if isinstance(self._totals, Tensor):
             self._totals = self._totals.to(found.device)
         self._totals = self._totals + found
@@ -66,13 +66,13 @@ class Epoch:
         self.images += images
         if self._team.size > 1 and not self._in_step:
             self._in_step = True
-            found.tolist()  # waits for a GPU: NCCL counts the time from when a collective was asked for
+            found.tolist()  # waits for the GPU, because NCCL's timeout starts when a collective is enqueued
             self._team.allow(STEP)
 
     def pool(self, over: bool) -> None:
-        """Give the sums of all workers to the first, the others beginning anew; to all of them if the epoch is `over`.
+        """Move the sums of all workers to the first and zero the others'; if the epoch is `over`, give them to all.
 
-        All do that at once.
+        All workers must call this at the same time.
         """
         if self._team.size > 1 and isinstance(self._totals, Tensor):
             self._totals = self._team.sum(self._totals) * (over or self._team.rank == 0)
@@ -80,7 +80,7 @@ class Epoch:
             self._in_step = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands after at least one batch, `pool`ed."""
+        """Return the state after at least one batch; call `pool` before."""
         assert isinstance(self._totals, Tensor)
         return {
             "batches": self.batches,
@@ -91,10 +91,10 @@ class Epoch:
         }
 
     def metrics(self) -> dict[str, float]:
-        """Mean loss and accuracy over its batches.
+        """Return the mean loss and accuracy over the epoch's batches.
 
         Raises:
-            ValueError: if there were none.
+            ValueError: if there were no batches.
             TrainingError: if the loss is not finite.
         """
         if not isinstance(self._totals, Tensor):
@@ -111,19 +111,19 @@ TOO_LARGE = "testing needs the memory of a graph"
 
 @dataclass
 class EpochProgress:
-    """How far training is: the last finished epoch (1-based; 0 = none yet) and what it cost so far."""
+    """Progress of a training: the last finished epoch (1-based; 0 = none yet), and its results and times so far."""
 
     epoch: int = 0
-    steps: int = 0  # of the optimizer
+    steps: int = 0  # optimizer steps
     best_top1: float = 0.0
     train_seconds: float = 0.0
-    images: int = 0  # trained on, in `image_seconds`: without the tests
+    images: int = 0  # trained on in `image_seconds`, which leaves out the tests
     image_seconds: float = 0.0
     last: dict[str, float] = field(default_factory=dict)
 
 
 class TrainingState:
-    """The parts of a training, from its beginning or from a checkpoint."""
+    """Parts of a training: optimizer, learning rate, masks, averages and progress, new or from a checkpoint."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class TrainingState:
         team: Team = ALONE,
         tell: Callable[[str, str], object] = lambda what, how: None,
     ) -> None:
-        """`model` and `masks` are changed in place; `state` is what `state_dict` gave."""
+        """Set up a training that changes `model` and `masks` in place; `state` is a checkpoint from `state_dict`."""
         self._team = team
         self._model, self._masks, self._dynamics = model, masks, dynamics
         self._optimizer = make_optimizer(model, trial)
@@ -159,17 +159,17 @@ class TrainingState:
             stepped = partial(tell, "stepped")
             if team.size == 1:
                 self._captured = Captured(step, model, self._masked.changes, stepped)
-            else:  # they speak with each other in their steps
+            else:  # workers communicate within their steps
                 stepped(f"step by step: {team.size} workers")
         self.step: Callable[[Tensor, Tensor], Tensor] = self._captured or step
 
     def next_epoch(self) -> Epoch:
-        """The epoch after the last finished one, or what is left of it."""
+        """Return the epoch after the last finished one, or continue it if the checkpoint was saved in its middle."""
         begun, self._begun = self._begun, {}
         return Epoch(self.progress.epoch + 1, begun, self._team)
 
     def state_dict(self, epoch: Epoch | None = None) -> dict[str, Any]:
-        """Plain values and tensors, some of them those in use; `epoch` is the one in the middle of which this is."""
+        """Return plain values and tensors, some of them still in use; `epoch` is the unfinished epoch, if any."""
         self.progress.steps = self._masked.steps
         state = {
             "model": self._model.state_dict(),
@@ -182,10 +182,10 @@ class TrainingState:
         return state | ({"begun": epoch.state_dict()} if epoch else {})
 
     def tested(self, test: Callable[[], T]) -> T:
-        """Return what `test` finds of the weights that are to be tested.
+        """Return the result of `test` with the weights to be tested: the averages, if there are any.
 
-        Where captured graphs leave it too little memory they are given up, and it is called again: a test changes
-        nothing, so that it may be.
+        If CUDA graphs leave too little memory for it, they are dropped and `test` is called again. That is safe,
+        because a test changes nothing.
         """
         with self._average.in_place() if self._average else nullcontext():
             try:
@@ -196,6 +196,6 @@ class TrainingState:
             return test()
 
     def finish(self) -> None:
-        """Leave those weights to the model for good."""
+        """Leave the averages in the model for good, if there are any."""
         if self._average:
             self._average.exchange()

@@ -1,4 +1,4 @@
-"""One optimizer step on one batch: the piece of training that a CUDA graph captures and that workers share out."""
+"""One optimizer step on one batch: the part of training that a CUDA graph captures and that workers divide."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from trainables.training.precision import arithmetic, autocast
 
 
 class Masked:
-    """Keep pruned weights at zero after each optimizer step, and let `dynamics` change what is pruned.
+    """Masks of a training: pruned weights are set to zero after each optimizer step, and `dynamics` may change masks.
 
-    The factors that weights are multiplied with stay at the same place in memory when masks change: a CUDA graph
-    that was captured before goes on with the new ones.
+    The factors that weights are multiplied with stay at the same place in memory when masks change, so that a CUDA
+    graph captured before uses the new ones.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Masked:
         dynamics: Dynamics | None,
         steps: int,
     ) -> None:
-        """`masks` is changed in place as the dynamics wants; `steps` were made so far."""
+        """Set pruned weights to zero. `dynamics` changes `masks` in place; `steps` is the number of steps so far."""
         self._model, self._optimizer, self._masks, self._dynamics = model, optimizer, masks, dynamics
         self.steps = steps
         weights = dict(model.named_parameters())
@@ -43,13 +43,13 @@ class Masked:
 
     @property
     def changes(self) -> bool:
-        """Whether masks may change while weights train."""
+        """True if masks may change during training."""
         return self._dynamics is not None
 
     def after_step(self) -> Mapping[str, Tensor]:
-        """Count an optimizer step after which pruned weights were held; return the masks if they changed.
+        """Count an optimizer step and update the masks if `dynamics` says so; return the changed masks, {} if none.
 
-        To be called while the step's gradients are there: dynamics may grow weights by them.
+        Call it while the step's gradients exist, because dynamics may grow weights by them.
         """
         self.steps += 1
         if self._dynamics is None:
@@ -65,7 +65,7 @@ class Masked:
         return masks
 
     def _forget(self, grown: dict[str, Tensor]) -> None:
-        """Momentum of grown weights is zero: what it holds was gathered while they could not move."""
+        """Set the moments of grown weights to zero, because they were gathered while the weights could not move."""
         parameters = dict(self._model.named_parameters())
         for name, mask in grown.items():
             for value in self._optimizer.state[parameters[name]].values():
@@ -74,16 +74,16 @@ class Masked:
 
 
 class Average:
-    """Exponential moving averages, mean <- decay * mean + (1 - decay) * weight after each step.
+    """Exponential moving averages: mean <- decay * mean + (1 - decay) * weight after each step.
 
-    Of the weights that training starts from and all after them, and of batch norm's statistics, which belong to
-    them. Pruned weights are zero there too.
+    They cover weights, from the initial ones on, and the statistics of batch norm, which belong to the weights. Pruned
+    weights are zero in the averages too.
     """
 
     def __init__(
         self, model: nn.Module, decay: float, masks: Mapping[str, Tensor], state: Mapping[str, Tensor]
     ) -> None:
-        """Of `model` as it stands; `state` goes on from what `state_dict` gave, where it has anything."""
+        """Start averages from the current `model`, or from `state`, a result of `state_dict`, if it is not empty."""
         self._model = model
         named = {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
         self._live = {name: tensor for name, tensor in named.items() if tensor.is_floating_point()}
@@ -94,17 +94,17 @@ class Average:
         self.hold(masks)
 
     def after_step(self) -> None:
-        """To be called once the weights have moved."""
+        """Update the averages after an optimizer step."""
         self._update(list(self._mean.values()), list(self._live.values()), None)
 
     def hold(self, masks: Mapping[str, Tensor]) -> None:
-        """Zero the averages of pruned weights: to be called when masks have changed."""
+        """Set the averages of pruned weights to zero; call it when masks have changed."""
         for name, mask in masks.items():
             self._mean[name].mul_(mask)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the model has the averages; afterwards, bit for bit, the weights that it had."""
+        """Put the averages into the model inside the block; afterwards restore its weights, bit for bit."""
         self.exchange()
         try:
             yield
@@ -113,22 +113,22 @@ class Average:
 
     @torch.no_grad()
     def exchange(self) -> None:
-        """The model takes the averages, and they what it had."""
+        """Swap the model's weights and the averages."""
         live, mean = list(self._live.values()), list(self._mean.values())
         had = [tensor.clone() for tensor in live]
         torch._foreach_copy_(live, mean)
         torch._foreach_copy_(mean, had)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The model's own `state_dict`, with the averages in it."""
+        """Return the model's `state_dict` with the averages in place of its weights."""
         with self.in_place():
             return {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
 
 
 class Stepper:
-    """Train a model by one batch at a time.
+    """Training step of a model on one batch.
 
-    A step is `compute`, which a CUDA graph can hold, and then `finish`, which may change masks and runs on the host.
+    A step is `compute`, which a CUDA graph can hold, followed by `finish`, which may change masks and runs on the host.
     """
 
     def __init__(
@@ -145,15 +145,15 @@ class Stepper:
         self._autocast, self._arithmetic = autocast(trial, device), arithmetic(trial, device)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """Make one step on images `x` [B, C, H, W] of classes `y` [B]; return what `gradients` does."""
+        """Make one step on images `x` [B, C, H, W] of classes `y` [B]; return the sums of `gradients`."""
         found = self.compute(x, y)
         self.finish()
         return found
 
     def compute(self, x: Tensor, y: Tensor) -> Tensor:
-        """Move the weights, hold pruned ones at zero and follow with the average; return what `gradients` does.
+        """Update the weights, set pruned ones to zero and update the averages; return the sums of `gradients`.
 
-        All of it happens on the device. On a GPU nothing waits for a number, so a CUDA graph can hold it.
+        Everything happens on the device. On a GPU nothing waits for a number, so a CUDA graph can hold it.
         """
         self._optimizer.zero_grad(set_to_none=True)
         with self._arithmetic():
@@ -165,16 +165,16 @@ class Stepper:
         return found
 
     def finish(self) -> None:
-        """Count the step, and change the masks where they are due."""
+        """Count the step, and change the masks if that is due."""
         changed = self._masked.after_step()
         if self._average is not None:
             self._average.hold(changed)
 
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the batch's gradients to those there are; returns float64 [2]: its summed loss, and its hits (top-1).
+        """Add the batch's gradients to `weight.grad`; return float64 [2]: summed loss and number of top-1 hits.
 
-        In micro-batches their gradients add up to those of the mean loss of the whole batch; batch norm sees each
-        by itself.
+        The gradients of micro-batches add up to those of the mean loss of the whole batch. Batch norm sees each
+        micro-batch separately.
         """
         found: Tensor | int = 0
         count = self._trial.accumulate
@@ -187,7 +187,7 @@ class Stepper:
         return found
 
     def _forward(self, network: nn.Module, x: Tensor, y: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-        """The loss that is to be made small, and float64 hits (top-1): both of no dimension."""
+        """Return the training loss and the number of top-1 hits (float64), both scalar tensors."""
         with self._autocast():
             logits = network(x)
         if logits.dtype == torch.bfloat16:

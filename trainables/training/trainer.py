@@ -1,4 +1,4 @@
-"""What all phases of a trial share: its model, its data, and how both are trained, tested and scored."""
+"""Trainer of a trial, shared by all its phases: model and data, and how they are trained, tested and scored."""
 
 from __future__ import annotations
 
@@ -29,37 +29,37 @@ from trainables.training.precision import cudnn_benchmark
 
 @dataclass(frozen=True)
 class Trainer:
-    """A trial's model on its device, and its data."""
+    """Trainer of a trial: holds its model and data, and trains, tests and scores the model."""
 
     trial: Trial
     model: nn.Module
     data: datasets.Dataset
     device: torch.device
     save_seconds: float
-    stop: Callable[[], bool]  # asked after each epoch of any training, and within long ones
-    weights: Path | None  # the folder of pretrained weights
-    team: Team  # the workers that train it together; scoring, and tests between trainings, are the first one's
+    stop: Callable[[], bool]  # called after each epoch of any training, and within long ones
+    weights: Path | None  # folder of pretrained weights
+    team: Team  # workers that train together; the first alone does scoring, and tests between trainings
     scoring_images: int = 0  # inputs of a forward pass while scoring, see `pruners.find`
-    fast: FastPaths = PLAIN  # the forms in which the model is trained and evaluated
+    fast: FastPaths = PLAIN  # forms in which the model is trained and evaluated
 
     def restart(self) -> None:
-        """Give the model the weights it was built with."""
+        """Reset the model to the weights that it was built with."""
         shape, classes = self.data.input_shape, self.data.num_classes
         again = build(self.trial.network, shape, classes, self.trial.seed, self.weights)
         self.model.load_state_dict(again.state_dict())
 
     def reinitialize(self) -> None:
-        """Give the model other weights of the distribution they are drawn from (Frankle et al. 2021, section 5)."""
+        """Give the model new initial weights from the same distribution (Frankle et al. 2021, section 5)."""
         shape, classes, seed = self.data.input_shape, self.data.num_classes, derive(self.trial.seed, "reinitialize")
         self.model.load_state_dict(build(self.trial.network.fresh, shape, classes, seed).state_dict())
 
     def test(self, team: Team = ALONE) -> dict[str, float]:
-        """Loss and accuracies on the test set; by a `team` if all of its workers test now."""
+        """Return loss and accuracies on the test set; pass a `team` only if all of its workers call this now."""
         batches = self.data.test_batches(self.device, blind=self._blind, part=team.part)
         return evaluate(self._fixed(), batches, team)
 
     def validate(self, team: Team = ALONE) -> dict[str, float]:
-        """Loss and accuracy on the held-out training images, likewise; nothing if none are held out."""
+        """Return loss and accuracy on the held-out training images as `test` does; {} if none are held out."""
         if not len(self.data.held_out):
             return {}
         batches = self.data.validation_batches(self.device, blind=self._blind, part=team.part)
@@ -80,9 +80,9 @@ class Trainer:
     ) -> EpochProgress:
         """Train the model in place; see `trainables.training.loop.train`.
 
-        Where its masks have left a smaller network that trains alike, that is trained in its place, if `compact` allows
-        it; what is saved is the whole one all the same. `tell` hears whether it was, or why not, as what was "trained";
-        and as what is "plain" which fast forms are not used, and why.
+        If `compact` is set and the masks leave a smaller network that trains alike, that network is trained instead.
+        Checkpoints hold the whole network in any case. `tell` receives the tag "trained", which says which network was
+        trained and why, and the tag "plain" with the fast forms that are not used and why.
         """
         trial, team, instead = self.trial, self.team, None
         if self.fast.tag:
@@ -104,7 +104,7 @@ class Trainer:
             instead, how = self._smaller(masks, state)
             tell("trained", how)
         on = self if instead is None else replace(self, model=instead, fast=PLAIN if instead.blind else self.fast)
-        fast = on.fast.training(on._network, quick=team.size == 1)  # a team has norms of its own
+        fast = on.fast.training(on._network, quick=team.size == 1)  # a team replaces batch norm by a synchronized one
         with fast, cudnn_benchmark(trial.cudnn_benchmark):
             progress = train(
                 on.model,
@@ -138,7 +138,7 @@ class Trainer:
         return progress
 
     def _smaller(self, masks: dict[str, Tensor], state: dict[str, Any] | None) -> tuple[Smaller | None, str]:
-        """Return what to train in the model's place under `masks`, None if there is nothing; and a line on that."""
+        """Return the network to train in the model's place under `masks`, or None; and a line on that."""
         shape = self.data.input_shape
         instead, how = smaller(self.model, masks, shape, state)
         if instead is None:
@@ -149,7 +149,7 @@ class Trainer:
         return instead, how
 
     def _fresh(self) -> nn.Module:
-        """Build the network anew, with weights that are drawn."""
+        """Build the network anew, with random weights."""
         return build(self.trial.network.fresh, self.data.input_shape, self.data.num_classes, self.trial.seed)
 
     @property
@@ -157,17 +157,17 @@ class Trainer:
         return self.model.net if isinstance(self.model, Smaller) else self.model
 
     def _fixed(self) -> nn.Module:
-        """The network as it is evaluated: its batch norms folded away where they can be."""
+        """Return the network in the form that is evaluated: its batch norms folded where possible."""
         self.model.eval()
         return self.fast.evaluated(self._network)
 
     @property
     def _blind(self) -> bool:
-        """Whether the model gives the same logits whatever it sees."""
+        """True if the model gives the same logits for all inputs."""
         return isinstance(self.model, Smaller) and self.model.blind
 
     def dynamics(self) -> Dynamics | None:
-        """How the trial's masks change while it trains; None if they do not."""
+        """Return the method that changes the trial's masks during training; None if they do not change."""
         return dynamics(self.trial, self._steps_per_epoch)
 
     @property
@@ -182,9 +182,9 @@ class Trainer:
         at_once: bool = False,
         share: Callable[[Callable[[], dict[str, Tensor]]], dict[str, Tensor]] | None = None,
     ) -> Pruning:
-        """Masks as the trial wants them at `compression`, or its kappa, within `alive`, for the weights as they are.
+        """Return the trial's masks at `compression`, or at its kappa, within `alive`, for the current weights.
 
-        With `at_once` in a single step, whatever the trial's schedule. `share` is what `pruners.find` says.
+        `at_once` prunes in a single step, whatever the trial's schedule. For `share` see `pruners.find`.
         """
         trial, pruner = self.trial, pruner_of(self.trial)
         return find(
@@ -208,7 +208,7 @@ class Trainer:
         )
 
     def _scoring_batches(self, pruner: Pruner, draw: int = 0) -> list[ImageBatch]:
-        """What the pruner scores on; a black image, for its shape, if it looks at none."""
+        """Return the batches for scoring; one black image, for its shape, if the pruner needs no data."""
         if pruner.needs_data:
             return self.data.scoring_batches(self.trial.seed, self.trial.samples_per_class, self.device, draw)
         return [(torch.zeros(1, *self.data.input_shape), torch.zeros(1, dtype=torch.int64))]
@@ -224,7 +224,7 @@ def bench(
     team: Team = ALONE,
     scoring_images: int = 0,
 ) -> Trainer:
-    """The bench of `trial`, its model as it is before any training; `weights` is the folder of pretrained ones."""
+    """Return the trainer of `trial`, with its untrained model; `weights` is the folder of pretrained weights."""
     model = build(trial.network, data.input_shape, data.num_classes, trial.seed, weights)
     fast = fast_paths(trial, data.input_shape, data.num_classes, device)
     model = fast.laid_out(model).to(device)
@@ -232,5 +232,5 @@ def bench(
 
 
 def pruner_of(trial: Trial) -> Pruner:
-    """The trial's pruner; a user's own is made of the code that the record carries."""
+    """Return the trial's pruner; a user's own pruner is built from the code in the trial's record."""
     return lookup(trial.pruner, trial.code)
