@@ -24,7 +24,9 @@ def own_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def trainings(monkeypatch):
     seen, train = [], trainer.train
-    monkeypatch.setattr(trainer, "train", lambda *a, **k: seen.append((a[2].pruner, a[2].epochs)) or train(*a, **k))
+    monkeypatch.setattr(
+        trainer, "train", lambda *a, **k: seen.append((a[0].trial.pruner, a[0].trial.epochs)) or train(*a, **k)
+    )
     return seen
 
 

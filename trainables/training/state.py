@@ -37,7 +37,7 @@ class Epoch:
 
     def __init__(self, number: int, state: Mapping[str, Any], team: Team) -> None:
         """Start epoch `number`, or continue it if `state` is not empty."""
-        self.number, self._team = number, team
+        self.number, self.team = number, team
         self.batches: int = state.get("batches", 0)
         self.images: int = state.get("images", 0)
         self._in_step = False  # True after a step, until `pool` is called
@@ -64,19 +64,19 @@ class Epoch:
         self._totals = self._totals + found
         self.batches += 1
         self.images += images
-        if self._team.size > 1 and not self._in_step:
+        if self.team.size > 1 and not self._in_step:
             self._in_step = True
             found.tolist()  # waits for the GPU, because NCCL's timeout starts when a collective is enqueued
-            self._team.allow(STEP)
+            self.team.allow(STEP)
 
     def pool(self, over: bool) -> None:
         """Move the sums of all workers to the first and zero the others'; if the epoch is `over`, give them to all.
 
         All workers must call this at the same time.
         """
-        if self._team.size > 1 and isinstance(self._totals, Tensor):
-            self._totals = self._team.sum(self._totals) * (over or self._team.rank == 0)
-            self._team.allow(START)
+        if self.team.size > 1 and isinstance(self._totals, Tensor):
+            self._totals = self.team.sum(self._totals) * (over or self.team.rank == 0)
+            self.team.allow(START)
             self._in_step = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,14 +131,22 @@ class TrainingState:
         masks: dict[str, Tensor],
         trial: Trial,
         steps_per_epoch: int,
-        dynamics: Dynamics | None,
-        state: dict[str, Any] | None,
+        *,
+        dynamics: Dynamics | None = None,
+        state: dict[str, Any] | None = None,
         team: Team = ALONE,
         tell: Callable[[str, str], object] = lambda what, how: None,
     ) -> None:
-        """Set up a training that changes `model` and `masks` in place; `state` is a checkpoint from `state_dict`."""
-        self._team = team
-        self._model, self._masks, self._dynamics = model, masks, dynamics
+        """Set up a training that changes `model` and `masks` in place; `state` is a checkpoint from `state_dict`.
+
+        Pruned weights are set to zero after each step, so gradients are those of the plain weights, and momentum cannot
+        bring them back. `dynamics` may change `masks` in place; the masks are then part of the saved state.
+        On a GPU steps are captured in a CUDA graph if possible; `tell` receives the tag "stepped", which says how steps
+        are made, or why not in a graph. If the trial averages its weights, the averages are tested, and the model ends
+        with them.
+        """
+        self.model, self.trial, self.team = model, trial, team
+        self._masks, self._dynamics = masks, dynamics
         self._optimizer = make_optimizer(model, trial)
         self.rate = LearningRate(self._optimizer, trial, steps_per_epoch)
         self.progress = EpochProgress()
@@ -166,13 +174,13 @@ class TrainingState:
     def next_epoch(self) -> Epoch:
         """Return the epoch after the last finished one, or continue it if the checkpoint was saved in its middle."""
         begun, self._begun = self._begun, {}
-        return Epoch(self.progress.epoch + 1, begun, self._team)
+        return Epoch(self.progress.epoch + 1, begun, self.team)
 
     def state_dict(self, epoch: Epoch | None = None) -> dict[str, Any]:
         """Return plain values and tensors, some of them still in use; `epoch` is the unfinished epoch, if any."""
         self.progress.steps = self._masked.steps
         state = {
-            "model": self._model.state_dict(),
+            "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self.rate.state_dict(),
             "progress": vars(self.progress),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -23,7 +23,7 @@ from trainables.sparse_training import Dynamics, dynamics
 from trainables.training.compacted import Smaller, smaller
 from trainables.training.evaluation import evaluate
 from trainables.training.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
-from trainables.training.loop import EpochProgress, train
+from trainables.training.loop import Callbacks, EpochProgress, TrainingData, TrainingState, train
 from trainables.training.precision import cudnn_benchmark
 
 
@@ -106,36 +106,34 @@ class Trainer:
         on = self if instead is None else replace(self, model=instead, fast=PLAIN if instead.blind else self.fast)
         fast = on.fast.training(on._network, quick=team.size == 1)  # a team replaces batch norm by a synchronized one
         with fast, cudnn_benchmark(trial.cudnn_benchmark):
-            progress = train(
+            training = TrainingState(
                 on.model,
                 masks if instead is None else instead.masks,
                 trial,
-                batches=lambda epoch, skip: self.data.train_batches(
-                    trial.seed,
-                    epoch,
-                    trial.batch_size,
-                    self.device,
-                    skip=skip,
-                    blind=on._blind,
-                    part=team.part,
-                    micro=trial.accumulate,
-                ),
-                steps_per_epoch=self._steps_per_epoch,
-                evaluate=lambda: on.test(team),
-                validate=lambda: on.validate(team),
-                report=report,
-                state=instead.narrow(state) if instead and state else state,
-                save=lambda state: save(instead.widen(state) if instead else state),
-                save_seconds=self.save_seconds,
-                until=until,
+                self._steps_per_epoch,
                 dynamics=dynamics,
-                stop=self.stop,
+                state=instead.narrow(state) if instead and state else state,
                 team=team,
                 tell=tell,
             )
+            data = TrainingData(on._batches, lambda: on.test(team), lambda: on.validate(team))
+            kept = (lambda state: save(instead.widen(state))) if instead else save
+            progress = train(training, data, Callbacks(report, kept, self.stop, self.save_seconds), until)
         if instead:
             instead.finish()
         return progress
+
+    def _batches(self, epoch: int, skip: int) -> Iterator[ImageBatch]:
+        return self.data.train_batches(
+            self.trial.seed,
+            epoch,
+            self.trial.batch_size,
+            self.device,
+            skip=skip,
+            blind=self._blind,
+            part=self.team.part,
+            micro=self.trial.accumulate,
+        )
 
     def _smaller(self, masks: dict[str, Tensor], state: dict[str, Any] | None) -> tuple[Smaller | None, str]:
         """Return the network to train in the model's place under `masks`, or None; and a line on that."""

@@ -15,7 +15,7 @@ from trainables.run import run
 from trainables.sparse_training import dynamics
 from trainables.training import cuda_graph
 from trainables.training.cuda_graph import WARM, Captured
-from trainables.training.loop import train
+from trainables.training.loop import Callbacks, TrainingData, TrainingState, train
 from trainables.training.optimizer import make_optimizer
 from trainables.training.step import Average, Masked, Stepper
 
@@ -167,10 +167,10 @@ def test_a_graph_gives_its_memory_to_a_test_that_needs_it(tmp_path):
 
     batch = torch.randn(8, 6).cuda(), torch.arange(8).cuda() % 3
     progress = train(
-        net, {}, trial, batches=lambda epoch, skip: [batch] * 6, steps_per_epoch=6, evaluate=evaluate,
-        report=lambda metrics, epoch: None, state=None, save=lambda state: None,
-        tell=lambda what, how: told.append(f"{what}: {how}"),
-    )  # fmt: skip
+        TrainingState(net, {}, trial, 6, tell=lambda what, how: told.append(f"{what}: {how}")),
+        TrainingData(lambda epoch, skip: [batch] * 6, evaluate),
+        Callbacks(lambda metrics, epoch: None, lambda state: None),
+    )
     assert progress.epoch == 2
     assert told == [f"stepped: {GRAPH}", "stepped: step by step: testing needs the memory of a graph"]
     assert tests == [1, 2, 2]

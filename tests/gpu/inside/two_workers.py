@@ -19,7 +19,7 @@ from trainables.launch import LOOPBACK, Spawned, leading, take_part
 from trainables.record.event_log import read
 from trainables.run import run_together
 from trainables.training.evaluation import evaluate
-from trainables.training.loop import train
+from trainables.training.loop import Callbacks, TrainingData, TrainingState, train
 
 SNIP = Trial(dataset="digits", architecture="conv", pruner="snip", compression=10, epochs=1, lr=0.05, batch_size=256)
 
@@ -33,17 +33,16 @@ def curve(place: Place, team: Team, precision: str, accumulate: int) -> list[flo
     wholes = torch.split(torch.arange(18), 8)
     parts = [torch.cat(part_of(rows, team.part, accumulate)) for rows in wholes]
     losses: list[float] = []
+    trial = Trial(dataset="digits", architecture="mlp", epochs=2, lr=0.02, accumulate=accumulate, precision=precision)
     train(
-        model,
-        {},
-        Trial(dataset="digits", architecture="mlp", epochs=2, lr=0.02, accumulate=accumulate, precision=precision),
-        batches=lambda epoch, skip: [(x[part], y[rows]) for part, rows in zip(parts, wholes, strict=True)][skip:],
-        steps_per_epoch=3,
-        evaluate=lambda: evaluate(model, [(x[part], y[part]) for part in parts], team),
-        report=lambda metrics, epoch: losses.extend([metrics["train/loss"], metrics["test/loss"]]),
-        state=None,
-        save=lambda state: None,
-        team=team,
+        TrainingState(model, {}, trial, 3, team=team),
+        TrainingData(
+            lambda epoch, skip: [(x[part], y[rows]) for part, rows in zip(parts, wholes, strict=True)][skip:],
+            lambda: evaluate(model, [(x[part], y[part]) for part in parts], team),
+        ),
+        Callbacks(
+            lambda metrics, epoch: losses.extend([metrics["train/loss"], metrics["test/loss"]]), lambda state: None
+        ),
     )
     return losses
 

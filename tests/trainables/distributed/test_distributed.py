@@ -33,8 +33,7 @@ from trainables.record.checkpoint import CHECKPOINT
 from trainables.record.event_log import ended, read
 from trainables.run import TrialOutcome, run, run_together
 from trainables.training.evaluation import evaluate
-from trainables.training.loop import EpochProgress, train
-from trainables.training.state import TrainingState
+from trainables.training.loop import Callbacks, EpochProgress, TrainingData, TrainingState, train
 from trainables.training.trainer import bench
 
 SNIP = Trial(
@@ -77,17 +76,13 @@ def curve(architecture, accumulate, team):
     batches = [(x[part], y[rows]) for part, rows in zip(parts, wholes, strict=True)]
     tested = [(x[part], y[part]) for part in parts]
     losses = []
+    trial = Trial(dataset="digits", architecture="mlp", epochs=3, lr=0.05, accumulate=accumulate, label_smoothing=0.1)
     train(
-        model,
-        {},
-        Trial(dataset="digits", architecture="mlp", epochs=3, lr=0.05, accumulate=accumulate, label_smoothing=0.1),
-        batches=lambda epoch, skip: batches[skip:],
-        steps_per_epoch=3,
-        evaluate=lambda: evaluate(model, tested, team),
-        report=lambda metrics, epoch: losses.extend([metrics["train/loss"], metrics["test/loss"]]),
-        state=None,
-        save=lambda state: None,
-        team=team,
+        TrainingState(model, {}, trial, 3, team=team),
+        TrainingData(lambda epoch, skip: batches[skip:], lambda: evaluate(model, tested, team)),
+        Callbacks(
+            lambda metrics, epoch: losses.extend([metrics["train/loss"], metrics["test/loss"]]), lambda state: None
+        ),
     )
     return losses
 

@@ -25,7 +25,7 @@ DENSE = stage(AFTER)
 def trainings(monkeypatch):
     """The epochs of every training that was begun."""
     seen, train = [], trainer.train
-    monkeypatch.setattr(trainer, "train", lambda *a, **k: seen.append(a[2].epochs) or train(*a, **k))
+    monkeypatch.setattr(trainer, "train", lambda *a, **k: seen.append(a[0].trial.epochs) or train(*a, **k))
     return seen
 
 

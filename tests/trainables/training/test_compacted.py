@@ -17,7 +17,7 @@ from trainables.architectures.initialisation import initialise
 from trainables.training.batch_norm import still_biases
 from trainables.training.compacted import Smaller, smaller
 from trainables.training.evaluation import evaluate, foldable
-from trainables.training.loop import train
+from trainables.training.loop import Callbacks, TrainingData, TrainingState, train
 
 SHAPE = (3, 16, 16)
 SGD = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3, "lr": 0.05}
@@ -34,19 +34,13 @@ def batches(epoch, skip=0):
 def go(model, masks, record, state=None, saves=None, reports=None, until=None):
     network = model.net if isinstance(model, Smaller) else model
     with still_biases(network, foldable(network)):
-        train(
-            model,
-            masks,
-            record,
-            batches=batches,
-            steps_per_epoch=3,
-            evaluate=lambda: evaluate(model, batches(99)),
+        told = Callbacks(
             report=lambda metrics, epoch: None if reports is None else reports.append(metrics),
-            state=state,
             save=lambda state: None if saves is None else saves.append(copy.deepcopy(state)),
             save_seconds=0,
-            until=until,
         )
+        data = TrainingData(batches, lambda: evaluate(model, batches(99)))
+        train(TrainingState(model, masks, record, 3, state=state), data, told, until)
 
 
 def trial(**fields):

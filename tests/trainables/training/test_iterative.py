@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -65,13 +66,13 @@ def test_rewound_weights_are_those_of_the_dense_training_at_that_epoch(place, tr
     trial = IMP.model_copy(update={"rewind_epoch": 1, "lr_schedule": "cosine"})
     early, dense, train = {}, stage(trial), trainer.train
 
-    def watched(model, masks, record, *, report, **rest):
+    def watched(training, data, callbacks, until):
         def told(values, epoch):
-            if record.fingerprint == dense.fingerprint and epoch == 1:
-                early.update({k: v.clone() for k, v in model.state_dict().items()})
-            report(values, epoch)
+            if training.trial.fingerprint == dense.fingerprint and epoch == 1:
+                early.update({k: v.clone() for k, v in training.model.state_dict().items()})
+            callbacks.report(values, epoch)
 
-        return train(model, masks, record, report=told, **rest)
+        return train(training, data, replace(callbacks, report=told), until)
 
     monkeypatch.setattr(trainer, "train", watched)
     run(trial, place)

@@ -9,7 +9,7 @@ from torch import nn
 from search_spaces import Trial
 from trainables.datasets.batches import micro_batches
 from trainables.training import loop
-from trainables.training.loop import StoppedError, TrainingError, train
+from trainables.training.loop import Callbacks, StoppedError, TrainingData, TrainingError, TrainingState, train
 
 CPU = torch.device("cpu")
 
@@ -29,19 +29,17 @@ def trial(**fields):
     return Trial(dataset="digits", architecture="mlp", **({"epochs": 4, "lr": 0.1} | fields))
 
 
-def go(model, record, masks=None, state=None, saves=None, reports=None, batches=batches, **more):
-    return train(
-        model,
-        masks or {},
-        record,
-        batches=batches,
-        steps_per_epoch=4,
+def go(model, record, masks=None, state=None, saves=None, reports=None, batches=batches, until=None, **more):
+    told = Callbacks(
         report=lambda metrics, epoch: None if reports is None else reports.append((epoch, metrics)),
-        state=state,
         save=lambda state: None if saves is None else saves.append(copy(state)),
-        save_seconds=0,
-        **{"evaluate": lambda: {"loss": 1.0, "top1": 0.5, "top5": 1.0}} | more,
+        stop=more.pop("stop", lambda: False),
+        save_seconds=more.pop("save_seconds", 0),
     )
+    fixed = {"evaluate": lambda: {"loss": 1.0, "top1": 0.5, "top5": 1.0}}
+    tested = fixed | {name: more.pop(name) for name in ("evaluate", "validate") if name in more}
+    training = TrainingState(model, masks or {}, record, 4, state=state, **more)
+    return train(training, TrainingData(batches, **tested), told, until)
 
 
 def copy(state):
