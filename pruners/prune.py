@@ -301,7 +301,7 @@ def _require_different(scores: Mapping[str, Tensor], label: str) -> None:
 def _tied(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None, settings: Settings
 ) -> float:
-    """Return `tied_share` of the weights that were alive; 0 for filters and n:m, which do not compete weight by weight."""
+    """Return `tied_share` of the weights that were alive; 0 for filters and n:m, which do not compete as weights."""
     if settings.granularity != "weight":
         return 0.0
     if alive:

@@ -161,7 +161,7 @@ def weight_keys(module: nn.Module) -> list[str]:
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[nn.Module, str, Owner | None]]:
-    """Yield the modules' weights that are used in products, and the locations of their parameters; None if none exists."""
+    """Yield the modules' weights that are used in products, and where their parameters are; None if nowhere."""
     for module in model.modules():
         for key in weight_keys(module):
             if key not in module._parameters or module._parameters[key] is not None:
