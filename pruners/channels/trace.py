@@ -126,9 +126,7 @@ class _Walk:
         self.count = 0
         self.pairs: list[tuple[Tensor, Tensor]] = []  # channels that belong to one group
         self.kept: list[Tensor] = []
-        self.flat: dict[
-            str, bool | None
-        ] = {}  # True: the result is (N, features), without spatial axes; None: input
+        self.flat: dict[str, bool | None] = {}  # True: the result is (N, features), without spatial axes; None: input
         self.numbers: set[str] = set()  # results that are sizes, not tensors
         self.tied: dict[int, nn.Module] = {}  # id of a weight -> the first layer that uses it
 
