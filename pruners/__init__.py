@@ -1,10 +1,10 @@
-"""Which weights to keep: neural network pruning as a score, a scope and a schedule, on plain PyTorch modules.
+"""Pruning of neural networks on plain PyTorch modules: a pruner is a score, combined with a scope and a schedule.
 
     from pruners import prune
     masks = prune(model, "snip", compression=10, batches=[(x, y)])
 
-`find` returns the scores too; `masking` holds pruned weights at zero while training goes on; `compact` makes the
-smaller dense model that computes the same.
+`find` returns the scores too; `masking` keeps pruned weights at zero during training; `compact` makes a smaller dense
+model that computes the same.
 """
 
 from pruners.ablations import ABLATIONS

@@ -1,4 +1,4 @@
-"""Sanity checks of Frankle et al. 2021, section 5: does it matter which weights a pruner keeps?"""
+"""Sanity checks of Frankle et al. 2021, section 5, which test if it matters which weights a pruner keeps."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ ABLATIONS = ("none", "shuffle", "reinitialize", "invert")
 
 
 def inverted(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scores whose highest are the lowest of `scores`: dead weights are still dead to `select`."""
+    """Return the scores in reverse order, as their negatives; weights that are pruned stay pruned in `select`."""
     return {name: -score for name, score in comparable(scores).items()}
 
 
 def shuffled(masks: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Each mask permuted inside its layer: the densities stay, which weights they fall on is chance.
+    """Return each mask permuted at random inside its layer, so that the density of each layer stays the same.
 
     The permutation is drawn on the CPU: the same on every device.
     """

@@ -1,4 +1,4 @@
-"""Batches as people have them: read into pairs of inputs and labels, and handed out so that nothing can spoil them."""
+"""Reading of batches in the usual formats as pairs of inputs and labels, which are then handed out as copies."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,21 +18,21 @@ _INPUTS = (
     *("input_ids", "input_values", "input_features", "inputs_embeds"),
 )
 _LABELS = ("labels", "label", "target", "targets", "y", "class", "classes", "fine_label")
-# Further inputs of Hugging Face's models that say nothing beyond their default where all of their values are this.
+# Further inputs of Hugging Face's models, with the value that is their default: inputs of this value can be left out.
 _NEUTRAL = {"attention_mask": 1, "pixel_mask": 1, "token_type_ids": 0}
 
 
 class Batches(Sequence[Batch]):
-    """Pairs to score on, fresh copies each time: a network or a score may change in place what it gets.
+    """Pairs to score on, copied at each access, because a network or a score may change its inputs in place.
 
-    Inputs of a floating type that is none of `dtypes` come in the first of these. `device`, if given, is where all
-    come.
+    Inputs of a floating type that is not in `dtypes` are converted to the first of these. All are moved to `device`,
+    if it is given.
     """
 
     def __init__(
         self, pairs: Sequence[Batch], dtypes: Sequence[torch.dtype] = (), device: torch.device | None = None
     ) -> None:
-        """Copy nothing yet."""
+        """Keep the pairs without copying them."""
         self._pairs, self._dtypes, self._device = pairs, dtypes, device
 
     def __len__(self) -> int:
@@ -61,10 +61,10 @@ class Batches(Sequence[Batch]):
 def read_batches(given: Any, *, labelled: bool = True, first: bool = False) -> list[Batch]:
     """Return `given` as pairs of tensors: inputs (N, ...) and labels, int64 (N, ...) or probabilities (N, classes).
 
-    `given` is an iterable of batches or a single one. A batch is a pair, a mapping, or an object with such fields:
-    tensors, numpy arrays or, for labels, a list. Class numbers of any type become int64, (N, 1) becomes (N,).
-    `first` reads no further than the first batch. Unless `labelled`, inputs may come without labels, and may be NaN.
-    Raises PruningError, saying which batch and what it must be, for anything that has not one meaning.
+    `given` is an iterable of batches or a single batch. A batch is a pair, a mapping or an object with fields; its
+    parts are tensors, numpy arrays or, for labels, a list. Class numbers of any type become int64, and labels (N, 1)
+    become (N,). With `first`, only the first batch is read. Unless `labelled`, inputs may lack labels and may be NaN.
+    Raises PruningError, with the batch and what it must be, for anything that is not clearly a batch.
     """
     if given is None:
         return []
@@ -79,7 +79,7 @@ def read_batches(given: Any, *, labelled: bool = True, first: bool = False) -> l
 
 
 def _each(given: Any, labelled: bool) -> Iterator[Any]:
-    """The batches in `given`, which may be one itself."""
+    """Return an iterator over the batches in `given`, which may also be a single batch."""
     if isinstance(given, Tensor | np.ndarray):
         if not labelled:
             return iter([given])
@@ -92,7 +92,7 @@ def _each(given: Any, labelled: bool) -> Iterator[Any]:
 
 
 def _is_pair(given: Any) -> bool:
-    """Return True if this is no list of batches: inputs and then labels of as many, which are no inputs themselves."""
+    """Return True if this is a single batch, inputs and then their labels, and not a list of two batches."""
     if not isinstance(given, tuple | list) or len(given) != 2:
         return False
     inputs, labels = given
@@ -102,7 +102,7 @@ def _is_pair(given: Any) -> bool:
         return len(labels) == len(inputs) and all(isinstance(label, int) for label in labels)
     if not isinstance(labels, Tensor | np.ndarray):
         return False
-    # Two batches without labels look alike; the labels of a pair have fewer dimensions, or rows that are probabilities.
+    # Two batches without labels look alike. Labels have fewer dimensions than inputs, or rows that are probabilities.
     if labels.ndim < inputs.ndim or labels.ndim <= 1:
         return True
     rows = torch.as_tensor(labels)
@@ -110,7 +110,7 @@ def _is_pair(given: Any) -> bool:
 
 
 def _fields(batch: Any) -> dict[str, Any] | None:
-    """The named parts of a batch; None if it has no names."""
+    """Return the named parts of a batch; None if its parts have no names."""
     if isinstance(batch, Mapping):
         return {str(key): value for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
@@ -141,7 +141,7 @@ def _pair(batch: Any, where: str, labelled: bool) -> Batch:
 
 
 def _named(fields: Mapping[str, Any], where: str) -> tuple[Any, Any]:
-    """The inputs, and the labels if there are any, of a batch whose parts have names."""
+    """Return the inputs, and the labels or None, of a batch whose parts have names."""
     present = {key: value for key, value in fields.items() if value is not None}
     keys = {key: key.lower() for key in present}
     inputs = [key for key in present if keys[key] in _INPUTS]
@@ -153,7 +153,7 @@ def _named(fields: Mapping[str, Any], where: str) -> tuple[Any, Any]:
         )
     for key, value in present.items():
         if key in (*inputs, *labels) or not isinstance(value, Tensor | np.ndarray) or value.ndim < 2:
-            continue  # numbers, names and paths of the inputs
+            continue  # not an input of the network: numbers, names and paths
         if key not in _NEUTRAL or not bool((torch.as_tensor(value) == _NEUTRAL[key]).all()):
             raise PruningError(
                 f"{where} has {key} {list(value.shape)} beside {inputs[0]}: the model is called with one input, "

@@ -1,4 +1,4 @@
-"""What makes a pruner's scores meaningless on a network, found in one scoring pass before anything trains."""
+"""Check, by one scoring pass before any training, whether a pruner's scores mean anything on a network."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,11 +17,11 @@ SATURATING = (
     *(nn.RNNBase, nn.RNNCellBase),
 )
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-# The same where a forward calls them itself, by plain name: torch, torch.nn.functional and Tensor all have them.
+# Functions that do the same, by plain name: torch, torch.nn.functional and Tensor all have them.
 SATURATING_CALLS = frozenset({"hardtanh", "relu6", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softsign"})
 NORM_CALLS = frozenset({"layer_norm", "group_norm", "rms_norm", "instance_norm"})
-INPUTS = 16  # enough that few weights are silent because no input happens to turn their ReLU on
-FEW = 0.05  # share of zero scores that needs no explanation; a threshold above it falls among ties
+INPUTS = 16  # enough that few scores are zero only because no input activates a weight's ReLU
+FEW = 0.05  # share of zero scores that is not reported; with more, the threshold may fall among ties
 
 
 def concerns(
@@ -32,10 +32,10 @@ def concerns(
     mode: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """One sentence for each reason to mistrust `pruner` on `model` for inputs (C, H, W); none, if there is none.
+    """Return one sentence per reason to mistrust `pruner` on `model` for inputs (C, H, W); [] if there is none.
 
-    Scores once on a few Gaussian inputs, and looks for modules and functions that stop SynFlow's flow and for
-    scores that are not finite or are exactly zero. The model is left as it was.
+    Scores once on 16 Gaussian inputs. Looks for modules and functions that stop SynFlow's flow, and for scores that
+    are not finite or are exactly zero. The model is left as it was.
     Raises PruningError for a pruner, mode or option that does not exist.
     """
     chosen = lookup(pruner) if isinstance(pruner, str) else pruner
@@ -57,7 +57,7 @@ def concerns(
 
 
 class _Calls(TorchFunctionMode):
-    """Inside, the name of every function of torch that is called is noted."""
+    """Mode that records in `names` the name of every torch function called inside it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A user's own pruner, from the user's own file: `my_file.py:MyScore`."""
+"""Loading of user-defined pruners and other objects from a user's own file: `my_file.py:MyScore`."""
 
 import hashlib
 import inspect
@@ -13,10 +13,10 @@ from pruners.pruner import Pruner
 
 
 def load_object(name: str, kind: str, code: str) -> Any:
-    """What `path/to/file.py:NAME` names. `kind` is what a message calls it: "Pruner".
+    """Return the object `NAME` of `path/to/file.py:NAME`; error messages call it `kind`, such as "Pruner".
 
-    The file is run each time: what it does when imported is its author's business. `code`, if given, is the text
-    to run, and the file is not looked for: so it works where the file does not lie.
+    The file is run at each call, with all side effects of importing it. If `code` is given, this text is run instead
+    and the file is not read, so that it may be missing.
     Raises PruningError if the file cannot be found, read or run, or has no such name.
     """
     place, _, wanted = name.rpartition(":")
@@ -52,17 +52,17 @@ def _run(path: Path, text: str, what: str) -> ModuleType:
 
 
 def is_custom(name: str) -> bool:
-    """Whether `name` names an object in a file, and not a pruner of this package."""
+    """Return True if `name` names an object in a file, and not a pruner of this package."""
     return ".py:" in name
 
 
 def load(name: str, code: str = "") -> Pruner:
-    """The pruner that `path/to/file.py:NAME` names: a `Pruner`, or a score function, which is wrapped in one.
+    """Load the pruner `path/to/file.py:NAME`, a `Pruner` or a score function, which is wrapped in one.
 
     A function is called as `NAME(model, batches, mode=..., generator=...)` and returns a tensor per prunable
-    weight (`Pruner.score`); it is taken to read the data and to have no options. Write a `Pruner` to say
-    otherwise. `code`, if given, stands for the text of the file, which is then not looked for.
-    Raises PruningError if the file cannot be found or run, or has no such name, or that is something else.
+    weight (`Pruner.score`); it is assumed to read the data and to have no options. Write a `Pruner` to change that.
+    If `code` is given, this text is run instead of the file.
+    Raises PruningError if the file cannot be found or run, has no such name, or `NAME` is neither.
     """
     pruner = load_object(name, "Pruner", code)
     if isinstance(pruner, Pruner):
@@ -75,16 +75,16 @@ def load(name: str, code: str = "") -> Pruner:
 
 
 def wrapped(score: Callable[..., Any], label: str, summary: str) -> Pruner:
-    """Make a pruner of a score function, which `label` names in messages: it reads the data and has no options.
+    """Wrap a score function, which messages call `label`, in a `Pruner` that reads the data and has no options.
 
-    It is called as `score(model, batches, mode=..., generator=...)`, see `Pruner`; all other settings are that class's
-    defaults: scope "global", schedule "oneshot", mode "eval".
-    Raises PruningError if it cannot be called so.
+    The function is called as `score(model, batches, mode=..., generator=...)`, see `Pruner`. All other settings are
+    the defaults of that class: scope "global", schedule "oneshot", mode "eval".
+    Raises PruningError if the function does not take these arguments.
     """
     try:
         inspect.signature(score).bind(None, (), mode="", generator=None)
     except TypeError as error:
         raise PruningError(f"Pruner {label} must take (model, batches, *, mode, generator): {error}.") from None
-    except ValueError:  # a function of C code says nothing of its arguments
+    except ValueError:  # functions written in C may have no signature
         pass
     return Pruner(score=score, summary=(inspect.getdoc(score) or summary).splitlines()[0], paper="", needs_data=True)

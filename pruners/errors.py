@@ -1,16 +1,16 @@
-"""The one error this package raises on purpose, how it words an unknown name, and how others' errors are told."""
+"""Error and warning of this package, the check for unknown names, and the wording of other libraries' errors."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 import torch
 
-# What is never taken for a property of a network: elsewhere, or later, the same computation succeeds.
+# Errors of the machine, not of the network: the same computation may succeed on another machine or later.
 OF_THE_MACHINE = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return True if a GPU had too little memory: torch says so in one way, CUDA and its libraries in others."""
+    """Return True if a GPU ran out of memory: torch has an error class for it, CUDA and its libraries only messages."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     said = str(error)
@@ -21,26 +21,26 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class PruningError(ValueError):
-    """A request or a score that cannot lead to a mask; the message says what, where and what is allowed."""
+    """Error for a request or a score that gives no mask; the message says what is wrong, where, and what is allowed."""
 
 
 class PruningWarning(UserWarning):
-    """Masks were drawn, but by less than one would think: many scores tie, for instance."""
+    """Warning that masks were drawn but mean less than expected, for instance because many scores tie."""
 
 
 def in_one_line(error: BaseException) -> str:
-    """What went wrong, with its kind: `ValueError: it has no layer`."""
+    """Return an error's type and message in one line: `ValueError: it has no layer`."""
     return f"{type(error).__name__}: {words(error)}"
 
 
 def words(error: BaseException) -> str:
-    """Return what an error says, in one line. Of a GPU's error its first: others are torch's advice."""
+    """Return an error's message in one line; of a GPU's error only its first line, as the rest is torch's advice."""
     said = str(error)
     return " ".join((said.partition("\n")[0] if isinstance(error, torch.AcceleratorError) else said).split())
 
 
 def require_known(kind: str, name: object, allowed: Iterable[str]) -> None:
-    """Raise PruningError unless `name` is one of `allowed`, with the nearest spelling if there is one."""
+    """Raise PruningError, with the nearest spelling if there is one, unless `name` is one of `allowed`."""
     names = list(allowed)
     if name in names:
         return

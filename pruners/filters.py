@@ -1,4 +1,4 @@
-"""Filter granularity: channels go as a whole, with all that writes them and all that reads them."""
+"""Filter granularity: whole channels are removed, with the filters that write them and the weights that read them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,29 +17,29 @@ SCOPES = ("global", "layer")
 
 
 def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> Callable[..., dict[str, Tensor]]:
-    """A selector (`pruners.granularity.Selector`) that keeps whole channels.
+    """Return a selector (`pruners.granularity.Selector`) that keeps or removes whole channels.
 
-    A channel that leaves takes along the filters that write it and the weights of other layers that read it, so
-    that the compression is that of the smaller network (`pruners.compact`). Channels that a residual
-    connection adds up, or a depthwise convolution maps to each other, leave together: one group. The logits always
-    stay, and the best channel of every layer.
-    A group's merit is the "sum", "mean" or "max" of the scores of its filters; what reads it is not counted. Groups
-    are ranked by merit, under scope "layer" by their rank among the channels of their layer, earlier layers and
-    channels first where they tie. From the top, as many are kept as fit: at most n - floor((1 - density) n) of n
-    weights, and the next group would exceed that.
-    With a `kappa` above 0 it is filters that are counted, and no weights: `density` is the share of filters kept.
-    From the bottom, floor((1 - density) n) of the n filters that are not logits are removed; a group counts
-    with all its filters, and one larger than what is left to remove is passed over.
-    `compression` or `kappa` is what is asked for in the end, for what is said when it is beyond reach.
-    Raises PruningError if the channels cannot be followed; the selector does so for scores that are not finite,
-    another scope, and a compression or kappa beyond reach.
+    Removing a channel removes the filters that write it and the weights of other layers that read it, so that the
+    compression is that of the smaller network (`pruners.compact`). Channels that a residual connection adds up, or a
+    depthwise convolution maps to each other, form one group and are removed together. The logits are always kept, and
+    so is the best channel of every layer.
+    A group's merit is the "sum", "mean" or "max" of the scores of its filters; the weights that read it do not count.
+    Groups are ranked by merit, or, under scope "layer", by their rank among the channels of their layer; ties go to
+    earlier layers and channels. From the top, as many groups are kept as fit into n - floor((1 - density) n) of n
+    weights.
+    With a `kappa` above 0, filters are counted instead of weights: `density` is the share of filters kept. From the
+    bottom, floor((1 - density) n) of the n filters that are not logits are removed; a group counts with all its
+    filters, and a group with more filters than are left to remove is skipped.
+    `compression` or `kappa` is the final target; error messages name it when it is out of reach.
+    Raises PruningError if the channels cannot be followed. The selector raises it for scores that are not finite,
+    for another scope, and for a compression or kappa that is out of reach.
     """
     try:
         channels = follow(model)
     except UnfollowableError as error:
         raise PruningError(f'Granularity "filter" has to follow channels through the model, but {error}') from error
     rows, columns = _sides(model, channels)
-    sizes = torch.zeros(len(channels.fixed), dtype=torch.int64)  # of a group: how many filters write it
+    sizes = torch.zeros(len(channels.fixed), dtype=torch.int64)  # per group: the number of filters that write it
     for groups in rows.values():
         sizes += torch.bincount(groups, minlength=len(sizes))
     candidates = (sizes > 0) & ~_fixed(model, channels)
@@ -89,7 +89,10 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
 
 
 def _by_filters(order: Tensor, removable: Tensor, sizes: Tensor, spare: int) -> Tensor | None:
-    """The groups left (bool per group) when the last of `order` are gone that hold `spare` filters; None: too many."""
+    """Return the groups kept (bool per group) when `spare` filters are removed from the end of `order`.
+
+    None if fewer filters than that can be removed.
+    """
     if spare > int(sizes[removable].sum()):
         return None
     kept = torch.ones_like(removable)
@@ -103,8 +106,11 @@ def _by_filters(order: Tensor, removable: Tensor, sizes: Tensor, spare: int) -> 
 def _by_weights(
     order: Tensor, candidates: Tensor, low: int, high: int, weigh: Callable[[Tensor], int], budget: int
 ) -> Tensor | None:
-    """The groups left (bool per group) when of the candidates the first `low` to `high` of `order` are kept: as many
-    as `weigh` finds within the budget. None if even the fewest are beyond it."""
+    """Return the groups kept (bool per group): of the candidates the first of `order`, as many as fit the budget.
+
+    At least `low` and at most `high` candidates are kept; `weigh` counts the weights of a choice. None if even the
+    fewest exceed the budget.
+    """
 
     def keeping(count: int) -> Tensor:
         kept = ~candidates
@@ -120,7 +126,7 @@ def _by_weights(
 
 
 def _sides(model: nn.Module, channels: Channels) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Per prunable weight the groups of its rows, and of its columns where those are channels of their own."""
+    """Return, per prunable weight, the groups of its rows, and of its columns if each is a channel of its own."""
     names = {id(weight): name for name, weight in prunable(model).items()}
     rows, columns = {}, {}
     for layer, inputs in channels.inputs.items():
@@ -135,7 +141,7 @@ def _sides(model: nn.Module, channels: Channels) -> tuple[dict[str, Tensor], dic
 
 
 def _fixed(model: nn.Module, channels: Channels) -> Tensor:
-    """The groups that never leave: the logits, and what a layer that is kept dense writes or reads."""
+    """Return the groups that are never removed: the logits, and the channels that a dense layer writes or reads."""
     weights = {id(weight) for weight in prunable(model).values()}
     fixed = channels.fixed.clone()
     for layer, inputs in channels.inputs.items():
@@ -163,7 +169,7 @@ def _living(alive: Mapping[str, Tensor], rows: Mapping[str, Tensor], count: int)
 
 
 def _standings(merits: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
-    """Merits that are comparable between layers: -(place among the channels of the first layer that writes it)."""
+    """Return merits that compare between layers: minus the relative rank within the first layer that writes a group."""
     standings = torch.full_like(merits, torch.inf)
     for groups in rows.values():
         own = torch.unique(groups)

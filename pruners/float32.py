@@ -1,7 +1,7 @@
-"""Float32 as IEEE 754 has it, or TF32: how GPUs and CPUs may round inside of matrix products and convolutions.
+"""Choice between IEEE float32 and TF32 for matrix products and convolutions on GPUs and CPUs.
 
-torch has two ways to say so, and both count: `set_float32_matmul_precision` and `allow_tf32` (all versions), and
-`fp32_precision` per backend and operation (2.9 and later). Most readers of the older flags raise an error where the two
+torch has two settings for it, and both take effect: `set_float32_matmul_precision` and `allow_tf32` (all versions),
+and `fp32_precision` per backend and operation (2.9 and later). Most reads of the older flags raise an error if the two
 disagree, so both are set here.
 """
 
@@ -18,7 +18,7 @@ _HAS_PRECISIONS = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 def ieee_float32() -> Iterator[None]:
     """Compute in IEEE float32, whatever the process has set: no TF32 on GPUs, no bfloat16 or TF32 in oneDNN on CPUs.
 
-    For the whole process. On leaving, all is as it was, by whichever of torch's two ways it had been set.
+    Applies to the whole process. On leaving, all settings are restored, by whichever of torch's two ways they were set.
     """
     with ExitStack() as stack:
         if _HAS_PRECISIONS:
@@ -35,7 +35,7 @@ def ieee_float32() -> Iterator[None]:
 def tf32() -> Iterator[None]:
     """Compute float32 matrix products and convolutions on GPUs in TF32, which has 10 bits of mantissa instead of 23.
 
-    For the whole process; CPUs are left as they are. On leaving, all is as it was.
+    Applies to the whole process; settings for CPUs are left as they are. On leaving, all settings are restored.
     """
     with ExitStack() as stack:
         if _HAS_PRECISIONS:
@@ -50,20 +50,20 @@ def tf32() -> Iterator[None]:
 
 
 def _of_cuda() -> list[Any]:
-    """The holders of `fp32_precision` for CUDA, from all operations to single ones."""
+    """Return the objects that have `fp32_precision` for CUDA, from the general to the specific."""
     cudnn: Any = torch.backends.cudnn
     return [cudnn, cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul]
 
 
 def _of_cpu() -> list[Any]:
-    mkldnn: Any = torch.backends.mkldnn  # whose own setter sets all backends' in torch 2.15: only its operations' here
+    mkldnn: Any = torch.backends.mkldnn  # not itself: in torch 2.15 its setter sets all backends' precision
     return [mkldnn.conv, mkldnn.rnn, mkldnn.matmul]
 
 
 def _set_precision(stack: ExitStack, owner: Any, wanted: str) -> None:
-    """Set `fp32_precision`, unless it follows from what was set above it.
+    """Set `fp32_precision`, unless it already has that value, inherited from a more general setting.
 
-    So an operation of which the user has said nothing still follows what the user says later for all of them.
+    So an operation that the user has not set still follows what the user sets later for all operations.
     """
     before = owner.fp32_precision
     if before != wanted:
@@ -72,7 +72,7 @@ def _set_precision(stack: ExitStack, owner: Any, wanted: str) -> None:
 
 
 def _put_back(owner: Any, before: str) -> None:
-    """Undo what the older flag did to `fp32_precision`: let it follow from what is set above it, where it did."""
+    """Undo the older flag's effect on `fp32_precision`: inherit it from the more general setting if it did before."""
     if owner.fp32_precision != before:
         owner.fp32_precision = "none"
     if owner.fp32_precision != before:
@@ -80,17 +80,17 @@ def _put_back(owner: Any, before: str) -> None:
 
 
 def _allow_matmul_tf32(stack: ExitStack, *, allowed: bool) -> None:
-    """Set the older flag for matrix products. After `fp32_precision`, because it is unreadable while they disagree."""
+    """Set the older flag for matrix products, after `fp32_precision`: it cannot be read while the two disagree."""
     matmul = torch.backends.cuda.matmul
     try:
         before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # for TF32: it is "highest", and the newer setting already differs from that
+    except RuntimeError:  # only for TF32: the flag is "highest", and the newer setting already differs
         before = "highest"
     if (before != "highest") == allowed:
         return
     if before == "medium":
         stack.callback(torch.set_float32_matmul_precision, before)
         torch.set_float32_matmul_precision("highest")
-    else:  # not set_float32_matmul_precision, which would also set oneDNN's
+    else:  # not set_float32_matmul_precision, which would set oneDNN's precision too
         stack.callback(setattr, matmul, "allow_tf32", not allowed)
         matmul.allow_tf32 = allowed

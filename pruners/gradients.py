@@ -1,4 +1,4 @@
-"""What scores that look at gradients share: a forward pass that leaves no trace on the model."""
+"""Forward passes, losses, gradients and micro-batches for scores; all of them leave the model as it was."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,22 +21,22 @@ from pruners.weights import prunable
 
 
 def leaves(model: nn.Module) -> dict[str, Tensor]:
-    """The prunable weights as leaves of a graph of their own: same storage, but no `.grad` of the model's."""
+    """Return the prunable weights as new autograd leaves: they share storage with the model, but not its `.grad`."""
     return {name: weight.detach().requires_grad_() for name, weight in prunable(model).items()}
 
 
 def noise(generator: torch.Generator) -> int:
-    """A seed for one `passes` block; two blocks with the same one see the same dropout."""
+    """Draw a seed for a `passes` block; two blocks with the same seed have the same dropout."""
     return int(torch.randint(2**62, (), generator=generator))
 
 
 @contextmanager
 def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
-    """Inside, `model` is in `mode` ("train" or "eval") and dropout draws from the seed `noise`.
+    """Set `model` to `mode` ("train" or "eval") and the random seed to `noise`, from which dropout draws.
 
-    Whatever surrounds the block, gradients are on, autocast and TF32 are off: scores in half precision would be
-    others. On leaving, every submodule has its own mode back (frozen batch norms included) and the random
-    states of the CPU and of the model's GPUs are as before.
+    Inside the block gradients are on, and autocast and TF32 are off, whatever surrounds it: scores in half precision
+    would differ. On leaving, the mode of every submodule (frozen batch norms included) and the random states of the
+    CPU and of the model's GPUs are restored.
     """
     before = [(module, module.training) for module in model.modules()]
     devices = {weight.device for weight in model.parameters()}
@@ -48,7 +48,7 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
         torch.autocast(kind if kind != "meta" else "cpu", enabled=False),
         ieee_float32(),
     ):
-        # Not torch.manual_seed: it would reseed devices that are not restored, even ones not yet started.
+        # Not torch.manual_seed: it would also reseed devices that are not restored, even ones not yet initialised.
         torch.default_generator.manual_seed(noise)
         for gpu in gpus:
             torch.cuda.default_generators[gpu].manual_seed(noise)
@@ -62,15 +62,15 @@ def passes(model: nn.Module, mode: str, noise: int) -> Iterator[None]:
 
 @contextmanager
 def differentiable_twice() -> Iterator[None]:
-    """Inside, attention has a second derivative: fused kernels have none, and torch chooses for the whole process."""
+    """Make attention use the math kernel, for the whole process: fused kernels have no second derivative."""
     with sdpa_kernel(SDPBackend.MATH):
         yield
 
 
 def _puts_back(function: Callable[[nn.Module, Mapping[str, Tensor], Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Let a function leave the model its own parameters and buffers.
+    """Restore the model's parameters and buffers after each call of `function`.
 
-    torch.func.functional_call (2.15) puts back the wrong ones where a module has two names: it swaps them twice.
+    torch.func.functional_call (2.15) restores the wrong ones if a module has two names, because it swaps them twice.
     """
 
     @wraps(function)
@@ -88,11 +88,11 @@ def _puts_back(function: Callable[[nn.Module, Mapping[str, Tensor], Tensor], Ten
 
 @_puts_back
 def call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """The model's output with `tensors` in place of the parameters and buffers they name.
+    """Return the model's logits with `tensors` in place of the parameters and buffers that they name.
 
-    Buffers not named are copies, so that batch norm in train mode updates those and not the model's; so are the
-    inputs, which a network may change in place. Of other outputs than a tensor the logits are returned (`logits_of`),
-    and wrappers such as `nn.DataParallel` are passed by.
+    Other buffers are copied, so that batch norm in train mode updates the copies and not the model's. Inputs are
+    copied, because a network may change them in place. If the output is not a tensor, its logits are returned
+    (`logits_of`). Wrappers such as `nn.DataParallel` are bypassed.
     """
     model = unwrapped(model)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if name not in tensors}
@@ -100,11 +100,12 @@ def call(model: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Ten
 
 
 def micro_batches(model: nn.Module, inputs: Tensor, modes: Iterable[str]) -> list[slice]:
-    """Return the parts of a batch to pass on their own, so that a sum over inputs fits into the GPU's memory.
+    """Return the slices of a batch to pass separately, so that a sum over inputs fits into the GPU's memory.
 
-    All in one, unless `pruners.memory` asks for less and in each of these `modes` ("train", "eval") the output for an
-    input depends on no other input: batch norm in train mode makes it depend on them, and so does dropout, which
-    draws other numbers for smaller batches.
+    It is one slice, unless `pruners.memory` asks for smaller passes and the output for an input depends on no other
+    input in any of these `modes` ("train", "eval"). Batch norm in train mode makes it depend on them, and so does
+    dropout, which draws other numbers for smaller batches.
+    Raises torch.OutOfMemoryError if the batch must be split and cannot be.
     """
     budget, n = memory.current(), len(inputs)
     whole = [slice(0, n)]
@@ -125,7 +126,7 @@ def micro_batches(model: nn.Module, inputs: Tensor, modes: Iterable[str]) -> lis
 
 
 class _BatchStatistics(TorchFunctionMode):
-    """Notes whether anything normalises by the statistics of its batch."""
+    """Mode that records in `seen` whether batch norm used the statistics of its batch inside it."""
 
     seen = False
 
@@ -144,10 +145,11 @@ class _BatchStatistics(TorchFunctionMode):
 
 @torch.no_grad()
 def _separable(model: nn.Module, inputs: Tensor, mode: str) -> bool:
-    """Return True if in this mode the model's output for an input depends on no other: in doubt False.
+    """Return True if the model's output for an input depends on no other input in this mode; if in doubt, False.
 
-    Asked of the network itself, as a stranger's may do anything: the first and the last input alone must give what
-    they give in the batch, or as much of it as memory holds, and nothing may be drawn or use the batch's statistics.
+    This is tested on the network itself, because a user's network may do anything: the first and the last input alone
+    must give the same outputs as in the batch, or in as much of it as fits into memory, and the pass must neither draw
+    random numbers nor use batch statistics.
     """
     inputs = inputs.to(next(model.parameters()).device)
     with passes(model, mode, 0):
@@ -172,7 +174,7 @@ def _separable(model: nn.Module, inputs: Tensor, mode: str) -> bool:
 
 
 def _as_many(model: nn.Module, inputs: Tensor) -> tuple[Tensor, int]:
-    """The outputs of the first inputs, of as many as a pass without gradients has memory for."""
+    """Return the outputs of the first inputs, and their number: as many as a pass without gradients has memory for."""
     count = len(inputs)
     while True:
         try:
@@ -199,7 +201,7 @@ def batch_loss(
     temperature: float = 1.0,
     kind: str = CROSS_ENTROPY,
 ) -> Tensor:
-    """Mean loss of one batch, of the logits divided by `temperature` (`pruners.logits.loss_of`)."""
+    """Return the mean loss of one batch, for logits divided by `temperature` (`pruners.logits.loss_of`)."""
     device = next(iter(weights.values())).device
     inputs, labels = (tensor.to(device) for tensor in batch)
     counted(labels)
@@ -213,7 +215,7 @@ def losses(
     temperature: float = 1.0,
     kind: str = CROSS_ENTROPY,
 ) -> Iterator[Tensor]:
-    """Yield the batches' mean losses, each in as many terms as memory asks for (`micro_batches`).
+    """Yield the batches' mean losses, each as a sum of as many terms as memory asks for (`micro_batches`).
 
     Call it within `passes`. Only one term's graph is alive at a time, if the caller drops it.
     """
@@ -235,7 +237,7 @@ def gradient(
     temperature: float = 1.0,
     kind: str = CROSS_ENTROPY,
 ) -> list[Tensor]:
-    """Gradient of the batches' summed mean losses, one tensor per weight; zero where a weight is not used.
+    """Return the gradient of the sum of the batches' mean losses, one tensor per weight; zero for unused weights.
 
     Call it within `passes`. Only one term's graph is alive at a time.
     """

@@ -1,4 +1,4 @@
-"""What is kept or pruned as one: single weights, whole filters, or n of every m weights in a row."""
+"""Granularities: weights are kept or pruned one by one, as whole filters, or n of every m in a row."""
 
 import math
 import re
@@ -14,8 +14,8 @@ from pruners.selection import require_finite, select
 from pruners.weights import Parts, joined, layers, per_layer, prunable
 from search_spaces.density import Density, density_of, fraction_of
 
-# What a space may name. Beyond these, any n:m with n < m is understood.
-FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> what ranks a channel, of its scores
+# The granularities that a space may name. In Python any n:m with n < m is accepted.
+FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> how a channel's scores are combined
 GRANULARITIES = ("weight", *FILTERS, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
 
 # (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
@@ -23,7 +23,7 @@ Selector = Callable[[Mapping[str, Tensor], Density, Mapping[str, Tensor] | None,
 
 
 def pattern(granularity: str) -> tuple[int, int] | None:
-    """(n, m) of an n:m granularity, None for the others. Raises PruningError if it is no granularity at all."""
+    """Return (n, m) of an n:m granularity and None for others; raise PruningError for an unknown granularity."""
     match = re.fullmatch(r"([1-9]\d*):([1-9]\d*)", granularity)
     if match and int(match[1]) < int(match[2]):
         return int(match[1]), int(match[2])
@@ -32,16 +32,16 @@ def pattern(granularity: str) -> tuple[int, int] | None:
 
 
 def selector(granularity: str, model: nn.Module, compression: float, kappa: float = 0.0) -> Selector:
-    """The function that draws masks of this granularity from scores of `model`'s weights.
+    """Return the function that draws masks of this granularity from scores of `model`'s weights.
 
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
     weights' scores, "filter-mean" by the mean and "filter-max" by the largest. "n:m" keeps the n highest of every m
-    weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3), earlier ones first
-    where they tie; scope does not matter. Layers that m does not divide and that are narrower than m or 4 stay dense:
-    the first convolution on RGB images, depthwise ones. The others end at exactly n/m, so that the compression
-    must be m/n.
+    weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3); ties go to the
+    earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the width is below
+    m or below 4: the first convolution on RGB images, depthwise ones. The others end at a density of exactly n/m, so
+    that the compression must be m/n.
     Raises PruningError for an unknown name, a model whose channels cannot be followed, a compression other than
-    m/n, a width that m does not divide; the selector does so for scores that are not finite.
+    m/n, or a width that m does not divide; the selector raises it for scores that are not finite.
     """
     blocks = pattern(granularity)
     if kappa and granularity not in FILTERS:
@@ -63,7 +63,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
     def keep(
         scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
     ) -> dict[str, Tensor]:
-        # On the way there, an iteration's density rounds up to whole weights of a block.
+        # Before the last iteration, the density is rounded up to a whole number of weights per block.
         kept = n if math.isclose(density, n / m) else max(n, math.ceil(fraction_of(density) * m))
         return {
             name: _blocks(name, score, kept, m, (alive or {}).get(name), transposed.get(name))
@@ -74,7 +74,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
 
 
 def _by_layer(parts: Parts) -> Selector:
-    """`select` among layers, of which a parameter may hold several."""
+    """Return a selector that calls `select` on layers, because one parameter may hold several layers."""
 
     def keep(
         scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
@@ -88,7 +88,7 @@ def _by_layer(parts: Parts) -> Selector:
 
 
 def check(model: nn.Module, granularity: str, compression: float, kappa: float = 0.0) -> None:
-    """Raise PruningError if no scores could lead to such masks, of this compression or kappa; costs milliseconds."""
+    """Raise PruningError if no scores can give masks of this granularity and compression or kappa, in milliseconds."""
     weights = {name: weight.detach() for name, weight in prunable(model).items()}
     choose = selector(granularity, model, compression, kappa)
     if granularity != "weight":
@@ -96,7 +96,7 @@ def check(model: nn.Module, granularity: str, compression: float, kappa: float =
 
 
 def _groups_of_transposed(model: nn.Module) -> dict[str, int]:
-    """Return the groups of each transposed convolution by its weight, which is (inputs, outputs / groups, ...)."""
+    """Return weight name -> groups of each transposed convolution, whose weight is (inputs, outputs / groups, ...)."""
     groups = {
         id(weight): layer.groups
         for layer in model.modules()
@@ -110,7 +110,7 @@ def _blocks(name: str, score: Tensor, kept: int, m: int, alive: Tensor | None, t
     """Return the mask of one layer; `transposed` is the groups of a transposed convolution, whose inputs are axis 0."""
     require_finite(name, score)
     axis = 1 if transposed is None else 0
-    width = score.shape[axis] // (transposed or 1)  # inputs of one output: blocks do not reach into another group
+    width = score.shape[axis] // (transposed or 1)  # inputs of one output: a block stays within its group
     if width % m and width < max(m, 4):
         return torch.ones_like(score, dtype=torch.bool)
     if width % m:

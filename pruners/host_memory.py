@@ -1,4 +1,4 @@
-"""Activations in the host's memory: what autograd keeps for the backward pass lies there and not on the GPU."""
+"""Offloading of activations: tensors that autograd saves for the backward pass are kept in the host's memory."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-LEAST_BYTES = 2**20  # smaller tensors stay: they save nothing and each move costs a call
-RESERVE = 0.2  # of the memory that is available at the start: left to the rest of the machine
-UNKNOWN = 4 * 2**30  # taken to be available where the system does not say
+LEAST_BYTES = 2**20  # smaller tensors stay on the GPU: moving them saves nothing and costs a call each
+RESERVE = 0.2  # share of the memory available at the start that is left to the rest of the machine
+UNKNOWN = 4 * 2**30  # bytes assumed to be available where the system does not say
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """A tensor in host memory: the stretch of memory that it spans, and how it lies there."""
+    """Tensor in host memory: the contiguous range of memory that it spans, its size and strides, and its device."""
 
     span: Tensor
     size: torch.Size
@@ -24,7 +24,7 @@ class _Moved:
 
 
 def available_bytes() -> int:
-    """Return how many bytes of the host's memory this process may still take, by the kernel and by its cgroup."""
+    """Return the bytes of host memory that this process may still take, according to the kernel and to its cgroup."""
     room = [_of_the_machine(), _of_the_cgroup(Path("/sys/fs/cgroup"))]
     return min((each for each in room if each is not None), default=UNKNOWN)
 
@@ -39,8 +39,8 @@ def saved_in_host_memory(
     """Keep what autograd saves inside this block in host memory, and bring it back when the backward pass needs it.
 
     The kernels are the same, in the same order, on tensors with the same strides: results are equal bit for bit,
-    second derivatives included. Moved are tensors of `least_bytes` and more on devices of these `kinds`; leaves stay,
-    as parameters are on the device in any case.
+    second derivatives included. Tensors of at least `least_bytes` on devices of these `kinds` are moved. Leaves are
+    not: parameters are on the device in any case.
 
     Raises:
         torch.OutOfMemoryError: if less than a fifth of the memory that was available at the start would be left.
@@ -78,12 +78,12 @@ def saved_in_host_memory(
             yield
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            with suppress(AttributeError):  # newer than the oldest torch allowed
-                torch._C._host_emptyCache()  # torch keeps pinned memory that is free; others need it
+            with suppress(AttributeError):  # missing in the oldest torch that is supported
+                torch._C._host_emptyCache()  # torch caches free pinned memory, which other processes need
 
 
 def _span(tensor: Tensor) -> Tensor:
-    """The stretch of memory between the first and the last element, as a vector: whatever the strides."""
+    """Return the memory between the first and the last element as a vector, for any strides."""
     if not tensor.numel():
         return tensor.detach().flatten()
     length = 1 + sum((n - 1) * step for n, step in zip(tensor.size(), tensor.stride(), strict=True))
@@ -91,10 +91,10 @@ def _span(tensor: Tensor) -> Tensor:
 
 
 def _on_host(span: Tensor) -> Tensor:
-    # Copies to and from pinned memory are ordered by the GPU's stream, and nothing here reads the bytes on the host.
+    # Asynchronous copies are safe: the GPU's stream orders them, and nothing here reads the bytes on the host.
     host: Tensor | None = None
     if span.is_cuda:
-        with suppress(RuntimeError):  # a limit on pinned memory
+        with suppress(RuntimeError):  # pinned memory may be limited
             host = torch.empty(span.shape, dtype=span.dtype, pin_memory=True)
     if host is None:
         host = torch.empty(span.shape, dtype=span.dtype)
@@ -110,7 +110,7 @@ def _of_the_machine() -> int | None:
 
 
 def _of_the_cgroup(folder: Path) -> int | None:
-    """What a container's limit leaves; None without a limit. Cached files count as free, as they are given up."""
+    """Return the bytes that a container's limit leaves, or None without a limit; cached files count as free."""
     with suppress(OSError, ValueError):
         limit = int((folder / "memory.max").read_text(encoding="ascii"))  # "max" is no number
         used = int((folder / "memory.current").read_text(encoding="ascii"))

@@ -1,4 +1,4 @@
-"""A network as a sum over its paths: for scoring only, what bends or rescales a signal is set aside."""
+"""Linearised networks for scoring: activations, norms and gates are replaced, so that outputs are sums over paths."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
@@ -20,22 +20,22 @@ ACTIVATIONS = frozenset(
 )
 _GATES = frozenset({torch.sigmoid, Tensor.sigmoid, Tensor.sigmoid_, F.sigmoid, F.hardsigmoid})
 _SHARES = frozenset({torch.softmax, Tensor.softmax, F.softmax})
-_NORMS = frozenset({F.batch_norm, F.instance_norm, F.group_norm})  # of channels, which are dimension 1
-_LAST_NORMS = frozenset({F.layer_norm, F.rms_norm})  # of the last dimensions
+_NORMS = frozenset({F.batch_norm, F.instance_norm, F.group_norm})  # with a scale per channel, dimension 1
+_LAST_NORMS = frozenset({F.layer_norm, F.rms_norm})  # with a scale over the last dimensions
 
 
 class LinearFlow(TorchFunctionMode):
-    """Inside, activations are the identity and norms multiply by their scale over their spread.
+    """Mode in which activations are the identity, and norms multiply by their scale over their spread and add biases.
 
-    That is what an activation does to a positive signal, but for those that saturate (ReLU6, hard-swish's
-    gate, tanh) and so have no gradient at the size that products of absolute weights reach. A norm would divide
-    this size away and, layer norm for one, leave a sum whose gradient is zero.
+    On positive signals most activations are the identity anyway. Those that saturate (ReLU6, hard-swish's gate, tanh)
+    have no gradient at the size that products of absolute weights reach. A norm would divide this size away; layer
+    norm, for one, would leave a sum whose gradient is zero. The spread is that of running statistics, else 1.
     Gates (sigmoids, as in squeeze-and-excite) and attention (softmax) are open: 1, or 1 / n for each of n. Their
-    gradient is that of their logarithm, so a layer behind a gate carries the same flow as one on the path. Recurrent
-    layers are unrolled; both what a GRU keeps and what it replaces it with is open.
+    gradient is that of the logarithm, so that a layer behind a gate carries the same flow as one on the path.
+    Recurrent layers are unrolled; a GRU both keeps its state and adds the new one.
 
-    `power` 1 is for absolute weights, 2 for squared ones: a norm's spread is its standard deviation to that
-    power. `patterns` replaces the identity: activation i multiplies by the i-th of these masks instead.
+    `power` is 1 for absolute weights and 2 for squared ones: a norm's spread is its standard deviation to that
+    power. If `patterns` are given, activation i multiplies by the i-th of these masks instead of being the identity.
     """
 
     def __init__(self, power: int = 1, patterns: Iterable[Tensor] | None = None) -> None:
@@ -83,7 +83,7 @@ class LinearFlow(TorchFunctionMode):
 
 
 class Patterns(TorchFunctionMode):
-    """Inside, every activation leaves a mask in `seen`: where its input is positive."""
+    """Mode in which every activation appends a mask to `seen`: True where its input is positive."""
 
     def __init__(self) -> None:
         super().__init__()

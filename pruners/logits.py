@@ -1,4 +1,4 @@
-"""Logits and the loss on them: what models return, and the labels that fit it."""
+"""Logits in the outputs of models, and the loss of logits for labels of several formats."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from pruners.errors import PruningError
 
-IGNORED = -100  # cross_entropy's own: an example with this label counts for nothing
+IGNORED = -100  # the default ignore_index of cross_entropy: examples with this label do not count
 CROSS_ENTROPY, NLL = LOSSES = ("cross-entropy", "nll")
 _WHAT = "it must return logits (N, classes)"
 
 
 def logits_of(output: Any) -> Tensor:
-    """Return the logits in what a model returns: a tensor, or what can only mean one.
+    """Return the logits in a model's output, which is a tensor or contains exactly one candidate.
 
-    That is an object or mapping with `logits`, as Hugging Face's and torchvision's Inception have it, or a tuple with
-    a single tensor in it. Raises PruningError for anything else.
+    The latter is an object or mapping with `logits`, as Hugging Face's models and torchvision's Inception return, or a
+    tuple or list with a single tensor in it. Raises PruningError for anything else.
     """
     if isinstance(output, Tensor):
         return output
@@ -35,9 +35,9 @@ def logits_of(output: Any) -> Tensor:
 
 
 def counted(labels: Tensor) -> int:
-    """Return over how many labels a mean loss is taken: all but those that are ignored.
+    """Return the number of labels that a mean loss is taken over: all but those that are ignored.
 
-    Raises PruningError if all are.
+    Raises PruningError if all are ignored.
     """
     count = labels.numel() if labels.is_floating_point() else int((labels != IGNORED).sum())
     if not count:
@@ -48,11 +48,11 @@ def counted(labels: Tensor) -> int:
 
 
 def loss_of(logits: Tensor, labels: Tensor, kind: str = CROSS_ENTROPY) -> Tensor:
-    """Mean loss of `logits` (N, classes, ...), differentiable: cross-entropy, or of the kind "nll" minus the logit.
+    """Return the mean loss of `logits` (N, classes, ...), differentiable: cross-entropy, or minus the logit for "nll".
 
-    "nll" takes logits for logarithms of probabilities, as torch's nll_loss does where no log_softmax came before it.
+    "nll" treats logits as logarithms of probabilities, as torch's nll_loss does without a log_softmax before it.
     `labels` are class numbers (N, ...), one-hot rows (N, classes) of any type, or probabilities (N, classes).
-    Raises PruningError, saying what is wrong, where these do not fit or the loss is a constant.
+    Raises PruningError, with the reason, if these do not fit or the loss is a constant.
     """
     if logits.dim() < 2 or len(logits) != len(labels) or not logits.is_floating_point():
         kind = str(logits.dtype).removeprefix("torch.")
@@ -85,7 +85,7 @@ def loss_of(logits: Tensor, labels: Tensor, kind: str = CROSS_ENTROPY) -> Tensor
 
 
 def _nll(logits: Tensor, labels: Tensor) -> Tensor:
-    if labels.is_floating_point():  # of these torch's nll_loss takes none
+    if labels.is_floating_point():  # torch's nll_loss takes no probabilities
         return -(labels * logits).sum() * logits.shape[1] / logits.numel()
     return F.nll_loss(logits, labels)
 

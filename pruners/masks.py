@@ -1,4 +1,4 @@
-"""What is done with finished masks: hold pruned weights at zero, find the layers that died."""
+"""Use of finished masks: keep pruned weights at zero, and find layers that keep no weight."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from pruners.errors import PruningError, require_known
 from pruners.reparametrised import length_of
 
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a number
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes per weight -> type
 
 
 def factor(mask: Tensor, weight: Tensor) -> Tensor:
-    """Return a mask as integers of the weight's size, on its device: what `masking` multiplies the weight's bits by.
+    """Return a mask as integers of the weight's size, on its device; `masking` multiplies the weight's bits by it.
 
-    Bits, because 0 * inf and 0 * NaN are NaN, but all bits times 0 are 0.0; and `masked_fill` takes ten times as long
-    on a CPU.
+    The bits are multiplied because 0 * inf and 0 * NaN are NaN, while any bits times 0 are 0.0. `masked_fill` takes
+    ten times as long on a CPU.
     """
     return mask.to(weight.device, _INTEGERS[weight.element_size()])
 
@@ -24,10 +24,11 @@ def masking(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]
     """Return a function that zeroes the pruned weights in place, for training to call after each optimizer step.
 
     Names, shapes and devices are resolved here, once, so that a call is a single fused multiplication. A mask that is
-    a `factor` is used as it is, so that what is written into it later counts. Infinite and NaN weights become zero too.
+    a `factor` is used without a copy, so that later changes to it take effect. Infinite and NaN weights become zero
+    too.
 
-    Under weight_norm a filter that keeps no weight has a direction of zeros, which is divided by its length. Its
-    direction is left as it is, and its length is held at zero instead: then its weights are.
+    Under weight_norm, a filter that keeps no weight would have a direction of zeros, which is divided by its length.
+    So its direction is left as it is, and its length is kept at zero instead, which makes its weights zero.
 
     Raises PruningError if a mask names no parameter or has another shape than it.
     """
@@ -54,7 +55,7 @@ def masking(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]
     @torch.no_grad()
     def hold() -> None:
         if any(weight.data_ptr() != old.data_ptr() for weight, old in zip(weights, bits, strict=True)):
-            bits[:] = _bits(weights)  # the model has moved
+            bits[:] = _bits(weights)  # the weights have moved to other memory
         if weights:
             torch._foreach_mul_(bits, factors)
         for direction, length, kept in directions:
@@ -66,12 +67,12 @@ def masking(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]
 
 
 def _bits(weights: list[Tensor]) -> list[Tensor]:
-    """Views of the weights' memory as integers."""
+    """Return views of the weights' memory as integers."""
     return [weight.detach().view(_INTEGERS[weight.element_size()]) for weight in weights]
 
 
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Zero the pruned weights of `model` in place, once; `masking` is the form for a training loop.
+    """Zero the pruned weights of `model` in place, once; use `masking` in a training loop.
 
     Raises PruningError if a mask names no parameter or has another shape than it.
     """
@@ -79,5 +80,5 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def empty_layers(masks: Mapping[str, Tensor]) -> list[str]:
-    """Names of the layers that keep no weight at all: which cuts the network where nothing goes round them."""
+    """Return the names of the layers that keep no weight; they cut the network unless something bypasses them."""
     return [name for name, mask in masks.items() if not mask.any()]

@@ -1,4 +1,4 @@
-"""Copies of a model to work on: what its forward pass needs is copied, whatever else hangs on its modules."""
+"""Working copies of a model without wrappers; module attributes that cannot be copied are shared with the model."""
 
 import copy
 from collections.abc import Collection, Mapping
@@ -13,10 +13,10 @@ _SHARDED = ("FullyShardedDataParallel", "FSDPModule")
 
 
 class PassThrough(nn.Module):
-    """Stand-in for a wrapper such as `nn.DataParallel`: calls what it wraps, which keeps its parameter names."""
+    """Stand-in for a wrapper such as `nn.DataParallel`: calls the wrapped model, and keeps its parameter names."""
 
     def __init__(self, attribute: str, wrapped: nn.Module, training: bool) -> None:
-        """`attribute` is the name under which `wrapped` is a child."""
+        """Register `wrapped` as a child under the name `attribute`."""
         super().__init__()
         self.add_module(attribute, wrapped)
         self._attribute, self.training = attribute, training
@@ -27,7 +27,7 @@ class PassThrough(nn.Module):
 
 
 class _InnerPassThrough(PassThrough):
-    """The same somewhere inside a model, where a module may take any arguments."""
+    """`PassThrough` inside a model, where a module may take any arguments."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(self, self._attribute)(*args, **kwargs)
@@ -36,7 +36,7 @@ class _InnerPassThrough(PassThrough):
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return `model` without `nn.DataParallel`, DistributedDataParallel or `torch.compile` around it.
 
-    The modules are the model's own and the names of its parameters stay ("module.0.weight"): so masks fit both.
+    The modules are the model's own, and parameters keep their names ("module.0.weight"), so that masks fit both.
     """
     attribute = _wraps(model)
     return model if attribute is None else PassThrough(attribute, unwrapped(getattr(model, attribute)), model.training)
@@ -45,9 +45,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def copied(model: nn.Module) -> nn.Module:
     """Return a deep copy of `model` without wrappers: same parameter names, independent parameters and buffers.
 
-    Tensors with a graph that hang on a module (features of an earlier pass, the `weight` of an old-style weight_norm)
-    are detached. What else cannot be copied, such as locks, streams and open files, is shared with the model.
-    Raises PruningError, naming the module, if that does not make it copyable.
+    Tensors with a graph that are attributes of a module (features of an earlier pass, the `weight` of an old-style
+    weight_norm) are detached. Other attributes that cannot be copied, such as locks, streams and open files, are
+    shared with the model.
+    Raises PruningError, naming the module, if the model still cannot be copied, or if a module shards its parameters.
     """
     for name, module in model.named_modules():
         if any(kind.__name__ in _SHARDED for kind in type(module).__mro__):
@@ -73,7 +74,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 def _copy(model: nn.Module, memo: Mapping[int, Any]) -> nn.Module:
     memo = dict(memo)
-    for module in reversed(list(model.modules())):  # inner wrappers first: the outer ones hold their stand-ins
+    for module in reversed(list(model.modules())):  # inner wrappers first: outer ones hold their stand-ins
         attribute = _wraps(module)
         if attribute is not None:
             stand_in = PassThrough if module is model else _InnerPassThrough
@@ -83,13 +84,16 @@ def _copy(model: nn.Module, memo: Mapping[int, Any]) -> nn.Module:
 
 
 def _wraps(module: nn.Module) -> str | None:
-    """The attribute that holds the wrapped model; None if this is no wrapper. By name: torch._dynamo loads slowly."""
+    """Return the attribute that holds the wrapped model; None if this is no wrapper.
+
+    Classes are compared by name, because torch._dynamo loads slowly.
+    """
     kinds = (kind for kind in type(module).__mro__ if kind.__module__.startswith("torch."))
     return next((_WRAPPED[kind.__name__] for kind in kinds if kind.__name__ in _WRAPPED), None)
 
 
 def _set_aside(value: Any, memo: dict[int, Any], own: Mapping[int, Any], seen: set[int]) -> None:
-    """Enter into `memo` stand-ins for those parts of `value` that `copy.deepcopy` refuses."""
+    """Add to `memo` replacements for those parts of `value` that `copy.deepcopy` cannot copy."""
     if id(value) in seen or id(value) in memo or id(value) in own:
         return
     seen.add(id(value))
@@ -122,7 +126,7 @@ def _copyable(value: Any, memo: Mapping[int, Any], own: Mapping[int, Any]) -> bo
 
 
 def _culprit(model: nn.Module, memo: Mapping[int, Any]) -> str:
-    """Name the innermost module that cannot be copied."""
+    """Return the start of a message that names the innermost module that cannot be copied; "" if none has a name."""
     for name, module in reversed(list(model.named_modules())):
         if not _copyable(module, memo, {}):
             return f"module {name!r} ({type(module).__name__}): " if name else ""

@@ -1,4 +1,4 @@
-"""Finding the weights of a model by what it computes: parameters that a matrix product or a convolution uses."""
+"""Detection of weights by what a model computes: the parameters that matrix products and convolutions use."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pruners.gradients import call, passes
 from pruners.weights import layer_weights, mark
 
-# Where the operands that may be weights stand. Of a convolution only the kernel; of a product either side.
+# Positions of the operands that may be weights: only the kernel of a convolution, but either side of a product.
 _PRODUCTS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(["mm", "bmm", "mv", "dot", "matmul", "linear", "_scaled_mm"], (0, 1)),
     **dict.fromkeys(["addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"], (1, 2)),
     **dict.fromkeys(["convolution", "_convolution", "convolution_overrideable", "_trilinear"], (1,)),
 }
-# Numbers keep their places, or move as a whole, and zeros stay zeros: a mask on the parameter is one on the result.
+# Operations that carry a mask over from a parameter to the result: elements keep their places, or move as a whole, and
+# zeros stay zeros.
 _CARRIES = frozenset(
     [
         *("clone", "_to_copy", "contiguous", "_unsafe_view", "_reshape_alias", "_reshape_copy", "repeat", "flip"),
@@ -30,22 +31,22 @@ _DENSE = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 def mark_prunable(model: nn.Module, example: Tensor) -> list[str]:
-    """Make prunable what `model` uses as weights outside of torch's own layers; return the names newly found.
+    """Mark the weights that `model` uses outside of torch's own layers as prunable; return the names newly found.
 
-    Those are parameters that enter a matrix product (matmul, einsum, linear, attention) or are the kernel of a
-    convolution, as they are, or reshaped, transposed, scaled or put together from several. Found by a forward pass of
-    the first two inputs of `example` (N, ...), in train mode and in eval mode, which leaves the model and the random
-    state as they were. None is run where no parameter could be found. Embeddings, norms, positions and tokens that are
-    added or joined to the signal, and vectors, stay dense; so does a weight that is computed from parameters in a way
-    that does not carry zeros over. `prunable` and copies of the model remember what was found.
+    These are parameters that enter a matrix product (matmul, einsum, linear, attention) or are the kernel of a
+    convolution, as they are, or reshaped, transposed, scaled or put together from several. They are found by forward
+    passes of the first and the last input of `example` (N, ...), in train mode and in eval mode, which leave buffers
+    and the random state as they were. If no parameter could be found, none is run. Embeddings, norms, positions and
+    tokens that are added or joined to the signal, and vectors, stay dense; so does a weight that is computed from
+    parameters in a way that does not carry zeros over. `prunable` and copies of the model remember what was found.
 
-    Raises whatever the model's forward raises.
+    Raises any error of the model's forward.
     """
     known = layer_weights(model)
     names = {id(weight): name for name, weight in candidates(model).items()}
     if not names:
         return []
-    inputs = torch.cat([example[:1], example[-1:]]).to(next(model.parameters()).device)  # no batch of one
+    inputs = torch.cat([example[:1], example[-1:]]).to(next(model.parameters()).device)  # not a batch of one
     products = _Products(dict(model.named_parameters()), set(known))
     for mode in ("train", "eval"):
         with passes(model, mode, 0), torch.no_grad(), products:
@@ -56,13 +57,13 @@ def mark_prunable(model: nn.Module, example: Tensor) -> list[str]:
 
 
 def discover(model: nn.Module, example: Tensor) -> None:
-    """`mark_prunable` where the example runs through the model; where it does not, whoever uses it next will say so."""
+    """Call `mark_prunable` and ignore its errors: if the example does not fit the model, its next use reports it."""
     with suppress(Exception):
         mark_prunable(model, example)
 
 
 def candidates(model: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters that `mark_prunable` may find: of two dimensions and more, and of no layer of torch's."""
+    """Return the parameters that `mark_prunable` may find: of two or more dimensions, outside of torch's own layers."""
     known = layer_weights(model)
     owned = {id(weight) for module in model.modules() if isinstance(module, _DENSE) for weight in module.parameters()}
     return {
@@ -73,9 +74,10 @@ def candidates(model: nn.Module) -> dict[str, Tensor]:
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, notes in `used` the parameters that products use, by name.
+    """Mode that records in `used` the names of the parameters that products use.
 
-    Views share the storage of their parameter; of other results that carry its numbers the storage is noted.
+    Views share the storage of their parameter. For other results that carry a parameter's elements, the storage is
+    recorded.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], known: set[str]) -> None:
@@ -83,8 +85,8 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.used: set[str] = set()
         self.known = known
         self.matrices = {name for name, weight in parameters.items() if _is_matrix(weight)}
-        self.of: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # storage -> names, first and last place
-        self.alive: list[Any] = []  # storages, so that no other one takes their place
+        self.of: dict[int, list[tuple[str, int, int]]] = defaultdict(list)  # storage -> (parameter, start, stop)
+        self.alive: list[Any] = []  # keeps storages alive, so that no new one gets the same key
         for name, weight in parameters.items():
             first = int(weight.storage_offset())
             self.of[self.key(weight)].append((name, first, first + weight.numel()))
@@ -124,26 +126,26 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands = [set(self.names(args[i])) for i in _PRODUCTS[name]]
         if "convolution" not in name:
             operands = [found & self.matrices for found in operands]
-        # Where a layer of torch's is given a parameter, such as a token, its weight is the other operand.
+        # If one operand is the weight of a torch layer, the other is its input, even if that is a parameter (a token).
         for found in [found for found in operands if found & self.known] or operands:
             self.used |= found
 
     def carry(self, name: str, args: tuple[Any, ...], result: Tensor) -> None:
         if isinstance(args[0], list | tuple):
             names = [self.names(tensor) for tensor in args[0]]
-            found = [name for each in names for name in each] if all(names) else []  # nothing else is joined to them
+            found = [name for each in names for name in each] if all(names) else []  # only if all parts are parameters
         elif name == "mul" and isinstance(args[1], Tensor):
-            # What is as large as the product is scaled by the other: a length, a gain or a mask.
+            # The operand of the result's size is the weight; the other one scales it: a length, a gain or a mask.
             names = [self.names(tensor) for tensor in args[:2] if tensor.numel() == result.numel()]
             found = next(filter(None, names), [])
         else:
             found = self.names(args[0])
         if found:
-            # A number takes a byte at least, so all of the result lies before as many places.
+            # An element takes at least one byte, so the number of bytes is a bound on the number of elements.
             end = result.untyped_storage().nbytes()
             self.of[self.key(result)] = [(name, 0, end) for name in dict.fromkeys(found)]
 
 
 def _is_matrix(weight: Tensor) -> bool:
-    """Is it more than a learned vector, such as a token (1, 1, d)?"""
+    """Return True if the weight is more than a learned vector, such as a token (1, 1, d)."""
     return weight.dim() == 2 or sum(size > 1 for size in weight.shape) > 1

@@ -1,4 +1,4 @@
-"""From a model and a pruner to masks: score, select, zero, again."""
+"""Drawing of masks for a model by a pruner: score, select, zero the pruned weights, and repeat."""
 
 import hashlib
 import math
@@ -44,16 +44,16 @@ Scoring = Callable[[], dict[str, Tensor]]  # parameter name -> scores
 
 @dataclass(frozen=True)
 class Pruning:
-    """Masks (parameter name -> bool, True = kept) and the scores of the last iteration that drew them."""
+    """Masks (parameter name -> bool, True = kept), and the scores of the last iteration, from which they were drawn."""
 
     masks: dict[str, Tensor]
     scores: dict[str, Tensor]
-    how: str = ""  # the scores were taken, see `pruners.memory.Memory.how`; "" if none were taken here
-    tied: float = 0.0  # share of the kept weights that their position decides, see `pruners.selection.tied_share`
+    how: str = ""  # how scores were computed, see `pruners.memory.Memory.how`; "" if none were computed here
+    tied: float = 0.0  # share of the kept weights chosen by position, see `pruners.selection.tied_share`
 
 
 def _outside_inference_mode(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function make tensors that can have gradients, whatever surrounds its call."""
+    """Run a function outside of inference mode, so that the tensors that it makes can have gradients."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -84,39 +84,40 @@ def find(
     redraw: Callable[[int], Any] | None = None,
     images_at_once: int = 0,
 ) -> Pruning:
-    """Masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
+    """Return masks that keep n - floor((1 - 1/compression) n) of the model's n prunable weights, and their scores.
 
-    That count is exact: a compression is the decimal that is written, or stands for the density or sparsity that it
-    comes from (`search_spaces.density`).
+    This count is exact: a compression is the decimal that is written, or stands for the density or sparsity that it
+    was computed from (`search_spaces.density`).
 
-    `batches` holds pairs of inputs (N, ...) and integer labels (N,), on any device; data-driven scores add up
-    over them, others need none, SynFlow one for its input shape. It may be a DataLoader or any other finite iterable,
-    or a single batch (`pruners.batches.read_batches` says what counts as one); all is read once and left as it is.
+    `batches` holds pairs of inputs (N, ...) and integer labels (N,), on any device. Data-driven scores add up over
+    them; others need none, and SynFlow needs one for its input shape. It may be a DataLoader or any other finite
+    iterable, or a single batch (`pruners.batches.read_batches` lists the formats). It is read once and not changed.
     `pruner` is a name, a `Pruner`, or a score function (`pruners.custom.wrapped` has its defaults).
     Settings left at None are the pruner's own (`Pruner.settings` has the rules). `seed` decides every random number
-    drawn. `ablation` is a sanity check (`pruners.ablations`): "shuffle" permutes each final mask inside its layer,
-    "invert" keeps the lowest scores instead of the highest, in every iteration; "reinitialize" is up to who trains and
-    changes no mask.
-    `granularity` says what goes as one: weights, filters, n of m in a row; the count above is met exactly by
-    weights, and as `pruners.granularity.selector` says by the others. `kappa` asks, instead of a compression, for
-    the share of filters to remove, by a granularity of filters: floor(kappa n) of the n filters that are not logits,
-    lowest first, a best one left in every layer; the compression is then what comes of it.
-    `alive` holds the masks of an earlier pruning: what it dropped stays dropped, and the schedule falls from
-    the density that it left to the one asked for, which is still a fraction of all weights.
-    `share` is called in place of a scoring that no compression enters, with the scoring, and returns what that
-    returns: it may have it from elsewhere.
+    drawn. `ablation` is a sanity check (`pruners.ablations`): "shuffle" permutes each final mask inside its layer;
+    "invert" keeps the lowest scores instead of the highest, in every iteration; "reinitialize" changes no mask and is
+    left to the training.
+    `granularity` is what is kept or pruned as one: weights, filters, or n of m in a row. Weights meet the count above
+    exactly, the others as `pruners.granularity.selector` says. `kappa`, instead of a compression, is the share of
+    filters to remove at a filter granularity: floor(kappa n) of the n filters that are not logits, lowest scores
+    first, keeping the best one of every layer. The compression then follows from it.
+    `alive` holds the masks of an earlier pruning. Weights that it pruned stay pruned, and the schedule falls from its
+    density to the one asked for, which is still a fraction of all weights.
+    `share` is called with the function that computes the scores, if these do not depend on the compression: with one
+    iteration and no `alive`. It returns the scores, which it may also take from elsewhere.
     `redraw(t)` returns the batches of iteration t = 1, 2, ... for a pruner with the option `fresh_batches`.
-    Without it all iterations have those given.
-    `images_at_once` limits how many inputs a forward pass takes, where that changes no score beyond rounding: where a
-    score is a sum over inputs and none depends on another, as batch norm in train mode makes them. 0 is whole batches.
-    Where a GPU's memory does not suffice, scores are taken again: in smaller passes where that is exact, and else with
-    activations in the host's memory (`Pruning.how` says so); torch.OutOfMemoryError is raised if neither helps.
-    The model and the global random state are left as they were: the work is done on a copy, in float32 where the model
-    is of half precision. Masks are named as the given model names its parameters, `nn.DataParallel` and other
-    wrappers included, and what torch.nn.utils.prune has masked stays pruned.
-    Warns (PruningWarning) where more than 5 % of the kept weights are kept for their position, as their scores tie with
-    those of pruned ones; `Pruning.tied` is the share. Raises PruningError if all scores are equal.
-    Raises PruningError for a request that cannot be met or scores that are not one finite number per weight, naming it.
+    Without it, all iterations use the given batches.
+    `images_at_once` limits the inputs per forward pass if that changes no score beyond rounding: if a score is a sum
+    over inputs and none depends on another, as they do with batch norm in train mode. 0 means whole batches.
+    If a GPU's memory does not suffice, scores are computed again: in smaller passes where that is exact, else with
+    activations in the host's memory (`Pruning.how` records it). torch.OutOfMemoryError is raised if neither helps.
+    The weights and the global random state are left as they were: the work is done on a copy, in float32 if the model
+    has half precision. Masks are named like the given model's parameters, `nn.DataParallel` and other wrappers
+    included, and weights masked by torch.nn.utils.prune stay pruned.
+    Warns (PruningWarning) if more than 5 % of the kept weights are kept for their position, because their scores tie
+    with those of pruned ones; `Pruning.tied` is the share. Raises PruningError if all scores are equal.
+    Raises PruningError, with the reason, for a request that cannot be met or scores that are not one finite number per
+    weight.
     """
     chosen, label = _chosen(pruner)
     settings = chosen.settings(scope, schedule, iterations, mode, options, granularity)
@@ -174,14 +175,14 @@ def find(
 
 
 def _chosen(pruner: Any) -> tuple[Pruner, str]:
-    """The pruner that is meant, and what messages call it."""
+    """Return the pruner and its name in messages."""
     if isinstance(pruner, str):
         return lookup(pruner), repr(pruner)
     if isinstance(pruner, Pruner):
         return pruner, repr(getattr(pruner.score, "__name__", "of your own"))
     if callable(pruner) and not isinstance(pruner, type | nn.Module):
         label = repr(getattr(pruner, "__name__", type(pruner).__name__))
-        # Here it is seen whether there is data: it gets what is passed, which may be nothing.
+        # Batches are not required here: the function gets those that are passed, which may be none.
         return replace(custom.wrapped(pruner, label, "a score function"), needs_data=False), label
     raise PruningError(
         f"The pruner is of type {type(pruner).__name__}; it must be a name, a pruners.Pruner or a score function."
@@ -189,7 +190,10 @@ def _chosen(pruner: Any) -> tuple[Pruner, str]:
 
 
 def _working(model: Any) -> nn.Module:
-    """Copy the model to score it: without wrappers, half precision as float32. Refuse one that can have no scores."""
+    """Return a copy of the model to score, without wrappers and with half precision as float32.
+
+    Raises PruningError for a model that can have no scores.
+    """
     if not isinstance(model, nn.Module):
         raise PruningError(f"The model is of type {type(model).__name__}; it must be a torch.nn.Module.")
     weights = prunable(model)
@@ -211,7 +215,7 @@ def _working(model: Any) -> nn.Module:
 
 
 def _data(batches: Any, chosen: Pruner, label: str, model: nn.Module) -> Sequence[Batch]:
-    """What the pruner scores on; of the data of one that reads a shape alone, the first batch."""
+    """Return the batches that the pruner scores on: only the first for a pruner that reads only an input's shape."""
     ours = _is_ours(chosen)
     if ours and not (chosen.needs_data or chosen.needs_input):
         return ()
@@ -220,7 +224,7 @@ def _data(batches: Any, chosen: Pruner, label: str, model: nn.Module) -> Sequenc
     if (chosen.needs_data or chosen.needs_input) and not pairs:
         raise PruningError(f"Pruner {label} scores on data: pass batches=[(inputs, labels), ...], at least one.")
     dtypes = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
-    # Our own scores move what a pass needs at the time; a user's gets all where the model is.
+    # Our own scores move inputs to the device when a pass needs them; a user's score gets all of them there.
     return Batches(pairs, dtypes, None if ours else next(model.parameters()).device)
 
 
@@ -229,7 +233,7 @@ def _is_ours(pruner: Pruner) -> bool:
 
 
 def _masked_by_torch(model: nn.Module) -> dict[str, Tensor]:
-    """The masks that torch.nn.utils.prune has put on the weights."""
+    """Return the masks that torch.nn.utils.prune has put on the weights."""
     buffers = dict(model.named_buffers())
     names = {name: name.removesuffix("_orig") + "_mask" for name in prunable(model) if name.endswith("_orig")}
     return {name: buffers[mask] != 0 for name, mask in names.items() if mask in buffers}
@@ -238,7 +242,7 @@ def _masked_by_torch(model: nn.Module) -> dict[str, Tensor]:
 def _restore(
     working: nn.Module, model: nn.Module, masks: Mapping[str, Tensor], generator: torch.Generator, state: Tensor
 ) -> None:
-    """Make the working copy and the generator what they were before a score that did not come to its end."""
+    """Restore the working copy and the generator to their state before a score that did not finish."""
     for ours, theirs in zip(working.modules(), model.modules(), strict=True):
         ours.training = theirs.training
     with torch.no_grad():
@@ -256,11 +260,11 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 def _scored(
     weights: Mapping[str, Tensor], pruner: Pruner, label: str, model: nn.Module, data: Sequence[Batch], **settings: Any
 ) -> dict[str, Tensor]:
-    """What the score returns, if that is a score per weight: before it is kept for others, who take it as it is."""
+    """Compute the scores and check that there is one per weight; scores that are shared are not checked again."""
     try:
         scores = of_plain_weights(pruner.score)(model, data, **settings)
     except Exception as error:
-        # In a score of ours it is the network or its inputs that fail; a user's own is better found by its traceback.
+        # If our own score fails, the cause is the network or its inputs. A user's score is best debugged by traceback.
         if isinstance(error, (PruningError, *OF_THE_MACHINE)) or is_out_of_memory(error) or not _is_ours(pruner):
             raise
         on = f" on inputs {list(data[0][0].shape)} of {data[0][0].dtype}".replace("torch.", "") if data else ""
@@ -279,11 +283,11 @@ def _scored(
 
 
 def _require_different(scores: Mapping[str, Tensor], label: str) -> None:
-    """Raise PruningError if all scores are equal: their order would be that of the weights' positions."""
+    """Raise PruningError if all scores are equal: positions alone would decide which weights are kept."""
     finite = [score for score in scores.values() if score.numel() and not score.is_complex()]
     ends = [end.item() for score in finite for end in score.aminmax()]
     count = sum(score.numel() for score in finite)
-    if count < 2 or min(ends) != max(ends) or not math.isfinite(ends[0]):  # selection names what is not finite
+    if count < 2 or min(ends) != max(ends) or not math.isfinite(ends[0]):  # `select` reports scores that are not finite
         return
     cause = (
         "No weight changes what this score measures: look for a loss or an output that does not depend on the inputs, "
@@ -297,7 +301,7 @@ def _require_different(scores: Mapping[str, Tensor], label: str) -> None:
 def _tied(
     scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None, settings: Settings
 ) -> float:
-    """`tied_share` among the weights that were alive; 0 for filters and n:m, which do not compete weight by weight."""
+    """Return `tied_share` of the weights that were alive; 0 for filters and n:m, which do not compete as weights."""
     if settings.granularity != "weight":
         return 0.0
     if alive:
@@ -316,7 +320,7 @@ def _warn_of_ties(tied: float, label: str) -> None:
 
 
 def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction) -> list[Density]:
-    """The densities of the schedule from that of `masks` on; the last is `density` itself."""
+    """Return the densities of the schedule, which falls from that of `masks`; the last is `density` itself."""
     n = sum(mask.numel() for mask in masks.values())
     now = Fraction(sum(int(mask.count_nonzero()) for mask in masks.values()), n)
     if density > now:
@@ -324,13 +328,14 @@ def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction)
         raise PruningError(f"Density {asked:g} was asked for, but only {alive:g} of the weights are alive.")
     steps = [float(now) * step for step in densities(settings.schedule, float(density / now), settings.iterations)[:-1]]
     if settings.schedule == "linear":
-        # The published SynFlow program prunes 503 of 503.9999 weights on its way: its masks (tests/golden) hang on it.
+        # As the published SynFlow program does, prune 503 of 503.9999 weights before the last iteration: its masks
+        # (tests/golden) depend on it.
         return [*(Fraction(n - math.floor((1 - step) * n), n) for step in steps), density]
     return [*steps, density]
 
 
 def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
-    """What is to be kept: of the weights, or of the filters by kappa. Raises PruningError if that is no share."""
+    """Return the share to keep, of the weights or, by kappa, of the filters; raise PruningError if it is not valid."""
     if (compression is None) == (not kappa):
         raise PruningError("Ask for a compression of at least 1 (dense), or for a kappa above 0: for one of the two.")
     if not 0 <= kappa < 1:
@@ -341,18 +346,18 @@ def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
 
 
 def _called_like(pattern: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
-    """Gives a function the arguments of `pattern`, for readers and type checkers alike."""
+    """Give a function the signature of `pattern`, for readers and type checkers alike."""
     return lambda function: update_wrapper(function, pattern, assigned=())
 
 
 @_called_like(find)
 def prune(*asked: Any, **settings: Any) -> dict[str, Tensor]:
-    """The masks alone: parameter name -> bool tensor (True = kept), in the model's order. Called like `find`."""
+    """Return only the masks of `find`: parameter name -> bool tensor (True = kept), in the model's order."""
     return find(*asked, **settings).masks
 
 
 def _stream(seed: int, purpose: str = "") -> torch.Generator:
-    # Not the seed itself: weights initialised from the same one would be drawn from the very numbers that
-    # random scores are, and "random" would keep the largest weights.
+    # Not the seed itself: weights initialised from the same seed would be drawn from the same random numbers as
+    # random scores, and "random" would keep the largest weights.
     digest = hashlib.sha256(f"pruners/{seed}{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)

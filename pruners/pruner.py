@@ -1,4 +1,4 @@
-"""What a pruner is: a score function, what it needs, and the settings it was published with."""
+"""Record of a pruner: its score function, what it needs, and the settings that it was published with."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Batch = tuple[Tensor, Tensor]  # inputs (N, ...) and integer labels (N,)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pruner runs, with nothing left to default and nothing in it that the pruner ignores."""
+    """Settings of a pruner with every default filled in, and with nothing that the pruner ignores."""
 
     scope: str
     schedule: str
@@ -32,18 +32,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pruner:
-    """A score function and its defaults; scope and schedule compose with any.
+    """A score function and its defaults; any scope and schedule can be combined with it.
 
     `score(model, batches, *, mode, generator, **options)` returns one finite score per prunable weight,
     larger meaning keep, as a tensor of the weight's shape and on its device; names and order are those of
-    `prunable(model)`. It leaves the model and the global random state as it found them, and draws all it
-    needs from `generator` (on the CPU). Weights pruned in earlier iterations are zero in the model; or, for a
-    score that `takes_masks`, have the values they had, and the keyword `masks` tells which they are.
+    `prunable(model)`. It leaves the model and the global random state as it found them, and draws all random numbers
+    from `generator` (on the CPU). Weights pruned in earlier iterations are zero in the model. For a score that
+    `takes_masks` they keep their values instead, and the keyword argument `masks` marks them with False.
     """
 
     score: Callable[..., dict[str, Tensor]]
     summary: str  # one line for a list of pruners
-    paper: str  # "" where there is none to cite
+    paper: str  # "" if there is none to cite
     needs_data: bool = False  # reads labelled batches
     needs_input: bool = False  # reads only the shape of an input
     iterates: bool = True  # scores depend on what is already pruned; if not, iterations change nothing
@@ -55,11 +55,12 @@ class Pruner:
     iterations: int = 1
     mode: str = "eval"
     options: Mapping[str, Any] = field(default_factory=dict)  # this method's own, with their defaults
-    unrecorded: Mapping[str, Any] = field(default_factory=dict)  # what an option was before records had it, if not that
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the words that an option may be
-    least: Mapping[str, float] = field(default_factory=dict)  # the smallest values that options may have
-    when: str = "before"  # training, "after" it, or "during" it: then the masks change while weights train
-    levels: int = 0  # of train, prune, rewind; 0 = weights are pruned as they stand
+    # The value that a record without an option stands for, if it is not the default: the older behaviour.
+    unrecorded: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # option -> the words that it may be
+    least: Mapping[str, float] = field(default_factory=dict)  # option -> its smallest value
+    when: str = "before"  # prunes "before" training, "after" it, or "during" it: then masks change while weights train
+    levels: int = 0  # rounds of train, prune, rewind; 0 = weights are pruned as they are
 
     def settings(
         self,
@@ -70,14 +71,13 @@ class Pruner:
         options: Mapping[str, Any] | None = None,
         granularity: str = "weight",
     ) -> Settings:
-        """Fill in this pruner's defaults and drop what cannot matter: equal settings give equal masks.
+        """Fill in this pruner's defaults and drop what cannot matter, so that equal settings give equal masks.
 
-        None means the default. Several iterations of a one-shot pruner fall exponentially; asking for
-        "oneshot" without iterations means one; at one iteration every schedule is "oneshot".
-        n:m compares weights within a layer, so that its scope is "layer" whatever is asked for; filters have no
-        scope "erk".
-        Raises PruningError for unknown names, options of another kind than their default, fewer than 1
-        iteration, or "oneshot" with several.
+        None means the default. With several iterations, the density of a one-shot pruner falls exponentially.
+        "oneshot" without iterations means one iteration; with one iteration every schedule is "oneshot".
+        n:m compares weights within a layer, so its scope is "layer" whatever is asked for. Filters have no scope "erk".
+        Raises PruningError for unknown names, options of another type than their default or with values that are not
+        allowed, fewer than 1 iteration, or "oneshot" with several.
         """
         scope = self.scope if scope is None else scope
         mode = self.mode if mode is None else mode
@@ -116,7 +116,7 @@ class Pruner:
         )
 
     def recorded(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all options of a trial whose record says `options`; of one that it lacks, what was done before it."""
+        """Return all options of a trial from its record; missing ones have the value used before they existed."""
         return {**self.options, **self.unrecorded, **options}
 
     def _require_valid(self, name: str, value: object) -> None:

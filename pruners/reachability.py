@@ -1,9 +1,9 @@
-"""Which weights take part: those that the input reaches and that reach the output, in any architecture.
+"""Reachability of weights in any architecture: those that the input reaches and that reach the output.
 
-One forward and one backward pass of the model itself over truth values. A number on the way forward says "may be
-other than zero", and its gradient on the way back "is felt at the output". The layers compute as always; their
-results are rounded to 0 and 1, and what could stop a truth (normalisation, saturation, the choice of one maximum)
-lets it pass.
+It is computed by one forward and one backward pass of the model itself over truth values. A number in the forward pass
+means "may differ from zero", and its gradient in the backward pass means "affects the output". The layers compute as
+always, but their results are rounded to 0 and 1. Operations that could stop a truth value (normalisation, saturation,
+the choice of one maximum) let it pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +22,11 @@ from pruners.weights import prunable
 
 
 def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Per prunable weight a bool tensor of its shape: True where it is kept and on a path from input to output.
+    """Return a bool tensor per prunable weight: True where it is kept and on a path from input to output.
 
-    `input_shape` is that of one input, (C, H, W); a weight without a mask counts as dense. Biases carry nothing
-    of the input, so they open no path. A weight that only ever meets padding is on no path either.
+    The tensor has the weight's shape. `input_shape` is that of one input, (C, H, W); a weight without a mask counts as
+    dense. Biases carry nothing of the input, so they open no path. A weight that is only ever multiplied by padding is
+    on no path either.
     """
     weights, _, output = _run(model, masks, input_shape)
     slopes = torch.autograd.grad(output.sum(), list(weights.values()), materialize_grads=True)
@@ -33,9 +34,9 @@ def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[
 
 
 def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
-    """Does any path of kept weights lead from the input to the output? If none does, the output is a constant.
+    """Return True if any path of kept weights leads from the input to the output; if none does, the output is constant.
 
-    An empty layer cuts only what has no way round it: a shortcut that a network adds, joins or multiplies counts.
+    An empty layer cuts only what cannot bypass it: a shortcut that a network adds, joins or multiplies counts.
     """
     _, x, output = _run(model, masks, input_shape)
     (slope,) = torch.autograd.grad(output.sum(), x, materialize_grads=True)
@@ -45,14 +46,14 @@ def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[
 def _run(
     model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Truth values of the prunable weights, of one input, and of the output that the model makes of them."""
+    """Return the truth values of the prunable weights, of one input, and of the model's output for them."""
     weights = {
         name: masks.get(name, torch.ones_like(weight)).to(weight.device, torch.float32).requires_grad_()
         for name, weight in prunable(model).items()
     }
     model, names = plain(model)
     given = {names.get(name, name): weight for name, weight in weights.items()}
-    # Ones: what multiplies lets all pass. What only adds, such as a position's embedding, is ignored in layers.
+    # Ones, so that multiplications let everything pass. What layers add, their biases, is ignored (`_layer`).
     others = {
         name: torch.ones_like(parameter, dtype=torch.float32)
         for name, parameter in model.named_parameters()
@@ -64,16 +65,16 @@ def _run(
 
 
 def dead_weights(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Per prunable weight a bool tensor of its shape: True where no input of this size can ever train it.
+    """Return a bool tensor per prunable weight, of its shape: True where no input of this size can ever train it.
 
-    Those are weights that only meet padding: 62 % of torchvision's ResNet-18 on 32x32 images, whose last maps are
-    one pixel wide. Any pruner gets them for nothing, so compressions of such a network mean little.
+    Those are weights that are only multiplied by padding: 62 % of torchvision's ResNet-18 on 32x32 images, whose last
+    maps are one pixel wide. Removing them costs nothing, so compressions of such a network mean little.
     """
     return {name: ~alive for name, alive in effective(model, {}, input_shape).items()}
 
 
 class _Round(torch.autograd.Function):
-    """To 0 and 1, both ways; with `axes`, alike along these."""
+    """Rounding to 0 and 1, forward and backward; along `axes`, if given, all results are 1 if any is."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, axes: tuple[int, ...] = ()) -> Tensor:
@@ -91,7 +92,7 @@ def _truth(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 class _Truth(TorchFunctionMode):
-    """Replaces, by name, the functions that would not treat truth values as such; modules call them too."""
+    """Mode that replaces, by name, functions that would not preserve truth values; modules call these functions too."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -116,7 +117,7 @@ def _product(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
 
 
 def _difference(func: Any, x: Any, y: Any, *_: Any, **__: Any) -> Any:
-    # Equal truths would cancel. What is no tensor carries nothing.
+    # A difference of equal truth values would be zero. A number that is no tensor carries nothing of the input.
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         return x + y
     return x if isinstance(x, Tensor) else y
@@ -127,20 +128,20 @@ def _attention(func: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Any:
-    # No share is zero, and one that is felt anywhere moves all others.
+    # No share of attention is zero, and a change of one share changes all others.
     shares = _Round.apply(query @ key.transpose(-2, -1), (-2, -1))
     return _Round.apply((1 + shares) @ value)
 
 
 def _cell(kind: RecurrentKind, of_x: Sequence[Tensor], of_h: Sequence[Tensor], c: Tensor) -> tuple[Any, Any]:
-    # An output lives where any gate does, or what the cell holds: gates are nowhere zero.
+    # Gates are nowhere zero, so an output may differ from zero if the input of any gate does, or the cell's state.
     gates = sum([*of_x, *of_h], c if kind != "rnn" else torch.zeros_like(c))
     h = _Round.apply(gates)
     return h, h
 
 
 def _batch_norm(func: Any, x: Tensor, *_: Any, **__: Any) -> Any:
-    # The statistics of a batch make a channel that lives anywhere live everywhere.
+    # Through batch statistics, a channel that differs from zero anywhere does so everywhere.
     return _Round.apply(x, (0, *range(2, x.dim())))
 
 
@@ -153,7 +154,7 @@ def _same(func: Any, x: Tensor, *_: Any, **__: Any) -> Any:
 
 
 def _max_pool(func: Any, x: Tensor, size: Any, stride: Any = None, padding: Any = 0, *_: Any, **options: Any) -> Any:
-    # The average of a window is not zero where its maximum is not, and its gradient reaches every place in it.
+    # The average of a window is not zero if its maximum is not, and its gradient reaches every place in the window.
     pool: Any = _AVERAGES[func.__name__.split("pool")[1][0]]
     return pool(x, size, stride, padding, options.get("ceil_mode", False))
 
@@ -171,7 +172,7 @@ _REPLACED: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": _attention,
     "batch_norm": _batch_norm,
     **dict.fromkeys(["layer_norm", "group_norm", "instance_norm", "rms_norm", "softmax", "log_softmax"], _mixer),
-    # Saturated, these would have no gradient. Sigmoids stay as they are: they are nowhere zero.
+    # These would have no gradient where they saturate. Sigmoids are not replaced: they are nowhere zero.
     **dict.fromkeys(["relu", "relu6", "hardtanh", "leaky_relu", "elu", "gelu", "silu", "hardswish", "mish"], _same),
     **{f"max_pool{n}d": _max_pool for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": _adaptive_max_pool for n in (1, 2, 3)},

@@ -1,4 +1,4 @@
-"""Every pruner by name. To add one: its file, and two lines below."""
+"""Registry of all pruners by name. To add a pruner, write its file and add two lines below."""
 
 from pruners import custom
 from pruners.errors import require_known
@@ -36,11 +36,11 @@ PRUNERS: dict[str, Pruner] = {
 
 
 def lookup(name: str, code: str = "") -> Pruner:
-    """The pruner of that name, or of the user's own file (`my_file.py:MyScore`, see `pruners.custom`).
+    """Return the pruner of that name, or of the user's own file (`my_file.py:MyScore`, see `pruners.custom`).
 
-    `code`, if given, is the text of that file, which is then not looked for.
+    If `code` is given, it is the text of that file, which is then not read.
 
-    Raises PruningError with the nearest name if there is none.
+    Raises PruningError, with the nearest name, if there is no such pruner.
     """
     if custom.is_custom(name):
         return custom.load(name, code)

@@ -1,7 +1,7 @@
 """Weights that a module computes from other parameters: torch's parametrizations and its older hooks.
 
-weight_norm, spectral_norm, torch.nn.utils.prune and any registered parametrization put another parameter in the place
-of a module's weight. A mask can hold it if its zeros are zeros of the weight.
+weight_norm, spectral_norm, torch.nn.utils.prune and any registered parametrization replace a module's weight by another
+parameter. A mask can be put on that parameter if its zeros are zeros of the weight.
 """
 
 import copy
@@ -18,23 +18,23 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from pruners.model_copy import copied
 
-_TESTED = "pruners_original"  # attribute of a parametrization list: its length when tested, and what was found
+_TESTED = "pruners_original"  # attribute of a parametrization list: its length when tested, and the result
 
 
 class Owner(NamedTuple):
-    """Where a parameter is: in which module, and under which name there."""
+    """Location of a parameter: its module, and its name there."""
 
     module: nn.Module
     key: str
 
     @property
     def parameter(self) -> nn.Parameter | None:
-        """The parameter itself."""
+        """Return the parameter itself."""
         return self.module._parameters[self.key]
 
 
 def owner(module: nn.Module, key: str) -> Owner | None:
-    """Return where the parameter is whose zeros are zeros of the module's weight `key`; None if there is none."""
+    """Return the location of the parameter whose zeros are zeros of the module's weight `key`; None if none is."""
     if key in module._parameters:
         return Owner(module, key)
     if parametrize.is_parametrized(module, key):
@@ -48,7 +48,7 @@ def owner(module: nn.Module, key: str) -> Owner | None:
 
 
 def length_of(module: nn.Module, key: str) -> str:
-    """Return the name of the length that belongs to the direction `key` of a module under weight_norm; "" of others."""
+    """Return the name of the length for the direction `key` of a module under weight_norm; "" for other parameters."""
     if isinstance(module, parametrize.ParametrizationList):
         return "original0" if key == "original1" and isinstance(module[0], _WeightNorm) else ""
     name = key.removesuffix("_v")
@@ -63,9 +63,9 @@ def computed(module: nn.Module) -> list[str]:
 
 
 def plain(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
-    """Return a copy whose reparametrised tensors are parameters of their own, and its new names: old -> new.
+    """Return a copy whose reparametrised tensors are plain parameters, and the names that change: old -> new.
 
-    The values are those of eval mode. Without anything to remove it is the model itself.
+    The values are those of eval mode. If no tensor is reparametrised, the model itself is returned.
     """
     if not any(computed(module) for module in model.modules()):
         return model, {}
@@ -84,10 +84,10 @@ def plain(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
 
 
 def of_plain_weights(score: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the score with reparametrised layers scored by the weights that they compute.
+    """Return a score function that scores reparametrised layers by the weights that they compute.
 
-    A direction under weight_norm has any size, and torch's own masks leave the weights that they prune as they were:
-    what counts is the weight itself. Scores and masks keep the names of the parameters.
+    A direction under weight_norm may have any length, and torch's own masks leave the parameters that they prune as
+    they were, so only the computed weight counts. Scores and masks keep the names of the parameters.
     """
 
     def scored(model: nn.Module, batches: Any, **settings: Any) -> Any:
@@ -108,7 +108,7 @@ def of_plain_weights(score: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _kept(model: nn.Module) -> list[nn.Module]:
-    """The modules of a model without those that parametrizations add."""
+    """Return the modules of a model without those that parametrizations add."""
     return [module for name, module in model.named_modules() if "parametrizations" not in name.split(".")]
 
 
@@ -117,7 +117,7 @@ def _hook(module: nn.Module, key: str) -> Any:
 
 
 def _hooked(hook: Any) -> str:
-    """The name of the tensor that one of torch's hooks computes; "" for other hooks."""
+    """Return the name of the tensor that one of torch's hooks computes; "" for other hooks."""
     if isinstance(hook, WeightNorm | SpectralNorm):
         return str(hook.name)
     return str(hook._tensor_name) if isinstance(hook, torch_prune.BasePruningMethod) else ""
@@ -145,13 +145,13 @@ def _remove(module: nn.Module, key: str) -> None:
 
 
 def _original(computed: parametrize.ParametrizationList) -> str:
-    """Return the name of the original tensor whose zeros, and no others, are zeros of the weight; "" if none is.
+    """Return the name of the original tensor whose zeros, and no others, are zeros of the weight; "" if there is none.
 
-    Asked of the parametrization itself, once, by computing with random numbers: a mask on one half of the original.
+    This is tested once on the parametrization itself, with random numbers and a mask on half of the original.
     """
     tested: tuple[int, str] | None = getattr(computed, _TESTED, None)
     if tested is None or tested[0] != len(computed):
-        with torch.device("cpu"):  # also where a network is made inside of another default device, such as "meta"
+        with torch.device("cpu"):  # also if the default device is another one, such as "meta"
             tested = len(computed), _tested(computed)
         setattr(computed, _TESTED, tested)
     return tested[1]
@@ -169,7 +169,7 @@ def _tested(computed: parametrize.ParametrizationList) -> str:
             if tensor.is_floating_point() and (name in names or name in on_meta):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator))
         whole = trial()
-        for name in reversed(names):  # weight_norm's direction before its length, which may be as long
+        for name in reversed(names):  # weight_norm's direction before its length, which may have the same shape
             original: Tensor = getattr(trial, name)
             if original.shape != whole.shape:
                 continue

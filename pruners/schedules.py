@@ -1,4 +1,4 @@
-"""How the density falls over the pruning iterations."""
+"""Schedules: how the density falls over the pruning iterations."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,13 +17,13 @@ SCHEDULES = tuple(_AFTER)
 
 
 def densities(schedule: str, density: Density, iterations: int) -> list[Density]:
-    """The density to reach after each of T = `iterations` pruning iterations; the last is exactly `density`.
+    """Return the density to reach after each of T = `iterations` pruning iterations; the last is exactly `density`.
 
     After iteration t: exponential density^(t/T) (Tanaka et al. 2020, algorithm 1); linear
-    1 - (1 - density) t/T; cubic density + (1 - density) (1 - t/T)^3 (Zhu and Gupta 2017, equation 1). Of a
-    Fraction those of linear and cubic are exact; of a float all are what floating point makes of them.
+    1 - (1 - density) t/T; cubic density + (1 - density) (1 - t/T)^3 (Zhu and Gupta 2017, equation 1). For a
+    Fraction, linear and cubic densities are exact; for a float, all are rounded to floats.
     Raises PruningError for an unknown schedule, a density outside (0, 1], fewer than one iteration, or a
-    one-shot schedule of several.
+    one-shot schedule of several iterations.
     """
     require_known("schedule", schedule, SCHEDULES)
     if not 0 < density <= 1:

@@ -1,4 +1,4 @@
-"""Where scores compete: which layers share one budget of kept weights, and how large it is."""
+"""Scopes in which scores compete: which layers share one budget of kept weights, and how large it is."""
 
 import math
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ SCOPES = ("global", "layer", "erk")
 
 
 def kept_of(n: int, density: Density) -> int:
-    """Return how many of n weights a density keeps: n - floor((1 - density) n), exactly, so never none of some."""
+    """Return how many of n weights a density keeps: exactly n - floor((1 - density) n), at least 1 if density > 0."""
     return n - math.floor((1 - fraction_of(density)) * n)
 
 
 def budgets(
     scores: Mapping[str, Tensor], density: Density, scope: str, alive: Mapping[str, Tensor] | None
 ) -> list[tuple[list[str], int]]:
-    """Groups of layers that compete with each other, and how many weights each group keeps.
+    """Return the groups of layers that compete with each other, and how many weights each group keeps.
 
-    "global" is one group, "layer" gives every layer the same density, "erk" gives small layers more
-    (`erk_counts`). All keep the same number in total, but for "layer", which rounds up in every layer.
+    "global" is one group, "layer" gives every layer the same density, and "erk" gives small layers more
+    (`erk_counts`). All scopes keep the same number in total, except "layer", which rounds up in every layer.
     Raises PruningError for an unknown scope.
     """
     require_known("scope", scope, SCOPES)
@@ -39,15 +39,15 @@ def budgets(
 
 
 def erk_counts(shapes: Mapping[str, Size], total: int, room: Mapping[str, int]) -> dict[str, int]:
-    """Weights to keep per layer: its density grows with (in + out + height + width) / (in out height width).
+    """Return the weights to keep per layer: densities grow with (in + out + height + width) / (in out height width).
 
-    Evci et al. 2020, section 3 (Erdos-Renyi kernel; Mocanu et al. 2018 for linear layers). A layer that
-    this would fill beyond its `room` (weights alive, at most all) is kept whole, and what it cannot take goes
-    to the others by the same rule: clamping alone would keep 0.57 of a ResNet-18 for 0.8 asked. The counts
-    add up to exactly `total`, the largest fractions being rounded up, earlier layers first.
+    Evci et al. 2020, section 3 (Erdos-Renyi kernel; Mocanu et al. 2018 for linear layers). A layer for which this is
+    more than its `room` (weights alive, at most all) is kept whole, and the excess goes to the others by the same
+    rule: clamping alone would keep 0.57 of a ResNet-18 if 0.8 is asked for. The counts add up to exactly `total`, or
+    to all of `room` if that is less; the largest fractions are rounded up, earlier layers first.
     """
     total = min(total, sum(room.values()))
-    shares = {name: sum(shape) for name, shape in shapes.items()}  # density times size, but for one factor
+    shares = {name: sum(shape) for name, shape in shapes.items()}  # density times size, up to a common factor
     whole: dict[str, int] = {}
     while True:
         weight = sum(share for name, share in shares.items() if name not in whole)
@@ -58,7 +58,7 @@ def erk_counts(shapes: Mapping[str, Size], total: int, room: Mapping[str, int]) 
             break
         whole |= full
     counts = whole | {name: math.floor(count) for name, count in ideal.items()}
-    # Below its room each of the others has a place left, as floor(count) <= count < room.
+    # Each of the other layers has room for one more weight, as floor(count) <= count < room.
     by_fraction = sorted(ideal, key=lambda name: math.floor(ideal[name]) - ideal[name])
     for name in by_fraction[: total - sum(counts.values())]:
         counts[name] += 1

@@ -1,4 +1,4 @@
-"""From scores to masks: exactly as many weights as asked, whatever the scores look like."""
+"""Selection of masks by scores: exactly as many weights are kept as asked for, whatever the scores are."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pruners.errors import PruningError
 from pruners.scopes import budgets
 from search_spaces.density import Density
 
-ROUNDING = 1e-5  # of a score
+ROUNDING = 1e-5  # relative to a score
 
 
 def select(
@@ -22,11 +22,11 @@ def select(
 ) -> dict[str, Tensor]:
     """Keep the highest scores: one boolean mask (True = kept) per score tensor, same names, order and shapes.
 
-    Of n weights, n - floor((1 - density) n) are kept, counted in exact fractions, ties going to the earlier
-    position. `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that
-    masks are nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, "erk" small
+    Of n weights, n - floor((1 - density) n) are kept, counted in exact fractions; ties go to the earlier position.
+    `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that masks are
+    nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, and "erk" gives small
     layers more (`pruners.scopes`).
-    Needs about one more copy of the scores beside them.
+    Needs memory for about one more copy of the scores.
     Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
     [0, 1], or more weights to keep than are alive.
     """
@@ -44,11 +44,11 @@ def select(
 
 
 def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope: str) -> float:
-    """Return the share of kept weights that rounding alone could exchange for pruned ones; 0 without any kept.
+    """Return the share of kept weights that rounding alone could exchange for pruned ones; 0 if none is kept.
 
-    In each group of layers that compete: of the scores that differ from the lowest kept one by at most 1e-5 of it,
-    the kept ones or the pruned ones, whichever are fewer. 1e-5 is a hundred float32 roundings, about what another
-    order of a long sum moves.
+    In each group of layers that compete, scores count that differ from the lowest kept one by at most 1e-5 of it: the
+    kept ones or the pruned ones among them, whichever are fewer. 1e-5 is a hundred float32 roundings, about the change
+    of a long sum in another order.
     """
     scores = comparable(scores)
     groups = [list(scores)] if scope == "global" else [[name] for name in scores]
@@ -68,7 +68,7 @@ def require_finite(name: str, score: Tensor) -> None:
     """Raise PruningError, naming the layer, if a score is NaN, infinite or complex."""
     if score.is_complex():
         raise PruningError(f"The scores of layer {name!r} are complex numbers, which have no order: take their size.")
-    # aminmax lets NaN through to both ends and, unlike isfinite, allocates nothing: one layer may be 400 MB.
+    # aminmax returns NaN if there is any and, unlike isfinite, allocates nothing: one layer may be 400 MB.
     if not score.is_floating_point() or score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
         return
     nan, infinite = int(score.isnan().sum()), int(score.isinf().sum())
@@ -90,8 +90,8 @@ def _keep_highest(scores: Mapping[str, Tensor], spare: int, alive: Mapping[str, 
     def living(name: str, hit: Tensor) -> Tensor:
         return hit if alive is None else hit.logical_and_(alive[name])
 
-    # Everything above the threshold is kept. What ties with it is not dropped as a whole (all-equal scores
-    # would leave nothing), nor kept as a whole: the first so many by position fill what is left.
+    # All scores above the threshold are kept. Of those that tie with it, as many as are still to be kept are taken by
+    # position: dropping all would leave nothing of all-equal scores, and keeping all would be too many.
     masks = {name: living(name, score > threshold) for name, score in exact.items()}
     spare -= sum(int(mask.count_nonzero()) for mask in masks.values())
     for name, mask in masks.items():
@@ -105,7 +105,7 @@ def _keep_highest(scores: Mapping[str, Tensor], spare: int, alive: Mapping[str, 
 
 
 def _rivals(scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None) -> Tensor:
-    """All scores in one new vector, the dead at -inf; on the device of the first."""
+    """Return all scores in one new vector on the device of the first, with pruned weights at -inf."""
     size = sum(score.numel() for score in scores.values())
     first = next(iter(scores.values()))
     vector = torch.empty(size, dtype=first.dtype, device=first.device)
@@ -120,12 +120,12 @@ def _rivals(scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None) ->
 
 
 def _kth_highest(vector: Tensor, k: int) -> float:
-    """The k-th highest value (k from 1) of a vector, which is overwritten on the way.
+    """Return the k-th highest value (k from 1) of a vector, which is overwritten.
 
     On CPUs numpy's in-place partition is several times faster than torch's kthvalue and topk and needs no
-    index tensors. Negated, because it takes fifty times as long where most values tie for lowest, as those of
-    dead weights do, but not where they tie for highest.
-    On GPUs topk: kthvalue is refused there under torch.use_deterministic_algorithms.
+    index tensors. The values are negated, because it takes fifty times as long if most of them tie for lowest, as
+    those of pruned weights do, but not if they tie for highest.
+    On GPUs topk is used: kthvalue raises an error there under torch.use_deterministic_algorithms.
     """
     if vector.is_cpu:
         vector.neg_().numpy().partition(k - 1)
@@ -134,9 +134,10 @@ def _kth_highest(vector: Tensor, k: int) -> float:
 
 
 def _first(hits: Tensor, count: int) -> Tensor:
-    """The first `count` True of a boolean tensor, by position; the others become False.
+    """Return a boolean tensor with its first `count` True values, by position; the others become False.
 
-    By bisection, as indices or running sums of a layer with 100 million ties would outweigh its scores.
+    Uses bisection, because indices or running sums of a layer with 100 million ties would take more memory than its
+    scores.
     """
     row = hits.flatten()
     low, high = 0, len(row)  # the last hit to keep lies in row[low:high]

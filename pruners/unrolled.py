@@ -1,6 +1,6 @@
-"""Attention and recurrent layers as the linear maps that they are made of, for readings of a network in other numbers.
+"""Attention and recurrent layers unrolled into their linear maps, for passes that compute with other numbers.
 
-torch computes them in one function each. A reading gives its own linear map, its own attention and its own cell.
+torch computes each of these layers in one function. The caller gives its own linear map, attention and recurrent cell.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from pruners.errors import PruningError
 RecurrentKind = Literal["lstm", "gru", "rnn"]
 Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # x (..., I), weight (O, I), bias (O,) or None -> (..., O)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # query (N, heads, L, E), key and value (N, heads, S, E) -> query's
-# Of a kind: what the input and what the last output give each gate, and the cell's last state -> output and state.
+# kind, the input's and the last output's contribution to each gate, the cell's last state -> output and state
 RecurrentCell = Callable[[RecurrentKind, Sequence[Tensor], Sequence[Tensor], Tensor], tuple[Tensor, Tensor]]
 
 GATES: Mapping[RecurrentKind, int] = {"lstm": 4, "gru": 3, "rnn": 1}
@@ -31,10 +31,10 @@ def unrolled(
     attend: Attend,
     cell: RecurrentCell,
 ) -> Any:
-    """Return what `func`, whose `__name__` is one of `NAMES`, returns for these arguments in the reading's numbers.
+    """Compute the function `func`, whose `__name__` is one of `NAMES`, with the caller's `linear`, `attend` and `cell`.
 
     Masks of attention, dropout and the rows that attention adds by itself (`add_bias_kv`) are left out. The weights of
-    attention, if they are asked for, are even.
+    attention, if they are asked for, are uniform.
 
     Raises:
         PruningError: for packed sequences.

@@ -1,4 +1,4 @@
-"""Which parameters of a model compete to be kept, and what they are called."""
+"""Prunable weights of a model, their names and the layers that they belong to; and parameters that are kept dense."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +21,8 @@ LAYERS = (
     nn.Linear,
     nn.Bilinear,
 )
-# Attributes of modules that hold names of their own parameters: copies of a model have them too, those of a parameter
-# not.
+# Attributes of modules that hold names of their own parameters. Copies of a model have these attributes too, while
+# attributes of a parameter would be lost.
 _DENSE = "pruners_keep_dense"
 _FOUND = "pruners_found_prunable"
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -34,11 +34,12 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the weights that compete to be kept, by parameter name, in the model's order.
 
     Those are the weights that convolutions and matrix products use: of convolutions and linear layers, of attention
-    (`in_proj_weight`), of recurrent layers and cells and of bilinear layers; and of any other module what
-    `pruners.mark_prunable` found. Biases, norms, embeddings and positions never appear, nor what `keep_dense` set
-    aside. A weight that several modules share appears once, under the name `model.named_parameters()` gives it, so
-    that every name works with a state dict or an optimizer as well. Of a layer under weight_norm, spectral_norm,
-    torch's own pruning or another parametrization it is the parameter whose zeros are zeros of the weight.
+    (`in_proj_weight`), of recurrent layers and cells and of bilinear layers; and in any other module those that
+    `pruners.mark_prunable` found. Biases, norms, embeddings and positions never appear, nor do weights that
+    `keep_dense` excludes. A weight that several modules share appears once, under the name that
+    `model.named_parameters()` gives it, so that every name works with a state dict or an optimizer as well. For a
+    layer under weight_norm, spectral_norm, torch's own pruning or another parametrization, it is the parameter whose
+    zeros are zeros of the weight.
 
     Raises:
         PruningError: naming the layers, if a parametrization has no such parameter, or a lazy layer has no weight yet.
@@ -55,19 +56,19 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return all weights that `prunable` would, and those kept dense."""
+    """Return all weights that `prunable` returns, and those that are kept dense."""
     weights = {id(place.parameter) for _, _, place in _weights(model) if place} | _marked(model, _FOUND)
     return {name: weight for name, weight in model.named_parameters() if id(weight) in weights}
 
 
 def dense_parameters(model: nn.Module) -> dict[str, int]:
-    """Return how many numbers the parameters hold that are never pruned: name -> count, in the model's order."""
+    """Return the sizes of the parameters that are never pruned: name -> count, in the model's order."""
     competing = {id(weight) for weight in prunable(model).values()}
     return {name: weight.numel() for name, weight in model.named_parameters() if id(weight) not in competing}
 
 
 def dense_share(model: nn.Module) -> str:
-    """Return one line on what stays dense: its share of all parameters, and what kinds make it up."""
+    """Return one line on what stays dense: its share of all parameters, and the shares of its kinds."""
     counts = dense_parameters(model)
     total = sum(weight.numel() for weight in model.parameters())
     if not counts:
@@ -81,11 +82,12 @@ def dense_share(model: nn.Module) -> str:
 
 
 def keep_dense(model: nn.Module, patterns: Iterable[str]) -> None:
-    """From now on `prunable(model)` leaves out the weights whose names match a pattern ("fc.weight", "stem.*").
+    """Exclude from `prunable(model)` the weights whose names match a pattern ("fc.weight", "stem.*").
 
-    In place, and deep copies remember it. Compressions then count the other weights alone, as in the published
-    SynFlow program's `dense_classifier`. Filter granularity keeps such a layer whole: its own filters stay, and so
-    do the channels that it reads. A layer whose parametrization no mask can hold is named by its weight.
+    The model is changed in place, and deep copies keep the change. Compressions then count the other weights alone, as
+    with `dense_classifier` in the published SynFlow program. Filter granularity keeps such a layer whole: its own
+    filters stay, and so do the channels that it reads. A layer whose parametrization allows no mask is named by its
+    weight.
     Raises PruningError for a pattern that matches none of the model's weights, and if nothing is left to prune.
     """
     _require_initialised(model)
@@ -108,7 +110,7 @@ def keep_dense(model: nn.Module, patterns: Iterable[str]) -> None:
 
 
 def mark(model: nn.Module, names: Iterable[str]) -> None:
-    """From now on the parameters of these names are prunable, in `model` and in its copies."""
+    """Make the parameters of these names prunable, in `model` and in its later copies."""
     for name in names:
         path, _, key = name.rpartition(".")
         _mark(model.get_submodule(path), key, _FOUND)
@@ -117,9 +119,9 @@ def mark(model: nn.Module, names: Iterable[str]) -> None:
 def layers(model: nn.Module, *, with_dense: bool = False) -> dict[str, tuple[str, slice]]:
     """Return the layers that the prunable weights belong to: name -> parameter name and which of its rows.
 
-    `with_dense` has also those that are kept dense.
+    With `with_dense`, layers that are kept dense are included.
 
-    A parameter is one layer, under its own name; but for the `in_proj_weight` of attention, which is three:
+    A parameter is one layer, under its own name, except the `in_proj_weight` of attention, which is three layers:
     "attn.in_proj_weight[q]", "[k]" and "[v]". The gates of a recurrent weight are one layer together.
     """
     stacked = {id(place.parameter) for _, key, place in _weights(model) if place and key == "in_proj_weight"}
@@ -134,12 +136,12 @@ def layers(model: nn.Module, *, with_dense: bool = False) -> dict[str, tuple[str
 
 
 def per_layer(tensors: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
-    """Return views of tensors that are named and shaped as prunable weights, by layer (`layers`)."""
+    """Return views, by layer (`layers`), of tensors that are named and shaped like prunable weights."""
     return {layer: tensors[name][rows] for layer, (name, rows) in parts.items() if name in tensors}
 
 
 def joined(of_layers: Mapping[str, Tensor], parts: Parts) -> dict[str, Tensor]:
-    """Return tensors by parameter name again: the way back of `per_layer`."""
+    """Join tensors of layers into tensors by parameter name: the inverse of `per_layer`."""
     found: dict[str, list[Tensor]] = {}
     for layer, (name, _) in parts.items():
         if layer in of_layers:
@@ -159,7 +161,7 @@ def weight_keys(module: nn.Module) -> list[str]:
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[nn.Module, str, Owner | None]]:
-    """Yield the modules' weights that are used in products, and where their parameters are; None: nowhere."""
+    """Yield the modules' weights that are used in products, and where their parameters are; None if nowhere."""
     for module in model.modules():
         for key in weight_keys(module):
             if key not in module._parameters or module._parameters[key] is not None:
@@ -167,7 +169,7 @@ def _weights(model: nn.Module) -> Iterator[tuple[nn.Module, str, Owner | None]]:
 
 
 def _refused(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """Return the weights that no mask can hold and that are not kept dense: name -> module and name within it."""
+    """Return the weights that allow no mask and are not kept dense: name -> module and name within it."""
     prefixes = {module: f"{prefix}." if prefix else "" for prefix, module in model.named_modules()}
     return {
         prefixes[module] + key: (module, key)
@@ -186,7 +188,7 @@ def _marked(model: nn.Module, attribute: str) -> set[int]:
 
 
 def _kind(model: nn.Module, name: str) -> str:
-    """What a dense parameter is called among others: by its kind, or by its own name."""
+    """Return the label of a dense parameter: its kind, or its own name."""
     path, _, key = name.rpartition(".")
     module = model.get_submodule(path)
     if key in getattr(module, _DENSE, ()):

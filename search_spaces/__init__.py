@@ -1,4 +1,4 @@
-"""The question: spaces, the trials they expand to, and the fingerprints that name them."""
+"""Spaces: what a sweep runs, the cells and trials that it expands to, and the fingerprints of trials."""
 
 from search_spaces.catalog import Catalog
 from search_spaces.errors import SpaceError

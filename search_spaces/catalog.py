@@ -1,4 +1,4 @@
-"""What the house offers, as the rooms that offer it say: the names a space may use."""
+"""Catalog of the names that a space may use, and protocols for what a space must know of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_spaces.errors import SpaceError, choose
 
 
 class PrunerSettings(Protocol):
-    """How a pruner runs, with nothing left to default."""
+    """Settings of a pruner with every default filled in."""
 
     @property
     def scope(self) -> str: ...
@@ -27,31 +27,31 @@ class PrunerSettings(Protocol):
 
 
 class PrunerTraits(Protocol):
-    """What a space must know of a pruner."""
+    """Properties of a pruner that a space needs to know."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Its own options with their defaults."""
+        """Return the pruner's own options with their defaults."""
         ...
 
     @property
     def unrecorded(self) -> Mapping[str, Any]:
-        """What records mean that do not say an option, where that is not its default: how it was before."""
+        """Return what an option missing from a record stands for, if not its default: the older behaviour."""
         ...
 
     @property
     def needs_data(self) -> bool:
-        """Whether it scores on labelled batches."""
+        """Return True if the pruner scores on labelled batches."""
         ...
 
     @property
     def when(self) -> str:
-        """What it prunes: weights "before" training, "after" it, or "during" it (its masks change)."""
+        """Return when the pruner prunes: "before" training, "after" it, or "during" it (its masks change)."""
         ...
 
     @property
     def levels(self) -> int:
-        """How many times it trains and prunes unless told otherwise; 0 = it prunes weights as they stand."""
+        """Return how many times the pruner trains and prunes by default; 0 = it prunes weights as they are."""
         ...
 
     def settings(
@@ -63,7 +63,7 @@ class PrunerTraits(Protocol):
         options: Mapping[str, Any] | None = None,
         granularity: str = "weight",
     ) -> PrunerSettings:
-        """Its defaults filled in, and what it ignores set to one value, so that equal settings are equal.
+        """Fill in the defaults, and set what the pruner ignores to one value, so that equal settings compare equal.
 
         Raises:
             ValueError: if the settings contradict each other.
@@ -72,15 +72,15 @@ class PrunerTraits(Protocol):
 
 
 class ArchitectureTraits(Protocol):
-    """What a space must know of an architecture."""
+    """Properties of an architecture that a space needs to know."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Its own options with their defaults."""
+        """Return the architecture's own options with their defaults."""
         ...
 
     def pretrained(self, asked: str) -> str:
-        """What a record says for the weights that a space asks for: of a file its content. "" stays "".
+        """Return how a record names the pretrained weights `asked` of a space: a file by its content; "" stays "".
 
         Raises:
             ValueError: if there are no such weights.
@@ -88,75 +88,75 @@ class ArchitectureTraits(Protocol):
         ...
 
     def initialisation(self, asked: str) -> str:
-        """What a record says for the initialisation that a space asks for: "" for the architecture's own.
+        """Return how a record names the initialisation `asked` of a space: "" for the architecture's own.
 
         Raises:
-            ValueError: if there is none of that name.
+            ValueError: if there is no initialisation of that name.
         """
         ...
 
 
 class DatasetTraits(Protocol):
-    """What a space must know of a dataset."""
+    """Properties of a dataset that a space needs to know."""
 
     @property
     def digest(self) -> str:
-        """A hash of its images, where the name alone does not say which they are; else ""."""
+        """Return a hash of the images if the dataset's name does not identify them; else ""."""
         ...
 
     def augmentation(self, asked: str) -> str:
-        """What a record says for the augmentation that a space asks for: "" for the dataset's own.
+        """Return how a record names the augmentation `asked` of a space: "" for the dataset's own.
 
         Raises:
-            ValueError: if there is none of that name.
+            ValueError: if there is no augmentation of that name.
         """
         ...
 
 
 class MaskTraits(Protocol):
-    """What a space must know of masks that are given."""
+    """Properties of given masks that a space needs to know."""
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """What the record of a trial says for them: `mask`, a hash of their content, `pruner` and `compression`."""
+        """Return the fields of a trial's record for the masks: `mask` (hash of content), `pruner` and `compression`."""
         ...
 
 
 class MeasureTraits(Protocol):
-    """What a space must know of something that a trial can measure instead of training."""
+    """Properties, for a space, of an experiment that a trial can run instead of training."""
 
     @property
     def ignores(self) -> Collection[str]:
-        """The fields of a trial that do not change what it finds, beside those of training if it does not train."""
+        """Return the trial fields that do not change the result, beside those of training if it does not train."""
         ...
 
     @property
     def trains(self) -> bool:
-        """Whether it trains the network; if not, it looks at the weights that a network begins with."""
+        """Return True if the measure trains the network; if not, it looks at the network's initial weights."""
         ...
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every name that a space may use. Built by the orchestrator from the registries of the other rooms."""
+    """All names that a space may use, built by the orchestrator from the registries of the other packages."""
 
     pruners: Mapping[str, PrunerTraits]
-    architecture: Callable[[str], ArchitectureTraits]  # raise ValueError with the nearest name
-    dataset: Callable[[str], DatasetTraits]  # the same
+    architecture: Callable[[str], ArchitectureTraits]  # raises ValueError with the nearest name
+    dataset: Callable[[str], DatasetTraits]  # raises ValueError with the nearest name
     granularities: Collection[str]
     scopes: Collection[str]
     schedules: Collection[str]
     modes: Collection[str]
-    mask: Callable[[str], MaskTraits]  # of a run of MLflow or a file; raises ValueError if there are none
-    custom: Callable[[str], PrunerTraits]  # loads a pruner of the user's own: `my_file.py:MyScore`
-    measures: Mapping[str, MeasureTraits]  # what can be measured instead of training
-    objectives: Collection[str]  # metrics that a search may go by
+    mask: Callable[[str], MaskTraits]  # reads masks of an MLflow run or a file; raises ValueError if there are none
+    custom: Callable[[str], PrunerTraits]  # loads a user-defined pruner: `my_file.py:MyScore`
+    measures: Mapping[str, MeasureTraits]  # experiments that can replace training
+    objectives: Collection[str]  # metrics that a search may optimise
 
     def pruner(self, name: str) -> PrunerTraits:
-        """The pruner of that name, of the house or of the user's own file.
+        """Return the pruner of that name, built in or from the user's own file.
 
         Raises:
-            SpaceError: with the nearest name, or what is wrong with the file.
+            SpaceError: if there is none, with the nearest name, or if the file is wrong, with the reason.
         """
         if not is_custom(name):
             return self.pruners[choose("pruner", name, tuple(self.pruners))]
@@ -167,5 +167,5 @@ class Catalog:
 
 
 def is_custom(name: str) -> bool:
-    """Whether a pruner is named by file and object: `my_file.py:MyScore`."""
+    """Return True if `name` names a file and an object in it: `my_file.py:MyScore`."""
     return ".py:" in name

@@ -1,15 +1,15 @@
-"""Densities as exact fractions of what the user typed: counts are made in these, not in floating point.
+"""Densities as exact fractions of the numbers that users type; weights are counted with these, not with floats.
 
 (1 - 0.8) * 100 is 19.999999999999996 in floating point, and its floor keeps one weight too many.
 """
 
 from fractions import Fraction
 
-Density = float | Fraction  # of a float it is the fraction that it stands for
+Density = float | Fraction  # a float stands for the fraction that `fraction_of` returns
 
-MANY_TIED = 0.05  # share of the kept weights that tie with pruned ones, above which a notice says so
+MANY_TIED = 0.05  # share of the kept weights that tie with pruned ones, above which the user is warned
 
-TYPED_DIGITS = 7  # a number of at most so many significant digits is taken as it is written
+TYPED_DIGITS = 7  # a number of at most this many significant digits is taken as it is written
 DECIMAL = Fraction(5, 10**12)  # relative: spaces write the compression of a density or sparsity to 12 digits
 ROUNDING = Fraction(4, 10**16)  # relative: two roundings of a float
 
@@ -17,8 +17,9 @@ ROUNDING = Fraction(4, 10**16)  # relative: two roundings of a float
 def fraction_of(number: Density) -> Fraction:
     """Return the fraction that a number stands for: 0.8 is 4/5, 1 - 0.7 is 3/10, 5 / 6 is 5/6.
 
-    A number with more than 7 digits is a decimal of at most 6 digits if it is that to 12 digits, else a fraction
-    whose denominator is at most 10^6 if it is that to the last bit but one, and else the decimal that Python prints.
+    A number of at most 7 significant digits is taken as it is written. A longer one is the first of these that fits:
+    a decimal of at most 6 digits that agrees with it to 12 digits; a fraction with a denominator of at most 10^6 that
+    agrees with it up to two roundings of a float; the decimal that Python prints.
     """
     if isinstance(number, Fraction):
         return number
@@ -27,10 +28,10 @@ def fraction_of(number: Density) -> Fraction:
 
 
 def density_of(compression: float | Fraction) -> Fraction:
-    """Return 1 / `compression`, the fraction of weights kept: of 1.25 it is 4/5, of 1.4285714285714286 it is 7/10.
+    """Return 1 / `compression`, the fraction of weights kept: 4/5 for 1.25, 7/10 for 1.4285714285714286.
 
-    The compression is read as it is written if that takes at most 7 digits. If not, it may come from a density or a
-    sparsity, and then those are what it stands for, read as in `fraction_of`.
+    A compression of at most 7 significant digits is taken as it is written. A longer one may have been computed from
+    a density or a sparsity, so its inverse is read as in `fraction_of`.
     """
     if isinstance(compression, Fraction):
         return 1 / compression
@@ -39,9 +40,9 @@ def density_of(compression: float | Fraction) -> Fraction:
 
 
 def compression_of(density: Fraction) -> float:
-    """Return the compression of a density, from which `density_of` reads that density again: 10.0 of 1/10.
+    """Return the compression from which `density_of` reads this density again: 10.0 for 1/10.
 
-    To 12 digits where these suffice, as always for densities of up to 4 digits.
+    It is rounded to 12 digits where these suffice, as they always do for densities of up to 4 digits.
     """
     rounded = float(f"{float(1 / density):.12g}")
     return rounded if density_of(rounded) == density else float(1 / density)

@@ -1,4 +1,4 @@
-"""The one way in which a question is refused."""
+"""Error for spaces that are not valid, and the check of a value against the allowed ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import takewhile
 
 
 class SpaceError(ValueError):
-    """A question that cannot be asked: one sentence with the key, the value and what is allowed."""
+    """Error for a space that is not valid; the message is one sentence with the key, the value and what is allowed."""
 
     def __init__(self, sentence: str) -> None:
-        """What cannot be printed, as the line breaks of a key or a value that is quoted, is written as in Python."""
+        """Escape characters that cannot be printed, such as line breaks in a quoted key or value, as Python does."""
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in sentence))
 
 
@@ -19,7 +19,7 @@ def choose(key: str, value: str, allowed: Collection[str]) -> str:
     """Return `value` if it is one of `allowed`.
 
     Raises:
-        SpaceError: naming the nearest allowed spelling, if one is near, and all that are allowed.
+        SpaceError: with the nearest allowed spelling, if one is near, and all allowed values.
     """
     if value in allowed:
         return value
@@ -29,6 +29,9 @@ def choose(key: str, value: str, allowed: Collection[str]) -> str:
 
 
 def _likeness(name: str, value: str) -> tuple[float, int]:
-    """How alike, and of equals how long they begin alike: resnet20, and not resnet32, for resnet21."""
+    """Return the similarity of two names and, to decide ties, the length of their common beginning.
+
+    So the suggestion for resnet21 is resnet20, and not resnet32.
+    """
     begin = takewhile(lambda pair: pair[0] == pair[1], zip(name, value, strict=False))
     return SequenceMatcher(None, name, value).ratio(), len(list(begin))

@@ -1,4 +1,4 @@
-"""The grid of a space: its points, and the cell and the trial at each of them."""
+"""Grid of a space: its points, the cell and the trial at each of them, and the labels of their values."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from search_spaces.search import Range
 from search_spaces.space import NAMED, Space, check
 from search_spaces.trial import TOLD, TRAINING, Cell, Role, Trial, data_label, version
 
-Point = Mapping[str, Any]  # a value for each field that the space sets; a choice with settings is {name, …}
+Point = Mapping[str, Any]  # one value per field that the space sets; choices with settings are mappings {name, …}
 
 
 class Grid:
-    """A space read against a catalog.
+    """Grid of a space whose names have been checked against a catalog.
 
-    What is searched goes by the name of its field, or as `pruner.iterations`: a setting of a choice.
+    Searched values are keyed by field, or as `pruner.iterations` for a setting of a pruner or an architecture.
     """
 
     def __init__(self, space: Space, catalog: Catalog) -> None:
-        """Look up every name.
+        """Check every name against the catalog.
 
         Raises:
             SpaceError: if a name is not in the catalog or a pruner does not have an option.
@@ -43,14 +43,14 @@ class Grid:
         self._datasets = _data_labels(space.axes["dataset"])
 
     def points(self) -> Iterator[Point]:
-        """All combinations of the axes, in the order of the space. What is searched is still a range there."""
+        """Yield all combinations of the axes, in the order of the space; searched settings are still ranges there."""
         for values in product(*self.space.axes.values()):
             yield dict(zip(self.space.axes, values, strict=True))
 
     def at(
         self, point: Point, searched: Mapping[str, Any] | None = None, role: Role = "grid", study: str = ""
     ) -> tuple[Cell, Trial]:
-        """The cell and the trial at `point`, with values for what is `searched` there.
+        """Return the cell and the trial at `point`, with the values in `searched` for the searched settings.
 
         Raises:
             SpaceError: if settings contradict each other.
@@ -64,7 +64,7 @@ class Grid:
         made_by = "mask" if "mask" in point else "pruner"
         cell = Cell(
             dataset=self._datasets[trial.dataset],
-            architecture=str(self.label("architecture", point["architecture"])),  # whatever is searched in it
+            architecture=str(self.label("architecture", point["architecture"])),  # without searched values
             pruner=str(self.label(made_by, point[made_by])),
             compression=0 if trial.kappa or not compresses(trial, self.catalog) else trial.compression,
             kappa=trial.kappa,
@@ -78,7 +78,7 @@ class Grid:
         return cell, trial
 
     def label(self, key: str, value: Any) -> str | int | float:
-        """A value of an axis as people know it."""
+        """Return the label that users see for a value of an axis."""
         if key == "mask":
             return self._masks[value]
         if key == "pruner":
@@ -91,9 +91,9 @@ class Grid:
         return short(known) if isinstance(known, str) and key != "dataset" else known
 
     def ranges(self, point: Point) -> dict[str, Range]:
-        """What is searched at `point`: fields, and settings of the choices made there. Only what makes a difference.
+        """Return the ranges searched at `point`, of fields and of settings, that make a difference to the trial.
 
-        A dense trial has no pruner whose settings could matter, nor has SynFlow a number of images.
+        Pruner settings make no difference to a dense trial, nor does the number of images to SynFlow.
 
         Raises:
             SpaceError: if an end of a range is not allowed.
@@ -109,9 +109,9 @@ class Grid:
 
 
 def settle(point: Point, searched: Mapping[str, Any]) -> Point:
-    """`point` with values for what is searched there: of a field, or `pruner.iterations` of a choice's setting.
+    """Return `point` with values for what is searched there, keyed by field or as `pruner.iterations`.
 
-    A range without a value is left to its default: it makes no difference.
+    A setting whose range has no value in `searched` is left out, so that its default applies: it makes no difference.
     """
     settled = {**point, **{key: value for key, value in searched.items() if "." not in key}}
     for key in NAMED:
@@ -150,7 +150,7 @@ def _check_names(space: Space, catalog: Catalog) -> None:
 
 
 def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
-    """`synflow` where that is unmistakable; where it stands in the space twice `synflow iterations=1`, what differs."""
+    """Return a label per pruner: `synflow`, or `synflow iterations=1` with what differs if it is listed twice."""
     versions = [_version(entry["name"]) for entry in entries]
     mark = marks(versions)
     labels = []
@@ -159,7 +159,7 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
         shown = {
             key: "searched" if isinstance(value, Range) else value
             for key, value in entry.items()
-            # Not kappa: as compressions do, several of one pruner make one line.
+            # Not kappa: several kappas of one pruner make one line, as several compressions do.
             if key != "kappa" and any(other.get(key) != value for other in alike)
         }
         labels.append(" ".join([own[0] + mark[own], *(f"{key}={short(value)}" for key, value in shown.items())]))
@@ -167,7 +167,7 @@ def _labels(entries: tuple[Mapping[str, Any], ...]) -> list[str]:
 
 
 def _version(name: str) -> tuple[str, str]:
-    """A name without folders, and which version of its file is meant; "" of what is no user's own."""
+    """Return a name without folders, and the hash of its file's text; "" if the pruner is built in."""
     if not is_custom(name):
         return name, ""
     path, _, wanted = name.rpartition(":")
@@ -175,14 +175,14 @@ def _version(name: str) -> tuple[str, str]:
 
 
 def _network_labels(networks: Sequence[Network]) -> list[str]:
-    """`resnet20 width=32`; `my_file.py:build (3f2a91)` where another version of that file stands beside it."""
+    """Return labels: `resnet20 width=32`, or `my_file.py:build (3f2a91)` if the space has two versions of that file."""
     versions = [(network.name, version(network.code)) for network in networks]
     mark = marks(versions)
     return [marked(network.label, network.name, mark[own]) for network, own in zip(networks, versions, strict=True)]
 
 
 def _mask_labels(masks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The pruner that made them; with the beginning of their digest where it made several of one compression."""
+    """Return a label per mask: its pruner, and the start of its digest if several share pruner and compression."""
     alike = Counter((fields["pruner"], fields["compression"]) for fields in masks.values())
     return {
         text: f"{fields['pruner']} mask={fields['mask'][:8]}"
@@ -193,7 +193,7 @@ def _mask_labels(masks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
-    """A folder by its own name, or by as many folders above it as tell it from the others."""
+    """Return a label per dataset: a folder's own name, with as many parent folders as make it unique."""
     labels = {name: data_label(name) for name in names}
     for parts in range(2, 1 + max(len(PurePath(name).parts) for name in names)):
         count = Counter(labels.values())
@@ -202,9 +202,9 @@ def _data_labels(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Trial, ...]]:
-    """All cells of the grid in the order of the space, and the unique trials behind them.
+    """Return all cells of the grid in the order of the space, and the unique trials behind them.
 
-    Where something is searched there is no one trial: those points belong to the `studies` of the space.
+    Points at which something is searched are left out: they belong to the `studies` of the space.
 
     Raises:
         SpaceError: if a name is not in the catalog or a pruner does not have an option.
@@ -217,5 +217,6 @@ def expand(space: Space, catalog: Catalog) -> tuple[tuple[Cell, ...], tuple[Tria
             continue
         cell, trial = grid.at(point)
         trials.setdefault(trial.fingerprint, trial)
-        cells.setdefault(cell.model_dump_json(), cell)  # a pruner with its own kappa has one, not one per compression
+        # A pruner with its own kappa has one cell, not one per compression.
+        cells.setdefault(cell.model_dump_json(), cell)
     return tuple(cells.values()), tuple(trials.values())

@@ -1,4 +1,4 @@
-"""How people call what is the user's own: in one short line, and versions of one thing apart by a hash."""
+"""Labels that users see: values in one short line, and marks that tell versions of one name apart."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-LONGEST = 40  # characters of one setting's value: a title has room for a few of them
-RUN_NAME = 250  # of a run's name: the longest that MLflow's databases take
+LONGEST = 40  # characters of one setting's value, so that a title has room for a few
+RUN_NAME = 250  # characters of a run's name: the limit of MLflow's databases
 MARK = re.compile(r" \([0-9a-f]{6}\)")
 
 
 def short(value: object, longest: int = LONGEST) -> str:
-    """Return a value in one line; a long one as its beginning and a hash of all of it."""
+    """Return a value in one line; a long value is cut, and a hash of all of it appended."""
     text = str(value)
     line = " ".join(text.split()) or text
     if len(line) <= longest:
@@ -21,7 +21,7 @@ def short(value: object, longest: int = LONGEST) -> str:
 
 
 def marks(versions: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
-    """Return what follows the name of each (name, hash of its content): "" where all of one name are equal."""
+    """Return a mark for each (name, hash of its content): " (3f2a91)", or "" if the name has one content only."""
     unique = list(dict.fromkeys(versions))
     contents: dict[str, set[str]] = {}
     for name, content in unique:
@@ -32,7 +32,7 @@ def marks(versions: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
 
 
 def marked(label: str, name: str, mark: str) -> str:
-    """Return a label that begins with `name` with this mark behind the name, in the place of another one."""
+    """Put `mark` behind `name` at the start of `label`, in place of an older mark; return other labels unchanged."""
     if not label.startswith(name):
         return label
     rest = label[len(name) :]

@@ -1,4 +1,4 @@
-"""Where spaces come from: a preset of the package, a YAML file, a mapping, and overrides on top."""
+"""Loading of spaces from presets of the package, YAML files and mappings, with overrides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from search_spaces.space import ABOUT, AMOUNTS, KEYS, MASKED, Space, validate
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Space:
-    """Read a space by preset name, path or as a mapping, with `field=value` overrides (values in YAML).
+    """Load a space from a preset's name, a path or a mapping, and apply `field=value` overrides (values in YAML).
 
     Raises:
         SpaceError: if there is no such space, or a key, a value or an override is not allowed.
@@ -29,24 +29,24 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         if not sign:
             raise SpaceError(f"--set {override}: write field=value, for example --set compression=[1,10,100]")
         choose("--set", key, KEYS)
-        if key in AMOUNTS:  # the new way of writing it replaces the old one
+        if key in AMOUNTS:  # an override of one of them, such as density, replaces another, such as compression
             raw = {k: v for k, v in raw.items() if k not in AMOUNTS}
         if key == "mask":
             raw = {k: v for k, v in raw.items() if k not in MASKED}
         raw[key] = _parse(text, f"--set {override}")
     changed = [key for key in dict.fromkeys(override.partition("=")[0] for override in overrides) if key not in ABOUT]
-    if changed and raw.get("description"):  # it tells of the space as it was written
+    if changed and raw.get("description"):  # the description is that of the space without overrides
         raw["description"] = f"{raw['description']} (changed: {', '.join(changed)})"
     return validate(raw, default_name)
 
 
 def presets() -> dict[str, str]:
-    """The spaces that ship with the package: name -> description."""
+    """Return the spaces that ship with the package: name -> description."""
     return {name: load(name).description for name in _preset_files()}
 
 
 def _preset_files() -> dict[str, Traversable]:
-    """The files of the presets by name: the house's own, then the recipes of the papers."""
+    """Return the files of the presets by name: first our own, then the recipes of the papers."""
     here = resources.files("search_spaces")
     files = [
         file for folder in (here, here / "papers") for file in sorted(folder.iterdir(), key=lambda f: f.name.split("."))
@@ -81,7 +81,7 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which writing a key twice is an error rather than a silent loss of the first."""
+    """Safe YAML loader that raises an error if a key is written twice, instead of silently dropping the first."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -112,7 +112,7 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _wrong(error: yaml.YAMLError) -> str:
-    """What YAML cannot read and on which line, without the text that it quotes."""
+    """Return what is wrong with the YAML and on which line, without the text that the error quotes."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())[:300]
     found = ((error.context, error.context_mark), (error.problem, error.problem_mark))

@@ -1,4 +1,4 @@
-"""The record of a network: its architecture by name, and all that a space may say about it."""
+"""Record of a network: the name of its architecture, and the settings that a space may give it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from search_spaces.catalog import ArchitectureTraits, is_custom
 from search_spaces.errors import SpaceError, choose
 from search_spaces.labels import short
 
-# What a space may say of any architecture, beside the architecture's own options.
+# Settings that a space may give any architecture, beside the architecture's own options, and their defaults.
 COMMON: dict[str, Any] = {"pretrained": "", "init": "", "dense_classifier": False, "keep_dense": ()}
 
 
 @dataclass(frozen=True)
 class Network:
-    """What `trainables.architectures.build` makes a model of. Hashable: plans count and probe each one once."""
+    """Record from which `trainables.architectures.build` makes a model. Hashable: plans count and probe each once."""
 
     name: str
-    options: tuple[tuple[str, Any], ...] = ()  # depth, width, …: what differs from the architecture's own
-    code: str = ""  # the text of the file, where `name` is a user's own: `my_file.py:build`
-    pretrained: str = ""  # "" = fresh weights; else where they come from
-    init: str = ""  # how the weights are drawn; "" = as the architecture does
+    options: tuple[tuple[str, Any], ...] = ()  # depth, width, …: those that differ from their defaults
+    code: str = ""  # the text of the user's own file, if `name` is in one: `my_file.py:build`
+    pretrained: str = ""  # source of the initial weights; "" = drawn at random
+    init: str = ""  # initialisation of the weights; "" = the architecture's own
     dense_classifier: bool = False  # the last linear layer is not prunable
     keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
 
     def fields(self) -> dict[str, Any]:
-        """The fields of a trial that say so."""
+        """Return the fields of a trial that describe this network."""
         return {
             "architecture": self.name,
             "architecture_options": dict(self.options),
@@ -38,24 +38,24 @@ class Network:
 
     @property
     def fresh(self) -> Network:
-        """The same network with weights that are drawn."""
+        """Return the same network with weights drawn at random."""
         return replace(self, pretrained="")
 
     @property
     def label(self) -> str:
-        """How people call it: `resnet20`, `resnet20 width=32 dense_classifier=true`."""
+        """Return the label that users see: `resnet20`, `resnet20 width=32 dense_classifier=true`."""
         common = {key: getattr(self, key) for key, default in COMMON.items() if getattr(self, key) != default}
         return " ".join([self.name, *(f"{key}={_shown(value)}" for key, value in (*self.options, *common.items()))])
 
 
 def read(entry: Mapping[str, Any], traits: ArchitectureTraits) -> Network:
-    """The network that an `entry` of a space asks for: a name and its settings.
+    """Return the network that an `entry` of a space asks for: a name and its settings.
 
-    Of the architecture's own options only what differs from their defaults is kept, so that an option added later
-    leaves old fingerprints alone. Pretrained weights are recorded by what they are, not by where they lie.
+    Of the architecture's own options only those that differ from their defaults are kept, so that an option added
+    later leaves old fingerprints unchanged. Pretrained weights are recorded by what they are, not by their path.
 
     Raises:
-        SpaceError: naming the setting, its value and what is allowed.
+        SpaceError: with the setting, its value and what is allowed.
     """
     name, options = entry["name"], traits.options
     for key in entry:
@@ -70,7 +70,7 @@ def read(entry: Mapping[str, Any], traits: ArchitectureTraits) -> Network:
     return Network(
         name=f"{Path(path).name}:{wanted}" if own else name,
         options=tuple(sorted((key, given[key]) for key in options if given.get(key, options[key]) != options[key])),
-        # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
+        # The text of a user's own file determines the result. The record has it: the trial's node may lack the file.
         code=Path(path).expanduser().read_text(encoding="utf-8") if own else "",
         pretrained=traits.pretrained(given.get("pretrained", "")),
         init=traits.initialisation(given["init"]) if given.get("init") else "",
@@ -80,7 +80,7 @@ def read(entry: Mapping[str, Any], traits: ArchitectureTraits) -> Network:
 
 
 def _require_like(where: str, value: Any, default: Any) -> None:
-    """Refuse a value of another type than the option's default; a whole number will do for a fraction."""
+    """Raise SpaceError if a value's type is not that of the option's default; an int is accepted for a float."""
     if isinstance(default, tuple):
         alike = isinstance(value, list) and all(isinstance(item, str) and item for item in value)
     else:
@@ -94,5 +94,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return short(",".join(value))
     if isinstance(value, str) and value.startswith("sha256:"):
-        return value[: len("sha256:") + 8]  # of a file's content: enough to tell files apart
+        return value[: len("sha256:") + 8]  # eight digits of a file's hash tell files apart
     return str(value).lower() if isinstance(value, bool) else short(value)

@@ -1,4 +1,4 @@
-"""When a pruner prunes: before, after or during training, once or in levels. And what cannot go together."""
+"""When a pruner prunes (before, after or during training, once or in levels), and which settings exclude each other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PHASES = ("pretrain_epochs", "levels", "rewind_epoch", "ablation")
 
 
 def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """The fields `PHASES` of a trial of the pruner `name`: what is `given`, or else the pruner's own.
+    """Return the fields `PHASES` of a trial with the pruner `name`: the values in `given`, else the pruner's own.
 
-    A pruner of trained weights has them trained densely for as many epochs as the trial has itself, unless it
-    trains in levels: at equal recipes the dense trial of the space is then that very training.
+    For a pruner of trained weights, dense training takes as many epochs as the trial itself, unless the pruner trains
+    in levels. If the recipes are equal, that training is then also the dense trial of the space.
 
     Raises:
         SpaceError: if the settings contradict each other.
@@ -57,22 +57,22 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
     return dict(zip(PHASES, wanted, strict=True))
 
 
-# How networks are trained: of no account where none is, and `epochs` is then 0.
+# Fields of the training recipe. A measure that does not train ignores them, and `epochs` is then 0.
 OPTIMIZER = ("optimizer", "lr", "momentum", "nesterov", "weight_decay", "lr_schedule", "lr_drops", "lr_factor")
 REFINEMENTS = ("augment", "warmup_epochs", "label_smoothing", "accumulate", "ema", "precision")
 RECIPE = ("epochs", "batch_size", *OPTIMIZER, *REFINEMENTS, *PHASES)
 
 
 def compresses(trial: Trial, catalog: Catalog) -> bool:
-    """Whether the compression of `trial` changes what it finds."""
+    """Return True if the compression of `trial` changes its result."""
     return trial.measure == TRAINING or "compression" not in catalog.measures[trial.measure].ignores
 
 
 def require_measurable(measure: str, traits: MeasureTraits, point: Mapping[str, Any], pruner: PrunerTraits) -> None:
-    """Refuse what `measure` cannot look at.
+    """Raise SpaceError if `measure` cannot handle the pruner or its settings.
 
     Raises:
-        SpaceError: naming the setting and what is allowed.
+        SpaceError: with the setting and what is allowed.
     """
     name = point["pruner"]["name"]
     granularity = point["pruner"].get("granularity", point.get("granularity", "weight"))
@@ -85,7 +85,7 @@ def require_measurable(measure: str, traits: MeasureTraits, point: Mapping[str, 
 
 
 def reduced(fields: Mapping[str, Any], traits: MeasureTraits) -> dict[str, Any]:
-    """The fields of a trial without those that its measure ignores."""
+    """Return the fields of a trial without those that its measure ignores."""
     ignored = (*traits.ignores, *(() if traits.trains else RECIPE))
     kept = {key: value for key, value in fields.items() if key not in ignored}
     return kept if traits.trains else kept | {"epochs": 0}

@@ -1,4 +1,4 @@
-"""One point of the grid: the trial that it asks for, reduced to what determines its result."""
+"""Trial at a point of the grid, reduced to what determines its result, and the dense trial that it starts from."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from search_spaces.phases import PHASES, phases, reduced, require_measurable
 from search_spaces.space import check
 from search_spaces.trial import TRAINING, Trial
 
-# The settings that every pruner shares: what a space may say beside its name, or for all pruners at once.
+# Settings that every pruner has. A space may set them beside the pruner's name, or for all pruners at once.
 SHARED = ("granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", *PHASES)
-# All fields that say which weights go and when: a dense trial has none of them.
+# All fields that decide which weights are pruned and when. A dense trial has none of them.
 PRUNING = ("pruner", "compression", "kappa", "options", "code", "mask", "dense_classifier", "keep_dense", *SHARED)
 
 
 def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Trial:
-    """The trial at `point`: a value per field of the space, `network` read of its architecture.
+    """Return the trial at `point`, which has a value per field of the space; `network` is its architecture.
 
-    What cannot change the result is dropped, so that equal computations have equal fingerprints.
+    Fields that cannot change the result are dropped, so that equal computations have equal fingerprints.
 
     Raises:
         SpaceError: if settings contradict each other.
@@ -42,7 +42,7 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
         fields |= catalog.mask(fields["mask"]).fields
         if fields["compression"] > 1:
             return Trial(**fields)
-    if "kappa" in point["pruner"]:  # beside a pruner's name it stands for the compression that others get
+    if "kappa" in point["pruner"]:  # beside a pruner's name, kappa replaces the compression of the space
         fields |= {"compression": 1.0, "kappa": point["pruner"]["kappa"]}
     dense = fields.get("compression", 1.0) == 1 and not fields.get("kappa")
     if dense and measure is None:  # one trial for all pruners
@@ -71,21 +71,21 @@ def trial_at(point: Mapping[str, Any], network: Network, catalog: Catalog) -> Tr
     unsaid = {**traits.options, **traits.unrecorded}
     fields |= {
         "pruner": f"{Path(path).name}:{wanted}" if is_custom(name) else name,
-        # The text of a user's own file determines the result, and travels: it need not lie where the trial runs.
+        # The text of a user's own file determines the result. The record has it: the trial's node may lack the file.
         "code": Path(path).expanduser().read_text(encoding="utf-8") if is_custom(name) else "",
         "granularity": settings.granularity,
         "scope": settings.scope,
         "schedule": settings.schedule,
         "iterations": settings.iterations,
         "mode": settings.mode,
-        # Only what differs from what a record without it means, so that an option added later leaves old ones alone.
+        # Only options that a record without them would not mean, so that an option added later changes no old record.
         "options": {key: value for key, value in settings.options.items() if value != unsaid[key]},
     }
     return Trial(**fields if measure is None else reduced(fields, measure))
 
 
 def _require_recipe(fields: dict[str, Any]) -> None:
-    """Drop what the optimizer or the learning-rate schedule ignores; refuse what it cannot be."""
+    """Drop fields that the optimizer or the learning-rate schedule ignores; raise SpaceError for invalid recipes."""
     if fields.get("lr_schedule") != "step":
         fields.pop("lr_drops", None)
         fields.pop("lr_factor", None)
@@ -129,13 +129,13 @@ def _require_share(granularity: str, compression: float) -> None:
 
 
 def stage(trial: Trial) -> Trial | None:
-    """The dense trial whose trained weights `trial` starts from, or None if it starts from fresh ones.
+    """Return the dense trial whose trained weights `trial` starts from, or None if it starts from fresh ones.
 
-    The same for all that share an architecture, a dataset, a seed and a recipe, whatever they prune; and if the
-    space asks for that dense trial too, this is it. The first of several levels is such a dense training.
+    All trials of one architecture, dataset, seed and recipe share it, whatever they prune. If the space asks for that
+    dense trial too, it is the same one. The first of several levels is such a dense training.
     """
     if trial.measure != TRAINING:
-        return None  # it trains what it looks at by itself
+        return None  # a measure does its own training
     epochs = trial.pretrain_epochs or (trial.epochs if trial.levels else 0)
     if not epochs:
         return None

@@ -1,4 +1,4 @@
-"""What a space searches: ranges of fields, the budget and the objective, and when a trial is given up early."""
+"""Search settings of a space: ranges of fields, budget and objective, and the early stopping of trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Range(BaseModel):
-    """The values of a searched field: a range (`low`, `high`, optional `log` or `step`) or `choices`."""
+    """Values of a searched field: a range (`low`, `high`, optional `log` or `step`) or `choices`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,21 +41,21 @@ class Range(BaseModel):
 
     @property
     def whole(self) -> bool:
-        """Whether its values are whole numbers: all that it names are."""
+        """Return True if the values between `low` and `high` are whole numbers: `low`, `high` and `step` all are."""
         return all(isinstance(x, int) for x in (self.low, self.high, self.step) if x is not None)
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Values that stand for all: if these are allowed, those between are."""
+        """Return the values to validate: all choices, or both ends; if these are allowed, those between are."""
         return self.choices if self.choices is not None else (self.low, self.high)
 
 
 class Search(BaseModel):
-    """How the searched fields are searched.
+    """Settings of the search over the searched fields.
 
-    `per: cell` gives each cell of the grid `trials` of its own, so that pruners are compared each at its best;
-    `per: sweep` gives all cells together so many, and chooses between them too. The best of each search is run
-    again with `confirm_seeds` fresh seeds: of many noisy numbers the best one flatters.
+    `per: cell` gives each cell of the grid `trials` trials of its own, so that each pruner is compared at its best;
+    `per: sweep` gives `trials` trials to all cells together, and chooses between the cells too. The best of each
+    search is run again with `confirm_seeds` fresh seeds: the best of many noisy results is too optimistic.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,41 +70,41 @@ class Search(BaseModel):
 
 
 class EarlyStopping(BaseModel):
-    """How trials that fall behind are given up: compared only with those of their own `group`."""
+    """Settings of early stopping, which ends trials that fall behind the others of their own `group`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["asha", "hyperband", "median"]
     metric: Literal["validation/top1", "validation/loss"] = "validation/top1"
-    grace_epochs: Annotated[int, Field(ge=1)] = 1  # of every trial
-    reduction: Annotated[int, Field(ge=2)] = 3  # one of so many goes on at each rung
+    grace_epochs: Annotated[int, Field(ge=1)] = 1  # epochs that every trial gets
+    reduction: Annotated[int, Field(ge=2)] = 3  # one in this many trials goes on at each rung
     group: tuple[str, ...] = GROUP
 
     @property
     def rule(self) -> str:
-        """All that decides, in words: a trial that was stopped by just this is not begun again under it."""
+        """Return all settings in words: a trial that was stopped by this rule is not started again under it."""
         among = " and ".join(self.group) or "nothing"
         return f"{self.name} of {self.metric}, grace {self.grace_epochs}, reduction {self.reduction}, same {among}"
 
     def stopped(self, tag: str) -> bool:
-        """Whether `tag`, which a stopped trial records ("epoch 12 by …"), says that it was stopped by this rule."""
+        """Return True if `tag`, the record of a stopped trial ("epoch 12 by …"), names this rule."""
         return tag.endswith(f" by {self.rule}")
 
 
 def read_range(key: str, value: Mapping[str, Any]) -> Range:
-    """The range that a space writes for the field `key`.
+    """Read the range that a space gives for the field `key`.
 
     Raises:
-        SpaceError: naming the field and what is wrong.
+        SpaceError: with the field and what is wrong.
     """
     return _read(Range, key, value)
 
 
 def read_search(value: Any) -> Search:
-    """The `search` of a space: a mapping. An objective alone may stand without a list.
+    """Read the `search` mapping of a space; a single objective needs no list.
 
     Raises:
-        SpaceError: naming the key and what is wrong.
+        SpaceError: with the key and what is wrong.
     """
     search = _read(Search, "search", _listed(value, "objective"))
     if not search.objective:
@@ -119,10 +119,10 @@ def read_search(value: Any) -> Search:
 
 
 def read_early_stopping(value: Any) -> EarlyStopping:
-    """The `early_stopping` of a space: a name, or a mapping with a name and settings.
+    """Read the `early_stopping` of a space: a name, or a mapping with a name and settings.
 
     Raises:
-        SpaceError: naming the key and what is wrong.
+        SpaceError: with the key and what is wrong.
     """
     return _read(
         EarlyStopping, "early_stopping", _listed({"name": value} if isinstance(value, str) else value, "group")

@@ -1,4 +1,4 @@
-"""The space: scalar fixed, list gridded, mapping searched. Validated here, never run."""
+"""Spaces and their validation: a scalar fixes a field, a list is an axis of the grid, a mapping is searched."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from search_spaces.network import COMMON
 from search_spaces.search import EarlyStopping, Range, Search, read_early_stopping, read_range, read_search
 from search_spaces.trial import ORIGIN, Trial
 
-# Fields of a trial that a space sets by other means: the settings of a pruner, an architecture or a learning-rate
-# schedule stand beside its name.
+# Fields of a trial that are no keys of a space: settings of a pruner, an architecture or a learning-rate schedule,
+# which are written beside its name, and the digest of the data.
 _INNER = {"options", "code", "lr_drops", "lr_factor", "data_digest"}
 _INNER |= {"architecture_options", "architecture_code", *COMMON}
 NAMED = ("pruner", "architecture")  # a value of these is a name, or a mapping with a name and settings
-CHOICES = (*NAMED, "lr_schedule")  # what is written as a mapping without being a range
+CHOICES = (*NAMED, "lr_schedule")  # a mapping here is a choice with settings, not a range
 FIELDS = tuple(name for name in Trial.model_fields if name not in _INNER)
 DENSITIES = ("density", "sparsity")  # other ways to write the compression
-AMOUNTS = ("compression", *DENSITIES, "kappa")  # of these a space has one
-MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # what a space with `mask` has nothing to say of
-ROOM = ("workers_per_trial", "gpus_per_trial")  # change how fast a trial is, not what it finds
-ABOUT = ("name", "description", "search", "early_stopping", *ROOM)  # say nothing of a single trial
+AMOUNTS = ("compression", *DENSITIES, "kappa")  # a space has at most one of these
+MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # keys that a space with `mask` must not have
+ROOM = ("workers_per_trial", "gpus_per_trial")  # resources: they change how fast a trial is, not its result
+ABOUT = ("name", "description", "search", "early_stopping", *ROOM)  # keys that are no fields of a trial
 KEYS = (*ABOUT, *FIELDS, *DENSITIES)
 RANGE = Range.model_fields.keys()
 GRIDDED = ("dataset", "architecture", "pruner", "measure", "lr_schedule", "seed", "mask", *AMOUNTS)  # never ranges
@@ -34,7 +34,7 @@ GRIDDED = ("dataset", "architecture", "pruner", "measure", "lr_schedule", "seed"
 
 @dataclass(frozen=True)
 class Space:
-    """The question. `axes` holds the values of each field that the space sets; one value is a fixed field."""
+    """Validated space. `axes` holds the values of each field that it sets; a field with one value is fixed."""
 
     name: str
     axes: Mapping[str, tuple[Any, ...]]
@@ -42,16 +42,16 @@ class Space:
     description: str = ""
     search: Search | None = None
     early_stopping: EarlyStopping | None = None
-    workers_per_trial: int | None = None  # None: not for the space to say
+    workers_per_trial: int | None = None  # None: the space does not set it
     gpus_per_trial: int | None = None
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """The fields with more than one value: the grid's axes."""
+        """Return the fields with more than one value: the axes of the grid."""
         return tuple(key for key, values in self.axes.items() if len(values) > 1)
 
     def ranges(self, point: Mapping[str, Any]) -> dict[str, Range]:
-        """What is searched at a point of the grid: fields, and the settings of just the choices made there."""
+        """Return what is searched at a point of the grid: fields, and settings of its pruner and its architecture."""
         inner = {
             f"{key}.{setting}": value
             for key in NAMED
@@ -62,7 +62,7 @@ class Space:
 
 
 def validate(raw: Mapping[str, Any], default_name: str) -> Space:
-    """Make a space of a mapping of fields.
+    """Validate a mapping of fields and return it as a space.
 
     Raises:
         SpaceError: if a key or a value is not allowed.
@@ -110,7 +110,7 @@ def _count(key: str, value: Any) -> int:
 
 
 def _require_one_way(raw: Mapping[str, Any]) -> None:
-    """Refuse two answers to how much is pruned, or by whom."""
+    """Raise SpaceError if the amount of pruning is given twice, or `mask` beside fields that the mask determines."""
     ways = [key for key in AMOUNTS if key in raw]
     if len(ways) > 1:
         raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of {', '.join(AMOUNTS)}")
@@ -120,7 +120,7 @@ def _require_one_way(raw: Mapping[str, Any]) -> None:
 
 
 def _value(key: str, value: Any) -> Any:
-    """One value of an axis: the field's own type, `{name, …}` where a choice has settings."""
+    """Return a value of an axis, validated: of the field's own type, or `{name, …}` where a choice has settings."""
     if key in NAMED:
         settings = dict(value) if isinstance(value, dict) else {"name": value}
         if not isinstance(settings.get("name"), str):
@@ -138,7 +138,7 @@ def _value(key: str, value: Any) -> Any:
     if isinstance(value, dict | list):
         raise SpaceError(f"{key}: {value!r} is not a single value")
     if key in DENSITIES:
-        number = check("weight_decay", value, shown=key)  # any number from 0 on
+        number = check("weight_decay", value, shown=key)  # allows any number from 0 on
         density = fraction_of(number) if key == "density" else 1 - fraction_of(number)
         if not 0 < density <= 1:
             allowed = "above 0 and at most 1" if key == "density" else "from 0 to below 1"
@@ -154,7 +154,7 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
         SpaceError: with the field, the value and what is allowed.
     """
     info = Trial.model_fields[key]
-    if isinstance(value, bool) and info.annotation is not bool:  # Python would take yes for 1
+    if isinstance(value, bool) and info.annotation is not bool:  # YAML's yes is True, which Python accepts as 1
         raise SpaceError(f"{shown or key}: {value!r} is not allowed; it is no number or word")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]

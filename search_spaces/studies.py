@@ -1,4 +1,4 @@
-"""What is searched: one study for each cell of the grid, or one for all of them."""
+"""Studies of a space that is searched: one for each cell of the grid, or one for all cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search_spaces.trial import TRAINING, amount
 class Study:
     """Points of the grid that are searched together.
 
-    `per: cell`: those which are one and the same search, as all pruners are at 1x. `per: sweep`: all.
+    With `per: cell`, points whose searches are the same, as those of all pruners are at 1x; with `per: sweep`, all.
     """
 
     name: str
@@ -24,10 +24,10 @@ class Study:
 
 
 def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
-    """The studies of `space`, in the order of the grid; none if nothing is searched.
+    """Return the studies of `space`, in the order of the grid; none if nothing is searched.
 
     Raises:
-        SpaceError: if the space asks for a search that cannot be, or a range has an end that is not allowed.
+        SpaceError: if the space asks for a search that is not possible, or a range has an end that is not allowed.
     """
     _require_sense(space, catalog)
     if space.search is None:
@@ -36,7 +36,7 @@ def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
     if space.search.per == "sweep":
         points = tuple(grid.points())
         for point in points:
-            grid.ranges(point)  # refuses what is not allowed
+            grid.ranges(point)  # raises SpaceError if an end is not allowed
         return (Study(space.name, points),)
     alike: dict[str, list[Point]] = {}
     names: dict[str, str] = {}
@@ -51,7 +51,7 @@ def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
 
 
 def _require_sense(space: Space, catalog: Catalog) -> None:
-    """Refuse a search without a searched field, a searched field without a search, and what nobody reports."""
+    """Raise SpaceError for a search without a searched field, the reverse, and metrics that no trial reports."""
     searched = sorted({key for point in _choices(space) for key in space.ranges(point)})
     if searched and space.search is None:
         raise SpaceError(f"{searched[0]}: is searched, but there is no search; add search: {{trials: 20}}")
@@ -79,7 +79,7 @@ def _require_sense(space: Space, catalog: Catalog) -> None:
 
 
 def _choices(space: Space) -> Iterable[Point]:
-    """Every pruner and every architecture once: whose settings may be searched."""
+    """Yield every pair of a pruner and an architecture, whose settings may be searched."""
     for pruner in space.axes["pruner"]:
         for architecture in space.axes["architecture"]:
             yield {"pruner": pruner, "architecture": architecture}

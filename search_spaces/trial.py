@@ -1,4 +1,4 @@
-"""The records that travel: a trial (one computation) and a cell (one point of the grid)."""
+"""Records of a trial (one computation) and of a cell (one point of the grid), with their fingerprints and names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_spaces.density import density_of
 from search_spaces.labels import short
 from search_spaces.network import COMMON, Network
 
-# Of masks that are given, these fields say where they come from. The result follows from the masks alone.
+# If masks are given, these fields only record where they come from. The result depends on the masks alone.
 ORIGIN = (
     "pruner", "compression", "granularity", "scope", "schedule", "iterations", "mode", "samples_per_class", "options",
     "code",
@@ -23,34 +23,34 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 LONGEST_PARAM, LONGEST_NAME = 500, 60  # characters
-TRAINING = "training"  # the measure that all trials have unless another is asked for
+TRAINING = "training"  # the measure of all trials that ask for no other
 
 
 class Trial(BaseModel):
-    """One computation, determined by these fields and nothing else.
+    """Record of one computation, whose result these fields determine and nothing else.
 
-    A default value here is a promise: the fingerprint hashes only what differs from it, so a default never
-    changes, and a field added later must default to what trials did before it existed.
+    The fingerprint hashes only values that differ from their defaults. So a default must never change, and a field
+    added later must default to what trials did before it existed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
-    data_digest: str = ""  # of the files, where `dataset` names a folder: other images are another trial
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training images held out, for choosing
-    augment: str = ""  # how training images are altered; "" = as the dataset's are
+    data_digest: str = ""  # hash of the files if `dataset` is a folder: other images are another trial
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the training images held out for model selection
+    augment: str = ""  # augmentation of the training images; "" = the dataset's own
 
     architecture: str
-    architecture_options: dict[str, Any] = {}  # only what differs from the architecture's own
-    architecture_code: str = ""  # the text of the file, where `architecture` names a user's own: `my_file.py:build`
-    pretrained: str = ""  # where the first weights come from; "" = they are drawn
-    init: str = ""  # how the weights are drawn; "" = as the architecture does
+    architecture_options: dict[str, Any] = {}  # only those that differ from the architecture's defaults
+    architecture_code: str = ""  # the text of the user's own file, if `architecture` is in one: `my_file.py:build`
+    pretrained: str = ""  # source of the initial weights; "" = drawn at random
+    init: str = ""  # initialisation of the weights; "" = the architecture's own
     dense_classifier: bool = False  # the last linear layer is not prunable
     keep_dense: tuple[str, ...] = ()  # glob patterns of parameter names that are not prunable
 
     pruner: str = "dense"
     compression: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    kappa: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of filters removed, whatever compression comes of it
+    kappa: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of filters removed; the compression follows from it
     granularity: str = "weight"
     scope: str = "global"
     schedule: str = "oneshot"
@@ -58,14 +58,14 @@ class Trial(BaseModel):
     mode: str = "eval"
     samples_per_class: Count = 10
     options: dict[str, Any] = {}
-    mask: str = ""  # the content of masks that are given: nothing is scored, and `ORIGIN` tells who made them
-    code: str = ""  # the text of the file, where `pruner` names a user's own: `my_file.py:MyScore`
+    mask: str = ""  # hash of the content of given masks: nothing is scored, and the fields `ORIGIN` record their source
+    code: str = ""  # the text of the user's own file, if `pruner` is in one: `my_file.py:MyScore`
     ablation: Literal["none", "shuffle", "invert", "reinitialize"] = "none"
-    pretrain_epochs: Annotated[int, Field(ge=0)] = 0  # of dense training before; `epochs` then fine-tune
-    levels: Annotated[int, Field(ge=0)] = 0  # prunings, each of trained weights and followed by a rewind
-    rewind_epoch: Annotated[int, Field(ge=0)] = 0  # of the dense training: where a level starts over
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 0  # epochs of dense training before pruning; `epochs` then fine-tune
+    levels: Annotated[int, Field(ge=0)] = 0  # number of prunings, each of trained weights and followed by a rewind
+    rewind_epoch: Annotated[int, Field(ge=0)] = 0  # epoch of the dense training at which each level starts again
 
-    measure: str = TRAINING  # what is found out: how well the pruned network trains, or another of `Catalog.measures`
+    measure: str = TRAINING  # how well the pruned network trains, or one of `Catalog.measures`
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=0)] = 160
@@ -78,17 +78,17 @@ class Trial(BaseModel):
     lr_schedule: Literal["constant", "step", "cosine"] = "constant"
     lr_drops: tuple[Count, ...] = ()
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0  # in which the learning rate rises to `lr`, step by step
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0  # epochs in which the learning rate rises to `lr`, step by step
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    accumulate: Count = 1  # micro-batches of a step: the gradient of the batch in less memory
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the moving average that is tested; 0: the weights are
-    # Of forward and backward passes in training; weights, scores and tests are IEEE float32. "tf32" is for NVIDIA GPUs.
+    accumulate: Count = 1  # micro-batches per step: the gradient of the batch in less memory
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' moving average, which is tested; 0 = none
+    # Precision of training's passes; weights, scores and tests are IEEE float32. "tf32" is for NVIDIA GPUs.
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    cudnn_benchmark: bool = False  # cuDNN times its kernels and takes the fastest: not the same ones in every run
+    cudnn_benchmark: bool = False  # cuDNN times its kernels and takes the fastest, which differ between runs
 
     @property
     def network(self) -> Network:
-        """What its model is built of."""
+        """Return the record from which the trial's model is built."""
         return Network(
             name=self.architecture,
             options=tuple(sorted(self.architecture_options.items())),
@@ -98,43 +98,43 @@ class Trial(BaseModel):
 
     @property
     def density(self) -> float:
-        """The fraction of prunable weights kept."""
+        """Return the fraction of prunable weights kept."""
         return float(density_of(self.compression))
 
     @property
     def epochs_to_train(self) -> int:
-        """Epochs of all its trainings, without the dense one that it may start from."""
+        """Return the epochs of all trainings of this trial, without the dense one that it may start from."""
         again = self.epochs - self.rewind_epoch  # in each level
         return self.rewind_epoch + self.levels * again if self.levels else self.epochs
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits: same fingerprint = same trial, ever."""
+        """Return 16 hexadecimal digits that identify the trial: same fingerprint = same trial, ever."""
         return self._hash()
 
     @property
     def config(self) -> str:
-        """The fingerprint of everything but the seed: what repetitions have in common."""
+        """Return the fingerprint of all fields but the seed, which all repetitions share."""
         return self._hash("seed")
 
     @property
     def scoring(self) -> str:
-        """The fingerprint of all but how much is pruned: trials that share it select by the same scores.
+        """Return the fingerprint of all fields but the amount of pruning: trials that share it have the same scores.
 
-        "" if there are none, or if they depend on what was pruned before.
+        It is "" if there are no scores, or if they depend on what was pruned before.
         """
         once = self.pruner != "dense" and not self.mask and self.measure == TRAINING
         return self._hash("compression", "kappa") if once and self.iterations == 1 and not self.levels else ""
 
     @property
     def name(self) -> str:
-        """How people call it: `conv digits snip 10x s0`."""
+        """Return the name that users see: `conv digits snip 10x s0`."""
         what = amount(self) if self.measure == TRAINING else self.measure
         pruning = "dense" if self.pruner == "dense" else f"{self.pruner} {what}"
         return f"{self.network.label} {data_label(self.dataset)} {pruning} s{self.seed}"
 
     def params(self) -> dict[str, str]:
-        """The fields as MLflow params: flat, canonical strings; in full they stand in trial.json."""
+        """Return the fields as MLflow params: flat, canonical strings, cut if long; trial.json has them in full."""
         flat = self.model_dump(mode="json")
         for name in ("options", "architecture_options"):
             flat |= {f"{name}.{key}": value for key, value in flat.pop(name).items()}
@@ -151,44 +151,44 @@ class Trial(BaseModel):
 
 Role = Literal["grid", "search"]
 
-# The fields of a trial that a cell always tells; of the others those that its space varies, as `settings`.
+# Fields of a trial that every cell has. Of the others, those that the space varies are in `Cell.settings`.
 TOLD = ("dataset", "architecture", "pruner", "compression", "kappa", "mask", "seed")
 
 
 class Cell(BaseModel):
     """One point of the grid, as the user names it. Several cells may share a trial (at 1x all pruners do).
 
-    Where settings are searched, the cell of the best ones is the answer; all that were tried stand beside it with
-    the role "search", and are no results.
+    Where settings are searched, the cell with the best ones is the result. All that were tried have cells with the
+    role "search", which are not results.
     """
 
     model_config = ConfigDict(frozen=True)
 
     dataset: str
     architecture: str
-    pruner: str  # as written in the space; with its settings where one pruner stands there twice
-    compression: float  # 0: none is asked for; or not known before the trial has run, as kappa decides
+    pruner: str  # as written in the space; with its settings if a pruner is listed twice
+    compression: float  # 0: none is asked for, or kappa decides and it is unknown before the trial has run
     kappa: float = 0.0
     seed: int
     settings: dict[str, Any] = {}  # every other field that the space varies
-    searched: dict[str, Any] = {}  # what a search chose
+    searched: dict[str, Any] = {}  # the values that a search chose
     role: Role = "grid"
     study: str = ""
     fingerprint: str
 
 
 def amount(pruned: Trial | Cell) -> str:
-    """How much is pruned, as it was asked for: `10x`, or `kappa=0.7`."""
+    """Return the amount of pruning as it was asked for: `10x`, or `kappa=0.7`."""
     return f"kappa={pruned.kappa:g}" if pruned.kappa else f"{pruned.compression:g}x"
 
 
 def data_label(dataset: str, parts: int = 1) -> str:
-    """How people call the images: `folder:/far/away/flowers` is `flowers`, or `away/flowers` in two `parts`."""
+    """Return a dataset's label: `folder:/far/away/flowers` is `flowers`, or `away/flowers` in two `parts`."""
     return short("/".join(PurePath(dataset).parts[-parts:]), LONGEST_NAME)
 
 
 def version(code: str) -> str:
-    """A hash of the text of a user's own file, as its runs in MLflow have it; "" of none."""
+    """Return a hash of the text of a user's own file, as recorded in its MLflow runs; "" if there is no text."""
     return _digest({"code": code}) if code else ""
 
 

@@ -1,4 +1,4 @@
-"""Following channels through a network: which layer writes a channel, which layers read it, which go together."""
+"""Channels followed through a network: which layer writes a channel, which layers read it, which form a group."""
 
 from pruners.channels.records import Channels, Norm, PrunableLayer, Step, UnfollowableError, widen
 from pruners.channels.trace import follow

@@ -1,4 +1,4 @@
-"""What torch's operations do to channels, by name: modules, functions and methods alike."""
+"""Effect of torch's operations on channels, by name, for modules, functions and methods alike."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from pruners.channels.records import OperationKind
 
 
 def kind(name: str) -> OperationKind | None:
-    """What the operation of that (plain) name is, if it is one that is followed by its name alone."""
+    """Return the kind of the operation with this plain name; None if its name alone does not decide it."""
     return _KINDS.get(name)
 
 
 def plain(name: str) -> str:
-    """One spelling for `MaxPool2d` and `max_pool2d`, `ReLU` and `relu_`."""
+    """Return the plain name of an operation, the same for `MaxPool2d` and `max_pool2d`, for `ReLU` and `relu_`."""
     return name.lower().replace("_", "")
 
 
@@ -21,7 +21,7 @@ _POINTWISE = """
     identity contiguous relu relu6 leakyrelu gelu silu hardswish hardsigmoid hardtanh sigmoid tanh elu selu celu mish
     softplus softsign clamp neg abs add iadd sub isub mul imul truediv
 """
-GATES = ("relu", "relu6")  # zero at zero, and so is their slope there; that of `clamp` is one
+GATES = ("relu", "relu6")  # value and slope at zero are zero; the slope of `clamp` is one there
 _POOLS = """
     maxpool1d maxpool2d maxpool3d avgpool1d avgpool2d avgpool3d adaptivemaxpool1d adaptivemaxpool2d adaptivemaxpool3d
     adaptiveavgpool1d adaptiveavgpool2d adaptiveavgpool3d upsample interpolate
@@ -31,19 +31,19 @@ _MIXERS = """
     softmax logsoftmax groupnorm layernorm localresponsenorm instancenorm instancenorm1d instancenorm2d instancenorm3d
 """
 _KINDS: dict[str, OperationKind] = {
-    **dict.fromkeys(_POINTWISE.split(), "pointwise"),  # each number by itself
-    **dict.fromkeys(_POOLS.split(), "pool"),  # within a channel, and zeros stay zeros
-    **dict.fromkeys(_MIXERS.split(), "mix"),  # across channels, so that none of them can go
+    **dict.fromkeys(_POINTWISE.split(), "pointwise"),  # treat each element by itself
+    **dict.fromkeys(_POOLS.split(), "pool"),  # stay within a channel, and zeros stay zeros
+    **dict.fromkeys(_MIXERS.split(), "mix"),  # combine channels, so that none of them can be removed
 }
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    """The argument of a call, wherever it stands."""
+    """Return an argument of a call, whether it is given by position or by name."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def flattens(node: fx.Node, name: str, module: nn.Module | None) -> bool:
-    """Does the call turn (N, C, ...) into (N, features)?"""
+    """Return True if the call turns (N, C, ...) into (N, features)."""
     if isinstance(module, nn.Flatten):
         return (module.start_dim, module.end_dim) == (1, -1)
     if name == "flatten":
@@ -53,5 +53,5 @@ def flattens(node: fx.Node, name: str, module: nn.Module | None) -> bool:
 
 
 def spatial(axes: Any) -> bool:
-    """Are these axes neither that of the examples nor that of the channels?"""
+    """Return True if these axes are neither that of the examples (0) nor that of the channels (1)."""
     return all(axis not in (0, 1) for axis in (axes if isinstance(axes, tuple | list) else [axes]))

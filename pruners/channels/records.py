@@ -1,4 +1,4 @@
-"""What is known of a network's channels: the operations they pass, and which of them go together."""
+"""Records of a network's channels: the operations that they pass, and the groups that they form."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,26 +15,26 @@ Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 class UnfollowableError(PruningError):
-    """The network does something whose effect on channels is not known here; the message says what."""
+    """Error for a network with an operation whose effect on channels is not known; the message names it."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of the network, by the name of its result, and what it reads."""
+    """One operation of the network, named like its result, and the results that it reads."""
 
     kind: OperationKind
     name: str
     sources: tuple[str, ...]
     module: nn.Module | None = None
     apply: Callable[..., Tensor] | None = None  # pointwise: one value per channel of each source -> one per channel
-    gate: bool = False  # pointwise: of a zero it makes a zero, and no gradient passes there
+    gate: bool = False  # pointwise: zero stays zero, and no gradient passes there
 
 
 @dataclass
 class Channels:
     """The channels of a network, numbered by group: channels of one group can only be removed together.
 
-    Groups arise where residual connections add channels up, and within the groups of a convolution.
+    Channels form a group if a residual connection adds them up, or if they belong to one group of a convolution.
     """
 
     steps: list[Step] = field(default_factory=list)  # in the order of computation
@@ -45,7 +45,10 @@ class Channels:
 
 
 def widen(values: Tensor, size: int) -> Tensor:
-    """(..., C) -> (..., size): flattening turns each channel into `size / C` features that lie side by side."""
+    """Expand values per channel (..., C) to values per feature (..., size), as flattening does.
+
+    Flattening turns each channel into `size / C` adjacent features. Raises UnfollowableError if C does not divide size.
+    """
     if size % values.shape[-1]:
         raise UnfollowableError(f"{values.shape[-1]} channels do not make {size} features.")
     return values.repeat_interleave(size // values.shape[-1], dim=-1)

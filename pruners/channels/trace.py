@@ -1,8 +1,8 @@
-"""Tracing a network with torch.fx and following its channels from operation to operation.
+"""Tracing of a network with torch.fx, which follows its channels from operation to operation.
 
-Torch-Pruning's dependency graph does similar work. But it ties a channel to the weights of its group without
-saying where its value is read, and exact removal needs to know that (an activation may turn a dead channel
-into a constant), so the dependency would save nothing.
+Torch-Pruning's dependency graph does similar work. But it links a channel to the weights of its group without
+recording where its value is read. Exact removal needs that (an activation may turn a dead channel into a constant), so
+this dependency would save nothing.
 """
 
 import random
@@ -19,11 +19,11 @@ from pruners.reparametrised import computed
 
 
 def follow(model: nn.Module) -> Channels:
-    """The channels of `model`, which takes one tensor (N, C, ...); nothing is computed, no data is needed.
+    """Return the channels of `model`, which takes one tensor (N, C, ...); nothing is computed, no data is needed.
 
-    Raises UnfollowableError if torch.fx cannot trace the model or an operation is not known here.
+    Raises UnfollowableError if torch.fx cannot trace the model or the effect of an operation is not known.
     """
-    root = nn.Sequential(model)  # torch.fx does not look into a model that is a torch.nn layer itself, only at it
+    root = nn.Sequential(model)  # torch.fx does not trace into a model that is itself a torch.nn layer
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         graphs = _traced(root)
@@ -42,14 +42,14 @@ def follow(model: nn.Module) -> Channels:
 
 
 def _traced(root: nn.Module) -> list[fx.Graph]:
-    """Trace a model in its own mode and, if training draws what it computes, in eval mode as well.
+    """Trace a model in its own mode and, if random numbers decide what it computes there, in eval mode as well.
 
-    Stochastic depth leaves blocks out at random: the graph of one draw lacks them, that in eval mode has all. Whatever
-    training adds must be followed too, so that both graphs are returned, the more complete one last. Draws start from
-    one seed, so that a model has the same graphs in every process; the global generators stay as they are.
+    Stochastic depth leaves out blocks at random: the graph of one draw lacks them, and the graph in eval mode has all.
+    What only training has must be followed too, so both graphs are returned, the more complete one last. Random numbers
+    start from one seed, so that a model has the same graphs in every process; the global generators are restored.
 
     Raises:
-        UnfollowableError: if the graph in eval mode draws as well, or lacks layers that training has.
+        UnfollowableError: if the forward draws random numbers in eval mode too, or lacks layers there.
     """
     states = random.getstate(), np.random.get_state()
     try:
@@ -74,7 +74,7 @@ def _traced(root: nn.Module) -> list[fx.Graph]:
 
 
 def _trace(root: nn.Module) -> tuple[fx.Graph, bool]:
-    """Return the graph of a model, and whether its forward drew random numbers while it was traced."""
+    """Trace a model; return its graph, and True if its forward drew random numbers meanwhile."""
     random.seed(0)
     np.random.seed(0)
     torch.default_generator.manual_seed(0)
@@ -84,7 +84,7 @@ def _trace(root: nn.Module) -> tuple[fx.Graph, bool]:
 
 
 def _random_state() -> tuple[object, ...]:
-    """Return the state of the generators from which a forward may draw, as something to compare."""
+    """Return the state of the generators from which a forward may draw, in a form that can be compared."""
     _, keys, place, *_ = np.random.get_state()
     return random.getstate(), np.asarray(keys).tobytes(), place, torch.get_rng_state().numpy().tobytes()
 
@@ -94,7 +94,7 @@ def _called(graph: fx.Graph) -> set[str]:
 
 
 class _Tracer(fx.Tracer):
-    """Takes subclasses of layers and norms as such, unless they compute something of their own."""
+    """Tracer that treats subclasses of layers and norms as such, unless they have a forward of their own."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, PrunableLayer | Norm):
@@ -109,12 +109,12 @@ class _Tracer(fx.Tracer):
 
 
 def _torchs(module: nn.Module) -> type:
-    """The class of torch.nn that a module is of, or inherits from."""
+    """Return the torch.nn class that a module is an instance of."""
     return next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn"))
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Does a module compute what the class of torch.nn does that it is of, or inherits from?"""
+    """Return True if a module computes what its torch.nn class computes."""
     methods = ("forward", "__call__", "_call_impl", "_conv_forward")
     return all(getattr(type(module), name, None) is getattr(_torchs(module), name, None) for name in methods)
 
@@ -126,7 +126,7 @@ class _Walk:
         self.count = 0
         self.pairs: list[tuple[Tensor, Tensor]] = []  # channels that belong to one group
         self.kept: list[Tensor] = []
-        self.flat: dict[str, bool | None] = {}  # is a result (N, features), without spatial axes? None: input, may be
+        self.flat: dict[str, bool | None] = {}  # True: the result is (N, features), without spatial axes; None: input
         self.numbers: set[str] = set()  # results that are sizes, not tensors
         self.tied: dict[int, nn.Module] = {}  # id of a weight -> the first layer that uses it
 
@@ -134,7 +134,7 @@ class _Walk:
         if node.op == "placeholder":
             if self.flat:
                 raise UnfollowableError("it takes more than one input.")
-            self.kept.append(self.new(1))  # one channel for all: it is never removed and fits any width
+            self.kept.append(self.new(1))  # one channel for the whole input: it is never removed and fits any width
             self.record(node, "input", [], self.kept[-1], flat=None)
             return
         sources = [source for source in node.all_input_nodes if source.name not in self.numbers]
@@ -240,7 +240,7 @@ class _Walk:
         return torch.arange(self.count - count, self.count)
 
     def bind(self, table: dict[nn.Module, Tensor], module: nn.Module, groups: Tensor) -> Tensor:
-        """Note a module's channels; one that is called again must have the same ones removed."""
+        """Record a module's channels; if it is called again, the same channels must be removed there."""
         self.pairs.append((table.setdefault(module, groups), groups))
         return groups
 
@@ -256,7 +256,7 @@ class _Walk:
 
 
 def _components(count: int, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The smallest member of each number's component in the graph with these edges."""
+    """Return, for each number, the smallest member of its connected component in the graph with these edges."""
     labels = torch.arange(count)
     left, right = (torch.cat(side) for side in zip(*pairs, strict=True)) if pairs else (labels, labels)
     while True:

@@ -1,4 +1,4 @@
-"""From a masked model to a smaller dense one that computes the same function."""
+"""Compaction of a masked model into a smaller dense model that computes the same function."""
 
 import copy
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from pruners.weights import layer_weights
 
 __all__ = ["Compacted", "compact", "refit"]
 
-TOLERANCE = 1e-3  # of the largest logit; rounding moves them by 1e-6, a channel gone missing by far more
+TOLERANCE = 1e-3  # relative to the largest logit; rounding changes logits by 1e-6, a missing channel by far more
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """A model without the channels that cannot matter. If `reason` is not empty, it says why none was removed."""
+    """A model without the channels that cannot matter; a non-empty `reason` says why none was removed."""
 
     model: nn.Module
     kept: dict[str, Indices] = field(default_factory=dict)  # state dict name -> positions kept, per leading axis
@@ -33,13 +33,13 @@ class Compacted:
     constant: bool = False  # the model is a `Constant`: no input reaches the output
 
     def take(self, name: str, whole: Tensor) -> Tensor | None:
-        """Of a tensor shaped like the whole model's `name` what the compacted model has; None if it has nothing."""
+        """Return the part of a tensor, shaped like the whole model's `name`, that the compacted model has, or None."""
         if self.constant and name not in self.kept:
             return None
         return take(whole, self.kept[name]) if name in self.kept and whole.dim() else whole
 
     def put(self, name: str, whole: Tensor, part: Tensor) -> Tensor:
-        """A copy of a tensor shaped like the whole model's `name`, with the compacted model's `part` in its place."""
+        """Return a copy of `whole`, shaped like the whole model's `name`, with the compacted model's `part` in it."""
         return put(whole, part, self.kept[name]) if name in self.kept else part.clone()
 
 
@@ -47,26 +47,26 @@ class Compacted:
 def compact(
     model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...], *, training: bool = False
 ) -> Compacted:
-    """A dense model that computes what `model` computes under `masks`, without the channels that cannot matter.
+    """Return a dense model that computes what `model` computes under `masks`, without channels that cannot matter.
 
     `input_shape` is that of one input, (C, H, W). The result is of the model's own class, with smaller layers,
     independent of `model`, which is left as it was; pruned weights that remain in it are zero. Every layer keeps
     at least one channel.
 
     Logits differ by rounding only, in eval and in train mode (statistics of batch norm included): nothing is
-    folded, but a sum over fewer channels is taken in another order. In float32 that is less than 1e-5 of the
-    largest logit, or of 1 if that is larger, unless the model itself rounds worse: batch norm in train mode over a
-    handful of numbers does, fifty layers deep. Then the two differ as either does from its own float64 logits.
+    folded, but a sum over fewer channels is taken in another order. In float32 the difference is less than 1e-5 of the
+    largest logit, or of 1 if that is larger, unless the model itself rounds worse, as batch norm in train mode over a
+    few numbers does, fifty layers deep. Then the two models differ by as much as each does from its own float64 logits.
 
-    With `training` the smaller model can also be trained in the whole one's place, under the masks of what is left
-    of its weights: with any optimizer that treats each number by itself, the losses are the same, and so is all
-    that `Compacted.put` brings back. Fewer channels can go then: a constant that training would move stays
+    With `training`, the smaller model can also be trained in place of the whole one, under the masks of its remaining
+    weights. With any optimizer that treats each number by itself, the losses are the same, and so is everything that
+    `Compacted.put` restores. Fewer channels are removed then: a constant that training would change stays
     (see `pruners.compaction.frozen_zeros`), and a model that draws random numbers while it trains stays whole, because
-    another width would draw others. What is removed has gradients of exactly zero, so that weight decay alone
-    moves it, and running statistics that are nobody's.
+    another width would draw other numbers. Removed weights have gradients of exactly zero, so that only weight decay
+    changes them; removed running statistics are not used by anything.
 
-    A model that cannot be followed (see `pruners.channels`), or whose smaller form turns out not to
-    compute the same logits for an input drawn at random, is returned in its full size with the `reason`.
+    A model that cannot be followed (see `pruners.channels`), or whose smaller form does not compute the same logits for
+    a random input, is returned in its full size with the `reason`.
     Raises PruningError if a mask names no parameter or has another shape than it.
     """
     whole = copied(model)
@@ -92,7 +92,7 @@ def compact(
 
 
 def _draws(model: nn.Module, input_shape: tuple[int, ...]) -> bool:
-    """Does a forward pass in train mode move the random state of the CPU or of the model's device?"""
+    """Return True if a forward pass in train mode changes the random state of the CPU or of the model's device."""
     like = next(model.parameters())
 
     def states() -> list[Tensor]:
@@ -106,7 +106,7 @@ def _draws(model: nn.Module, input_shape: tuple[int, ...]) -> bool:
 
 @torch.no_grad()
 def _difference(whole: nn.Module, small: nn.Module, input_shape: tuple[int, ...]) -> str:
-    """Why `small` is not `whole`; "" if their logits agree."""
+    """Return how `small` differs from `whole`; "" if their logits agree."""
     like = next(whole.parameters())
     x = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0)).to(like)
     modes = [(module, module.training) for model in (whole, small) for module in model.modules()]

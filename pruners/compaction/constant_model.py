@@ -1,4 +1,4 @@
-"""A collapsed network: no input reaches the output, and all logits are the classifier's bias."""
+"""Compact form of a collapsed network: no input reaches the output, and the logits are the classifier's bias."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from pruners.compaction.frozen_zeros import lasting
 
 
 class Constant(nn.Module):
-    """The same logits for all inputs: one parameter, under its name in the network that collapsed."""
+    """Model with the same logits for all inputs: one parameter, under its name in the collapsed network."""
 
     def __init__(self, whole: nn.Module, bias: str) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class Constant(nn.Module):
         self.train(whole.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, ...] -> [N, classes]."""
+        """Return the logits (N, classes) for inputs (N, ...)."""
         return self.get_parameter(self._name).expand(len(x), -1)
 
 
 def constant_logits(model: nn.Module, channels: Channels, masks: Mapping[nn.Module, Tensor]) -> str:
-    """The name of the bias that all logits are and stay while the masked `model` trains; "" if there is none."""
+    """Return the name of the bias that all logits equal, also while the masked `model` trains; "" if there is none."""
     (end,) = [source for step in channels.steps if step.kind == "output" for source in step.sources]
     last = next(step for step in channels.steps if step.name == end)
     layer = last.module

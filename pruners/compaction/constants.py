@@ -1,4 +1,4 @@
-"""Which channels of a masked network hold a constant, and which."""
+"""Constant channels of a masked network, and the values that they hold."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from pruners.channels import Channels, Norm, PrunableLayer, Step, widen
 
-Connected = Mapping[nn.Module, Tensor]  # layer -> (O, I / G): which output channel reads which input channel at all
+Connected = Mapping[nn.Module, Tensor]  # layer -> bool (O, I / G): True if the output channel reads the input channel
 
 
 def connections(channels: Channels, masks: Mapping[nn.Module, Tensor]) -> Connected:
-    """Which channels the masked layers connect; `masks` holds a layer's mask, of its weight's shape."""
+    """Return which channels the masked layers connect; `masks` holds each layer's mask, of its weight's shape."""
     return {
         layer: masks[layer].flatten(2).any(2) if masks[layer].dim() > 2 else masks[layer]
         for layer in channels.inputs
@@ -22,10 +22,10 @@ def connections(channels: Channels, masks: Mapping[nn.Module, Tensor]) -> Connec
 def constants(
     channels: Channels, connected: Connected, settle: Callable[[Step, Tensor], Tensor] = lambda step, value: value
 ) -> dict[str, Tensor]:
-    """Per result (2, C): the constant that a channel holds in eval mode and in train mode, NaN if it varies.
+    """Return, per result, (2, C): each channel's constant value in eval mode and in train mode, NaN if it varies.
 
-    Arithmetic carries NaN along, so that activations and sums can be computed as they are. `settle` may change
-    what is found for a step before others read it.
+    Arithmetic propagates NaN, so that activations and sums can be computed as they are. `settle` may change the values
+    of a step before other steps read them.
     """
     values: dict[str, Tensor] = {}
     for step in channels.steps:
@@ -40,7 +40,7 @@ def constants(
         elif step.kind == "join":
             values[step.name] = torch.cat(read, dim=1)
         elif step.kind == "pool":
-            values[step.name] = torch.where(read[0] == 0, 0.0, torch.nan)  # padding, scaling: only zero is safe
+            values[step.name] = torch.where(read[0] == 0, 0.0, torch.nan)  # padding and scaling keep only zeros
         elif step.kind in ("input", "mix"):
             values[step.name] = torch.full((2, len(channels.groups[step.name])), torch.nan, dtype=torch.float64)
         if step.name in values:
@@ -68,7 +68,7 @@ def _of_norm(norm: nn.Module | None, value: Tensor) -> Tensor:
 
 
 def links(layer: PrunableLayer, value: Tensor, connected: Connected) -> Tensor:
-    """(G, O / G, I / G): which output channel reads which input channel that is not zero."""
+    """Return bool (G, O / G, I / G): True if the output channel reads the input channel and that is not zero."""
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     width = layer.weight.shape[1]
     present = (widen(value, width * groups) != 0).any(0).view(groups, 1, width)

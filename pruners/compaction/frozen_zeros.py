@@ -1,11 +1,11 @@
-"""Zeros that training cannot move: which channels of a masked network stay dead while the rest of it trains.
+"""Zeros that training cannot change: which channels of a masked network stay zero while the rest of it trains.
 
-A channel without live inputs holds its bias, or the shift of its batch norm. While that is zero nothing is written
-there; but a gradient may reach it, and then it is a constant that trains on. None does behind a ReLU, whose slope at
-zero is zero, nor where whoever reads the channel has pruned all that it would do with it. A zero without a gradient
-stays zero under weight decay and under any momentum that starts at zero, in every optimizer that treats each
-number by itself. So convolutions without bias, or with zero ones, and batch norms with shift and running mean zero
-(as networks begin) can lose such channels; trained ones keep them.
+A channel without live inputs holds its bias, or the shift of its batch norm. Even if that is zero, a gradient may reach
+it, and then it is a constant that training changes. No gradient reaches it behind a ReLU, whose slope at zero is zero,
+or if all weights that read the channel are pruned. A zero without a gradient stays zero under weight decay and under
+any momentum that starts at zero, in every optimizer that treats each number by itself. So convolutions without bias, or
+with zero ones, and batch norms with shift and running mean zero (as networks begin) can lose such channels; trained
+ones keep them.
 """
 
 import torch
@@ -16,7 +16,7 @@ from pruners.compaction.constants import Connected, constants
 
 
 def lasting(channels: Channels, connected: Connected) -> dict[str, Tensor]:
-    """As `constants`: 0 where a channel is zero, in both modes, and stays so while the network trains; else NaN."""
+    """Return values like `constants`: 0 if a channel is zero in both modes and stays so in training, else NaN."""
     loose = {name: torch.zeros(len(groups), dtype=torch.bool) for name, groups in channels.groups.items()}
 
     def settle(step: Step, value: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def lasting(channels: Channels, connected: Connected) -> dict[str, Tensor]:
 
 
 def _soft(channels: Channels) -> dict[str, bool]:
-    """Per result: would its zeros move if a gradient reached them, or are they zeros whatever comes?"""
+    """Return, per result, True if its zeros would change if a gradient reached them, False if they cannot change."""
     soft: dict[str, bool] = {}
     for step in channels.steps:
         if step.kind == "output":
@@ -46,7 +46,7 @@ def _soft(channels: Channels) -> dict[str, bool]:
 
 
 def _held(channels: Channels, connected: Connected, zero: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Per result (C,): does no gradient reach the channel, given which are `zero`?"""
+    """Return, per result, bool (C,): True if no gradient reaches the channel, given which channels are `zero`."""
     held = {name: torch.ones_like(flags) for name, flags in zero.items()}
     for step in reversed(channels.steps):
         sizes = [len(held[source]) for source in step.sources]
@@ -66,7 +66,7 @@ def _held(channels: Channels, connected: Connected, zero: dict[str, Tensor]) -> 
 
 
 def _unread(layer: nn.Module | None, connected: Connected) -> Tensor:
-    """(I,): the input channels of which a layer keeps no weight."""
+    """Return bool (I,): True for the input channels of which a layer keeps no weight."""
     assert isinstance(layer, PrunableLayer)
     groups, width = (1 if isinstance(layer, nn.Linear) else layer.groups), layer.weight.shape[1]
     if layer not in connected:

@@ -1,4 +1,4 @@
-"""Which channels a masked network can do without, exactly, in train mode and in eval mode."""
+"""Removable channels of a masked network: removing them changes nothing, in train mode and in eval mode."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from pruners.compaction.frozen_zeros import lasting
 
 
 def surviving(channels: Channels, masks: Mapping[nn.Module, Tensor], training: bool) -> Tensor:
-    """One flag per group of channels: True where removing it could change the output, now or while it trains.
+    """Return one flag per group of channels: True if removing it could change the output, now or while it trains.
 
-    `masks` holds a layer's mask, of its weight's shape; layers without one are dense. A channel can go if
-    each layer that reads it finds zeros there or has pruned, or has no use for, all that it would do with them.
-    Channels of a constant other than zero stay: zero padding makes their effect depend on the position, so that
-    no bias could replace them. With `training` only zeros that training cannot move count (see `lasting`).
+    `masks` holds each layer's mask, of its weight's shape; layers without one are dense. A channel can be removed if,
+    for each layer that reads it, it is zero, or all weights that read it are pruned or write channels that are not
+    needed. Channels with a constant other than zero stay: zero padding makes their effect depend on the position, so
+    that no bias could replace them. With `training`, only zeros that training cannot change count (see `lasting`).
     """
     connected = connections(channels, masks)
     values = lasting(channels, connected) if training else constants(channels, connected)
@@ -29,12 +29,12 @@ def surviving(channels: Channels, masks: Mapping[nn.Module, Tensor], training: b
                 alive[channels.groups[source][use]] = True
     for groups in channels.outputs.values():
         if not alive[groups].any():
-            alive[groups[0]] = True  # torch has no convolution without channels; one that does nothing will do
+            alive[groups[0]] = True  # torch has no convolution without channels, so one that does nothing is kept
     return alive
 
 
 def _uses(step: Step, needed: Mapping[str, Tensor], values: Mapping[str, Tensor], connected: Connected) -> list[Tensor]:
-    """Per source of a step: which of its channels the step has a use for, given which of its own are needed."""
+    """Return, per source of a step, which channels the step needs, given which of its own channels are needed."""
     if step.kind in ("output", "mix"):
         return [torch.ones_like(needed[source]) for source in step.sources]
     sizes = [len(needed[source]) for source in step.sources]

@@ -1,4 +1,4 @@
-"""Cutting channels out of a network's layers, and putting weights back to where they came from."""
+"""Slicing of a network's layers to the channels that are kept, and the way back to the full size."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ Indices = tuple[Tensor, ...]  # per leading axis of a tensor, the positions that
 
 
 def kept_indices(model: nn.Module, channels: Channels, alive: Tensor) -> dict[str, Indices]:
-    """Per name in the model's state dict, which rows, and of layers which columns, stay; others stay whole."""
+    """Return, per name in the state dict, the rows and, for layers, the columns to keep; other tensors stay whole."""
     kept: dict[str, Indices] = {}
     for prefix, module in model.named_modules():
         if module not in channels.outputs:
@@ -25,13 +25,13 @@ def kept_indices(model: nn.Module, channels: Channels, alive: Tensor) -> dict[st
             if key == "weight" and isinstance(module, PrunableLayer):
                 columns = alive[channels.inputs[module]].nonzero().flatten()
                 grouped = not isinstance(module, nn.Linear) and module.groups > 1
-                # The columns of a grouped convolution are places within a group, and groups go as a whole.
+                # The columns of a grouped convolution are positions in a group, and groups are removed as a whole.
                 kept[name] = (rows, torch.arange(tensor.shape[1]) if grouped else columns)
     return kept
 
 
 def take(tensor: Tensor, indices: Indices) -> Tensor:
-    """The part of `tensor` at the crossings of `indices`, in the memory format of the whole."""
+    """Return the part of `tensor` at `indices`, one per leading axis, in the memory format of the whole."""
     last = tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
     for axis, index in enumerate(indices):
         if len(index) < tensor.shape[axis]:
@@ -40,7 +40,7 @@ def take(tensor: Tensor, indices: Indices) -> Tensor:
 
 
 def put(whole: Tensor, part: Tensor, indices: Indices) -> Tensor:
-    """A copy of `whole` with `part` at the crossings of `indices`: the way back of `take`."""
+    """Return a copy of `whole` with `part` at `indices`, one per leading axis: the inverse of `take`."""
     result = whole.clone()
     grid = torch.meshgrid(*(index.to(whole.device) for index in indices), indexing="ij")
     result[grid] = part.to(whole)
@@ -48,7 +48,7 @@ def put(whole: Tensor, part: Tensor, indices: Indices) -> Tensor:
 
 
 def slice_(model: nn.Module, kept: Mapping[str, Indices]) -> None:
-    """Replace, in place, the tensors named in `kept` by their kept parts; weights that were shared still are."""
+    """Replace, in place, the tensors named in `kept` by their kept parts; shared weights stay shared."""
     done: dict[int, nn.Parameter] = {}
     for prefix, module in model.named_modules():
         sizes = kept.get(f"{prefix}.weight" if prefix else "weight")
@@ -69,12 +69,12 @@ def slice_(model: nn.Module, kept: Mapping[str, Indices]) -> None:
 
 
 def refit(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a whole `model`, in place, the sizes and the numbers of a compacted one of its kind, from its state dict.
+    """Load the state dict of a compacted model into a whole `model` of the same kind, in place, with its sizes.
 
     Raises RuntimeError, as `load_state_dict` does, if the names or sizes are not those of such a model.
     """
     whole = model.state_dict()
-    # Which channels they were does not matter: the numbers of the first so many are replaced.
+    # It does not matter which channels were kept: the first ones stand for them, and their values are replaced.
     first = {
         name: tuple(map(torch.arange, part.shape[:2]))
         for name, part in state.items()

@@ -1,1 +1,1 @@
-"""One score function per family of pruners. A new one is its file, and a line in `pruners/registry.py`."""
+"""Score functions, one file per family of pruners. A new one needs its file and two lines in `pruners/registry.py`."""

@@ -1,8 +1,8 @@
-"""Pruners whose masks change during training: what they score with and their settings.
+"""Pruners whose masks change during training: their scores and their settings.
 
-What they do after each step is the business of training, not of this package, and so are their options: scores
-ignore them. `find` draws the masks that the sparse ones start from; for gradual pruning it gives what one would
-get without any training in between.
+The training code, not this package, changes the masks after each step and reads the options; scores ignore these.
+`find` draws the masks that SET and RigL start from. For gradual pruning it returns the masks that would result without
+any training in between.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from pruners.scores import magnitude, random
 def size(
     model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator, **of_training: float
 ) -> dict[str, Tensor]:
-    """|w|, as magnitude pruning has it."""
+    """Return |w|, the scores of magnitude pruning."""
     return magnitude.score(model, batches, mode=mode, generator=generator)
 
 
 def chance(
     model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator, **of_training: float
 ) -> dict[str, Tensor]:
-    """Random, as random pruning has it."""
+    """Return the scores of random pruning."""
     return random.score(model, batches, mode=mode, generator=generator)
 
 
-# In the paper all layers have one density; here weights compete globally: methods are compared, and not scopes.
+# In the paper all layers have one density. Here weights compete globally, so that methods are compared, not scopes.
 GRADUAL = replace(
     magnitude.MAGNITUDE,
     score=size,
@@ -49,7 +49,7 @@ SET = replace(
     when="during",
     scope="erk",
     # Steps between exchanges (an epoch, if that is shorter), the fraction of training after which they end, and
-    # the fraction of weights exchanged at first: the settings of RigL for both, so that they compare.
+    # the fraction of weights exchanged at first. SET has the settings of RigL, so that the two can be compared.
     options={"interval": 100, "end": 0.75, "drop": 0.3},
 )
 

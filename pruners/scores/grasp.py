@@ -1,4 +1,4 @@
-"""GraSP: keep the weights whose removal would weaken the flow of gradients most."""
+"""GraSP: keep the weights whose removal would reduce the norm of the gradient most."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pruners.gradients import differentiable_twice, gradient, leaves, losses, noise, passes
 from pruners.pruner import Batch, Pruner
 
-TEMPERATURE = 200.0  # the authors' program's: softens the logits, so that one confident class does not decide H
+TEMPERATURE = 200.0  # as in the authors' program: softens the logits, so that one confident class does not decide H
 
 
 def score(
@@ -20,7 +20,7 @@ def score(
     temperature: float = TEMPERATURE,
     per_batch: bool = False,
 ) -> dict[str, Tensor]:
-    """w · (Hg), signed: the largest are kept (Wang et al. 2020, equation 8 with the sign turned round).
+    """Return w · (Hg), signed: the largest are kept (Wang et al. 2020, equation 8 with the sign reversed).
 
     g and H are the gradient and the Hessian of the sum of the batches' mean cross-entropies, of logits divided by
     `temperature`. Hg is the gradient of the inner product of a second, differentiable gradient with the fixed first

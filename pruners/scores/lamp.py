@@ -1,4 +1,4 @@
-"""LAMP: magnitude, measured against the weights of the same layer that would survive it."""
+"""LAMP: squared magnitude, relative to the weights of the same layer that are at least as large."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from pruners.weights import joined, layers, per_layer, prunable
 
 
 def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
-    """w² / Σ w'², the sum over the weight itself and all larger ones of its layer (Lee et al. 2021, equation 1).
+    """Return w² / Σ w'², the sum over the weight and all larger ones of its layer (Lee et al. 2021, equation 1).
 
     The largest weight of a layer scores 1, so under the global scope no layer dies before every layer is down
     to one weight. Of equal weights the earlier counts as larger. Scores are float64.
@@ -23,7 +23,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
 def _lamp(weight: Tensor) -> Tensor:
     squares = weight.flatten().double().square()  # a running sum of 2 million float32 would lose the small ones
     falling, order = squares.sort(descending=True, stable=True)
-    shares = torch.where(falling > 0, falling / falling.cumsum(0), 0.0)  # a layer of zeros has no share to give
+    shares = torch.where(falling > 0, falling / falling.cumsum(0), 0.0)  # avoids 0 / 0 in a layer of zeros
     return torch.empty_like(shares).index_copy_(0, order, shares).view(weight.shape)
 
 

@@ -1,4 +1,4 @@
-"""Magnitude pruning: small weights matter least."""
+"""Magnitude pruning, and iterative magnitude pruning (IMP): the smallest weights are pruned first."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from pruners.weights import prunable
 
 
 def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
-    """|w| (Han et al. 2015, section 3)."""
+    """Return |w| (Han et al. 2015, section 3)."""
     return {name: weight.detach().abs() for name, weight in prunable(model).items()}
 
 
@@ -23,7 +23,8 @@ MAGNITUDE = Pruner(
     uses_mode=False,
 )
 
-# The paper prunes 20 % a round, as often as the density needs; here the levels are given, and the fraction follows.
+# The paper prunes 20 % per round, until the density is reached. Here the number of levels is given, and the fraction
+# per level follows from it.
 IMP = replace(
     MAGNITUDE,
     summary="|w| of trained weights, in levels of train, prune and rewind: the lottery ticket",

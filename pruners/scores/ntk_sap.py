@@ -1,4 +1,4 @@
-"""NTK-SAP: keep the weights that the spectrum of the neural tangent kernel depends on, without looking at data."""
+"""NTK-SAP: keep the weights that the spectrum of the neural tangent kernel depends on, without reading data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,19 +23,19 @@ def score(
     epsilon: float,
     scoring_batch: int = 0,
 ) -> dict[str, Tensor]:
-    """|d/dm of E ||f(x; m ⊙ w) - f(x; m ⊙ (w + e))||²|, e ~ N(0, epsilon²) (Wang et al. 2023, section 4).
+    """Return |d/dm of E ||f(x; m ⊙ w) - f(x; m ⊙ (w + e))||²|, e ~ N(0, epsilon²) (Wang et al. 2023, section 4).
 
     The squared distance, summed over inputs and outputs, is epsilon² times the trace of the masked network's
     kernel, to second order in epsilon. The expectation is over fresh weights w, Gaussian inputs x of a batch's
-    shape (N, ...) and e: `resamplings` times for every batch; of the batches only the shapes are read. They come as
-    they are given, or `scoring_batch` inputs at a time: the fewer, the more weights are drawn for as many inputs.
+    shape (N, ...) and e, drawn `resamplings` times for every batch. Only the shapes of the batches are read. Inputs
+    are drawn in batches as given, or `scoring_batch` at a time: with fewer, more weights are drawn per input.
 
-    Fresh weights are normal with zero mean and the mean square that the layer's weights have: what Kaiming
-    and Xavier initialisation draw, the same second moment for any other, and it asks nothing of the modules.
-    Biases and norms stay as they are. Both networks run in eval mode, batch norm with the statistics of the
-    unmoved one on the same inputs, as in the paper; weights pruned before get no score.
+    Fresh weights are normal with zero mean and the mean square of the layer's weights. That is what Kaiming and
+    Xavier initialisation draw, has the same second moment as any other initialisation, and needs no access to modules.
+    Biases and norms stay as they are. Both networks run in eval mode, and batch norm uses the statistics of the
+    unperturbed network on the same inputs, as in the paper. Weights that are already pruned score zero.
     """
-    weights = layer_weights(model)  # the kernel is that of all, those kept dense too
+    weights = layer_weights(model)  # the kernel is that of all weights, also of those kept dense
     kept = {name: masks[name].to(w) if masks and name in masks else torch.ones_like(w) for name, w in weights.items()}
     width = {name: w.detach().square().mean().sqrt() for name, w in weights.items()}
 
@@ -62,18 +62,21 @@ def score(
 
 
 def _shapes(batches: Sequence[Batch], at_once: int) -> list[tuple[int, ...]]:
-    """What is drawn at once: as the batches are, or so many inputs; a single one that is left joins those before."""
+    """Return the shapes of the inputs to draw: those of the batches, or `at_once` inputs each.
+
+    A single input that is left over joins the batch before it.
+    """
     if not at_once:
         return [tuple(inputs.shape) for inputs, _ in batches]
     n, each = sum(len(inputs) for inputs, _ in batches), tuple(batches[0][0].shape[1:])
     sizes = [min(at_once, n - start) for start in range(0, n, at_once)]
-    if sizes[-1] == 1 and sizes[1:]:  # batch norm has no variance of one
+    if sizes[-1] == 1 and sizes[1:]:  # batch norm has no variance of a single input
         sizes[-2:] = [sizes[-2] + 1]
     return [(size, *each) for size in sizes]
 
 
 def _own(buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies for one pass: a model may count or remember in its buffers in eval mode too."""
+    """Return copies of buffers for one pass, because a model may change its buffers in eval mode too."""
     return {name: buffer.clone() for name, buffer in buffers.items()}
 
 
@@ -82,7 +85,7 @@ def _gated(weights: Mapping[str, Tensor], gates: Sequence[Tensor]) -> dict[str, 
 
 
 def _statistics(model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor, seed: int) -> dict[str, Tensor]:
-    """The model's buffers after one pass in train mode, batch norm's running statistics being that batch's."""
+    """Return the model's buffers after one pass in train mode; batch norm's running statistics are the batch's."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with passes(model, "train", seed), torch.no_grad(), _no_memory(model):
         call(model, {**buffers, **weights}, inputs)
@@ -106,11 +109,11 @@ NTK_SAP = Pruner(
     score=score,
     summary="how much the trace of the neural tangent kernel of random weights and inputs depends on a weight",
     paper="Wang et al. 2023, NTK-SAP: Improving neural network pruning by aligning training dynamics",
-    needs_data=True,  # no label or value is read, but the number of inputs decides how well the trace is known
+    needs_data=True,  # no label or value is read, but the number of inputs decides the precision of the trace
     takes_masks=True,
     uses_mode=False,
     schedule="exponential",
     iterations=20,
-    options={"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0},  # 0: as they come, 256 inputs in a sweep
+    options={"resamplings": 5, "epsilon": 0.01, "scoring_batch": 0},  # 0: batches as given, 256 inputs in a sweep
     least={"resamplings": 1, "epsilon": 1e-12, "scoring_batch": 0},
 )

@@ -18,7 +18,7 @@ Taken = list[tuple[PrunableLayer, Tensor, Tensor]]  # walks that crossed a layer
 
 
 class Edges:
-    """The weights of a layer as edges: who is next is drawn from running sums of |w|."""
+    """The weights of a layer as edges of a graph; the next unit of a walk is drawn from running sums of |w|."""
 
     def __init__(self, layer: nn.Module) -> None:
         layer = _known(layer)
@@ -27,22 +27,22 @@ class Edges:
         self.size = layer.weight.detach().cpu().double().abs().view(groups, out // groups, into, -1)
 
     @cached_property
-    def entering(self) -> tuple[Tensor, int]:  # rows: output channels
+    def entering(self) -> tuple[Tensor, int]:  # running sums, and length of a row; rows: output channels
         return self.size.flatten().cumsum(0), self.size[0, 0].numel()
 
     @cached_property
-    def leaving(self) -> tuple[Tensor, int]:  # rows: input channels
+    def leaving(self) -> tuple[Tensor, int]:  # running sums, and length of a row; rows: input channels
         turned = self.size.transpose(1, 2)
         return turned.flatten().cumsum(0), turned[0, 0].numel()
 
     def back(self, at: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """For walks at output channels: which of them go on, the index of their weight, and their input channel."""
+        """Step from output channels back; return which walks go on, and their weights' indices and input channels."""
         alive, where = _draw(*self.entering, at, generator)
         _, out, into, taps = self.size.shape
         return alive, where, where // (out * into * taps) * into + where // taps % into
 
     def on(self, at: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """For walks at input channels: which of them go on, the index of their weight, and their output channel."""
+        """Step from input channels on; return which walks go on, and their weights' indices and output channels."""
         alive, turned = _draw(*self.leaving, at, generator)
         _, out, into, taps = self.size.shape
         group, o, i = turned // (out * into * taps), turned // taps % out, turned // (taps * out) % into
@@ -50,7 +50,7 @@ class Edges:
 
 
 def _draw(sums: Tensor, row: int, at: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which walks have a weight to take in their row of the running sums, and for those its position."""
+    """Draw a weight for each walk from its row; return which walks have one, and the positions of those weights."""
     high = sums[(at + 1) * row - 1]
     low = torch.where(at > 0, sums[at * row - 1], 0.0)
     alive = high > low
@@ -60,7 +60,7 @@ def _draw(sums: Tensor, row: int, at: Tensor, generator: torch.Generator) -> tup
 
 
 def past_layers(steps: Sequence[Step]) -> list[Step]:
-    """Leave out identity shortcuts: what leads from a fork to a sum without a layer on its way, if another has one."""
+    """Leave out identity shortcuts, which lead from a fork to a sum without a layer, if another branch has a layer."""
     made = {step.name: step for step in steps}
     readers = Counter(source for step in steps for source in step.sources)
 
@@ -80,7 +80,7 @@ def past_layers(steps: Sequence[Step]) -> list[Step]:
 
 
 class Walks:
-    """Walks that go together, step by step through the network; every choice is drawn from `generator`."""
+    """Walks that move through the network together, step by step; every choice is drawn from `generator`."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Walks:
         self.width |= {step.name: self.width[step.sources[0]] for step in self.steps if step.kind == "output"}
 
     def forward(self, numbers: Tensor) -> Taken:
-        """The walks of these numbers, (n,), from random inputs to the outputs."""
-        readers: dict[str, list[tuple[str, int]]] = defaultdict(list)  # result -> who reads it, at which channel
+        """Run the walks with these numbers, (n,), from random inputs to the outputs; return the weights taken."""
+        readers: dict[str, list[tuple[str, int]]] = defaultdict(list)  # result -> its readers, at which channel
         reaching = {step.name for step in self.steps if step.kind == "output"}
         for step in reversed(self.steps):
             offset = 0
@@ -123,7 +123,7 @@ class Walks:
         return taken
 
     def backward(self, numbers: Tensor) -> Taken:
-        """The walks of these numbers, (n,), from random outputs to the inputs."""
+        """Run the walks with these numbers, (n,), from random outputs to the inputs; return the weights taken."""
         taken: Taken = []
         leaving: dict[str, list[Walkers]] = defaultdict(list)  # at the exit of a step
         for step in reversed(self.steps):
@@ -151,7 +151,7 @@ class Walks:
         return taken
 
     def spread(self, at: Tensor, before: int, after: int) -> Tensor:
-        """Channels of a result among the features that flattening makes of each; one of them evenly."""
+        """Return, for each channel, one of the features that flattening makes of it, drawn uniformly."""
         each = max(1, after // before)
         return at * each + torch.randint(each, at.shape, generator=self.generator)
 
@@ -176,17 +176,18 @@ def score(
     generator: torch.Generator,
     identity_shortcuts: bool = False,
 ) -> dict[str, Tensor]:
-    """Minus the number of the first walk that took the weight (Patil & Dovrolis 2021, section 4).
+    """Return minus the number of the first walk that took the weight (Patil & Dovrolis 2021, section 4).
 
-    A walk goes from a random input unit to the outputs, the next weight being taken with probability |w| over the
-    sum of |w| that leave the unit; every other walk goes from an output back to the inputs, over the sum of those
-    that enter it. Units are channels, and a weight is one tap of a kernel. Where branches part, or meet on the
-    way back, one is taken evenly, but for shortcuts without a layer: the authors' program takes none of these, unless
-    `identity_shortcuts` asks for it. So the highest scores are the union of the first walks, whole
-    paths, and each layer has the density that the walks give it.
+    A walk goes from a random input unit to the outputs; the next weight is taken with probability |w| over the
+    sum of |w| that leave the unit. Every other walk goes from an output back to the inputs, with the sum of those
+    that enter the unit. Units are channels, and a weight is one tap of a kernel. Where branches part, or meet on the
+    way back, one is chosen uniformly. Shortcuts without a layer are excluded, as in the authors' program, unless
+    `identity_shortcuts` is set. So the highest scores are the union of the first walks, whole paths, and each layer has
+    the density that the walks give it.
 
-    There are walks until half of all weights are taken (or as many as weights); those never taken rank behind, by
-    |w|, so that below 2x this is in part magnitude pruning. Pruned weights are never taken. Scores are float64.
+    Walks are run until half of all weights are taken, but at most as many as there are weights. Weights that were
+    never taken rank last, by |w|, so that below 2x this is in part magnitude pruning. Pruned weights are never taken.
+    Scores are float64.
     Raises PruningError for a network whose channels `pruners.channels.follow` cannot follow.
     """
     try:
@@ -202,7 +203,7 @@ def score(
     for start in range(0, total, chunk):
         numbers = torch.arange(start, min(start + chunk, total))
         for layer, when, where in walks.forward(numbers[numbers % 2 == 0]) + walks.backward(numbers[numbers % 2 == 1]):
-            if id(layer.weight) in names:  # a layer kept dense is walked through all the same
+            if id(layer.weight) in names:  # walks pass through layers that are kept dense too
                 first[names[id(layer.weight)]].scatter_reduce_(0, where, when, "amin")
         if sum(int((taken < total).sum()) for taken in first.values()) >= total / 2:
             break

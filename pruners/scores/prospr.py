@@ -1,4 +1,4 @@
-"""ProsPr: what a weight matters for the loss a few training steps from now."""
+"""ProsPr: the effect of a weight on the loss after a few training steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,14 +21,14 @@ def score(
     inner_lr: float,
     momentum: float = 0.0,
 ) -> dict[str, Tensor]:
-    """|dL(w_M)/dc| at c = 1, w_0 = c ⊙ w, w_{i+1} = w_i - inner_lr ∇L(w_i) (Alizadeh et al. 2022, section 3).
+    """Return |dL(w_M)/dc| at c = 1, w_0 = c ⊙ w, w_{i+1} = w_i - inner_lr ∇L(w_i) (Alizadeh et al. 2022, section 3).
 
     M = `steps` of SGD on all parameters. With `momentum` μ a step is along v_i = μ v_{i-1} + ∇L(w_i), and v_0 is a
-    constant to the gradient through the steps, as in the authors' program. Step i and the final loss take batch i of
-    `batches`, which start again when they run out. The gradient goes through all the steps, so it knows what training
-    would mend.
-    Weights pruned before are held at zero through the steps, and score what their return would matter.
-    All steps' graphs are alive at once: memory grows with `steps`.
+    constant in the gradient through the steps, as in the authors' program. Step i and the final loss use batch i of
+    `batches`, which start again when they run out. The gradient passes through all the steps, so it accounts for what
+    training would repair.
+    Weights that are already pruned are held at zero in the steps; their score is the effect that their return would
+    have. The graphs of all steps are alive at once: memory grows with `steps`.
     """
     weights = prunable(model)
     kept = {name: masks[name].to(w) if masks else torch.ones_like(w) for name, w in weights.items()}

@@ -1,4 +1,4 @@
-"""PX, path exclusion: keep the paths that the trace of the neural tangent kernel of the data rests on."""
+"""PX, path exclusion: keep the paths that make up the trace of the data's neural tangent kernel."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,19 @@ from pruners.weights import prunable
 
 
 def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
-    """w² · dR/dw², R = Σ_x Σ_k A_k(x) B_k (Iurada et al. 2024, section 4), summed over inputs and outputs.
+    """Return w² · dR/dw², R = Σ_x Σ_k A_k(x) B_k (Iurada et al. 2024, section 4), summed over inputs and outputs.
 
     Over the paths p from an input i to the output k, A_k(x) = Σ_p a_p(x) x_i², a_p = 1 where every activation
     on the path is on, and B_k = Σ_p Π w². By Cauchy and Schwarz the sum of dR/dw² over all weights is no less
-    than the kernel's trace. A comes from a copy of the network whose weights are all one, for squared
-    inputs, its activations switched as the network's own are (in `mode`); B from a copy with squared weights for
-    an all-ones input. Biases and shifts start no path and are left out; labels are not read. Scores are
-    positive, and those of a layer that all paths cross add up to R: no layer starves while others have weight.
-    Outputs may: A_k and B_k both shrink with the paths to k, so that rich outputs grow richer over the
-    iterations. Behind pooled features they share all paths but the last step; behind a flattened map they part.
+    than the kernel's trace. A is computed by a copy of the network whose weights are all one, for squared inputs, with
+    its activations on where the network's own are (in `mode`); B by a copy with squared weights, for an all-ones
+    input. Biases and shifts start no path and are left out; labels are not read. Scores are positive, and those of a
+    layer that all paths cross add up to R: no layer loses all weights while others keep theirs.
+    Outputs may lose all: A_k and B_k both shrink with the paths to k, so that over the iterations outputs with many
+    paths gain on the others. Behind pooled features, outputs share all paths but the last step; behind a flattened map
+    they do not.
 
-    Scores are float64. What the authors' program does otherwise stands in docs/names.md.
+    Scores are float64. Differences to the authors' program are listed in docs/names.md.
     """
     weights = prunable(model)
     parameters = {name: p.detach().double() for name, p in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""Random pruning: the floor that every other score has to beat."""
+"""Random pruning: the baseline that every other score has to beat."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from pruners.weights import prunable
 
 
 def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator) -> dict[str, Tensor]:
-    """Uniform in [0, 1), float32, drawn on the CPU: the same on every device and in every precision."""
+    """Return uniform scores in [0, 1), float32, drawn on the CPU: the same on every device and in every precision."""
     return {
         name: torch.rand(weight.shape, generator=generator).to(weight.device)
         for name, weight in prunable(model).items()

@@ -1,4 +1,4 @@
-"""SNIP, iterative SNIP and FORCE: what the loss loses, to first order, when a connection is cut."""
+"""SNIP, iterative SNIP and FORCE: the first-order effect on the loss of removing a weight."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def score(
     masks: Mapping[str, Tensor] | None = None,
     loss: str = CROSS_ENTROPY,
 ) -> dict[str, Tensor]:
-    """|w · dL/dw|, L the sum of the batches' mean cross-entropies, or other `loss` (Lee et al. 2019, equation 5).
+    """Return |w · dL/dw|, L the sum of the batches' mean cross-entropies or other `loss` (Lee et al. 2019, equation 5).
 
-    That is |dL/dm| for a mask m at one. The paper's division by the sum over all weights changes no order and
-    is left out. With `masks`, L and its slope are taken at the masked weights, and w is as it was (FORCE, below).
+    That is |dL/dm| for a mask m at one. The paper's division by the sum over all weights does not change the order and
+    is left out. With `masks`, L and its gradient are taken at the masked weights, but w is unmasked (FORCE, below).
     """
     weights = leaves(model)
     at = {name: (w.detach() * masks[name]).requires_grad_() for name, w in weights.items()} if masks else weights
@@ -41,7 +41,7 @@ SNIP = Pruner(
     summary="|w dL/dw|, the first-order effect of a weight on the loss",
     paper="Lee et al. 2019, SNIP: Single-shot Network Pruning based on Connection Sensitivity",
     needs_data=True,
-    # The authors' program scores in evaluation mode; mil-ad's port in train mode, as do many that follow it.
+    # The authors' program scores in eval mode; mil-ad's port scores in train mode, as do many that follow it.
     options={"loss": CROSS_ENTROPY},
     choices={"loss": LOSSES},
 )
@@ -57,13 +57,13 @@ def iter_snip_score(
     loss: str = NLL,
     fresh_batches: bool = True,
 ) -> dict[str, Tensor]:
-    """SNIP's score with another `loss`. Of which batches it is taken decides `pruners.find`, by `fresh_batches`."""
+    """Return SNIP's score, by default with the "nll" loss; `pruners.find` chooses the batches by `fresh_batches`."""
     return score(model, batches, mode=mode, generator=generator, masks=masks, loss=loss)
 
 
-# 60 exponential steps are the published CIFAR recipe; the authors' program scores in train mode, draws other images for
-# every step and takes the logits themselves for logarithms of probabilities. SNIP's |w dL/dw| of a pruned weight is 0,
-# and `select` sees to it that a pruned weight stays pruned.
+# 60 exponential steps are the published CIFAR recipe. The authors' program scores in train mode, draws other images for
+# every step and uses the logits themselves as logarithms of probabilities. SNIP's |w dL/dw| of a pruned weight is 0,
+# and `select` keeps pruned weights pruned.
 ITER_SNIP = replace(
     SNIP,
     score=iter_snip_score,
@@ -76,9 +76,9 @@ ITER_SNIP = replace(
     unrecorded={"loss": CROSS_ENTROPY, FRESH_BATCHES: False},
 )
 
-# |w · dL/d(c w)|: the gradient of the masked network times the weight as it would be unmasked. L is taken at c ⊙ w, c
-# the masks so far (de Jorge et al. 2021, section 4). Where c = 1 this is SNIP's score; where c = 0 it is what the
-# weight would matter if it returned, and the best of all weights are kept whatever they were before.
+# |w · dL/d(c w)|: the gradient of the masked network times the unmasked weight. L is taken at c ⊙ w, c being the masks
+# so far (de Jorge et al. 2021, section 4). Where c = 1 this is SNIP's score. Where c = 0 it is the effect that the
+# weight would have if it returned. The best of all weights are kept, whether they were pruned before or not.
 FORCE = replace(
     ITER_SNIP,
     summary="|w dL/dw| in the pruned network, pruned weights at the value they had",

@@ -1,4 +1,4 @@
-"""SynFlow: keep every path from input to output flowing, without looking at data."""
+"""SynFlow: keep the weights that carry most of the flow on the paths from input to output, without reading data."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -21,22 +21,23 @@ def score(
     norm: str = "l1",
     linearize: bool = False,
 ) -> dict[str, Tensor]:
-    """|w| · dR/d|w|, R the sum of the outputs for an all-ones input (Tanaka et al. 2020, equations 1 and 2).
+    """Return |w| · dR/d|w|, R the sum of the outputs for an all-ones input (Tanaka et al. 2020, equations 1 and 2).
 
-    With `norm` "l2" all is of w² instead of |w|, and R the trace of the path kernel's Gram matrix (Gebhart et
-    al. 2021; SynFlow-L2 of Patil & Dovrolis 2021). `linearize` sets aside what breaks the flow in networks
+    With `norm` "l2", w² is used instead of |w|, and R is the trace of the path kernel's Gram matrix (Gebhart et
+    al. 2021; SynFlow-L2 of Patil & Dovrolis 2021). `linearize` replaces the operations that break the flow in networks
     with saturating activations, gates or layer norm (`LinearFlow`).
-    Of the batches only the shape of an input is read. Scores are float64.
+    Only the shape of an input is read from the batches. Scores are float64.
 
-    Biases take part, as in the authors' program: what starts in a bias needs no layer before it, so that a deep
-    network with large ones loses its first layers at some compression. Without them (or with those of batch norm at
-    their start, zero) all layers carry the same flow, and none that all paths cross is lost (theorems 1 to 3).
+    Biases take part, as in the authors' program: flow that starts in a bias needs no layer before it, so that a deep
+    network with large biases loses its first layers at some compression. Without biases (or with those of batch norm at
+    their initial value, zero) all layers carry the same flow, and no layer that all paths cross is lost (theorems 1
+    to 3).
     """
     weights = prunable(model)
     # R multiplies all layers' absolute weights: in float32 it overflows at the depth of ResNet-110.
     power = 2 if norm == "l2" else 1
     sizes = {name: _double(p).abs() ** power for name, p in model.named_parameters()}
-    # Parameters only: a negative running mean of batch norm is no weight, and its sign is left alone.
+    # Absolute values of parameters only: the running mean of batch norm is no weight and keeps its sign.
     statistics = {name: _double(buffer).clone() for name, buffer in model.named_buffers()}
     flowing = [sizes[name].requires_grad_() for name in weights]
     ones = torch.ones(1, *batches[0][0].shape[1:], dtype=torch.float64, device=flowing[0].device)
