@@ -1,4 +1,4 @@
-"""Measure: an experiment that a trial makes instead of training the pruned network."""
+"""Measure: an experiment that a trial makes in place of the usual training of the pruned network."""
 
 from __future__ import annotations
 
