@@ -164,7 +164,7 @@ class Dataset(ABC):
         images = self._blanks(rows, device) if blind else make(rows)
         labels = at_once([classes[each] for each in rows], device)
         for x, y, group in zip(self._normalised(images, device), labels, groups, strict=True):
-            # Not torch.split: its views may not be changed in place while gradients are on, and a network may do that.
+            # Not torch.split: its views cannot be changed in place while gradients are on, and a network may do that.
             start = 0
             for batch in group:
                 yield x[start : start + len(batch)], y[start : start + len(batch)]
