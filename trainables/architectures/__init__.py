@@ -1,4 +1,4 @@
-"""The networks that are pruned: plain modules, built by name. To add one: its file, and two lines below."""
+"""Networks to prune: plain modules, built by name. To add one, write its file and two lines below."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ LIBRARIES = {"torchvision": torchvision_model, "timm": timm_model}
 
 
 def lookup(name: str, code: str = "") -> Architecture:
-    """The architecture of that name: one of ours, `torchvision/…`, `timm/…`, or the user's own `my_file.py:build`.
+    """Return the architecture `name`: one of ours, `torchvision/…`, `timm/…`, or the user's own `my_file.py:build`.
 
-    `code`, if given, is the text of the user's file, which is then not looked for.
+    `code`, if given, is the text of the user's file; the file itself is then not read.
 
     Raises:
-        ValueError: if there is none, with the nearest name, or what is wrong with the file.
+        ValueError: if the name is unknown (with the nearest name), or the user's file is wrong (with the reason).
     """
     if is_custom(name):
         return own(name, code)
@@ -58,10 +58,10 @@ def lookup(name: str, code: str = "") -> Architecture:
 
 
 def check(network: Network, input_shape: Shape) -> Architecture:
-    """The architecture of `network`, after making sure that it can take images of `input_shape` (C, H, W).
+    """Return the architecture of `network` if it can take images of `input_shape` (C, H, W). Builds nothing.
 
     Raises:
-        ValueError: if the name is not known, a size is below 1 or the images are too small. Builds nothing.
+        ValueError: if the name is unknown, a number among the options is not above 0, or the images are too small.
     """
     architecture = lookup(network.name, network.code)
     for key, value in network.options:
@@ -81,18 +81,18 @@ def check(network: Network, input_shape: Shape) -> Architecture:
 def build(
     network: str | Network, input_shape: Shape, num_classes: int, seed: int, weights: Path | None = None
 ) -> nn.Module:
-    """The network as a trial finds it: images [N, C, H, W] -> logits [N, num_classes], in training mode.
+    """Build the network that a trial starts from: images [N, C, H, W] -> logits [N, num_classes], in training mode.
 
-    The same seed gives the same weights whatever the global random states of torch, numpy and Python, which are left as
-    they were. Lazy layers are initialised, wrappers such as nn.DataParallel taken off (`as_module`). A network with
-    pretrained weights takes them from the folder `weights` (see `pretrained.provide`); a classifier for another number
-    of classes stays as it is drawn. Layers that the network keeps dense are marked (`pruners.keep_dense`), and so are
-    weights that a network from elsewhere uses outside of torch's own layers (`pruners.mark_prunable`).
-    Convolutions and linear layers are drawn as the network's `init` says, if it says any.
+    The same seed gives the same weights, whatever the global random states of torch, numpy and Python; these stay
+    unchanged. Lazy layers are initialised, and wrappers such as nn.DataParallel removed (`as_module`). If the network
+    has an `init`, convolutions and linear layers are drawn by it. Pretrained weights are loaded from the folder
+    `weights` (see `pretrained.provide`); a classifier for another number of classes keeps its random weights. Layers
+    that the network keeps dense are marked (`pruners.keep_dense`), and so are weights that a network from elsewhere
+    uses outside of torch's own layers (`pruners.mark_prunable`).
 
     Raises:
-        ValueError: if the name is not known, images of `input_shape` (C, H, W) are too small for it, it is no network
-            that can be trained, there are no such weights, or no weight of a name to keep dense.
+        ValueError: if the name is unknown, images of `input_shape` (C, H, W) are too small, the network cannot be
+            trained, the pretrained weights do not exist, or a name to keep dense matches no weight.
     """
     network = Network(network) if isinstance(network, str) else network
     architecture = check(network, input_shape)

@@ -1,4 +1,4 @@
-"""What an architecture is: how to make the network, and what a space may ask of it."""
+"""Architecture: how to build a network, and which options a space may set."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from trainables.architectures import pretrained
 from trainables.architectures.initialisation import INITIALISATIONS
 
 Shape = tuple[int, int, int]  # channels, height, width
-PLAIN = (bool, int, float, str)  # what a space can write
+PLAIN = (bool, int, float, str)  # types that a space can write
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to make a network for images of a shape, and the smallest image side (pixels) it can take."""
+    """Function that builds a network for images of a shape, and the smallest image side (pixels) it can take."""
 
-    make: Callable[..., nn.Module]  # of input shape and number of classes; `options` by keyword
+    make: Callable[..., nn.Module]  # called with input shape and number of classes; `options` by keyword
     summary: str
     min_size: int
-    weights: str = ""  # what torchvision calls the network, where its published weights fit this one
-    init: str = ""  # how `make` draws the weights, where that has a name
+    weights: str = ""  # torchvision's name of the network, if its published weights fit this one
+    init: str = ""  # the initialisation that `make` uses, if it has a name
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """What a space may set, with defaults: the arguments of `make` after the two."""
+        """Return the options that a space may set, with defaults: the arguments of `make` after the first two."""
         arguments = list(inspect.signature(self.make).parameters.values())[2:]
         return {argument.name: argument.default for argument in arguments if isinstance(argument.default, PLAIN)}
 
     def pretrained(self, asked: str) -> str:
-        """What a trial's record says for the pretrained weights that a space asks for (see `pretrained`).
+        """Return the value recorded for the pretrained weights that a space asks for (see `pretrained.canonical`).
 
         Raises:
-            ValueError: if there are no such weights, with the nearest name, or no such file.
+            ValueError: if there are no such weights (with the nearest name), or no such file.
         """
         return pretrained.canonical(asked, self.weights)
 
     def initialisation(self, asked: str) -> str:
-        """What a trial's record says for the initialisation that a space asks for: "" for the architecture's own.
+        """Return the value recorded for the initialisation that a space asks for: "" for the architecture's own.
 
         Raises:
-            ValueError: if there is none of that name, with the nearest.
+            ValueError: if there is no initialisation of that name, with the nearest name.
         """
         return "" if choose("init", asked, INITIALISATIONS) == self.init else asked

@@ -1,4 +1,4 @@
-"""The two ends of any network: the convolution that sees the image, and the layer that gives the classes."""
+"""First and last layer of a network: the convolution that reads the image, and the classifier."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from search_spaces import SpaceError
 
 
 def classifier(model: nn.Module, num_classes: int) -> str:
-    """The name of the weight (num_classes, ...) of the last layer that gives one number per class.
+    """Return the name of the weight (num_classes, ...) of the last layer that has one output per class.
 
     Raises:
-        SpaceError: if there is none.
+        SpaceError: if there is no such layer.
     """
     names = [name for name, weight in layer_weights(model).items() if weight.shape[0] == num_classes]
     if not names:
@@ -21,19 +21,19 @@ def classifier(model: nn.Module, num_classes: int) -> str:
 
 
 def stem(model: nn.Module) -> nn.Conv2d | None:
-    """The first convolution, if that is what the network begins with."""
+    """Return the first 2D convolution, or None if a linear layer comes before it or there is none."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)), None)
     return first if isinstance(first, nn.Conv2d) else None
 
 
 def see(model: nn.Module, channels: int) -> nn.Module:
-    """Make a network for RGB images take images of `channels` 1 or 3, in place; returns it.
+    """Change a network for RGB images, in place, to take images of `channels` 1 or 3; return it.
 
-    For grey images each filter becomes its sum over the colours, so that the network computes for a grey image
-    what it would for the same image in three equal colours: right for drawn and for trained weights.
+    For grey images each filter becomes its sum over the colours. The network then computes for a grey image what it
+    would compute for the same image in three equal colours. This is right for random and for trained weights.
 
     Raises:
-        SpaceError: for another number of channels.
+        SpaceError: for another number of channels, or if the network does not begin with a convolution of 3 channels.
     """
     first = stem(model)
     if channels == 3:

@@ -1,4 +1,4 @@
-"""Keep a user's code from changing what the whole process computes with."""
+"""Keep a user's code from changing the global settings and random states of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from trainables.randomness import derive, seeded
 
-# What other trials in this process depend on, and files of research code often set: how to read it and write it back.
+# Settings that other trials in this process depend on and that research code often changes: how to read and write each.
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -26,9 +26,9 @@ CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
 
 @contextmanager
 def own_draws(seed: int, *names: str | int) -> Iterator[None]:
-    """Seed torch's, numpy's and Python's global generators inside; restore them and torch's settings afterwards.
+    """Seed the global generators of torch, numpy and Python inside; restore them and torch's settings afterwards.
 
-    For user code that builds or runs a network. The draws of torch are those of `randomness.seeded`.
+    For user code that builds or runs a network. Torch is seeded by `randomness.seeded`.
     """
     before = [read() for read, _ in SETTINGS]
     generators = random.getstate(), np.random.get_state()

@@ -1,4 +1,4 @@
-"""Residual networks of the ImageNet family, with their own stem or one for small images."""
+"""Residual networks of the ImageNet family, with the original stem or a stem for small images."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ FAMILY = {
 
 
 def resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width: int = 64) -> nn.Module:
-    """torchvision's ResNet; if `small` with a 3x3 stem and no pooling after it: [N, C, H, W] -> [N, num_classes].
+    """Build torchvision's ResNet, if `small` with a 3x3 stem without pooling: [N, C, H, W] -> [N, num_classes].
 
-    He et al. 2016, table 1. The small form is the one that CIFAR and Tiny-ImageNet results are reported
-    for (Tanaka et al. 2020): the other's stem divides the resolution by 4 before the first block. Convolutions are
-    drawn from N(0, 2 / fan_out), the linear layer by torch's default, as torchvision's and SynFlow's are; NTK-SAP draws
-    both from N(0, 2 / fan_in).
+    He et al. 2016, table 1. Results on CIFAR and Tiny-ImageNet are reported for the small form (Tanaka et al. 2020):
+    the original stem divides the resolution by 4 before the first block. Convolutions are drawn from N(0, 2 / fan_out)
+    and the linear layer by torch's default, as in torchvision and SynFlow; NTK-SAP draws both from N(0, 2 / fan_in).
 
-    `width` 128 doubles the channels inside the blocks (Zagoruyko & Komodakis 2016): of bottlenecks the inner ones,
-    as in WRN-50-2; of the two-layer blocks all, the stem staying at 64. The SynFlow program takes a width for its
-    wide ResNet-18 and ResNet-34 too but does not use it: its "WideResNet18" results are those of ResNet-18.
+    `width` 128 doubles the channels inside the blocks (Zagoruyko & Komodakis 2016): in bottlenecks only the inner
+    channels, as in WRN-50-2; in two-layer blocks all channels, while the stem stays at 64. The SynFlow program takes a
+    width for its wide ResNet-18 and ResNet-34 too but does not use it: its "WideResNet18" results are those of
+    ResNet-18.
 
     Raises:
-        SpaceError: for a width of two-layer blocks that is no multiple of 64.
+        SpaceError: if the width of two-layer blocks is not a multiple of 64.
     """
     block, blocks = FAMILY[depth]
     if block is Bottleneck:
@@ -52,7 +52,7 @@ def resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width:
 
 
 def _wider(factor: int) -> type[nn.Module]:
-    """A two-layer block with `factor` times the channels that the network asks it for."""
+    """Return a two-layer block with `factor` times the channels that the network asks for."""
     if factor == 1:
         return BasicBlock  # type: ignore[no-any-return]
 

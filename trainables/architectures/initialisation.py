@@ -1,4 +1,4 @@
-"""The starting weights of the published programs, by the names that a space may use."""
+"""Weight initialisations of the published programs, by the names that a space may use."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from search_spaces import SpaceError
 
-Draw = Callable[[Tensor, int], object]  # fills a tensor in place; given the layer's fan-in
-TRUNCATED = 0.87962566103423978  # standard deviation of a standard normal cut at two
+Draw = Callable[[Tensor, int], object]  # fills a tensor in place; the number is the layer's fan-in
+TRUNCATED = 0.87962566103423978  # standard deviation of a standard normal that is truncated at -2 and 2
 
 
 def _zero(tensor: Tensor, _: int) -> None:
@@ -47,16 +47,16 @@ def _variance_scaling(tensor: Tensor, fan_in: int) -> None:
 
 @dataclass(frozen=True)
 class Initialisation:
-    """How layers are drawn: weight and bias of convolutions and of linear layers, and the scale of batch norms."""
+    """Initialisation: how to draw weight and bias of convolutions and linear layers, and the scale of batch norms."""
 
     summary: str
     convolution: tuple[Draw, Draw]
     linear: tuple[Draw, Draw]
-    norm: Callable[[Tensor], object] | None = None  # None: as the architecture has them, mostly one
+    norm: Callable[[Tensor], object] | None = None  # None: scales stay as the architecture sets them, mostly one
 
 
-# Fan-in (He et al. 2015, eq. 10) or fan-out decides what pruning at initialisation keeps: it sets the size of a layer's
-# weights, and so the share of them that survives a global threshold.
+# Fan-in (He et al. 2015, eq. 10) or fan-out decides which weights pruning at initialisation keeps: it sets the size
+# (magnitude) of a layer's weights, and so the share of them that survives a global threshold.
 INITIALISATIONS = {
     "torch-default": Initialisation(
         "uniform within 1 / sqrt(fan-in), PyTorch's own; SynFlow's fully connected network",
@@ -101,9 +101,10 @@ INITIALISATIONS = {
 
 
 def initialise(model: nn.Module, name: str) -> None:
-    """Draw the weights and biases of all convolutions and linear layers anew, in place, as `name` says.
+    """Redraw the weights and biases of all convolutions and linear layers, in place, by the initialisation `name`.
 
-    Draws come from torch's global generator. Other layers keep what they have.
+    Draws come from torch's global generator. Other layers stay as they are, except batch norms if the initialisation
+    draws their scales.
 
     Raises:
         SpaceError: if there is no such layer, or one computes its weight from others (weight norm).

@@ -1,4 +1,4 @@
-"""The fully connected network."""
+"""Fully connected network."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trainables.architectures.architecture import Architecture, Shape
 
 
 def mlp(input_shape: Shape, num_classes: int, depth: int = 6, width: int = 100) -> nn.Module:
-    """`depth` linear layers with biases, ReLU between them: [N, C, H, W] -> [N, num_classes].
+    """Build `depth` linear layers with biases and ReLU between them: [N, C, H, W] -> [N, num_classes].
 
-    The fully connected network of Tanaka et al. 2020 (SynFlow), with torch's default initialisation as there.
+    The fully connected network of Tanaka et al. 2020 (SynFlow), with torch's default initialisation as they use.
     """
     widths = [prod(input_shape), *[width] * (depth - 1)]
     layers: list[nn.Module] = [nn.Flatten()]

@@ -21,10 +21,10 @@ STAGES = [
 
 
 def mobilenet_v2_cifar(input_shape: Shape, num_classes: int, width: float = 1.0) -> nn.Module:
-    """torchvision's MobileNetV2 with the first two strides at 1: [N, C, H, W] -> [N, num_classes].
+    """Build torchvision's MobileNetV2 with the first two strides at 1: [N, C, H, W] -> [N, num_classes].
 
-    Sandler et al. 2018 in the common CIFAR form: 32x32 images end as maps of 4x4. ReLU6, dropout and
-    initialisation are torchvision's; `width` multiplies all channels.
+    Sandler et al. 2018 in the common CIFAR form: 32x32 images become maps of 4x4. ReLU6, dropout and
+    initialisation are torchvision's. `width` multiplies all channels.
     """
     model = mobilenet_v2(num_classes=num_classes, width_mult=width, inverted_residual_setting=STAGES)
     model.features[0][0].stride = (1, 1)

@@ -1,4 +1,4 @@
-"""Turn what an architecture's function returns into the module that trials train, or refuse it."""
+"""Turn the object that an architecture's function returns into the module that trials train, or reject it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DTYPES = (torch.float32, torch.float64)
 
 
 def as_module(made: object, input_shape: Shape) -> nn.Module:
-    """Return the network that `made` is or wraps, on the CPU (or "meta"), its lazy layers initialised.
+    """Return the network `made` on the CPU (or "meta"), without wrappers and with its lazy layers initialised.
 
-    Wrappers that spread a batch over GPUs or compile are taken off, inside too: state names are the inner network's.
-    Lazy layers draw their weights from torch's global generator, in the order in which a forward pass meets them.
+    Wrappers that spread a batch over GPUs or compile are removed, inside the network too: state names are those of the
+    inner network. Lazy layers draw their weights from torch's global generator, in the order of the forward pass.
 
     Raises:
-        SpaceError: if it is no nn.Module, or one whose parameters cannot be trained, masked or stored.
+        SpaceError: if `made` is no nn.Module, or its parameters cannot be trained, masked or stored.
     """
     if isinstance(made, type):
         raise SpaceError(f"architecture: it returns the class {made.__name__}; it must return an object of that class")
@@ -39,10 +39,10 @@ def as_module(made: object, input_shape: Shape) -> nn.Module:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    """The module within any wrappers, and without any in it."""
+    """Return the module inside any wrappers, and remove wrappers from its submodules."""
     while isinstance(module, WRAPPERS):
         module = module.module
-    if type(module).__name__ == "OptimizedModule":  # of torch.compile; to import the class takes a second
+    if type(module).__name__ == "OptimizedModule":  # of torch.compile; importing the class takes a second
         return _unwrapped(module.get_submodule("_orig_mod"))
     for name, child in list(module.named_children()):
         if (inner := _unwrapped(child)) is not child:
@@ -51,9 +51,10 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _initialise(model: nn.Module, input_shape: Shape) -> None:
-    """Run the network once where it has lazy layers, which learn their shapes from what they meet.
+    """Run the network once if it has lazy layers, which take their shapes from their first input.
 
-    In eval mode, so that running statistics stay; layers that only train mode meets are met in a second pass.
+    The first pass is in eval mode, so that running statistics stay unchanged. A second pass in train mode initialises
+    layers that run only there.
     """
     training = model.training
     for mode in (False, True):
@@ -110,9 +111,9 @@ def _require_usable(model: nn.Module) -> None:
 
 
 def _require_apart(parameters: Mapping[str, Tensor]) -> None:
-    """Refuse parameters that overlap in memory: a step would move the shared numbers twice, on the CPU alone.
+    """Raise a SpaceError if parameters overlap in memory: a step on the CPU would update the shared numbers twice.
 
-    One parameter under two names, as tied weights have it, is no overlap: named_parameters gives it once.
+    One parameter with two names (tied weights) is no overlap: named_parameters returns it once.
     """
     at: dict[int, list[str]] = {}
     for name, parameter in parameters.items():
@@ -133,7 +134,7 @@ def _require_apart(parameters: Mapping[str, Tensor]) -> None:
 
 
 def _overlap(one: Tensor, other: Tensor) -> bool:
-    """Return True if some number belongs to both views of one storage."""
+    """Return True if two views of one storage have a number in common."""
     if not one.numel() or not other.numel():
         return False
     first, second = sorted((one, other), key=lambda tensor: tensor.storage_offset())
@@ -145,17 +146,17 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
 
 
 def _end(tensor: Tensor) -> int:
-    """Where in its storage the last number of a tensor lies."""
+    """Return the position of a tensor's last number in its storage."""
     steps = ((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return int(tensor.storage_offset()) + sum(steps)
 
 
 def layers_of(names: Iterable[str]) -> list[str]:
-    """Return the modules that hold the parameters of these names, each once."""
+    """Return the names of the modules that hold the parameters of these names, each once."""
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names for people: `a, b, c, d and 3 more`."""
+    """Return the names as text for a message: `a, b, c, d and 3 more`."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

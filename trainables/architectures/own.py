@@ -1,4 +1,4 @@
-"""The user's own network, from the user's own file: `my_file.py:build`."""
+"""Network of the user's own, from a Python file: `my_file.py:build`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainables.architectures.global_state import own_draws
 
 
 def own(name: str, code: str = "") -> Architecture:
-    """The architecture whose function `path/to/file.py:NAME` names; `code`, if given, is the text of that file.
+    """Return the architecture of the function `path/to/file.py:NAME`; `code`, if given, is the text of that file.
 
     The function is called as NAME(input_shape, num_classes, **options) and returns an nn.Module that maps images
-    [N, C, H, W] to logits [N, num_classes]. Its further arguments are the options a space may set, and must have
-    defaults. What it draws at random comes from the global generators of torch, numpy or Python, which are seeded.
+    [N, C, H, W] to logits [N, num_classes]. Its further arguments are the options that a space may set, and must have
+    defaults. It may draw from the global generators of torch, numpy and Python, which are seeded.
 
     Raises:
-        ValueError: if the file or the name cannot be had, or names something else.
+        ValueError: if the file or the name cannot be loaded, or NAME is no such function.
     """
     try:
         with own_draws(0, "import"):
@@ -39,7 +39,7 @@ def own(name: str, code: str = "") -> Architecture:
 def _require_options(name: str, build: Callable[..., Any]) -> None:
     try:
         parameters = list(inspect.signature(build).parameters.values())
-    except (TypeError, ValueError):  # some callables written in C tell nothing of their arguments
+    except (TypeError, ValueError):  # some callables written in C do not describe their arguments
         raise SpaceError(f"architecture: '{name}' must take (input_shape, num_classes, **options)") from None
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(named) < 2 or any(p.kind is p.KEYWORD_ONLY for p in named[:2]):

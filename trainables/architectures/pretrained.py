@@ -1,7 +1,7 @@
-"""Weights to start from: torchvision's own, or a state dict of the user's, known by its content.
+"""Pretrained weights: torchvision's, or a state dict of the user's, identified by its content.
 
-A record says `IMAGENET1K_V2`, or `sha256:<digest>.safetensors`: the same weights are the same trial wherever the
-file lies. A sweep puts all it needs into one folder before any trial runs (`provide`), and trials read from there.
+A record holds `IMAGENET1K_V2`, or `sha256:<digest>.safetensors`: the same weights give the same trial wherever the file
+is. A sweep puts all weights that it needs into one folder before any trial runs (`provide`); trials read them there.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from trainables.record.files import held
 
 HASH = "sha256:"
 SUFFIXES = (".safetensors", ".pt", ".pth")
-# torchvision's models with a second head, which exists in training alone: forward would return a tuple.
+# torchvision's models with a second head that exists only in training, where forward would return a tuple.
 ONE_HEAD = {name: {"aux_logits": False} for name in ("googlenet", "inception_v3")}
 
 
 def is_file(asked: str) -> bool:
-    """Whether a space asks for a file, and not for weights by name."""
+    """Return True if a space asks for a file, not for weights by name."""
     return "/" in asked or Path(asked).suffix in SUFFIXES
 
 
 def canonical(asked: str, weights: str) -> str:
-    """What a record says for `asked`: a path, "imagenet" (torchvision's best), or a name such as IMAGENET1K_V1.
+    """Return the name under which a record holds the weights that a space asks for; "" if it asks for none.
 
-    `weights` is what torchvision calls the network, "" if its weights do not fit it.
+    `asked` is a path, "imagenet" (torchvision's best), or a name such as IMAGENET1K_V1. `weights` is torchvision's name
+    of the network, "" if torchvision's weights do not fit it.
 
     Raises:
-        SpaceError: if there is no such file or there are no such weights, with the nearest name.
+        SpaceError: if there is no such file, or there are no such weights (with the nearest name).
     """
     if not asked:
         return ""
@@ -66,10 +67,10 @@ def canonical(asked: str, weights: str) -> str:
 
 
 def provide(asked: str, weights: str, folder: Path, source: Path | None) -> None:
-    """Make sure that `state` finds the weights of the record `asked` in `folder`: copy the `source`, or download.
+    """Put the weights of the record `asked` into `folder`, where `state` reads them: copy `source`, or download.
 
     Raises:
-        SpaceError: if the download fails or the file has changed since it was read.
+        SpaceError: if the download fails or the file has changed since its digest was taken.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / ".lock"):
@@ -85,18 +86,18 @@ def provide(asked: str, weights: str, folder: Path, source: Path | None) -> None
 
 
 def file(asked: str, weights: str, folder: Path) -> Path:
-    """Where in `folder` the weights of the record `asked` are, or would be."""
+    """Return the path in `folder` where the weights of the record `asked` are, or would be."""
     if asked.startswith(HASH):
         return folder / asked.removeprefix(HASH)
     url: str = get_model_weights(weights)[asked].url
-    return folder / "checkpoints" / url.rpartition("/")[2]  # as torch.hub names it
+    return folder / "checkpoints" / url.rpartition("/")[2]  # torch.hub's name for it
 
 
 def state(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
-    """The state dict of the record `asked`, on the CPU.
+    """Return the state dict of the record `asked`, on the CPU.
 
     Raises:
-        SpaceError: if it is not in `folder` and cannot be had, or is no state dict.
+        SpaceError: if it is not in `folder` and cannot be downloaded, or is no state dict.
     """
     if asked.startswith(HASH):
         return read(folder / asked.removeprefix(HASH))
@@ -106,7 +107,7 @@ def state(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
 
 
 def shapes(asked: str, weights: str, source: Path | None) -> dict[str, Tensor]:
-    """As `state`, but of torchvision's weights only the shapes (on device "meta"): nothing is downloaded."""
+    """Return the state dict in `source`, or else the shapes of torchvision's (on device "meta"). Downloads nothing."""
     if source is not None:
         return read(source)
     with torch.device("meta"):
@@ -115,7 +116,7 @@ def shapes(asked: str, weights: str, source: Path | None) -> dict[str, Tensor]:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file; never a pickle of anything else.
+    """Return the state dict in a file; a pickle of anything else is not loaded.
 
     Raises:
         SpaceError: if there is no such file or it holds something else.
@@ -137,13 +138,13 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def fitted(model: nn.Module, given: Mapping[str, Tensor], num_classes: int) -> tuple[dict[str, Tensor], int]:
-    """`given` as a state of `model`, and its number of classes where that is another; else 0.
+    """Return the weights `given` as a state of `model`, and their number of classes if it differs, else 0.
 
-    The classifier then stays as `model` has it. Colours are added up where `model` sees grey images, and the
-    positions of a vision transformer are interpolated to its image size.
+    If the number of classes differs, the classifier keeps the model's own weights. Colours are summed if `model` takes
+    grey images, and position embeddings of a vision transformer are interpolated to its image size.
 
     Raises:
-        SpaceError: if anything else is missing, too much or of another shape, naming it.
+        SpaceError: if anything else is missing, superfluous or of another shape, naming it.
     """
     own = model.state_dict()
     ready = {name: own[name] for name in own if name.endswith("num_batches_tracked")} | dict(given)
@@ -174,7 +175,7 @@ def _checked(own: Mapping[str, Tensor], ready: dict[str, Tensor]) -> dict[str, T
 
 
 def _torchvision(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
-    """Through torchvision's own builder, which knows how older files differ."""
+    """Return torchvision's weights, loaded by torchvision's own builder, which knows how older files differ."""
     try:
         with _hub(folder):
             model: nn.Module = get_model(weights, weights=asked, progress=False, **ONE_HEAD.get(weights, {}))
@@ -185,7 +186,7 @@ def _torchvision(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _hub(folder: Path) -> Iterator[None]:
-    """Inside, torch.hub downloads into `folder` and not into the home folder."""
+    """Let torch.hub download into `folder`, not into the home folder, inside the context."""
     before = torch.hub.get_dir()
     torch.hub.set_dir(str(folder))
     try:

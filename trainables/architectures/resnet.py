@@ -15,7 +15,7 @@ INIT = "synflow"
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: [N, before, H, W] -> [N, after, H / stride, W / stride]."""
+    """Residual block of two 3x3 convolutions: [N, before, H, W] -> [N, after, H / stride, W / stride]."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
@@ -23,8 +23,8 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(after)
         self.conv2 = nn.Conv2d(after, after, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(after)
-        # Where the shape changes the shortcut is a prunable 1x1 convolution, as in the lottery-ticket and
-        # SynFlow programs; the CIFAR networks of He et al. pad with zeros there.
+        # If the shape changes, the shortcut is a prunable 1x1 convolution, as in the lottery-ticket and SynFlow
+        # programs; the CIFAR networks of He et al. pad with zeros instead.
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or before != after:
             project = nn.Conv2d(before, after, kernel_size=1, stride=stride, bias=False)
@@ -38,10 +38,11 @@ class Block(nn.Module):
 
 
 def resnet(depth: int, input_shape: Shape, num_classes: int, width: int = 16) -> nn.Module:
-    """`depth` = 6n + 2 layers, three stages of `width`, 2 and 4 times as many channels: [N, C, H, W] -> [N, classes].
+    """Build a CIFAR ResNet of `depth` = 6n + 2 layers: [N, C, H, W] -> [N, num_classes].
 
-    He et al. 2016, section 4.2, with 1x1 convolutions as shortcuts; so in Tanaka et al. 2020 (SynFlow). Width 32
-    is their wide form, and the ResNet-32 of Wang et al. 2020 (GraSP).
+    Its three stages have `width`, 2 and 4 times as many channels. He et al. 2016, section 4.2, with 1x1 convolutions as
+    shortcuts, as in Tanaka et al. 2020 (SynFlow). Width 32 is the wide form of the latter, and the ResNet-32 of Wang et
+    al. 2020 (GraSP).
     """
     blocks = (depth - 2) // 6
     layers: list[nn.Module] = []

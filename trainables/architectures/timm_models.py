@@ -1,4 +1,4 @@
-"""Any model of timm, if it is installed, by its name there: `timm/resnet26`."""
+"""Models of timm, if it is installed, by timm's names: `timm/resnet26`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ PREFIX = "timm/"
 
 
 def timm_model(name: str) -> Architecture:
-    """The architecture of a full name such as `timm/resnet26`.
+    """Return the architecture of a full name such as `timm/resnet26`.
 
     Raises:
-        ValueError: if timm is not installed, or has no such model, with the nearest name.
+        ValueError: if timm is not installed, or has no such model (with the nearest name).
     """
     timm = _timm(name)
     own = name.removeprefix(PREFIX)
-    if own not in timm.list_models():  # there are more than a thousand: only the nearest ones are named
+    if own not in timm.list_models():  # timm has more than a thousand models: name only the nearest
         near = [known for known in timm.list_models() if known.startswith(own[:5])] or timm.list_models()
         choose("architecture", name, [PREFIX + known for known in near[:20]])
     return Architecture(partial(_make, own), f"timm's {own}", min_size=1)
 
 
 def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
-    """The model with its own initialisation: [N, C, H, W] -> [N, num_classes].
+    """Build the model with its own initialisation: [N, C, H, W] -> [N, num_classes].
 
     Raises:
-        SpaceError: in timm's words, if the model cannot be made for images of that shape.
+        SpaceError: if the model cannot be built for images of that shape, with timm's message.
     """
     timm = _timm(PREFIX + name)
     channels, height, width = input_shape

@@ -1,4 +1,4 @@
-"""Any classification model of torchvision, by its name there: `torchvision/resnet50`."""
+"""Classification models of torchvision, by torchvision's names: `torchvision/resnet50`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIX = "torchvision/"
 
 
 def torchvision_model(name: str) -> Architecture:
-    """The architecture of a full name such as `torchvision/vit_b_16`.
+    """Return the architecture of a full name such as `torchvision/vit_b_16`.
 
     Raises:
         ValueError: if torchvision has no such classification model, with the nearest name.
@@ -29,10 +29,10 @@ def torchvision_model(name: str) -> Architecture:
 
 
 def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
-    """The model with its own initialisation: [N, C, H, W] -> [N, num_classes].
+    """Build the model with its own initialisation: [N, C, H, W] -> [N, num_classes].
 
     Raises:
-        SpaceError: in torchvision's words, if the model cannot be made for images of that shape.
+        SpaceError: if the model cannot be built for images of that shape, with torchvision's message.
     """
     channels, height, width = input_shape
     if height != width and _fitted(name, 1):
@@ -50,7 +50,7 @@ def _settings(name: str) -> dict[str, object]:
 
 
 def _fitted(name: str, side: int) -> dict[str, object]:
-    """The arguments of models that are made for one image size."""
+    """Return the image size as arguments for models that are built for one size; {} for others."""
     if name.startswith("vit_"):
         return {"image_size": side}
     return {"input_size": (side, side)} if name.startswith("maxvit_") else {}

@@ -1,4 +1,4 @@
-"""VGG networks for CIFAR and for Tiny-ImageNet, and SNIP's."""
+"""VGG networks for CIFAR and for Tiny-ImageNet, and the VGG of SNIP."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import nn
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.initialisation import initialise
 
-INIT, TINY_INIT, SNIP_INIT = "synflow", "grasp", "snip"  # the first two as the SynFlow program draws its two forms
+INIT, TINY_INIT, SNIP_INIT = "synflow", "grasp", "snip"  # the first two as in the SynFlow program's two forms
 WIDTHS = (64, 128, 256, 512, 512)
-# Convolutions in each stage, by depth. A depth counts the three linear layers of the ImageNet form too.
+# Convolutions in each stage, by depth. The depth includes the three linear layers of the ImageNet form.
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 def vgg(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int) -> nn.Module:
-    """VGG's convolutions and one linear layer: [N, C, H, W] -> [N, num_classes].
+    """Build VGG's convolutions and one linear layer: [N, C, H, W] -> [N, num_classes].
 
     Simonyan & Zisserman 2015, table 1, in the CIFAR form of Frankle & Carbin 2019 and Tanaka et al. 2020
     ("lottery"): one linear layer instead of three, so depth 16 has 14 prunable layers. The convolutions keep
-    their biases although batch norm cancels them, as published. On 32x32 images the last pooling is
-    the published 2x2; averaging whatever is left lets it take any size from 16x16.
+    their biases although batch norm cancels them, as published. On 32x32 images the last pooling is the published 2x2.
+    It averages over all positions that are left, so images of any size from 16x16 fit.
     """
     model = nn.Sequential(
         OrderedDict(
@@ -37,10 +37,10 @@ def vgg(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int) -> n
 
 
 def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int) -> nn.Module:
-    """The same convolutions with a fifth pooling and three linear layers: [N, C, H, W] -> [N, num_classes].
+    """Build VGG's convolutions with a fifth pooling and three linear layers: [N, C, H, W] -> [N, num_classes].
 
-    The Tiny-ImageNet form of Tanaka et al. 2020: 64x64 images end as 512 maps of 2x2, linear layers of 1024 with
-    dropout follow, so depth 16 has 16 prunable layers; initialised as torchvision's. Larger images are averaged.
+    The Tiny-ImageNet form of Tanaka et al. 2020: 64x64 images become 512 maps of 2x2, and linear layers of 1024 with
+    dropout follow, so depth 16 has 16 prunable layers. Initialised as torchvision's. Larger images are averaged.
     """
     features = _features(depth, batch_norm, input_shape[0])
     features.append(nn.MaxPool2d(2))
@@ -60,11 +60,11 @@ def vgg_tiny(depth: int, batch_norm: bool, input_shape: Shape, num_classes: int)
 
 
 def vgg_snip(input_shape: Shape, num_classes: int) -> nn.Module:
-    """VGG-16's convolutions, a fifth pooling and three linear layers, all with norms: [N, C, H, W] -> [N, num_classes].
+    """Build SNIP's VGG-16 with a fifth pooling and three linear layers: [N, C, H, W] -> [N, num_classes].
 
     VGG-D of the SNIP authors' program (namhoonlee/snip-public f028496, snip/network.py): linear layers of 512 instead
-    of 4096, batch norm instead of dropout, a bias in every layer. Norms are TensorFlow's (epsilon 1e-3, momentum 0.99).
-    Larger images are averaged.
+    of 4096, batch norm after every layer but the last instead of dropout, a bias in every layer. The norms have
+    TensorFlow's settings (epsilon 1e-3, momentum 0.99). Larger images are averaged.
     """
     features = _features(16, True, input_shape[0])
     features.append(nn.MaxPool2d(2))

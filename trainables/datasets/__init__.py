@@ -1,4 +1,4 @@
-"""The images that networks are trained on, by name. To add a dataset: its file, and two lines below."""
+"""Datasets by name. To add one, write its file and two lines below."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ DATASETS = {
     "synthetic-32": SYNTHETIC_32,
     "synthetic-224": SYNTHETIC_224,
 }
-OWN = {  # the user's: their facts are what is found there
+OWN = {  # the user's own: their specs are made from what is there
     "folder:PATH": "images of your own, as PATH/train/CLASS/… and PATH/test/CLASS/… or PATH/val/CLASS/…",
     "hf:NAME": "an image set of the Hugging Face hub, or one saved in a folder (needs the package datasets)",
 }
 
 
 def lookup(name: str, cache: Path = Path("results/data")) -> DatasetSpec:
-    """The facts of the dataset of that name.
+    """Return the spec of the dataset of that name.
 
-    Those of a folder are read from its files; those of a Hugging Face set from its images, which are brought into
+    The spec of a folder is made from its files; the spec of a Hugging Face set from its images, which are loaded into
     `cache` the first time.
 
     Raises:
-        ValueError: if there is none, with the nearest name, or it is not laid out as it should be.
+        ValueError: if the name is unknown (with the nearest name), or the data is not laid out as it should be.
     """
     kind, _, rest = name.partition(":")
     if kind == "folder" and rest:
@@ -77,17 +77,18 @@ def lookup(name: str, cache: Path = Path("results/data")) -> DatasetSpec:
 
 
 def resolve(name: str, data_root: Path | None, cache: Path, download: bool = True) -> str:
-    """The dataset that trials on `name` will use here: itself, or its stand-in. Asked once, before any trial.
+    """Return the name of the dataset that trials on `name` will use here: itself or its stand-in.
 
-    In this order: what the cache holds decoded, files under `data_root` or `cache`, the stand-in's files
-    under `data_root`, a download. Reads a few file names (of the user's own images all), writes nothing (but a
-    Hugging Face set, which must be had to be known), and takes about 5 s if the network does not answer.
+    Called once, before any trial. Looks in this order: decoded arrays in the cache, files under `data_root` or `cache`,
+    the stand-in's files under `data_root`, a download. Reads a few file names (all of them for the user's own images),
+    writes nothing (except a Hugging Face set, which must be loaded to be described), and takes about 5 s if the network
+    does not answer.
 
     Raises:
-        ValueError: if the name is not known.
+        ValueError: if the name is unknown.
         DatasetError: if the files are incomplete, or there are none and no download is possible.
     """
-    folder.forget(name.removeprefix("folder:"))  # it may have changed since somebody looked
+    folder.forget(name.removeprefix("folder:"))  # its files may have changed since it was described
     spec = lookup(name, cache)
     if data_root is not None and not data_root.is_dir():
         raise DatasetError(f"data root: '{data_root}' is not a folder")
@@ -112,16 +113,17 @@ def load(
     workers: int = 0,
     augment: str = "",
 ) -> Dataset:
-    """The dataset of exactly that name, `validation` of its training images held out.
+    """Return the dataset of exactly that name, with the share `validation` of its training images held out.
 
-    Training images are altered as `augment` says, "" being the dataset's own way.
+    `augment` names the augmentation of training images; "" is the dataset's own.
 
-    Downloaded if need be, and decoded into `cache` by whoever comes first: any number of processes may call this
-    at once. `data_root` is never written to. What is not decoded once is read by `workers` processes.
+    The data is downloaded if needed, and decoded into `cache` by the first process that needs it: any number of
+    processes may call this at once. `data_root` is never written to. `workers` processes read a dataset that is not
+    decoded into the cache.
 
     Raises:
-        ValueError: if the name is not known.
-        DatasetError: if the data cannot be had, or is not what it should be or was when `digest` was taken.
+        ValueError: if the name is unknown.
+        DatasetError: if the data cannot be read, is not what it should be, or has changed since `digest` was taken.
     """
     spec = lookup(name, cache)
     if digest and digest != spec.digest:

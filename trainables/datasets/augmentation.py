@@ -1,4 +1,4 @@
-"""How training images are altered: crops and mirroring, by the names that a space may use."""
+"""Augmentations of training images: crops and flips, by the names that a space may use."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from torch import Tensor
 
 from trainables.randomness import generator
 
-ATTEMPTS = 10  # at a random box that lies in the image, before the middle is taken; as torchvision's
-BITS = 22  # of the weights that pixels are interpolated with; as Pillow's
+ATTEMPTS = 10  # to draw a box that fits into the image, before the middle is taken; as in torchvision
+BITS = 22  # of the fixed-point weights of the interpolation; as in Pillow
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A crop and a flip, drawn anew for each image and epoch.
+    """Random crop and flip, drawn anew for each image and epoch.
 
-    A crop is of the image's own size, of an image with a border; or a box of any size and aspect, resized to that of
-    the image.
+    The crop has the size of the image and is taken from the image with a border. Or it is a box of any size and aspect,
+    resized to the size of the image.
     """
 
     summary: str = field(compare=False)
     padding: int = 0  # width of the border in pixels
-    area: tuple[float, float] | None = None  # the least and the largest share of the image that a box takes
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # of a box's width and height
+    area: tuple[float, float] | None = None  # smallest and largest share of the image that a box takes
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # smallest and largest width / height of a box
     flip: bool = False  # half of all images are mirrored
-    # imgaug's SomeOf: as often none, one, or both of crop and flip. The border is the mean colour, not black.
+    # imgaug's SomeOf: none, one, or both of crop and flip, equally often. The border is the mean colour, not black.
     some: bool = False
 
     def draws(self, n: int, size: tuple[int, int], seed: int, epoch: int) -> Tensor:
-        """What is drawn for each of n images of `size` (height, width): int64 [n, 3] or, of boxes, [n, 5]."""
+        """Draw crop and flip for each of n images of `size` (height, width): int64 [n, 3] or, with boxes, [n, 5]."""
         mirrored = torch.randint(2, (n,), generator=generator(seed, "flip", epoch))
         if not self.flip:
             mirrored.zero_()
@@ -48,7 +48,7 @@ class Augmentation:
         return torch.stack([*corners, mirrored], 1)
 
     def altered(self, x: Tensor, draws: Tensor, mean: Sequence[float]) -> Tensor:
-        """The images of uint8 [B, C, H, W] as their `draws` say; `mean` is that of pixel / 255, per channel."""
+        """Return images x, uint8 [B, C, H, W], altered by their `draws`; `mean` is of pixel / 255, per channel."""
         if self.area is None:
             colour = [round(255 * channel) for channel in mean] if self.some else [0] * len(mean)
             return crop(x, self.padding, colour, *draws.unbind(1))
@@ -84,15 +84,15 @@ AUGMENTATIONS = {
 
 
 def shifted(side: int) -> Augmentation:
-    """Return the augmentation of images of `side` pixels that nobody has published about: CIFAR's, in proportion."""
+    """Return the augmentation for images of `side` pixels without a published one: CIFAR's, in proportion."""
     return Augmentation(f"shifted by up to {side // 8} pixels over black, half of them mirrored", side // 8, flip=True)
 
 
 def crop(x: Tensor, border: int, colour: Sequence[int], top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Each image of [B, C, H, W] shifted by up to `border` pixels over a `colour`, mirrored where `mirrored` is 1.
+    """Shift each image of [B, C, H, W] by up to `border` pixels over `colour`; mirror it where `mirrored` is 1.
 
-    Whole batches at once: the place of every pixel in its bordered image is computed, and one `gather` takes them
-    all; that is 2.4 times faster than indexing windows of the images and of their mirror images. Padding every batch
+    Works on the whole batch: it computes the position of every pixel in its bordered image, and one `gather` takes them
+    all. That is 2.4 times faster than indexing windows of the images and of their mirror images. Padding every batch
     is as fast as padding the training set once, and saves each process a padded copy of 240 MB.
     """
     channels, height, width = x.shape[1:]
@@ -112,10 +112,10 @@ def crop(x: Tensor, border: int, colour: Sequence[int], top: Tensor, left: Tenso
 def boxes(
     n: int, size: tuple[int, int], area: tuple[float, float], ratio: tuple[float, float], draw: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height and width, int64 [n] each, of random boxes in images of `size` (height, width).
+    """Draw random boxes in images of `size` (height, width): top, left, height and width, int64 [n] each.
 
-    Distributed as those of torchvision's RandomResizedCrop: area and logarithm of the aspect are uniform, and drawn
-    again while the box does not fit.
+    Distributed as in torchvision's RandomResizedCrop: area and logarithm of the aspect are uniform, and drawn again
+    while the box does not fit.
     """
     height, width = size
     share, aspect = torch.rand(2, ATTEMPTS, n, generator=draw, dtype=torch.float64)
@@ -127,7 +127,7 @@ def boxes(
     failed = (fits.cumsum(0) == 0).sum(0)  # attempts before the first that fits
     chosen = failed.clamp(max=ATTEMPTS - 1)[None]
     none = failed == ATTEMPTS
-    # The largest box in the middle whose aspect is allowed.
+    # If no attempt fits: the largest box in the middle whose aspect is allowed.
     across = torch.where(none, min(width, round(height * ratio[1])), across.gather(0, chosen)[0])
     down = torch.where(none, min(height, round(width / ratio[0])), down.gather(0, chosen)[0])
     free = torch.stack([height - down, width - across])
@@ -137,10 +137,10 @@ def boxes(
 
 
 def resized(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """The box of each image of uint8 [B, C, H, W], resized to H and W by bilinear interpolation.
+    """Return the box of each image of uint8 [B, C, H, W], resized to H and W by bilinear interpolation.
 
-    To the very bytes what Pillow makes of a box, which is never larger than the image: columns first, then rows, in its
-    fixed-point numbers. So a CPU and a GPU agree as well.
+    The bytes equal Pillow's for a box that is not larger than the image: columns first, then rows, in Pillow's
+    fixed-point numbers. So CPU and GPU agree as well.
     """
     return _stretched(_stretched(x, 3, left, width), 2, top, height)
 
@@ -148,16 +148,16 @@ def resized(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor)
 def _stretched(x: Tensor, dim: int, start: Tensor, length: Tensor) -> Tensor:
     size = x.shape[dim]
     steps = torch.arange(size, device=x.device, dtype=torch.float64) + 0.5
-    # By a tensor: CUDA divides by a plain number by multiplying with its rounded inverse.
+    # Divide by a tensor: for a plain number CUDA multiplies with its rounded inverse.
     scale = length.double() / torch.full_like(length, size)
-    centre = steps * scale[:, None] - 0.5  # in pixels of the box, the first at 0
+    centre = steps * scale[:, None] - 0.5  # in pixels of the box, from 0
     first = centre.floor()
     share = centre - first
     total = (1 - share) + share
     last = (length - 1)[:, None]
     shape = [len(x), 1, 1, 1]
     shape[dim] = size
-    sum_ = torch.full_like(x, 1, dtype=torch.int32) << (BITS - 1)  # to round
+    sum_ = torch.full_like(x, 1, dtype=torch.int32) << (BITS - 1)  # one half, to round
     for place, weight in ((first, 1 - share), (first + 1, share)):
         index = (start[:, None] + place.long().clamp(min=0).minimum(last)).view(shape).expand_as(x)
         fixed = (0.5 + weight * (1 / total) * (1 << BITS)).int().view(shape)

@@ -1,4 +1,4 @@
-"""Decode once per machine, then map: what is in the cache is whole, and shared by all processes."""
+"""Cache of decoded datasets: each is decoded once per machine, is complete, and is mapped by all processes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from trainables.record.files import held
 
 
 def decoded(spec: DatasetSpec, cache: Path) -> Path | None:
-    """The folder of the decoded arrays if they are in the cache. It appears at once, so it is complete."""
+    """Return the folder of the decoded arrays if they are in the cache, else None.
+
+    The folder appears by one rename, so it is complete.
+    """
     folder = cache / _folder(spec)
     return folder if folder.is_dir() else None
 
 
 def map_arrays(spec: DatasetSpec, data_root: Path | None, cache: Path) -> tuple[Tensor, ...]:
-    """The tensors train_x, train_y, test_x, test_y of `Arrays`, decoded into the cache if they are not there.
+    """Return the tensors train_x, train_y, test_x, test_y of `Arrays`; decode them into the cache if they are missing.
 
     Raises:
-        DatasetError: if the source or the cache does not hold what the spec says.
+        DatasetError: if the source or the cache does not match the spec.
     """
     folder = decoded(spec, cache) or _decode(spec, data_root, cache)
     try:
-        # "c" and not "r": torch cannot represent read-only memory and warns of it. Pages stay shared between
-        # processes as long as nobody writes to them, and what somebody writes never reaches the file.
+        # "c", not "r": torch cannot represent read-only memory and warns about it. Pages stay shared between
+        # processes as long as none writes to them, and writes never reach the file.
         arrays = Arrays(*(np.load(folder / f"{part}.npy", mmap_mode="c") for part in Arrays._fields))
     except (OSError, ValueError) as error:
         raise DatasetError(f"dataset: {folder} is damaged ({error}); delete it to decode again") from error
@@ -44,10 +47,10 @@ def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with held(cache / f"{_folder(spec)}.lock"):
         folder = decoded(spec, cache)
-        if folder is not None:  # while waiting for the lock another process has done it
+        if folder is not None:  # another process decoded it while this one waited for the lock
             return folder
         partial = cache / f"{_folder(spec)}.partial"
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: the lock is ours
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process: this one holds the lock
         scratch = partial / "scratch"
         scratch.mkdir(parents=True)
         try:
@@ -56,8 +59,8 @@ def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
                 with (partial / f"{part}.npy").open("wb") as file:
                     np.save(file, array)
                     file.flush()
-                    os.fsync(file.fileno())  # else a power cut can leave the new name on empty files
-            del arrays, array  # they may be maps of files in there
+                    os.fsync(file.fileno())  # otherwise a power cut can leave the new name on empty files
+            del arrays, array  # they may map files in the scratch folder
             shutil.rmtree(scratch)
             return partial.rename(cache / _folder(spec))
         finally:
@@ -69,12 +72,12 @@ def _folder(spec: DatasetSpec) -> str:
 
 
 def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path) -> Arrays:
-    assert spec.read is not None  # else nothing asks for arrays
+    assert spec.read is not None  # streamed datasets are never decoded into arrays
     files = locate(spec, data_root, cache)
     origin = str(files[0].parent) if files else spec.url or "its package"
     try:
         arrays = spec.read(files, scratch)
-    except (OSError, RuntimeError, HTTPException) as error:  # the network's; torchvision raises RuntimeError
+    except (OSError, RuntimeError, HTTPException) as error:  # errors of the network; torchvision raises RuntimeError
         raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {words(error)}") from error
     _check(spec, arrays, origin)
     _check_classes(spec, arrays, origin)
@@ -82,7 +85,7 @@ def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path)
 
 
 def _check(spec: DatasetSpec, arrays: Arrays, origin: str) -> None:
-    """Raise a DatasetError unless the arrays have the types and shapes that the plan counted on."""
+    """Raise a DatasetError unless the arrays have the types and shapes of the spec."""
     wanted = {
         "train_x": (np.dtype(np.uint8), (spec.train_size, *spec.input_shape)),
         "train_y": (np.dtype(np.int64), (spec.train_size,)),
@@ -99,7 +102,7 @@ def _check(spec: DatasetSpec, arrays: Arrays, origin: str) -> None:
 
 
 def _check_classes(spec: DatasetSpec, arrays: Arrays, origin: str) -> None:
-    """Raise a DatasetError unless every class has its images."""
+    """Raise a DatasetError if a class is out of range or has too few images."""
     where = f"dataset: '{spec.name}' from {origin}"
     classes = np.union1d(arrays.train_y, arrays.test_y)
     if classes[0] < 0 or classes[-1] >= spec.num_classes:

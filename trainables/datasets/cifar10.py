@@ -17,7 +17,7 @@ LAYOUTS = (tuple(f"{FOLDER}/{file}" for file in (*BATCHES, "batches.meta")), ("c
 
 
 def read(family: str, files: tuple[Path, ...] | None, scratch: Path) -> Arrays:
-    """The images of torchvision's `family`, from its files, their archive or the network.
+    """Return the images of torchvision's `family`, from its files, their archive or a download.
 
     Raises:
         DatasetError: if a file is not the published one.
@@ -32,7 +32,7 @@ def read(family: str, files: tuple[Path, ...] | None, scratch: Path) -> Arrays:
             copy_checked(files[0], original.tgz_md5, to=scratch)
         original(scratch, download=True)
         files = tuple(scratch / original.base_folder / name for name, _ in published)
-    # These are pickles: opened only if their md5 is the published one. torchvision checks it too, but does
+    # These are pickles: they are opened only if their md5 is the published one. torchvision checks it too, but does
     # not say which file is wrong.
     for file, (_, md5) in zip(files, published, strict=True):
         check_md5(file, md5)

@@ -1,6 +1,6 @@
-"""CIFAR-10 after JPEG compression at quality 75: for machines that cannot get the original.
+"""CIFAR-10 after JPEG compression at quality 75, for machines that cannot get the original.
 
-Accuracies on it compare with each other, not with published ones; so it has its own name everywhere.
+Accuracies on it compare with each other, not with published ones, so it has its own name everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainables.datasets.spec import Arrays, DatasetError
 
 PACKED = "cifar10-jpeg75.npz"
 FOLDER = "cifar10-jpeg75-batches"
-PIXELS = "f272ef819fb1f23c98dbbf6b9010dfbf"  # md5 of all images decoded by the reference, libjpeg-turbo
+PIXELS = "f272ef819fb1f23c98dbbf6b9010dfbf"  # md5 of all images as the reference decoder, libjpeg-turbo, decodes them
 
 
 def _read(files: tuple[Path, ...] | None, _: Path) -> Arrays:
@@ -42,10 +42,10 @@ def _read(files: tuple[Path, ...] | None, _: Path) -> Arrays:
 
 
 def read_packed(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Images uint8 [N, 3, 32, 32] and classes int64 [N] of an archive of JPEGs laid end to end.
+    """Return images uint8 [N, 3, 32, 32] and classes int64 [N] of an archive of concatenated JPEGs.
 
     Raises:
-        DatasetError: if it is anything else.
+        DatasetError: if the file is anything else.
     """
     from PIL import Image
 
@@ -61,10 +61,10 @@ def read_packed(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
 def read_batch(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Images uint8 [N, 3, 32, 32] and classes int64 [N] of a batch file in CIFAR-10's format.
+    """Return images uint8 [N, 3, 32, 32] and classes int64 [N] of a batch file in CIFAR-10's format.
 
     Raises:
-        DatasetError: if it is anything else, above all a pickle that asks for more than an array.
+        DatasetError: if the file is anything else, in particular a pickle that loads more than an array.
     """
     try:
         with path.open("rb") as file:
@@ -78,14 +78,14 @@ def read_batch(path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 ARRAY_PARTS: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    # Where numpy 2 and numpy 1 keep the function that makes an empty array to be filled.
+    # The function that makes an empty array to be filled, at its place in numpy 2 and in numpy 1.
     ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
 }
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """No md5 vouches for these pickles, so nothing may load but what an array is made of."""
+    """Unpickler that loads only the parts of an array, because no published md5 protects these pickles."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAY_PARTS:
@@ -93,7 +93,7 @@ class _ArraysOnly(pickle.Unpickler):
         return ARRAY_PARTS[module, name]
 
 
-# Normalised with the original's mean and std: the stand-in differs from it in the pixels only.
+# Normalised with the original's mean and std: the stand-in differs from the original only in its pixels.
 CIFAR10_JPEG75 = replace(
     CIFAR10,
     name="cifar10-jpeg75",

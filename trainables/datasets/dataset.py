@@ -1,4 +1,4 @@
-"""A dataset as trials use it: batches to train on, to test on, to choose by, and to score pruners on."""
+"""Dataset as trials use it: batches for training, testing, validation and scoring."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ SCORING_BATCH = 256
 
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """Which images make which batch, decided here; how their pixels are had, by the two kinds of dataset."""
+    """Dataset that decides which images make which batch; its two subclasses supply the pixels."""
 
     spec: DatasetSpec
     train_y: Tensor  # int64 [N], of all training images
     test_y: Tensor
-    rows: Tensor  # int64: the training images that are trained and scored on
-    held_out: Tensor  # int64: those that are not, to choose by
+    rows: Tensor  # int64: the training images used for training and scoring
+    held_out: Tensor  # int64: the training images held out for validation
 
     @abstractmethod
     def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
-        """Yield images uint8 [B, C, H, W] for each batch of rows of `half`, as they are; ready for `_normalised`."""
+        """Yield unaltered images uint8 [B, C, H, W] for each batch of rows of `half`, ready for `_normalised`."""
 
     @abstractmethod
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
-        """Yield the same of the training images, each altered as its row, the seed and the epoch say."""
+        """Yield training images as `plain` does, each altered by what its row, the seed and the epoch determine."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """Return channels, height and width."""
         return self.spec.input_shape
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Return the number of classes."""
         return self.spec.num_classes
 
     def train_batches(
@@ -61,12 +61,12 @@ class Dataset(ABC):
         part: Part = WHOLE,
         micro: int = 1,
     ) -> Iterator[ImageBatch]:
-        """One epoch over the training images, shuffled and augmented; `blind` has images without a pixel.
+        """Return the batches of one epoch over the training images, shuffled and augmented.
 
-        A pure function of (seed, epoch): after a crash an epoch is replayed, with no random state stored. The first
-        `skip` batches are passed over, and not even read: what is drawn for an image depends on no other.
-        Of several workers each gets the images of its `part` of every batch, which is made of those of its `micro`
-        micro-batches, and the classes of the whole batch: so all of them know its size.
+        A pure function of (seed, epoch): after a crash an epoch is replayed without a stored random state. The first
+        `skip` batches are not even read: the draws of an image do not depend on other images. With `blind` the images
+        have no pixels. Each of several workers gets the images of its `part` of every batch, which consists of its
+        parts of the `micro` micro-batches, and the classes of the whole batch: so all of them know its size.
         """
         order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
         batches = [order[start:end] for start, end in spans(len(order), batch_size)][skip:]
@@ -79,7 +79,10 @@ class Dataset(ABC):
         return ((x, whole) for (x, _), whole in zip(made, classes, strict=True))
 
     def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[ImageBatch]:
-        """The test set in its order, never augmented; `blind` as for training, and `part` of all its images."""
+        """Return the batches of the test set, or of one `part` of it, in order and never augmented.
+
+        `blind` is as for `train_batches`.
+        """
         (rows,) = part_of(torch.arange(len(self.test_y)), part)
         batches = torch.split(rows, self._at_once(device))
         make = partial(self.plain, "test", device=device)
@@ -88,7 +91,10 @@ class Dataset(ABC):
     def validation_batches(
         self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE
     ) -> Iterator[ImageBatch]:
-        """The held-out training images, never augmented; nothing if none are held out. `part` as for testing."""
+        """Return the batches of the held-out training images, never augmented; nothing if none are held out.
+
+        `blind` and `part` are as for `test_batches`.
+        """
         (rows,) = part_of(self.held_out, part)
         batches = torch.split(rows, self._at_once(device)) if len(self.held_out) else ()
         make = partial(self.plain, "train", device=device)
@@ -97,10 +103,10 @@ class Dataset(ABC):
     def scoring_batches(
         self, seed: int, samples_per_class: int = 10, device: Device = "cpu", draw: int = 0
     ) -> list[ImageBatch]:
-        """`samples_per_class` training images of every class, shuffled: what pruners score on. Each `draw` has others.
+        """Return `samples_per_class` training images of every class, shuffled, for pruners to score on.
 
-        Plain images. The published programs augment them (and SynFlow's draws them without regard to class);
-        plain ones make a score a function of the seed and the images alone.
+        Each `draw` has other images. They are not augmented. The published programs augment them (and SynFlow's draws
+        them without regard to class); plain images make a score a function of the seed and the images alone.
 
         Raises:
             DatasetError: if a class has fewer images.
@@ -118,22 +124,25 @@ class Dataset(ABC):
         return list(self._batches(make, batches, self.train_y, device))
 
     def _at_once(self, device: Device) -> int:
-        """Images at a time without gradients: what a GPU's memory holds, or the caches of a CPU (1.4 times faster)."""
+        """Return how many images to compute at once without gradients.
+
+        As many as a GPU's memory holds, or the caches of a CPU (1.4 times faster).
+        """
         large = max(self.input_shape) > 64
         if torch.device(device).type == "cpu":
             return 16 if large else 64
         return 100 if large else 500
 
     def _blanks(self, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
-        """Images without a pixel, for a network that looks at none."""
+        """Yield batches of images without pixels, for a network that looks at none."""
         return (torch.empty(len(rows), self.input_shape[0], 0, 0, dtype=torch.uint8, device=device) for rows in batches)
 
     def _made_at_once(self, device: Device) -> int:
-        """How many images are made at once, whatever the batch size; 0: each batch by itself."""
+        """Return how many images are made at once, whatever the batch size; 0: each batch by itself."""
         return 0
 
     def _normalised(self, images: Iterator[Tensor], device: Device) -> Iterator[Tensor]:
-        """Yield float32 pixels on `device` of the uint8 images that `plain` and `augmented` yield."""
+        """Yield the uint8 images of `plain` and `augmented` as normalised float32 pixels on `device`."""
         return (normalise(x, self.spec.mean, self.spec.std) for x in images)
 
     def _batches(
@@ -145,17 +154,17 @@ class Dataset(ABC):
         *,
         blind: bool = False,
     ) -> Iterator[ImageBatch]:
-        """Yield pixels and classes for each of `batches`, which hold rows; `make` gives the images of such batches.
+        """Yield pixels and classes for each of `batches`, which hold rows; `make` returns the images of such batches.
 
         An image depends on its row alone. So a GPU makes the images of many batches with as many kernels as those of
-        one, and yields views of them.
+        one batch, and the batches are views of them.
         """
         groups = grouped(batches, self._made_at_once(device))
         rows = [group[0] if len(group) == 1 else torch.cat(group) for group in groups]
         images = self._blanks(rows, device) if blind else make(rows)
         labels = at_once([classes[each] for each in rows], device)
         for x, y, group in zip(self._normalised(images, device), labels, groups, strict=True):
-            # Not torch.split: of its views none may be changed in place where gradients are on, as a network may do.
+            # Not torch.split: its views cannot be changed in place while gradients are on, and a network may do that.
             start = 0
             for batch in group:
                 yield x[start : start + len(batch)], y[start : start + len(batch)]

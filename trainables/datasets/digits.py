@@ -1,4 +1,4 @@
-"""Handwritten digits, 8x8: they come with scikit-learn, so they are there on any machine."""
+"""Handwritten digits, 8x8, from scikit-learn: available on any machine without a download."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def _read(_: tuple[Path, ...] | None, __: Path) -> Arrays:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    x = digits.images.astype(np.uint8)[:, None]  # whole numbers 0 to 16, kept as they are
+    x = digits.images.astype(np.uint8)[:, None]  # whole numbers from 0 to 16, not rescaled
     y = digits.target.astype(np.int64)
-    # Every fifth of each class is for testing: a split by position, that no seed and no version can change.
+    # Every fifth image, in the order of classes, is for testing. No seed and no version can change a split by position.
     by_class = np.argsort(y, kind="stable")
     test = np.sort(by_class[::5])
     train = np.setdiff1d(by_class, test)
@@ -30,7 +30,7 @@ DIGITS = DatasetSpec(
     train_size=1437,
     test_size=360,
     smallest_class=139,
-    mean=(0.019185,),  # of pixel / 255, as everywhere, though these pixels end at 16
+    mean=(0.019185,),  # of pixel / 255, as for all datasets, although these pixels end at 16
     std=(0.023606,),
     read=_read,
 )

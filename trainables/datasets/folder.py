@@ -1,4 +1,4 @@
-"""A folder of the user's own images: PATH/train/CLASS/… and PATH/test/CLASS/… (or PATH/val/CLASS/…)."""
+"""Folder of the user's own images: PATH/train/CLASS/… and PATH/test/CLASS/… (or PATH/val/CLASS/…)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from trainables.datasets.images import by_class, flat
 from trainables.datasets.pixels import decode, survey
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding, Files
 
-LARGEST = 2**31  # bytes of pixels that are decoded once and kept; what is more is streamed
-DECODER = 1  # counted up where the same files give other pixels than before
-SIDE = 224  # pixels to which streamed images are cut
-# Of the photographs of ImageNet, and of their lightness: near enough for any images.
+LARGEST = 2**31  # bytes of pixels that are decoded once and kept; larger sets are streamed
+DECODER = 1  # increased when the same files give other pixels than before
+SIDE = 224  # height and width, in pixels, to which streamed images are cropped
+# Mean and standard deviation of ImageNet's photographs in colour, and in grey: near enough for any images.
 STATISTICS = {3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), 1: ((0.449,), (0.226,))}
 
 
 class _Facts(NamedTuple):
-    """What must be known of the images themselves, and takes time to learn."""
+    """Facts that must be read from the images themselves, which takes time."""
 
     shape: tuple[int, int, int] | None  # channels, height, width of all images; None if they are streamed
     decoding: Decoding
@@ -33,17 +33,18 @@ class _Facts(NamedTuple):
 
 
 _described: dict[Path, DatasetSpec] = {}
-_facts: dict[str, _Facts] = {}  # by a hash of the names, sizes and times of all files
+_facts: dict[str, _Facts] = {}  # keyed by a hash of the names, sizes and times of all files
 
 
 def describe(path: str, cache: Path) -> DatasetSpec:
-    """The facts of the folder `path`, from its files. Remembered by this process, and in `cache` if trials ran there.
+    """Return the spec of the folder `path`, made from its files.
 
-    Images of one size are decoded once and kept in memory, unless that takes more than 2 GiB; others are streamed
-    and cut to 224x224. Grey if all are, else colour; streamed always colour.
+    This process remembers it, and so does `cache` if trials ran there. Images of one size are decoded once and kept in
+    memory, unless that takes more than 2 GiB; others are streamed and cropped to 224x224. The images are grey if all
+    are, else colour; streamed images are always colour.
 
     Raises:
-        DatasetError: if it is not laid out as above, has one class only, or an image cannot be read.
+        DatasetError: if it is not laid out as above, has only one class, or an image cannot be read.
     """
     root = Path(path).expanduser().resolve()
     if root not in _described:
@@ -52,12 +53,12 @@ def describe(path: str, cache: Path) -> DatasetSpec:
 
 
 def forget(path: str) -> None:
-    """Look at the folder again when it is described next: its files may have changed."""
+    """Drop the remembered spec of the folder `path`, because its files may have changed."""
     _described.pop(Path(path).expanduser().resolve(), None)
 
 
 def remember(spec: DatasetSpec, cache: Path) -> None:
-    """Keep in `cache`, for other processes, what was learnt from the images of the folder `spec`."""
+    """Write the facts read from the images of the folder `spec` into `cache`, for other processes."""
     file = cache / f"{spec.cached_as}.json"
     if spec.cached_as in _facts and not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ def _describe(root: Path, cache: Path) -> DatasetSpec:
     key = hashlib.sha256(f"{root} {digest} {times} {DECODER}".encode()).hexdigest()[:16]
     cached_as = f"folder-{root.name}-{key}"
     facts = _facts[cached_as] = _facts.get(cached_as) or _known(cache / f"{cached_as}.json") or _learn(files)
-    if facts.altered:  # results of these files when they were decoded otherwise are of other images
+    if facts.altered:  # the same files decoded in another way count as other images
         digest = hashlib.sha256(f"{digest} {facts.decoding}".encode()).hexdigest()[:16]
     shape = facts.shape
     channels, *_ = shape or (3,)
@@ -118,7 +119,7 @@ def _learn(files: Files) -> _Facts:
 
 
 def _known(file: Path) -> _Facts | None:
-    """What another process learnt of the same files; None if there is nothing that can be used."""
+    """Return the facts that another process wrote for the same files; None if there are none that can be used."""
     try:
         shape, (white, ink), altered = json.loads(file.read_text(encoding="utf-8"))
         channels, height, width = shape or (0, 0, 0)
@@ -137,13 +138,13 @@ def _read(
 
 
 def _digest(root: Path, files: Files) -> tuple[str, str]:
-    """A hash of the names and sizes of all files, cheap, and other images have others; and one of their times.
+    """Return a hash of the names and sizes of all files, and a hash of their modification times.
 
-    The times keep pixels in the cache from outliving the files that they are of: uncompressed images that are written
-    anew have the same size.
+    Names and sizes are cheap to read, and other images have others. The times keep the cache from serving pixels of
+    files that were replaced: uncompressed images that are written anew have the same size.
 
     Raises:
-        DatasetError: if one is empty or no file.
+        DatasetError: if a file is empty, cannot be read, or is not a regular file.
     """
     hashed, times = hashlib.sha256(), hashlib.sha256()
     for path in np.concatenate([files.train, files.test]):

@@ -1,4 +1,4 @@
-"""Any image set of the Hugging Face hub, by name, or one saved to disk: `hf:NAME` (needs the package `datasets`)."""
+"""Image sets of the Hugging Face hub by name, or saved to disk: `hf:NAME` (needs the package `datasets`)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from trainables.datasets.folder import STATISTICS
 from trainables.datasets.pixels import decode, survey
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding
 
-TESTS = ("test", "validation", "val")  # the first that there is
+TESTS = ("test", "validation", "val")  # the first of these that exists is used
 
 
 _described: dict[str, DatasetSpec] = {}
 
 
 def describe(name: str, cache: Path) -> DatasetSpec:
-    """The facts of the image set `name`, which is brought into `cache` if it is not a folder here. Looked at once.
+    """Return the spec of the image set `name`, which is loaded into `cache` if it is not a local folder.
+
+    This process reads the set once and remembers the spec.
 
     Raises:
-        DatasetError: if it cannot be had, has no pair of image and class, no test set, or images of several sizes.
+        DatasetError: if it cannot be loaded, lacks a column of images or of classes, or a test set, or has images of
+            several sizes.
     """
     local = Path(name).expanduser()
     called = f"hf:{local.resolve()}" if local.exists() else f"hf:{name}"
@@ -88,7 +91,7 @@ def _describe(called: str, local: Path, cache: Path) -> DatasetSpec:
 
 
 def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
-    """The sets "train" and "test"."""
+    """Load the image set and return its parts "train" and "test"."""
     try:
         import datasets as library
     except ImportError:
@@ -102,7 +105,7 @@ def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
             config = library.DownloadConfig(cache_dir=place)
             source = str(local.resolve()) if local.exists() else called.removeprefix("hf:")
             found = library.load_dataset(source, cache_dir=place, download_config=config)
-    except Exception as error:  # of many kinds: the hub's, the network's, the parsers'
+    except Exception as error:  # errors of many kinds: from the hub, the network, the parsers
         raise DatasetError(f"dataset: '{called}' could not be read: {words(error)}") from error
     test = next((part for part in TESTS if part in found), None)
     if "train" not in found or test is None:
@@ -111,7 +114,7 @@ def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
 
 
 def _columns(called: str, part: Any) -> tuple[str, str]:
-    """The columns of images and classes, of which there must be one each."""
+    """Return the column of images and the column of classes; raise a DatasetError unless there is one of each."""
     import datasets as library
 
     found = []
@@ -124,7 +127,7 @@ def _columns(called: str, part: Any) -> tuple[str, str]:
 
 
 def _require_classes(called: str, parts: dict[str, Any], label: str) -> None:
-    """Raise a DatasetError unless both parts name the same classes, two or more, and every image has one of them."""
+    """Raise a DatasetError unless both parts have the same classes, two or more, and every image has one of them."""
     train, test = (part.features[label].names for part in parts.values())
     if train != test:
         raise DatasetError(f"dataset: '{called}' has classes {train[:5]} to train on but {test[:5]} to test on")
@@ -140,7 +143,7 @@ def _require_classes(called: str, parts: dict[str, Any], label: str) -> None:
 
 
 def _raw(part: Any, column: str) -> Callable[[int], bytes]:
-    """What gives the file of an image by its row, not decoded."""
+    """Return a function that maps a row to the bytes of its image file, not decoded."""
     import datasets as library
 
     files = part.cast_column(column, library.Image(decode=False))

@@ -1,6 +1,6 @@
-"""ImageNet (ILSVRC 2012), as torchvision lays it out or as it comes. Read from where it lies, never copied.
+"""ImageNet (ILSVRC 2012) in torchvision's layout or as distributed. Read in place, never copied.
 
-Tested on its validation set: its test set has no labels.
+Tested on its validation set, because its test set has no labels.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ def _index(found: tuple[Path, ...] | None) -> Files:
 
 
 def index(train: Path, val: Path) -> Files:
-    """All labelled images: `train`/WNID/…, and `val`/WNID/… or the 50 000 of `val`, sorted by the development kit.
+    """Return all labelled images of `train`/WNID/… and of `val`/WNID/… or `val`.
+
+    If the 50 000 images of `val` are not in folders by class, the development kit gives their classes.
 
     Raises:
-        DatasetError: if the two do not have the same classes, or images cannot be told apart by class.
+        DatasetError: if the two do not have the same classes, or the classes of images are unknown.
     """
     classes = by_class(train)
     if any(entry.is_dir() and not hidden(entry.name) for entry in val.iterdir()):
@@ -44,7 +46,7 @@ def index(train: Path, val: Path) -> Files:
 
 
 def _sorted_out(images: list[str], kit: Path) -> dict[str, list[str]]:
-    """The validation images, sorted by name, by class: line i of the kit's ground truth is the class of image i."""
+    """Return the validation images by class: line i of the kit's ground truth is the class of image i, by name."""
     from scipy.io import loadmat
 
     try:

@@ -1,4 +1,4 @@
-"""Image files: which a folder holds, and how they are opened."""
+"""Image files: find them in a folder, and open them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pruners.errors import words
 from trainables.datasets.spec import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-# Images all the same, that would be missing without a word. JPEG 2000, HEIC and others need what not every Pillow has.
+# Other images: rejected, because skipping them would be silent. Not every Pillow can read JPEG 2000, HEIC and others.
 NOT_READ = (".gif", ".jp2", ".avif", ".heic", ".tga", ".dcm", ".exr", ".hdr", ".pfm", ".npy", ".npz")
-Content = Callable[[int], bytes | None]  # the bytes of an image by its row; None: it is a file
+Content = Callable[[int], bytes | None]  # returns the bytes of an image by its row; None: read them from its file
 
 
 def from_files(row: int) -> None:
-    """No image's bytes are at hand."""
+    """Return None for every row: the bytes of all images are in files."""
 
 
 def hidden(name: str) -> bool:
@@ -31,10 +31,10 @@ def hidden(name: str) -> bool:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The paths of all images under `folder`, sorted; hidden files and folders, and what is no image, are passed over.
+    """Return the paths of all images under `folder`, sorted; skip hidden entries and files that are no images.
 
     Raises:
-        DatasetError: if a folder cannot be read or is found twice, by a link, or an image is of no kind read.
+        DatasetError: if a folder cannot be read or is found twice, through a link, or an image is of a kind not read.
     """
 
     def refuse(error: OSError) -> None:
@@ -53,7 +53,7 @@ def image_files(folder: Path) -> list[str]:
 
 
 def is_image(folder: str, name: str) -> bool:
-    """Return whether the name is that of an image that is read.
+    """Return True if the name is that of an image of a kind that is read.
 
     Raises:
         DatasetError: if it is that of an image of another kind.
@@ -67,10 +67,10 @@ def is_image(folder: str, name: str) -> bool:
 
 
 def by_class(folder: Path) -> dict[str, list[str]]:
-    """The images of `folder`/CLASS/… by class, classes sorted.
+    """Return the images of `folder`/CLASS/… by class, with the classes sorted.
 
     Raises:
-        DatasetError: if it has no folders, or one of them no image, or cannot be read, or images lie beside them.
+        DatasetError: if a folder cannot be read, there are no classes, a class has no image, or images are in no class.
     """
     try:
         entries = sorted(folder.iterdir())
@@ -90,7 +90,7 @@ def by_class(folder: Path) -> dict[str, list[str]]:
 
 
 def flat(found: Iterable[Sequence[str]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Paths as bytes [N] and classes int64 [N] of the files of each class in turn."""
+    """Return paths as bytes [N] and classes int64 [N] of the files, class after class."""
     groups = list(found)
     paths = np.array([os.fsencode(path) for group in groups for path in group])
     return paths, np.repeat(np.arange(len(groups), dtype=np.int64), [len(group) for group in groups])
@@ -98,15 +98,15 @@ def flat(found: Iterable[Sequence[str]]) -> tuple[np.ndarray[Any, Any], np.ndarr
 
 @contextmanager
 def opened(path: str | bytes, content: bytes | None = None) -> Iterator[Image.Image]:
-    """The image of that file, or of its `content` if that is at hand; its pixels not yet decoded.
+    """Open the image of a file, or of its `content` if given; its pixels are not yet decoded.
 
     Raises:
-        DatasetError: if it is not a whole image, also while it is decoded inside.
+        DatasetError: if it is not a whole image, also when it is decoded inside the context.
     """
     try:
         with Image.open(os.fsdecode(path) if content is None else io.BytesIO(content)) as image:
             yield image
-    except DatasetError:  # from inside, and says what it is
+    except DatasetError:  # raised inside the context, with its own message
         raise
-    except Exception as error:  # of a torn file Pillow raises nearly any: OSError, SyntaxError, TypeError, struct.error
+    except Exception as error:  # for a truncated file Pillow raises OSError, SyntaxError, TypeError, struct.error, …
         raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {words(error)}") from error

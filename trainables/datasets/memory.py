@@ -13,14 +13,14 @@ from trainables.datasets.augmentation import NONE
 from trainables.datasets.dataset import Dataset, Device, Half
 from trainables.datasets.resident import Key, at_once, resident, to_device
 
-# What a GPU makes at once. Float pixels of 32 MiB are 21 batches of 128 CIFAR images: the 17 kernels of crop, flip and
-# normalisation are then less than one a step. With all that is needed meanwhile it takes up to four times as much.
+# Limits of what a GPU makes at once. Float pixels of 32 MiB are 21 batches of 128 CIFAR images: the 17 kernels of crop,
+# flip and normalisation are then less than one a step. With temporary tensors it takes up to four times as much memory.
 GROUP_IMAGES, GROUP_BYTES = 8192, 2**25
 
 
 @dataclass(frozen=True)
 class InMemory(Dataset):
-    """Images as two tensors. They are maps of files: all processes of a machine share one copy."""
+    """Dataset of two tensors that are maps of files: all processes of a machine share one copy."""
 
     train_x: Tensor  # uint8 [N, C, H, W]
     test_x: Tensor
@@ -32,7 +32,7 @@ class InMemory(Dataset):
             yield to_device(images.index_select(0, rows), device)
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
-        """See `Dataset.augmented`. Draws belong to an image: order, crops and flips do not shift each other."""
+        """See `Dataset.augmented`. Draws belong to an image: order, crops and flips do not affect each other."""
         how = self.spec.augment
         if how == NONE:
             yield from self.plain("train", batches, device)
@@ -43,9 +43,9 @@ class InMemory(Dataset):
             yield how.altered(x, each, self.spec.mean)
 
     def _made_at_once(self, device: Device) -> int:
-        """See `Dataset._made_at_once`. On CPUs a batch stays in the caches from one operation to the next."""
+        """See `Dataset._made_at_once`. 0 on CPUs, where a batch stays in the caches from one operation to the next."""
         pixels = math.prod(self.input_shape)
-        # Every batch begins at a multiple of 32 bytes, or cuDNN could take other kernels for it after a resumption.
+        # Every batch must begin at a multiple of 32 bytes, or cuDNN could choose other kernels for it after a resume.
         if torch.device(device).type == "cpu" or pixels % 8:
             return 0
         return min(GROUP_IMAGES, GROUP_BYTES // (4 * pixels))

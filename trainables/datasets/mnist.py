@@ -40,7 +40,7 @@ def _read(family: str, files: tuple[Path, ...] | None, scratch: Path) -> Arrays:
 
 
 def _layouts(family: str) -> tuple[tuple[str, ...], ...]:
-    """torchvision's own layout, unpacked or as downloaded."""
+    """Return torchvision's own layouts: unpacked, and as downloaded."""
     return tuple(tuple(f"{family}/raw/{file}{suffix}" for file in FILES) for suffix in ("", ".gz"))
 
 

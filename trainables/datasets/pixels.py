@@ -1,4 +1,4 @@
-"""8-bit pixels of images of any mode, and the facts of a whole set of images that this needs."""
+"""Convert images of any mode to 8-bit pixels, and survey a set of images for the facts that this needs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from PIL import Image, ImageOps
 from trainables.datasets.images import Content, from_files, opened
 from trainables.datasets.spec import DatasetError, Decoding
 
-MODES = {1: "L", 3: "RGB"}  # of so many channels
-GREY = {"1", "L", "LA", "La", "I", "F"}  # and all of `I;16`
-ALWAYS_8_BITS = (b".jpg", b".jpeg")  # and opaque: the header has no news of how to decode them
+MODES = {1: "L", 3: "RGB"}  # Pillow's modes by number of channels
+GREY = {"1", "L", "LA", "La", "I", "F"}  # and all modes that begin with `I;16`
+ALWAYS_8_BITS = (b".jpg", b".jpeg")  # and opaque: their headers do not change how they are decoded
 SEVERAL_PAGES = {"TIFF", "PNG", "WEBP", "GIF"}  # not MPO: a photo with previews of itself
-TURNED_IN = {"exif", "xmp", "XML:com.adobe.xmp"}  # where a camera says how it was held
+TURNED_IN = {"exif", "xmp", "XML:com.adobe.xmp"}  # metadata in which a camera stores its orientation
 ORIENTATION, PHOTOMETRIC = 0x0112, 262  # tags of EXIF and TIFF
 SEEN_AT_ONCE = 512
 
 
 class Survey(NamedTuple):
-    """What a set of images has in common. `altered`: its pixels are not those that `Image.convert` gives."""
+    """Facts of a set of images. `altered`: pixels of some images differ from those of `Image.convert`."""
 
     sizes: frozenset[tuple[int, int]]  # width, height
     grey: bool
@@ -34,28 +34,28 @@ class Survey(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """One image as `survey` needs it."""
+    """Facts of one image that `survey` needs."""
 
     size: tuple[int, int]
     grey: bool
-    mode: str  # of images deeper than 8 bits, else empty
-    largest: float  # of their values
-    inks: frozenset[tuple[int, ...]] | None  # the visible colours, of which two are enough; None if none is transparent
+    mode: str  # of images of more than 8 bits, else empty
+    largest: float  # the largest value of such an image
+    inks: frozenset[tuple[int, ...]] | None  # its visible colours, two at most; None if it has no transparency
     altered: bool
 
 
 def survey(paths: Sequence[bytes], content: Content = from_files, most: float = inf) -> Survey:
-    """Read the headers of all images, and the pixels of those that are deeper than 8 bits or have an alpha channel.
+    """Read the headers of all images, and the pixels of those that have more than 8 bits or an alpha channel.
 
-    Values of more than 8 bits are scaled by 2^b - 1, where b is the least even number of bits, from 8 on, that holds
-    all values of that mode in the set: cameras of 10 to 14 bits write files of 16. Values of floats up to 1 are
-    taken as they are. Where every image has an alpha channel and all that can be seen has one colour (ink on
-    transparency), the alpha channel is the picture, and grey; on white, white ink would be lost.
+    Values of more than 8 bits are scaled by 2^b - 1, where b is the smallest even number of bits, from 8 on, that holds
+    all values of that mode in the set: cameras of 10 to 14 bits write files of 16. Floats up to 1 are not rescaled. If
+    every image has an alpha channel and all visible pixels have one colour (ink on transparency), the alpha channel is
+    the picture, and grey; on white, white ink would be lost.
 
     Once two sizes differ or the images have more than `most` pixels, JPEG files are no longer opened.
 
     Raises:
-        DatasetError: if an image cannot be read, or its mode cannot be brought to 8 bits, naming file and mode.
+        DatasetError: if an image cannot be read, or its mode cannot be converted to 8 bits, naming file and mode.
     """
     sizes: set[tuple[int, int]] = set()
     inks: set[tuple[int, ...]] = set()
@@ -79,18 +79,18 @@ def survey(paths: Sequence[bytes], content: Content = from_files, most: float = 
         raise DatasetError(f"dataset: {os.fsdecode(paths[0])} and all others are transparent everywhere")
     ink = not opaque and altered and len(inks) == 1
     white = {mode: _white(mode, *largest[mode]) for mode in sorted(largest)}
-    white.pop("RGB;16", None)  # Pillow makes 8 bits of these by itself
+    white.pop("RGB;16", None)  # Pillow itself converts these to 8 bits
     return Survey(frozenset(sizes), grey or ink, Decoding(tuple(white.items()), ink), altered)
 
 
 def to_8_bits(path: bytes, image: Image.Image, channels: int, decoding: Decoding | None) -> Image.Image:
-    """The image in 8 bits, with one channel or three, upright and on white where it is transparent.
+    """Return the image in 8 bits, with one channel or three, upright, and on white where it is transparent.
 
-    The one way from a file to pixels, in memory and streamed. Without `decoding` (of published sets) the image is
-    what `Image.convert` makes of it, as in the programs that the published numbers are of.
+    In-memory and streamed datasets both use it. Without `decoding` (published sets) the image is that of
+    `Image.convert`, as in the programs that gave the published numbers.
 
     Raises:
-        DatasetError: if its mode was not known to `survey`, naming file and mode.
+        DatasetError: if `survey` did not see its mode, naming file and mode.
     """
     if decoding is None:
         return image.convert(MODES[channels])
@@ -121,9 +121,9 @@ def decode(
     content: Content = from_files,
     decoding: Decoding | None = None,
 ) -> np.ndarray[Any, Any]:
-    """All images as uint8 [N, C, H, W], in `file` and mapped: they may be more than fits into memory.
+    """Decode all images into `file` and return it as a map, uint8 [N, C, H, W]: they may not fit into memory.
 
-    `content` gives the bytes of an image that is no file of its own; `decoding` is as for `to_8_bits`.
+    `content` returns the bytes of images that are not files of their own; `decoding` is as for `to_8_bits`.
 
     Raises:
         DatasetError: if one is not a whole image of that `shape` (C, H, W), naming it.
@@ -140,7 +140,7 @@ def decode(
             )
         pixels[index] = found.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
 
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
         for _ in pool.map(fill, range(len(paths))):
             pass
     return pixels
@@ -150,7 +150,7 @@ def _see(path: bytes, content: bytes | None) -> _Seen:
     with opened(path, content) as image:
         mode = _deep(path, image)
         size, turned = image.size, False
-        if image.format != "TIFF" and TURNED_IN & image.info.keys():  # Pillow turns TIFF images by itself
+        if image.format != "TIFF" and TURNED_IN & image.info.keys():  # Pillow itself turns TIFF images
             orientation = image.getexif().get(ORIENTATION, 1)
             turned = orientation in range(2, 9)
             size = size[::-1] if orientation in range(5, 9) else size
@@ -163,7 +163,7 @@ def _see(path: bytes, content: bytes | None) -> _Seen:
                 raise _refusal(path, mode, "has pixels that are not finite")
             if values.min() < 0:
                 raise _refusal(path, mode, f"has negative pixels, down to {values.min():g}")
-            # Of 16-bit colours Pillow gives the high byte.
+            # Pillow returns only the high byte of 16-bit colours.
             largest = float(values.max()) * (257 if mode == "RGB;16" else 1)
         if image.has_transparency_data and mode in {"", "RGB;16"}:
             pixels = np.asarray(image.convert("RGBA")).reshape(-1, 4)
@@ -176,7 +176,7 @@ def _see(path: bytes, content: bytes | None) -> _Seen:
 
 
 def _deep(path: bytes, image: Image.Image) -> str:
-    """The mode of an image of more than 8 bits, however its bytes are ordered; of others an empty text.
+    """Return the mode of an image of more than 8 bits, whatever its byte order; an empty text for other images.
 
     Raises:
         DatasetError: if part of the image would be lost.
@@ -200,16 +200,16 @@ def _deep(path: bytes, image: Image.Image) -> str:
 
 
 def _rawmode(image: Image.Image) -> str:
-    """How the file stores the pixels, in Pillow's words."""
-    tiles = getattr(image, "tile", [])  # of images that come from a file
+    """Return Pillow's name for the way in which the file stores its pixels."""
+    tiles = getattr(image, "tile", [])  # only images from a file have tiles
     parameters = tiles[0].args if tiles else ""
     first = parameters[0] if isinstance(parameters, tuple) and parameters else parameters
     return first if isinstance(first, str) else ""
 
 
 def _white(mode: str, largest: float, path: bytes) -> float:
-    """The value that is white in a set whose values go up to `largest`, found in `path`."""
-    if mode == "PGM":  # these say themselves what is white, and Pillow scales it to 65535
+    """Return the value that becomes white in a set whose largest value is `largest`, found in `path`."""
+    if mode == "PGM":  # these files state their white value, and Pillow scales it to 65535
         return 65535.0
     bits = next(bits for bits in (*range(8, 31, 2), 31, 1024) if largest < 2**bits)
     if mode == "RGB;16" and bits < 16:

@@ -1,4 +1,4 @@
-"""Copy streamed batches to a GPU on a side stream, beside the training step on the batch before."""
+"""Prefetching: copy streamed batches to a GPU on a side stream while it trains on the batch before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.datasets.resident import with_index
 
-AHEAD = 2  # steps that the host may be ahead of the GPU; each holds a batch there and one in pinned memory
+AHEAD = 2  # steps that the host may be ahead of the GPU; each holds a batch on the GPU and one in pinned memory
 
 
 def prefetched(
@@ -19,10 +19,10 @@ def prefetched(
 ) -> Iterator[Tensor]:
     """Yield `prepare(batch)` on `device` (CUDA) for each of `batches`, pinned tensors on the host.
 
-    Steps are launched long before the GPU comes to them. So a batch is already copied by the side stream while
-    earlier steps compute; the stream of whoever asks for it waits for the copy, the host does not. The host waits
-    only where it is more than `AHEAD` steps ahead: with training as CUDA graphs nothing else would hold it back.
-    No batch is fetched before it is asked for, so an iterator left early leaves nothing behind.
+    Steps are launched long before the GPU reaches them. So the side stream copies a batch while earlier steps compute;
+    the consumer's stream waits for the copy, the host does not. The host waits only if it is more than `AHEAD` steps
+    ahead: when training runs as CUDA graphs, nothing else would hold it back. No batch is fetched before it is asked
+    for, so an iterator that is left early leaves nothing behind.
     """
     device = with_index(device)
     side = _side_stream(device)
@@ -41,6 +41,6 @@ def prefetched(
             steps.popleft().synchronize()
 
 
-@cache  # torch's allocator keeps memory apart for each stream: a new one for each epoch would hold it several times
+@cache  # torch's allocator keeps memory per stream: a new stream for each epoch would hold it several times
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

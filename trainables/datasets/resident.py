@@ -15,7 +15,7 @@ SHARE = 0.25  # of the GPU memory that this process may use; larger datasets sta
 
 
 class Key(NamedTuple):
-    """Which images they are, in any trial. The digest tells apart folders whose images have changed."""
+    """Identity of a set of images, in any trial. The digest distinguishes folders whose images have changed."""
 
     name: str
     digest: str
@@ -27,7 +27,7 @@ _resident: dict[tuple[Key, torch.device], Tensor] = {}
 
 
 def resident(images: Tensor, key: Key, device: torch.device | str) -> Tensor:
-    """Return `images` on `device` if that is a GPU with room for them; else as they are."""
+    """Return `images` on `device` if that is a GPU with room for them; else return them unchanged."""
     if torch.device(device).type != "cuda":
         return images
     device = with_index(device)
@@ -47,7 +47,7 @@ def resident(images: Tensor, key: Key, device: torch.device | str) -> Tensor:
 def release_unused(keep: DatasetSpec | None) -> None:
     """Free GPU memory that earlier trials of this process left: models, and images of datasets other than `keep`.
 
-    Images of `keep` go too where they no longer fit this process's share of the GPU. Does nothing on CPUs.
+    Images of `keep` are freed too if they no longer fit this process's share of the GPU. Does nothing on CPUs.
     """
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return
@@ -55,26 +55,26 @@ def release_unused(keep: DatasetSpec | None) -> None:
         used = keep is not None and (key.name, key.digest) == (keep.name, keep.digest)
         if not used or _bytes_on(device) > _room(device):
             del _resident[key, device]
-    gc.collect()  # models, optimizers and graphs refer to themselves in cycles; only then is their memory unused
+    gc.collect()  # models, optimizers and graphs have reference cycles, which only this frees
     torch.cuda.empty_cache()
 
 
 def at_once(batches: Sequence[Tensor], device: torch.device | str) -> tuple[Tensor, ...]:
-    """Return `batches` on `device`, brought there by one copy."""
+    """Return `batches` on `device`, moved by one copy."""
     if not batches:
         return ()
     return torch.split(to_device(torch.cat(list(batches)), device), [len(batch) for batch in batches])
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Return `tensor` on `device`. To a GPU it goes through pinned memory: else the host waits for all work there."""
+    """Return `tensor` on `device`; to a GPU through pinned memory, or the host would wait for all work there."""
     if tensor.is_cuda or torch.device(device).type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # the allocator keeps pinned memory until it was read
 
 
 def with_index(device: torch.device | str) -> torch.device:
-    """Return the GPU with its index: the current one where none is given."""
+    """Return the GPU `device` with its index, that of the current GPU if none is given."""
     device = torch.device(device)
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 

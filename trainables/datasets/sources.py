@@ -1,4 +1,4 @@
-"""Where a dataset can be had: a folder that holds it, or a server that answers."""
+"""Sources of datasets: find and check their files, and ask whether a server has a download."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from trainables.datasets.spec import DatasetError, DatasetSpec
 
 
 def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:
-    """All files (or folders) of one of the dataset's layouts, in the first of the roots that holds any, or None.
+    """Return all files (or folders) of one of the dataset's layouts, from the first root that has any; else None.
 
     Raises:
-        DatasetError: if a folder holds a part. Whoever put it there means it to be used.
+        DatasetError: if a root has only a part of them: the user who put it there wants it to be used.
     """
     for root in filter(None, roots):
         missing = None
@@ -31,7 +31,7 @@ def locate(spec: DatasetSpec, *roots: Path | None) -> tuple[Path, ...] | None:
 
 
 def reachable(url: str) -> bool:
-    """Whether a server has something at `url`, asked the way a download would, proxies included."""
+    """Return True if a server has something at `url`, asked in the same way as a download, proxies included."""
     try:
         with urlopen(Request(url, method="HEAD"), timeout=5):
             return True
@@ -40,18 +40,14 @@ def reachable(url: str) -> bool:
 
 
 def copy_checked(file: Path, md5: str, to: Path) -> None:
-    """Copy a packed file into the folder `to`, where it may be unpacked. Raises as `check_md5` does."""
+    """Copy a packed file, after `check_md5`, into the folder `to`, where it may be unpacked."""
     check_md5(file, md5)
     to.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, to / file.name)
 
 
 def check_md5(file: Path, md5: str) -> None:
-    """Make sure that `file` is the published one.
-
-    Raises:
-        DatasetError: if it is not.
-    """
+    """Raise a DatasetError unless the md5 of `file` is that of the published file."""
     from torchvision.datasets.utils import check_integrity
 
     if not check_integrity(file, md5):

@@ -1,4 +1,4 @@
-"""The training images held out to choose by, so that the test set is only ever for the final number."""
+"""Validation split: training images are held out to choose by, so that the test set is only for the final number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.randomness import generator
 
 
 def training_part(spec: DatasetSpec, share: float) -> tuple[int, int]:
-    """How many training images are left if `share` of them is held out, and how many at least of each class.
+    """Return how many training images are left if `share` of them is held out, and how many at least of each class.
 
     Raises:
         DatasetError: if a class might be left without an image on either side.
@@ -26,16 +26,16 @@ def training_part(spec: DatasetSpec, share: float) -> tuple[int, int]:
 
 
 def split(classes: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Rows to train on and rows to hold out, both ascending, of training images of these `classes` (int64 [N]).
+    """Return rows to train on and rows to hold out, both ascending, of images of these `classes` (int64 [N]).
 
-    Of each class `share`, rounded up or down. Decided by the dataset alone and not by the trial's seed: what is
-    compared by these images must have been kept from the same ones.
+    The share of each class is `share`, rounded up or down. The split depends on the dataset alone, not on the trial's
+    seed: trials that are compared on held-out images must have held out the same ones.
     """
     n = len(classes)
     held = _held(n, share)
     shuffled = torch.randperm(n, generator=generator(0, "validation"))
     by_class = shuffled[classes[shuffled].argsort(stable=True)]
-    # Evenly spaced places in the order of the classes: no class can get one more or one less than its share.
+    # Evenly spaced positions in the order of the classes: so each class gets its share, rounded up or down.
     chosen = by_class[(2 * torch.arange(held) + 1) * n // max(2 * held, 1)]
     left = torch.ones(n, dtype=torch.bool)
     left[chosen] = False

@@ -1,4 +1,4 @@
-"""Datasets read file by file: images too many or too large to be decoded once and kept."""
+"""Datasets that are read file by file, because their images are too many or too large to decode once and keep."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Wanted = tuple[list[int], tuple[int, int] | None]  # rows of a batch, and (seed,
 
 @dataclass(frozen=True)
 class Streamed(Dataset):
-    """Images as files, decoded each time they are needed by `workers` processes (0: by the trial's own).
+    """Dataset of image files, decoded each time they are needed by `workers` processes (0: by the trial's own).
 
-    Testing scales the shorter side to 256 / 224 of the network's and takes the middle. Training alters that middle, or
-    takes its boxes from the whole image, as the published ImageNet recipe does.
+    Testing scales the shorter side to 256 / 224 of the network's and crops the middle. Training alters that middle, or
+    takes boxes from the whole image, as the published ImageNet recipe does.
     """
 
     files: Files
@@ -42,7 +42,7 @@ class Streamed(Dataset):
         return self._read(paths, [(rows.tolist(), None) for rows in batches], device)
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
-        """See `Dataset.augmented`. The same whatever the number of workers: each image has a stream of its own."""
+        """See `Dataset.augmented`. Independent of the number of workers: each image has a random stream of its own."""
         drawn = None if self.spec.augment == NONE else (seed, epoch)
         return self._read(self.files.train, [(rows.tolist(), drawn) for rows in batches], device)
 
@@ -50,11 +50,11 @@ class Streamed(Dataset):
         on_gpu = torch.device(device).type == "cuda"
         loader: DataLoader[Tensor | DatasetError] = DataLoader(
             _Reader(paths, self.spec),
-            batch_size=None,  # what is read at once is a batch already
+            batch_size=None,  # each item that is read is a whole batch
             sampler=wanted,
             num_workers=min(self.workers, len(wanted)),
             pin_memory=on_gpu,
-            generator=torch.Generator(),  # else it would draw from the process's
+            generator=torch.Generator(),  # otherwise it would draw from the process's generator
         )
         for images in loader:
             if isinstance(images, DatasetError):
@@ -73,7 +73,7 @@ class Streamed(Dataset):
 
 
 class _Reader(Readable[Tensor | DatasetError]):
-    """Batches by the rows they consist of; runs in the workers."""
+    """Dataset of torch that reads the batch of given rows; runs in the workers."""
 
     def __init__(self, paths: np.ndarray[Any, Any], spec: DatasetSpec) -> None:
         self.paths = paths
@@ -84,11 +84,11 @@ class _Reader(Readable[Tensor | DatasetError]):
 
     def __getitem__(self, wanted: Wanted) -> Tensor | DatasetError:
         rows, drawn = wanted
-        if not rows:  # a worker's part of a small batch
+        if not rows:  # a worker's part of a small batch can be empty
             return torch.empty(0, *self.shape, dtype=torch.uint8)
         try:
             return torch.stack([self._image(row, drawn) for row in rows])
-        except DatasetError as error:  # raised in a worker it would arrive wrapped in the worker's traceback
+        except DatasetError as error:  # an error raised in a worker would arrive wrapped in the worker's traceback
             return error
 
     def _image(self, row: int, drawn: tuple[int, int] | None) -> Tensor:

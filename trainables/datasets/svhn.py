@@ -1,4 +1,4 @@
-"""SVHN: house numbers seen from the street (Netzer et al. 2011), cropped digits, without the extra set."""
+"""SVHN: cropped digits of house numbers seen from the street (Netzer et al. 2011), without the extra set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up images, for tests and for measuring throughput: nothing to download, any size, and yet to be learned."""
+"""Synthetic images for tests and for measuring throughput: no download, any size, and learnable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from trainables.datasets.spec import Arrays, DatasetSpec
 from trainables.randomness import derive
 
-CELL = 4  # pixels a side of a pattern's squares, so that convolutions see edges
+CELL = 4  # side, in pixels, of a pattern's squares, so that convolutions see edges
 CONTRAST, NOISE = 24, 64  # of 255: hard enough that a pruned network does worse
 
 

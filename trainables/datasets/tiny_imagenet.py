@@ -1,5 +1,6 @@
-"""Tiny-ImageNet (Stanford CS231n): 200 classes of ImageNet, 64x64. Tested on its validation set: its test set
-has no labels.
+"""Tiny-ImageNet (Stanford CS231n): 200 classes of ImageNet, 64x64.
+
+Tested on its validation set, because its test set has no labels.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def unpack(archive: Path, to: Path) -> None:
     """Unpack the labelled part of the zip.
 
     Raises:
-        DatasetError: if it is no whole zip.
+        DatasetError: if the file is not a whole zip.
     """
     try:
         with ZipFile(archive) as packed:
@@ -49,7 +50,7 @@ def unpack(archive: Path, to: Path) -> None:
 
 
 def read_folder(root: Path, scratch: Path) -> Arrays:
-    """All labelled images of the unpacked folder `root`, decoded into the folder `scratch`.
+    """Return all labelled images of the unpacked folder `root`, decoded into the folder `scratch`.
 
     Raises:
         DatasetError: if a class has no images, or the annotations do not name exactly the images of `val`.
@@ -80,7 +81,7 @@ def _images(folder: Path) -> list[str]:
 
 
 def _annotations(file: Path) -> dict[str, str]:
-    """The class of each validation image: lines of name, class, and a box that nothing here needs."""
+    """Return the class of each validation image; each line has name, class, and a box, which is not used."""
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     if any(len(row) < 2 for row in rows):
         raise DatasetError(f"dataset: {file} is corrupt: expected lines of image, class and box, with tabs between")

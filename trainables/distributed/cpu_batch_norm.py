@@ -1,7 +1,7 @@
-"""Batch norm over the parts of several workers on CPUs: the five kernels that torch has for GPUs alone.
+"""Batch norm over the parts of several workers on CPUs: the five kernels that torch has only for GPUs.
 
-Names, arguments and results are those of torch's own, which `torch.nn.SyncBatchNorm` is made of, so that one function
-(`whole_batch`) serves both. Statistics are of x [B, C, ...] by channel; `counts` [workers] are values per channel.
+Names, arguments and results are those of torch's own kernels, which `torch.nn.SyncBatchNorm` uses, so that one function
+(`whole_batches`) serves both. Statistics are per channel of x [B, C, ...]; `counts` [workers] are values per channel.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def batch_norm_gather_stats_with_counts(
     eps: float,
     counts: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return the statistics of the whole batch from those of its parts [workers, C], and follow with the running ones.
+    """Return the statistics of the whole batch from those of its parts [workers, C]; update the running statistics.
 
-    Variances are put together around the common mean (Chan et al. 1979): sums of squares would cancel.
+    Variances are combined around the common mean (Chan et al. 1979): sums of squares would cancel.
     """
     weights, total = counts[:, None], counts.sum()
     mean = (weights * means).sum(0) / total
@@ -66,7 +66,7 @@ def batch_norm_backward_elemt(
     sum_dy_xmu: Tensor,
     counts: Tensor,
 ) -> Tensor:
-    """Return the gradient of x, where the sums are those of all workers: each image moves the statistics of all."""
+    """Return the gradient of x. The sums are over all workers, because each image changes the statistics of all."""
     shape = [1, -1, *[1] * (x.dim() - 2)]
     slope = inverse if weight is None else inverse * weight
     total = counts.sum()

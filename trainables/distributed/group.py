@@ -1,4 +1,4 @@
-"""One worker's place among those of its trial, and what they tell each other."""
+"""Team of a trial's workers: the rank of this worker, and how the workers communicate."""
 
 from __future__ import annotations
 
@@ -16,48 +16,46 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 
 from pruners.errors import in_one_line, is_out_of_memory
 
-LONG = timedelta(days=365)  # others wait while the first prunes or saves; should it die, its connections end at once
-START = timedelta(
-    minutes=10
-)  # for a collective of the first step of an epoch, or of a test: workers are not in step yet
-STEP = timedelta(minutes=2)  # for one of later steps, in which workers wait for each other in every layer
-NOTICE_SECONDS = 30.0  # until an end that cut a connection is known to who started that worker
-BROKEN = ("gloo", "pair closure", "NCCL")  # in the words of a RuntimeError that is about a connection
+LONG = timedelta(days=365)  # others wait while the first prunes or saves; if it dies, its connections end at once
+START = timedelta(minutes=10)  # for a collective of the first step of an epoch or test: workers are not in step yet
+STEP = timedelta(minutes=2)  # for a collective of later steps, in which workers wait for each other in every layer
+NOTICE_SECONDS = 30.0  # until the process that started a worker knows that the worker ended
+BROKEN = ("gloo", "pair closure", "NCCL")  # in the message of a RuntimeError about a connection
 
 
 class LostError(RuntimeError):
-    """A worker of the trial is gone, for no fault of the trial's."""
+    """Error: a worker of the trial is gone, through no fault of the trial."""
 
 
 class WorkerError(RuntimeError):
-    """What a worker other than the first failed by."""
+    """Error with which a worker other than the first failed."""
 
 
 class Other(Protocol):
-    """A worker other than the first, as who started it sees it."""
+    """Worker other than the first, as seen by the process that started it."""
 
     def ended(self, seconds: float) -> bool:
-        """Whether it is over, at the latest `seconds` from now."""
+        """Return True if it has ended; wait for that for up to `seconds`."""
         ...
 
     def kill(self) -> None:
-        """End it, if it has not ended."""
+        """End it if it has not ended."""
         ...
 
 
 @dataclass(frozen=True)
 class Team:
-    """What one worker knows of its trial's workers. A team of one does nothing and costs nothing."""
+    """Workers of a trial, as one of them sees them. A team of one does nothing and costs nothing."""
 
     rank: int = 0
     size: int = 1
     store: Store | None = None
-    others: tuple[Other, ...] = ()  # for the first one alone
-    _sent: list[int] = field(default_factory=lambda: [0])  # what the first has said so far
+    others: tuple[Other, ...] = ()  # only on the first worker
+    _sent: list[int] = field(default_factory=lambda: [0])  # number of messages of the first worker so far
 
     @property
     def part(self) -> tuple[int, int]:
-        """Which part of each batch is this one's, and of how many."""
+        """Return the index of this worker's part of each batch, and the number of parts."""
         return self.rank, self.size
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -77,7 +75,7 @@ class Team:
     def told(self, *numbers: int) -> tuple[int, ...]:
         """Return the first worker's `numbers` on all workers.
 
-        They go through the store: the others wait as long as it takes the first to say them, without a time-out.
+        They go through the store, so the others wait as long as the first takes to send them, without a time-out.
         """
         if self.size == 1:
             return numbers
@@ -90,7 +88,7 @@ class Team:
         """Wait until every worker is here, without a time-out: one may have to decode the dataset first.
 
         Raises:
-            LostError, WorkerError: on the first, if another worker ends meanwhile.
+            LostError, WorkerError, torch.OutOfMemoryError: on the first worker, if another one ends meanwhile.
         """
         if self.size == 1:
             return
@@ -104,12 +102,12 @@ class Team:
         self.told()
 
     def allow(self, timeout: timedelta) -> None:
-        """Let collectives from now on fail after `timeout`; an older torch, which cannot, keeps to `START`."""
+        """Make collectives fail after `timeout` from now on; an older torch cannot, and keeps `START`."""
         if self.size > 1 and hasattr(dist, "set_timeout"):
             dist.set_timeout(timeout)
 
     def order(self, make: Callable[[], dict[str, Any]]) -> None:
-        """The first tells the others what to do: tensors, numbers, texts, and dicts and lists of them."""
+        """Send an order from the first worker to the others: tensors, numbers, texts, and dicts and lists of them."""
         if self.size == 1 or self.rank > 0:
             return
         content = BytesIO()
@@ -118,17 +116,17 @@ class Team:
         dist.broadcast(torch.frombuffer(content.getbuffer(), dtype=torch.uint8), 0)
 
     def orders(self, device: torch.device) -> Iterator[dict[str, Any]]:
-        """What the first wants of the others, tensors on `device`, until it needs them no more."""
+        """Yield the first worker's orders to the others, with tensors on `device`. Ends only with this process."""
         while True:
             content = torch.empty(int(self._hear()), dtype=torch.uint8)
             dist.broadcast(content, 0)
             yield torch.load(BytesIO(content.numpy().tobytes()), map_location=device, weights_only=True)
 
     def blame(self, error: Exception) -> Exception:
-        """Return the error of the trial, where `error` may be no more than a connection that another worker has left.
+        """Return the error that ended the trial: another worker's, if `error` may only be the connection to it.
 
         Raises:
-            LostError: if another worker died, or answers no more.
+            LostError: if another worker died, or no longer answers.
         """
         if self.size == 1 or not (type(error) is RuntimeError or isinstance(error, dist.DistError)):
             return error
@@ -137,7 +135,7 @@ class Team:
             if isinstance(fault, LostError):
                 raise fault from error
             return fault
-        if _of_a_connection(error) and "imed out" in str(error):  # who waited in vain, as this one did, has ended too
+        if _of_a_connection(error) and "imed out" in str(error):  # others that waited in vain have ended too
             silent = ", ".join(str(rank) for rank, over in enumerate(ended, 1) if not over)
             raise LostError(f"worker {silent or '?'} of {self.size} answers no more") from error
         if any(ended) or _of_a_connection(error):
@@ -145,24 +143,24 @@ class Team:
         return error
 
     def failed(self, error: Exception, works: bool) -> None:
-        """Tell the first, as one of the others, what this one failed by, unless that is another's end.
+        """Tell the first worker the error of this one, unless that is only the end of another worker.
 
-        `works`: whether this one's device can still be used.
+        `works`: whether this worker's device can still be used.
         """
         assert self.store is not None
         if not _of_a_connection(error):
             kind = "broken" if not works else "memory" if is_out_of_memory(error) else "failed"
-            with suppress(RuntimeError):  # the first has gone
+            with suppress(RuntimeError):  # the first worker is gone
                 self.store.set(f"fault/{self.rank}", f"{kind} {in_one_line(error)}")
 
     def _fault(self) -> RuntimeError | None:
-        """Return what another worker said that it failed by; None if none did."""
+        """Return the error that another worker reported; None if none did."""
         assert self.store is not None
         for rank in range(1, self.size):
             if self.store.check([f"fault/{rank}"]):
                 kind, _, line = self.store.get(f"fault/{rank}").decode().partition(" ")
                 told = f"worker {rank}: {line}"
-                # A broken GPU is no fault of the trial, and too little memory may be mended by more.
+                # A broken GPU is not the trial's fault, and a trial that ran out of memory may succeed with more.
                 of: dict[str, type[RuntimeError]] = {"broken": LostError, "memory": torch.OutOfMemoryError}
                 return of.get(kind, WorkerError)(told)
         return None
@@ -186,7 +184,7 @@ ALONE = Team()
 
 
 def _of_a_connection(error: Exception) -> bool:
-    """Return True if `error` says no more than that another worker is gone, or does not answer."""
+    """Return True if `error` says only that another worker is gone or does not answer."""
     if isinstance(error, dist.DistError):
         return True
     return type(error) is RuntimeError and any(word in str(error) for word in BROKEN)

@@ -1,10 +1,10 @@
-"""Layers that must see the whole batch, where each worker has a part of it: batch norm, dropout, stochastic depth.
+"""Layers that must see the whole batch when each worker has a part of it: batch norm, dropout, stochastic depth.
 
-The functions are replaced, not the layers: so other people's layers that call them are right too, and a network is the
-same object with one worker or with many, for masks, checkpoints, compaction and folding. Batch norm is made of the
-kernels of `torch.nn.SyncBatchNorm`. Its own autograd function is not used: it waits for the GPU in every layer, to
-leave out empty parts (19 times a step on ResNet-20), and in bfloat16 it sends an empty part's zeros as bfloat16 where
-the other workers expect float32.
+The functions are replaced, not the layers. So layers of other libraries that call them are right too, and a network is
+the same object with one worker or with many, for masks, checkpoints, compaction and folding. Batch norm uses the
+kernels of `torch.nn.SyncBatchNorm`, but not its autograd function: that waits for the GPU in every layer to leave out
+empty parts (19 times a step on ResNet-20), and in bfloat16 it sends the zeros of an empty part as bfloat16 where the
+other workers expect float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _batch_norm, _dropout, _bernoulli = F.batch_norm, F.dropout, Tensor.bernoulli_
 
 @dataclass
 class Share:
-    """Which images of a micro-batch are this worker's: so many from `start` on, of `total`."""
+    """Images of a micro-batch that are this worker's: `count` of `total`, from `start` on."""
 
     start: int = 0
     count: int = 0
@@ -35,11 +35,11 @@ class Share:
 
 @contextmanager
 def whole_batches(team: Team, share: Share) -> Iterator[None]:
-    """Inside, batch norm and draws in train mode do to a part of a batch what they would do to it in the whole.
+    """Make batch norm and random draws in train mode treat a part of a batch as in the whole batch, inside the context.
 
-    Draws are those of `F.dropout` and `Tensor.bernoulli_` (stochastic depth of torchvision and timm) for tensors whose
-    first dimension is the batch's. Other draws are left as they are: each worker draws for its part alone, all of them
-    the same numbers; where parts have unequal sizes the workers' streams then come apart.
+    The draws are those of `F.dropout` and `Tensor.bernoulli_` (stochastic depth of torchvision and timm) for tensors
+    whose first dimension is the batch's. Other draws are unchanged: each worker draws for its part alone, and all
+    workers draw the same numbers; if parts have unequal sizes, the workers' random streams then diverge.
     """
 
     def batch_norm(
@@ -68,7 +68,7 @@ def whole_batches(team: Team, share: Share) -> Iterator[None]:
     def bernoulli_(x: Tensor, p: Any = 0.5, **options: Any) -> Tensor:
         if isinstance(p, Tensor) or not x.dim() or len(x) != share.count:
             return _bernoulli(x, p, **options)
-        # All workers draw for the whole batch, as one would: they are seeded alike.
+        # All workers draw for the whole batch, as a single worker would: they have the same seed.
         rows = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         whole = torch.empty(share.total, *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=rows)
         _bernoulli(whole, p, **options)  # draws in the order of memory
@@ -80,7 +80,7 @@ def whole_batches(team: Team, share: Share) -> Iterator[None]:
         yield
     finally:
         F.batch_norm, F.dropout = _batch_norm, _dropout
-        del Tensor.bernoulli_  # what it had from its base class is seen again
+        del Tensor.bernoulli_  # the method of the base class is visible again
 
 
 class _WholeBatchNorm(torch.autograd.Function):
@@ -103,14 +103,14 @@ class _WholeBatchNorm(torch.autograd.Function):
         x, channels = _dense(x), x.shape[1]
         if x.numel():
             mean, inverse = kernels.batch_norm_stats(x, eps)
-        else:  # counted as nothing; 1 / sqrt(variance) is no zero, as the kernels divide by it
+        else:  # its count is 0; 1 / sqrt(variance) is not zero, because the kernels divide by it
             half = x.dtype in (torch.float16, torch.bfloat16)
             mean = torch.zeros(channels, dtype=torch.float32 if half else x.dtype, device=x.device)
             inverse = torch.ones_like(mean)
         rows = team.gather(torch.cat([mean, inverse, mean.new_full((1,), x.numel() // channels)]))
         means, inverses, counts = torch.split(rows, [channels, channels, 1], 1)
         counts = counts.flatten()
-        # torch asks its first argument for the dtype of the counts alone; `x` may be bfloat16, which counts to 256.
+        # torch takes only the dtype of the counts from its first argument; `x` may be bfloat16, exact only up to 256.
         mean, inverse = kernels.batch_norm_gather_stats_with_counts(
             means, means, inverses, running_mean, running_var, momentum, eps, counts
         )
@@ -134,7 +134,7 @@ class _WholeBatchNorm(torch.autograd.Function):
             sum_dy, sum_dy_xmu = torch.zeros_like(mean), torch.zeros_like(mean)
             of_weight, of_bias = (torch.zeros_like(weight) if need else None for need in needed[1:])
         of_x = None
-        if needed[0]:  # of all workers, or of none: they have the same network
+        if needed[0]:  # on all workers or on none: they have the same network
             sum_dy, sum_dy_xmu = ctx.team.sum(torch.stack([sum_dy, sum_dy_xmu]))
             of_x = gradient
             if x.numel():

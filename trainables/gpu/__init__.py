@@ -1,1 +1,1 @@
-"""What trials need to know of a GPU: whether it works, and how much of its memory is theirs."""
+"""GPUs as trials use them: whether they work, and how much of their memory a trial may use."""

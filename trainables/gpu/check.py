@@ -1,4 +1,4 @@
-"""Whether the GPUs of this machine can compute trials, asked before any is run: each answer is one line, or empty."""
+"""Check whether the GPUs of this machine can compute trials, before any is run. Each answer is one line, or empty."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import torch
 
-# The oldest driver on which each CUDA of a torch wheel runs (NVIDIA's table of minor version compatibility).
+# The oldest driver that runs each CUDA version of a torch wheel (NVIDIA's table of minor version compatibility).
 OLDEST_DRIVER = {11: "450", 12: "525", 13: "580"}
-LOOK_SECONDS = 120.0  # a GPU that hangs answers never
+LOOK_SECONDS = 120.0  # a GPU that hangs never answers
 
 # A dead GPU raises here, and so does one for which this torch has no kernels.
 COMPUTE = """
@@ -25,10 +25,10 @@ assert float((x @ x).sum()) == 64**3, "it computes wrong numbers"
 
 
 def driver_fault() -> str:
-    """Return why no GPU of this machine can be used by this torch, without touching one; "" if nothing is known."""
+    """Return why this torch can use no GPU of this machine, without touching one; "" if no reason is known."""
     driver = _driver()
     if torch.version.hip is not None or driver is None:
-        return ""  # ROCm's driver tells nothing of the kind; and where there is no driver there is no GPU
+        return ""  # ROCm's driver does not report this; and without a driver there is no GPU
     if torch.version.cuda is None:
         return "this torch is built without CUDA: install the build of torch that has it (README)"
     wheel = int(torch.version.cuda.partition(".")[0])
@@ -55,10 +55,10 @@ def unused_accelerator() -> str:
 
 
 def try_gpus(numbers: Sequence[str], seconds: float = LOOK_SECONDS) -> dict[str, str]:
-    """Compute something on each of the GPUs of these numbers; return what is wrong with those that fail, in one line.
+    """Compute something on each of these GPUs; return what is wrong with each that fails, in one line.
 
-    Each is tried in a process of its own: one that is broken spoils its process for all others. `numbers` are what
-    CUDA_VISIBLE_DEVICES may hold. One that has not answered after so many `seconds` fails.
+    Each is tried in a process of its own, because a broken GPU spoils its process for all others. `numbers` are values
+    that CUDA_VISIBLE_DEVICES may hold. A GPU that has not answered after `seconds` fails.
     """
     deadline = time.monotonic() + seconds
     tried = {
@@ -88,7 +88,7 @@ def _fault(process: subprocess.Popen[str], seconds: float) -> str:
 
 
 def _driver() -> int | None:
-    """Return the newest CUDA that the driver supports, 12040 for 12.4; None where there is no NVIDIA driver."""
+    """Return the newest CUDA version that the driver supports, 12040 for 12.4; None if there is no NVIDIA driver."""
     version = ctypes.c_int()
     with suppress(OSError, AttributeError):
         if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) == 0:
@@ -97,7 +97,7 @@ def _driver() -> int | None:
 
 
 def _driver_name() -> str:
-    """Return the version of the driver as NVIDIA names it ("535.104.05"); "" if it does not tell."""
+    """Return the version of the driver as NVIDIA writes it ("535.104.05"); "" if it is unknown."""
     name = ctypes.create_string_buffer(96)
     with suppress(OSError, AttributeError):
         nvml = ctypes.CDLL("libnvidia-ml.so.1")

@@ -1,4 +1,4 @@
-"""What a trial can find out instead of how well the pruned network trains. A new one is a file, and two lines here."""
+"""Measures: experiments in place of the usual training of a pruned network. To add one: a file, and two lines here."""
 
 from trainables.measures.critical_compression import CRITICAL_COMPRESSION
 from trainables.measures.imp_conservation import IMP_CONSERVATION

@@ -1,4 +1,4 @@
-"""Critical compression: how far a pruner goes before it empties a layer and cuts the network."""
+"""Critical compression: how far a pruner can prune before it empties a layer and cuts the network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COLUMNS = ("compression", "layer", "weights", "kept")
 
 
 def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
-    """How many weights each layer keeps at 1x, 10^0.25x, 10^0.5x, …, as far as there is a weight for each layer.
+    """Count the weights that each layer keeps at 1x, 10^0.25x, 10^0.5x, …, while there is a weight for each layer.
 
-    No method can go further without emptying one: weights / layers is the largest compression there is
-    (Tanaka et al. 2020, section 3). Scores that do not depend on what is pruned are computed once; iterated
-    pruners prune anew at each compression. Critical is the last compression before the first at which a layer is
-    empty. With few weights left, even a hundred iterations may cut more than the flow at once, so that SynFlow can lose
-    a layer at one compression and none at the next.
+    No method can go further without emptying a layer: weights / layers is the largest possible compression (Tanaka et
+    al. 2020, section 3). Scores that do not depend on what is pruned are computed once; iterative pruners prune anew at
+    each compression. The critical compression is the last one before the first at which a layer is empty. With few
+    weights left, even a hundred iterations may cut more than the flow at once, so that SynFlow can lose a layer at one
+    compression and none at the next.
     """
     trial = on.trial
     weights = {name: weight.numel() for name, weight in prunable(on.model).items()}
@@ -39,7 +39,7 @@ def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
 
 
 def compressions(limit: float) -> list[float]:
-    """The steps of the scan, from 1 up to at most `limit`."""
+    """Return the compressions of the scan, from 1 up to at most `limit`."""
     steps = [1.0]
     while (wider := 10.0 ** (STEP * len(steps))) <= limit:
         steps.append(wider)
@@ -47,7 +47,7 @@ def compressions(limit: float) -> list[float]:
 
 
 def critical(rows: list[TableRow]) -> float:
-    """The largest compression up to which no layer is empty."""
+    """Return the largest compression up to which no layer is empty."""
     first_empty: float = min((compression for compression, _, _, kept in rows if kept == 0), default=math.inf)
     return max(float(compression) for compression, *_ in rows if compression < first_empty)
 

@@ -1,4 +1,4 @@
-"""How training makes magnitudes look conserved: layers' average squared weights, epoch by epoch and level by level."""
+"""Conservation of magnitudes by training: the mean squared weight of each layer, by epoch and by level."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COLUMNS = ("level", "epoch", "layer", "weights", "mean_square")
 
 
 def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
-    """The mean square of each layer's kept weights, before training and after each epoch of each level.
+    """Return the mean square of each layer's kept weights, before training and after each epoch of each level.
 
-    Level 0 trains the dense network, level l prunes it to density^(l/L) and trains what is left from the start again,
-    L = `trial.levels` (0: only the dense training). Gradient descent alone brings the squared weights of the layers
-    to one total each, so that their mean grows along the inverse size (Tanaka et al. 2020, section 5 and figure 5).
+    Level 0 trains the dense network. Level l prunes it to density^(l/L) and trains the kept weights from the start
+    again; L = `trial.levels` (0: only the dense training). Gradient descent alone makes the total of squared weights
+    equal in all layers, so that their mean grows with the inverse size (Tanaka et al. 2020, section 5 and figure 5).
     """
     trial = on.trial
     rows: list[TableRow] = list(saved.get("rows", []))
@@ -43,7 +43,7 @@ def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
 def _train(
     on: Trainer, masks: dict[str, Tensor], level: int, rows: list[TableRow], state: dict[str, Any] | None, save: Save
 ) -> None:
-    """One level, going on from `state`; its epochs are added to `rows`."""
+    """Train one level, going on from `state`, and add its epochs to `rows`."""
 
     def report(metrics: dict[str, float], epoch: int) -> None:
         rows.extend(_rows(on, masks, level, epoch))
@@ -51,7 +51,7 @@ def _train(
     def keep(state: dict[str, Any]) -> None:
         save(state | {"level": level, "masks": masks, "rows": rows})
 
-    # Not compacted: what is measured after each epoch are the weights of the whole network.
+    # Not compacted: the weights of the whole network are measured after each epoch.
     on.train(masks, state=state, save=keep, report=report, compact=False)
 
 

@@ -13,11 +13,11 @@ COLUMNS = ("layer", "weights", "total", "average")
 
 
 def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
-    """The total score of each layer and its average over the layer's weights, before anything is pruned.
+    """Return the total score of each layer and its average over the layer's weights, before anything is pruned.
 
-    Where all layers have the same total, the average is inversely proportional to the size, so that a global
-    threshold empties the largest layer first (Tanaka et al. 2020, theorem 2 and section 4). The error is how far the
-    largest total is from the smallest, as a share of the larger; totals of either sign count by their size.
+    If all layers have the same total, the average is inversely proportional to the size, so that a global threshold
+    empties the largest layer first (Tanaka et al. 2020, theorem 2 and section 4). The error is the difference between
+    the largest and the smallest total, as a share of the largest; totals count by their absolute value.
     """
     scores = on.find(1, at_once=True).scores
     totals = {name: abs(float(score.double().sum())) for name, score in scores.items()}

@@ -1,4 +1,4 @@
-"""What a measure is: something that a trial finds out instead of how well the pruned network trains."""
+"""Measure: an experiment that a trial makes in place of the usual training of the pruned network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Save = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Found:
-    """A table, which becomes the artifact `measure.json`, and the few numbers that say the most."""
+    """Result of a measure: a table, which becomes the artifact `measure.json`, and its most important numbers."""
 
     columns: tuple[str, ...]
     rows: list[TableRow]
@@ -26,22 +26,23 @@ class Found:
 
 @dataclass(frozen=True)
 class Measure:
-    """A function of a trial's bench, and what a space must know of it.
+    """Function of a trial's `Trainer`, and what a space must know of it.
 
-    `find(on, saved, save)` returns what it found. `save` keeps a state of plain values and tensors, from which
-    the next try goes on: it is then `saved`, else empty. Raises StoppedError where `on.stop` asks for it.
+    `find(on, saved, save)` returns the result. `save` stores a state of plain values and tensors. The next attempt gets
+    that state as `saved` and goes on from it; otherwise `saved` is empty. `find` raises StoppedError if `on.stop` asks
+    for it.
     """
 
     find: Callable[[Trainer, Mapping[str, Any], Save], Found]
     summary: str
     paper: str
-    ignores: frozenset[str] = frozenset()  # fields of a trial that do not change what is found
-    trains: bool = False  # if not, it looks at the weights that a network begins with
-    check: Callable[[nn.Module], None] = lambda model: None  # raises ValueError for a network that it is not for
+    ignores: frozenset[str] = frozenset()  # fields of a trial that do not change the result
+    trains: bool = False  # if False, it looks at the weights that a network begins with
+    check: Callable[[nn.Module], None] = lambda model: None  # raises ValueError for a network that it cannot measure
 
 
 def pause(on: Trainer, rows: Sequence[TableRow], save: Save) -> None:
-    """Keep the rows found so far, and stop here if that is asked for."""
+    """Save the rows found so far; raise StoppedError if the trial is asked to stop."""
     save({"rows": list(rows)})
     if on.stop():
         raise StoppedError

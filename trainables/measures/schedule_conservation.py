@@ -1,4 +1,4 @@
-"""How much of the flow each pruning iteration cuts: the reason why scores are pruned in many small steps."""
+"""Share of the flow that each pruning iteration cuts: the reason to prune in many small steps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ COLUMNS = ("iteration", "density", "cut", "flow", "ratio")
 
 
 def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
-    """For each iteration: the total score of the weights that it prunes, the flow through the network, their ratio.
+    """Return for each iteration the total score of the weights that it prunes, the network's flow, and their ratio.
 
-    As long as the ratio is below 1, no iteration can have cut all paths, so that no layer is lost; with many
-    iterations of an exponential schedule it is (Tanaka et al. 2020, theorem 3 and figure 7). The flow is the total
-    score of a layer that all paths cross: no layer has more, where biases are zero, so it is the largest of the
-    layers' totals.
+    While the ratio is below 1, no iteration can have cut all paths, so that no layer is lost. With many iterations of
+    an exponential schedule it is below 1 (Tanaka et al. 2020, theorem 3 and figure 7). The flow is the total score of a
+    layer that all paths cross. If biases are zero no layer has more, so it is the largest of the layers' totals.
     """
     trial = on.trial
     masks: dict[str, Tensor] = {}

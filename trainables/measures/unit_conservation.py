@@ -1,4 +1,4 @@
-"""Conservation at hidden units: the score that comes in, and the score that goes out."""
+"""Conservation at hidden units: the total score of incoming weights, and that of outgoing weights."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COLUMNS = ("layer", "unit", "score_in", "score_out")
 
 
 def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
-    """The total score of each hidden unit's incoming and of its outgoing weights, before anything is pruned.
+    """Return the total score of each hidden unit's incoming and of its outgoing weights, before anything is pruned.
 
-    For scores of the form w · dR/dw the two are equal (Tanaka et al. 2020, theorem 1) where activations are
-    homogeneous and biases, which do not compete and have no score here, are zero, as they are at initialisation in
-    the published networks. The error of a unit is their difference, as a share of the larger.
+    For scores of the form w · dR/dw the two are equal if activations are homogeneous and biases are zero (Tanaka et al.
+    2020, theorem 1). Biases do not compete and have no score here; they are zero at initialisation in the published
+    networks. The error of a unit is the difference of the two, as a share of the larger.
     """
     rows = units(on.model, on.find(1, at_once=True).scores)
     if not rows:
@@ -32,12 +32,12 @@ def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
 
 
 def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[TableRow]:
-    """A row for each channel that one layer alone writes, and others read: layer, number, score in, score out.
+    """Return a row for each channel that only one layer writes and others read: layer, number, score in, score out.
 
     Channels of a residual stream, which several layers write, are no units of their own.
 
     Raises:
-        UnfollowableError: if it cannot be said which layer reads which channel.
+        UnfollowableError: if it cannot be determined which layer reads which channel.
     """
     known = follow(model)
     names = {id(weight): name for name, weight in layer_weights(model).items()}
@@ -50,7 +50,7 @@ def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[TableRow]:
             writers.index_add_(0, groups, torch.ones_like(groups))
             _add(come, unknown, groups, scores.get(names[id(layer.weight)]), axis=0)
     for layer, groups in known.inputs.items():
-        if getattr(layer, "groups", 1) == 1:  # else it writes the channels that it reads, and they have two writers
+        if getattr(layer, "groups", 1) == 1:  # otherwise it writes the channels that it reads, so they have two writers
             readers.index_add_(0, groups, torch.ones_like(groups))
             _add(gone, unknown, groups, scores.get(names[id(layer.weight)]), axis=1)
     hidden = (writers == 1) & (readers > 0) & ~unknown
@@ -64,7 +64,7 @@ def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[TableRow]:
 
 
 def _add(totals: Tensor, unknown: Tensor, groups: Tensor, score: Tensor | None, axis: int) -> None:
-    """Add each channel's share of a layer's score; one that is kept dense has none, and nothing is known there."""
+    """Add each channel's share of a layer's score; mark the channels of a layer without one, kept dense, as unknown."""
     if score is None:
         unknown[groups] = True
     else:

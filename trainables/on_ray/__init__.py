@@ -1,1 +1,1 @@
-"""A trial on Ray, and its workers. Nothing else in `trainables` knows Ray."""
+"""Trials on Ray, and their workers. No other package of `trainables` imports Ray."""

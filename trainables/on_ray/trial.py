@@ -16,16 +16,16 @@ from trainables.context import Place
 from trainables.on_ray.workers import MisplacedError, misplaced, nodes, with_workers
 from trainables.run import TrialOutcome, run
 
-ASK_SECONDS = 1.0  # between two questions whether to stop; an epoch of a small network is shorter
+ASK_SECONDS = 1.0  # between two calls of `stop`; an epoch of a small network is shorter
 
 
 @dataclass(frozen=True)
 class Compared:
     """How a trial is compared with others while it trains."""
 
-    metric: str  # of each epoch
-    rule: str  # in words
-    given_up: Callable[[str], bool]  # of a fingerprint, asked after each report
+    metric: str  # reported after each epoch
+    rule: str  # the rule of early stopping, in words
+    given_up: Callable[[str], bool]  # True if the trial of a fingerprint was pruned; called after each report
 
 
 def ray_trial(
@@ -36,14 +36,14 @@ def ray_trial(
     compared: Compared | None,
     avoided: Callable[[str, str], bool] = lambda node, gpu: False,
 ) -> None:
-    """Run the trial of `point` and report how it ended; if it is `compared`, each epoch too.
+    """Run the trial of `point` and report how it ended; report each epoch too if it is `compared`.
 
-    A point has the "fingerprint" of a trial, the "trial" as JSON, which share of a GPU it has ("gpus"), and whether it
-    can get more ("grow").
-    A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what
-    fails again in the same way. What Tune sees as a failure is a process or a node that died. So a process whose GPU
-    broke ends, having told the reason, and so does one on a GPU that is `avoided` (by node and number).
-    On nodes of which one has other versions than the driver's nothing is computed: the end is "misplaced".
+    A point has the "fingerprint" of a trial, the "trial" as JSON, its share of a GPU ("gpus"), and whether it can get
+    more ("grow").
+    A trial that fails is reported, not raised: its record holds the error, and Tune would only retry what fails again
+    in the same way. Tune sees a failure only if a process or a node died. So a process whose GPU broke reports the
+    reason and exits, and so does a process on a GPU that is `avoided` (by node and number).
+    If a node has other versions than the driver, nothing is computed and the trial ends as "misplaced".
     """
     fingerprint = point["fingerprint"]
     if point["gpus"] and place.workers == 1:
@@ -51,7 +51,7 @@ def ray_trial(
         avoid = avoided(ray.get_runtime_context().get_node_id(), gpu)
         tune.report({"fingerprint": fingerprint, "gpu": gpu, "avoided": avoid})
         if avoid:
-            os._exit(1)  # and not return: Tune would keep the process, and the GPU with it, for another trial
+            os._exit(1)  # not return: Tune would keep the process, and the GPU with it, for another trial
 
     def judge(metrics: Mapping[str, float], epoch: int) -> str:
         assert compared is not None
@@ -61,7 +61,7 @@ def ray_trial(
         return compared.rule if compared.given_up(fingerprint) else ""
 
     try:
-        why = misplaced(drivers_versions)  # nodes may join at any time, so whoever is there at first is not all
+        why = misplaced(drivers_versions)  # nodes may join at any time, so a check before the sweep would miss some
         if why:
             raise MisplacedError(why)
         trial = Trial.model_validate_json(point["trial"])
@@ -74,12 +74,12 @@ def ray_trial(
         outcome = TrialOutcome("misplaced", str(error))
     if outcome.end == "broken":
         tune.report({"fingerprint": fingerprint, "broken": outcome.error})
-        os._exit(1)  # this process can use its GPU no more
+        os._exit(1)  # this process can no longer use its GPU
     tune.report({"fingerprint": fingerprint, "end": outcome.end, "error": outcome.error, "epoch": outcome.epoch})
 
 
 def _now_and_then(stop: Callable[[], bool]) -> Callable[[], bool]:
-    """`stop`, asked at once and then not more often than it is worth."""
+    """Return a function that calls `stop` at most once in `ASK_SECONDS`, and returns False in between."""
     asked = -ASK_SECONDS
 
     def ask() -> bool:

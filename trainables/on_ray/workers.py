@@ -1,7 +1,8 @@
-"""A trial's other workers as Ray actors, each in a part of the trial's own placement group.
+"""A trial's other workers as Ray actors, each in a bundle of the trial's own placement group.
 
-Not Ray Train: inside Tune its workers take a placement group of their own (Ray 2.60), of which Tune knows nothing. So a
-trial would be running while it waits for room, and hold room that no worker uses; and it starts three more processes.
+Ray Train is not used: inside Tune its workers take a placement group of their own (Ray 2.60), of which Tune knows
+nothing. A trial would then be running while it waits for resources, and hold resources that no worker uses. Ray Train
+also starts three more processes.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from trainables.versions import unlike, versions
 
 
 class MisplacedError(RuntimeError):
-    """A worker is on a node where trials of this sweep cannot be computed: in one line, which and why."""
+    """Error: a worker is on a node that cannot compute trials of this sweep. One line: which node, and why."""
 
 
 @contextmanager
 def with_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[Place]:
-    """Inside, the place has the workers that it asks for. To be used in the first part of the placement group.
+    """Yield `place` with the workers that it asks for. Use it in the first bundle of the placement group.
 
     Raises:
-        MisplacedError: if one of them is on a node of other versions than the driver's.
-        LostError, or what Ray raises: if one does not come.
+        MisplacedError: if a worker is on a node with other versions than the driver's.
+        LostError, or an error of Ray: if a worker does not start.
     """
     if place.workers == 1:
         yield place
         return
     group = get_current_placement_group()
-    assert group is not None  # Tune puts every trial into one
+    assert group is not None  # Tune gives every trial one
     here = set(nodes()) == {ray.get_runtime_context().get_node_id()}
     actors = [
         Worker.options(  # type: ignore[attr-defined]
@@ -47,7 +48,7 @@ def with_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[
         for rank, room in enumerate(group.bundle_specs)
         if rank > 0
     ]
-    # Before any of them unpickles what only the driver's versions can read.
+    # Before any of them unpickles data that only the driver's versions can read.
     for why in ray.get([actor.misplaced.remote(drivers_versions) for actor in actors], timeout=START_SECONDS):
         if why:
             raise MisplacedError(why)
@@ -61,12 +62,12 @@ def with_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[
 
 
 def nodes() -> list[str]:
-    """The nodes of this process's placement group, by their ids."""
+    """Return the ids of the nodes of this process's placement group, sorted."""
     return sorted(set(placement_group_table(get_current_placement_group())["bundles_to_node_id"].values()))
 
 
 def misplaced(drivers_versions: Mapping[str, str]) -> str:
-    """In one line what this node has in another version than the driver; "" if nothing."""
+    """Return one line on what this node has in another version than the driver; "" if nothing."""
     why = unlike(versions(), drivers_versions)
     return f"Node {_address()} {why}." if why else ""
 
@@ -77,7 +78,7 @@ def _address() -> str:
 
 @dataclass(frozen=True)
 class Acting:
-    """A worker, and what comes when its work is over. Ray ends it with the process that started it."""
+    """Actor of a worker, and the reference of its result. Ray ends it with the process that started it."""
 
     actor: Any
     work: Any
@@ -93,12 +94,12 @@ class Acting:
 
 @ray.remote(max_restarts=0)
 class Worker:
-    """A process of its own for a worker other than the first."""
+    """Actor for a worker other than the first, in a process of its own."""
 
     def misplaced(self, drivers_versions: Mapping[str, str]) -> str:
         """See `misplaced`."""
         return misplaced(drivers_versions)
 
     def work(self, place: Place, seat: Seat) -> None:
-        """To the end."""
+        """Take part in the trial to its end."""
         take_part(place, seat)

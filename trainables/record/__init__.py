@@ -1,1 +1,1 @@
-"""The record of a trial: event log, checkpoint and files, brought to the object store and to MLflow."""
+"""Record of a trial: event log, checkpoint and files, copied to the object store and to MLflow."""

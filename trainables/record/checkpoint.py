@@ -1,8 +1,8 @@
-"""Checkpoints: generations of one file, of which the newest that can be read counts.
+"""Checkpoints: generations of one file, of which the newest readable one counts.
 
-A checkpoint holds weights, optimizer, schedule, progress and masks. Between epochs it needs no random states: all that
-is random in a trial is drawn from its seed by name and epoch (trainables/randomness.py), so the epoch is the random
-state. Within an epoch it holds where dropout is in its stream.
+A checkpoint holds weights, optimizer, schedule, progress and masks. Between epochs it needs no random states:
+everything random in a trial is drawn from its seed by name and epoch (trainables/randomness.py), so the epoch is the
+random state. Within an epoch it holds the position of dropout in its random stream.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pruners.errors import OF_THE_MACHINE
 from trainables.record.files import write_atomically
 
 T = TypeVar("T")
-CHECKPOINT = "checkpoint.pt"  # of a trial, in its folder
-KEPT = 2  # generations of a checkpoint: should a disk spoil the newest, the one before goes on
+CHECKPOINT = "checkpoint.pt"  # a trial's checkpoint, in its folder
+KEPT = 2  # generations of a checkpoint: if a disk spoils the newest, the trial goes on from the one before
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Save tensors, numbers and nested dicts of them as the newest generation of `path`: checkpoint.7.pt, say.
+    """Save tensors, numbers and nested dicts of them as the newest generation of `path`, e.g. checkpoint.7.pt.
 
     A generation never changes once it has its name, so it is safe to read or copy while the next one is written.
     """
-    content = BytesIO()  # torch itself would tell a full disk as "unexpected pos", not as an OSError
+    content = BytesIO()  # torch itself would report a full disk as "unexpected pos", not as an OSError
     torch.save(state, content)
     known = generations(path)
     number = 1 + _number(known[0]) if known else 1
@@ -43,9 +43,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(
     path: Path, device: torch.device, damaged: Callable[[str], object] = lambda name: None
 ) -> dict[str, Any] | None:
-    """What `save` saved last, on `device`, or None if there is nothing that can be read. No pickle is executed.
+    """Return the state that `save` saved last, on `device`; None if no generation can be read. Executes no pickle.
 
-    A generation that cannot be read is set aside, `damaged` is told its name, and the one before is read.
+    A generation that cannot be read is renamed, `damaged` is called with its name, and the one before is read.
     """
 
     def read(file: Path) -> dict[str, Any]:
@@ -64,23 +64,26 @@ def load(
 
 
 def generations(path: Path) -> list[Path]:
-    """The files that hold `path`, newest first."""
+    """Return the generations of `path`, newest first."""
     return sorted(path.parent.glob(f"{path.stem}.*[0-9]{path.suffix}"), key=_number, reverse=True)
 
 
 def remove(path: Path) -> None:
-    """Remove all generations, and what a process that was killed while it saved has left of one."""
+    """Remove all generations, and temporary files of processes that were killed while they saved."""
     for file in (*generations(path), *path.parent.glob(f".{path.stem}.*{path.suffix}.*")):
         file.unlink(missing_ok=True)
 
 
 def read_or_set_aside(path: Path, read: Callable[[], T]) -> T | None:
-    """What `read` reads from `path`; None if it is not there, or damaged: then it is renamed, and computed anew."""
+    """Return what `read` reads from `path`; None if the file is missing, or damaged and now renamed.
+
+    The caller then computes the content again.
+    """
     if not path.exists():
         return None
     try:
         return read()
-    except OF_THE_MACHINE:  # some are RuntimeErrors too, but none of the file
+    except OF_THE_MACHINE:  # some are RuntimeErrors too, but the file is not damaged
         raise
     except (RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError, BadZipFile):
         path.replace(path.with_name(f"{path.name}.damaged"))

@@ -1,6 +1,7 @@
-"""A trial's own record: every param, metric and artifact, appended beside its checkpoint. MLflow projects it.
+"""Event log of a trial: every param, metric and artifact, appended beside its checkpoint. MLflow shows a copy of it.
 
-One JSON object a line. An event is complete once its newline is on disk; a crash can only lose the last, torn one.
+Each line is one JSON object. An event is complete once its newline is on disk; a crash can lose only the last,
+incomplete one.
 """
 
 from __future__ import annotations
@@ -15,34 +16,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE = "outbox.jsonl"
-End = Literal["finished", "failed", "stopped"]  # stopped: given up early; it can be carried on
+End = Literal["finished", "failed", "stopped"]  # stopped: pruned by early stopping; it can be resumed
 
 
 class DamagedRecordError(ValueError):
-    """An outbox that holds something else than events."""
+    """Error for an event log that holds something other than events."""
 
 
 class Outbox:
-    """The writing side, owned by the one process that computes the trial.
+    """Writer of the event log, owned by the one process that computes the trial.
 
-    A metric that is recorded already (same key, same step) is not recorded again: after a crash the epochs since
-    the last checkpoint are computed twice, with the same values, and the curve must not double back.
+    A metric that is already recorded (same key, same step) is not recorded again: after a crash the epochs since the
+    last checkpoint are computed twice, with the same values, and their points must not appear twice in the curve.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open (or go on with) the outbox in `folder`."""
+        """Open the event log in `folder`, or create it."""
         self._path = folder / FILE
         self._known: set[tuple[str, int]] = set()
-        self.artifacts: set[str] = set()  # the files that are recorded as complete
+        self.artifacts: set[str] = set()  # files that are recorded as complete
         self._size = 0
         for event, self._size in read(folder):
             self._known |= {(key, event["step"]) for key in event.get("metrics", {})}
             self.artifacts |= {event["artifact"]} if "artifact" in event else set()
-        self._file = self._path.open("ab", buffering=0)  # a buffer would still hold what a full disk refused
+        self._file = self._path.open("ab", buffering=0)  # a buffer would keep what a full disk did not take
         self._file.truncate(self._size)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Record one point of each metric, stamped now.
+        """Record one point of each metric, with the current time.
 
         Raises:
             ValueError: if a value is not finite. MLflow would store infinity as 1.8e308.
@@ -56,7 +57,7 @@ class Outbox:
             self._known |= {(key, step) for key in fresh}
 
     def params(self, values: Mapping[str, str]) -> None:
-        """Record params; the same ones again change nothing."""
+        """Record params; recording the same ones again changes nothing."""
         self._append({"params": dict(values)})
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -69,12 +70,12 @@ class Outbox:
         self.artifacts.add(name)
 
     def end(self, how: End, resume: bool = False) -> None:
-        """Record that the trial is over; `resume`: what failed is the machine, and what is computed stands."""
+        """Record that the trial is over; `resume`: the machine failed, so what was computed stays valid."""
         self._append({"end": how, "resume": resume} if resume else {"end": how})
         self.sync()
 
     def sync(self) -> None:
-        """Make what is recorded durable. Call it before saving a checkpoint that is ahead of it."""
+        """Make the recorded events durable. Call it before saving a checkpoint that skips their epochs."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -84,16 +85,16 @@ class Outbox:
     def _append(self, event: dict[str, Any]) -> None:
         line = json.dumps({"time": time.time_ns() // 1_000_000} | event, allow_nan=False).encode() + b"\n"
         try:
-            if self._file.write(line) != len(line):  # the rest had no place
+            if self._file.write(line) != len(line):  # the disk had no space for the rest
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         except OSError:
-            self._file.truncate(self._size)  # else the next line would go on in the middle of this one
+            self._file.truncate(self._size)  # otherwise the next event would continue this incomplete line
             raise
         self._size += len(line)
 
 
 def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
-    """The complete events from byte `offset` on, each with the offset behind it.
+    """Yield the complete events from byte `offset` on, each with the offset of its end.
 
     Raises:
         DamagedRecordError: at a line that is not an event.
@@ -117,13 +118,16 @@ def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 def ended(folder: Path) -> End | None:
-    """How the trial in `folder` ended, if it has and has not been taken up again since."""
+    """Return how the trial in `folder` ended; None if it has not, or was resumed since."""
     how: End | None = _last(folder).get("end")
     return how
 
 
 def stopped(folder: Path) -> str:
-    """When and by which rule the trial in `folder` was given up ("epoch 12 by …"); "" if it was not, or goes on."""
+    """Return when and by which rule early stopping pruned the trial in `folder` ("epoch 12 by …").
+
+    "" if it was not pruned, or was resumed since.
+    """
     tag = ""
     for event, _ in read(folder):
         tag = event.get("tags", {}).get("stopped", tag)
@@ -131,7 +135,7 @@ def stopped(folder: Path) -> str:
 
 
 def must_restart(folder: Path) -> bool:
-    """Whether the trial failed by itself. What it recorded is of no use then: its code may be another by now."""
+    """Return True if the trial itself failed. Its record is of no use then: its code may have changed since."""
     last = _last(folder)
     return last.get("end") == "failed" and not last.get("resume")
 
@@ -144,7 +148,7 @@ def forget(folder: Path) -> None:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the outbox."""
+    """Return the size of the event log in bytes."""
     path = folder / FILE
     return path.stat().st_size if path.exists() else 0
 

@@ -1,4 +1,4 @@
-"""Locks that are files: of all processes of a machine one holds such a file at a time."""
+"""Lock files, which one process of a machine holds at a time, and atomic writes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from safetensors import SafetensorError
 
 @contextmanager
 def held(file: Path, seconds: float = -1) -> Iterator[None]:
-    """Hold `file`, whose folder exists: inside, nobody else does.
+    """Hold the lock `file`, whose folder exists: inside the context no other process holds it.
 
     Raises:
-        filelock.Timeout: if it is not to be had within so many `seconds`; below 0 there is no end to the waiting.
+        filelock.Timeout: if the lock is not free within `seconds`; below 0 it waits without end.
     """
     with FileLock(file).acquire(timeout=seconds):
         yield
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, make it durable, and give it the name `path`.
+    """Let `write` fill a temporary file, make it durable, and rename it to `path`.
 
     Raises:
-        OSError: if there is no place for it; then nothing is left behind, and what `path` held is as it was.
+        OSError: if the disk has no space for it; then nothing is left behind, and `path` keeps its content.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")  # a process id is not unique across nodes
     try:
         write(temporary)
         with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # a rename may reach the disk before the data it names
+            os.fsync(file.fileno())  # a rename may reach the disk before the data
         temporary.replace(path)
-    except SafetensorError as error:  # a full disk, in words of its own
+    except SafetensorError as error:  # safetensors has a message of its own for a full disk
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise

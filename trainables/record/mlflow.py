@@ -1,4 +1,4 @@
-"""From the outbox of a trial to its MLflow run: in order, in batches, as often as it takes."""
+"""Upload a trial's event log to its MLflow run: in order, in batches, and again until it succeeds."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from trainables.record.files import write_atomically
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-BATCH = 1000  # metrics in one request; MLflow takes no more
+BATCH = 1000  # metrics in one request; MLflow accepts no more
 MARK = "uploaded.json"
-PICTURES = ("histograms.png",)  # to be compared between runs
+PICTURES = ("histograms.png",)  # logged as images too, so that they can be compared between runs
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # the steps of making a store are no news to users
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # users need not see how MLflow creates a store
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client that gives up quickly: the outbox keeps what could not be delivered, so waiting gains nothing."""
+    """Return a client that gives up quickly: the event log keeps undelivered events, so waiting gains nothing."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -37,13 +37,13 @@ def connect(tracking_uri: str) -> MlflowClient:
 
 
 def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, Any]]:
-    """Send to `run_id` what the outbox in `folder` holds beyond the last delivery, and return those events.
+    """Send the events since the last delivery from the event log in `folder` to the run `run_id`, and return them.
 
     Delivering twice changes nothing: every point carries the time at which it was recorded, which is part of
-    MLflow's key. So a crash between the last request and the mark that remembers it costs only a repetition.
+    MLflow's key. So a crash between the last request and the mark that records it costs only a repetition.
 
     Raises:
-        Exception: whatever the client raises; what was not delivered stays for the next call.
+        Exception: whatever the client raises; undelivered events stay for the next call.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -55,7 +55,7 @@ def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, A
     if not events:
         return []
     if not delivers_to(folder, run_id):
-        _mark(folder, run_id, 0)  # before its first point: one that has points without a mark has them from elsewhere
+        _mark(folder, run_id, 0)  # before its first point: a run that has points but no mark has them from elsewhere
     metrics = [
         Metric(key, value, event["time"], event["step"])
         for event in events
@@ -80,14 +80,14 @@ def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, A
 
 
 def delivers_to(folder: Path, run_id: str) -> bool:
-    """Whether what that run has came from the outbox in `folder`."""
+    """Return True if the last delivery from the event log in `folder` went to that run."""
     return bool(_read_mark(folder)["run_id"] == run_id)
 
 
 def _show(client: MlflowClient, run_id: str, file: Path, when: int) -> None:
-    """Log a picture once more, as `log_image` would: there alone looks the chart that has a picture for each run.
+    """Log a picture again in the format of `log_image`, which MLflow's chart of a picture for each run needs.
 
-    Not by `log_image` itself, which gives it another name each time: delivered twice, it would be there twice.
+    Not with `log_image` itself, which chooses a new name each time: delivered twice, the picture would be there twice.
     """
     from PIL import Image
 
@@ -97,7 +97,7 @@ def _show(client: MlflowClient, run_id: str, file: Path, when: int) -> None:
             with Image.open(file) as picture:
                 picture.save(Path(folder) / f"{name}.png")
                 picture.convert("RGB").save(Path(folder) / f"{name}+compressed.webp")
-        except OSError:  # a picture that cannot be read has no second copy
+        except OSError:  # a picture that cannot be read gets no second copy
             return
         client.log_artifacts(run_id, folder, "images")
     client.set_tag(run_id, "mlflow.loggedImages", "True")
@@ -109,7 +109,7 @@ def _mark(folder: Path, run_id: str, offset: int) -> None:
 
 
 def _read_mark(folder: Path) -> dict[str, Any]:
-    """The run of the last delivery, and how many bytes of the outbox it has."""
+    """Return the run of the last delivery, and how many bytes of the event log it has."""
     file = folder / MARK
     mark: dict[str, Any] = {"run_id": "", "offset": 0}
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else mark

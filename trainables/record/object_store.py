@@ -1,8 +1,8 @@
-"""Trials' folders in an object store: a trial works in a folder of its node, of which the store has a copy.
+"""Trial folders in an object store: a trial works in a folder of its node, and the store has a copy of it.
 
-`<uri>/<fingerprint>/<attempt>/<file>`. Each attempt at a trial writes under a number of its own, so one that was
-given up for lost and comes back (a node cut off from the others) can never overwrite what its successor wrote; it
-finds the successor's claim before it writes, and stops. Readers take the newest attempt.
+Keys are `<uri>/<fingerprint>/<attempt>/<file>`. Each attempt at a trial writes under a number of its own. So an attempt
+that was believed lost and comes back (its node was cut off from the others) can never overwrite files of its successor:
+it finds the successor's claim before it writes, and stops. Readers take the newest attempt.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from search_spaces import SpaceError
 from trainables.record.event_log import FILE
 from trainables.record.files import write_atomically
 
-CLAIM = "claim"  # an empty object: the attempt has begun
+CLAIM = "claim"  # empty object that says that the attempt has begun
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object's size in bytes, and when it was written."""
+    """Size of an object in bytes, and the time at which it was written."""
 
     size: int
     mtime_ns: int
@@ -35,15 +35,15 @@ StoredAttempts = dict[str, dict[str, Stored]]  # attempt -> file -> object
 
 
 def is_object_store(uri: str) -> bool:
-    """Whether `uri` is not just a path."""
+    """Return True if `uri` is not just a path."""
     return "://" in uri
 
 
 def require_writable(uri: str) -> None:
-    """Make sure that trials can be stored at `uri`: a path, which is made if it is not there, or an object store.
+    """Check that trials can be stored at `uri`: a path, which is created if it is missing, or an object store.
 
     Raises:
-        SpaceError: in one sentence.
+        SpaceError: in one sentence, if they cannot.
     """
     if is_object_store(uri):
         Bucket(uri).require_writable()
@@ -57,15 +57,15 @@ def require_writable(uri: str) -> None:
 
 
 class Bucket:
-    """The folders of all trials under one URI: `s3://bucket/path`, `gs://bucket/path`."""
+    """Folders of all trials under one URI: `s3://bucket/path`, `gs://bucket/path`."""
 
     def __init__(self, uri: str) -> None:
         """Connect; nothing is written.
 
         Raises:
-            SpaceError: in one sentence, if this is no object store, or no place in one.
+            SpaceError: in one sentence, if the URI is no object store, or names no bucket.
         """
-        from pyarrow.fs import FileSystem  # 0.2 seconds that trials on a path need not pay
+        from pyarrow.fs import FileSystem  # takes 0.2 seconds, which trials on a path need not pay
 
         with refused(uri):
             self._system, self._root = FileSystem.from_uri(uri)
@@ -74,10 +74,10 @@ class Bucket:
         self._uri = uri
 
     def require_writable(self) -> None:
-        """Write an object, read it, remove it.
+        """Write an object, read it and remove it.
 
         Raises:
-            SpaceError: in one sentence, if that cannot be done.
+            SpaceError: in one sentence, if one of these fails.
         """
         probe = f".probe-{uuid4().hex[:8]}"
         with refused(self._uri):
@@ -88,11 +88,11 @@ class Bucket:
             self._system.delete_file(f"{self._root}/{probe}")
 
     def trials(self) -> dict[str, StoredAttempts]:
-        """All that is stored, by fingerprint."""
+        """Return everything that is stored, by fingerprint."""
         return self._list(self._root)
 
     def attempts(self, fingerprint: str) -> StoredAttempts:
-        """What is stored of one trial."""
+        """Return everything that is stored of one trial."""
         return self._list(f"{self._root}/{fingerprint}").get(fingerprint, {})
 
     def put(self, content: Path | bytes, *key: str) -> None:
@@ -105,16 +105,16 @@ class Bucket:
                     copyfileobj(source, target, 2**20)
 
     def has(self, *key: str) -> bool:
-        """Whether there is such an object."""
+        """Return True if there is such an object."""
         from pyarrow.fs import FileType
 
         return bool(self._system.get_file_info("/".join([self._root, *key])).type == FileType.File)
 
     def get(self, path: Path, *key: str, stored: Stored | None = None) -> None:
-        """Bring an object to `path`. With `stored` as it was listed: no byte more, and its time.
+        """Copy an object to `path`; with `stored`, only the listed number of bytes, and with the listed time.
 
         Raises:
-            FileNotFoundError: if it is gone.
+            FileNotFoundError: if the object is gone.
         """
 
         def write(temporary: Path) -> None:
@@ -129,7 +129,7 @@ class Bucket:
             os.utime(path, ns=(stored.mtime_ns, stored.mtime_ns))
 
     def remove(self, *key: str) -> None:
-        """Remove an object that may be gone already."""
+        """Remove an object; it may be gone already."""
         try:
             self._system.delete_file("/".join([self._root, *key]))
         except FileNotFoundError:
@@ -152,12 +152,12 @@ class Bucket:
 
 
 def newest(attempts: StoredAttempts) -> str | None:
-    """The attempt that counts: the last that began and has a record. What it began with is in it."""
+    """Return the attempt that counts, the last one that has a record. It includes the files that it began with."""
     return max((attempt for attempt, files in attempts.items() if FILE in files), default=None)
 
 
 def shown(uri: str) -> str:
-    """The URI without the keys that may be in it."""
+    """Return the URI without the keys that may be in it."""
     scheme, found, rest = uri.partition("://")
     if not found:
         return uri
@@ -166,7 +166,7 @@ def shown(uri: str) -> str:
 
 @contextmanager
 def refused(uri: str) -> Iterator[None]:
-    """Whatever an object store says when it is not to be had, as one line."""
+    """Turn the errors of an object store that cannot be used into a SpaceError of one line."""
     try:
         yield
     except (OSError, ValueError, NotImplementedError) as error:

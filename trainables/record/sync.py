@@ -1,4 +1,4 @@
-"""One attempt at a trial, seen from its node: what it finds in the object store, and what it brings there."""
+"""Sync one attempt at a trial between its node and the object store: what it starts from, and what it uploads."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from filelock import FileLock, Timeout
 from trainables.record.event_log import FILE, DamagedRecordError, ended, forget
 from trainables.record.object_store import CLAIM, Bucket, newest
 
-PUSH_SECONDS = 3.0  # between two pushes of the record alone
-BACKOFF_SECONDS = 60.0  # at most so long a store that is away is left alone
-PATIENCE_SECONDS = 300.0  # for a store that is away when the trial is over
+PUSH_SECONDS = 3.0  # between two pushes by `push_soon`
+BACKOFF_SECONDS = 60.0  # longest pause between two tries while the store is unavailable
+PATIENCE_SECONDS = 300.0  # how long the end of a trial waits for an unavailable store
 
 
 class SupersededError(RuntimeError):
-    """Another attempt at this trial has begun after this one: what this one finds is no longer wanted."""
+    """Error: another attempt at this trial began after this one, so the results of this one are not wanted."""
 
 
 class Copy(Protocol):
-    """Where a trial's folder is brought, while the trial runs."""
+    """Copy of a trial's folder that is kept up to date while the trial runs."""
 
     def pull(self) -> None:
-        """Begin the attempt with what the one before has left."""
+        """Begin the attempt with the files that the previous one left."""
 
     def push(self) -> None:
-        """Bring all that has changed, now. A store that is away is tried again with the next push."""
+        """Upload all changes now. If the store is unavailable, the next push tries again."""
 
     def push_soon(self) -> None:
-        """The same, unless the last time is only moments ago."""
+        """Upload all changes, unless the last push was only moments ago."""
 
     def finish(self) -> None:
-        """Bring the rest, and wait for a store that is away; then the node's copy can go.
+        """Upload the rest, waiting for an unavailable store; then the node's copy can be removed.
 
         Raises:
-            OSError: if the store stays away.
+            OSError: if the store stays unavailable.
         """
 
 
 class InPlace:
-    """No copy: the folder is the storage."""
+    """No copy: the trial's folder is the storage itself."""
 
     def pull(self) -> None: ...
 
@@ -55,32 +55,32 @@ class InPlace:
 
 
 class Mirror:
-    """The copy of `folder`, which has the trial's fingerprint for a name, in an object store.
+    """Copy of `folder`, whose name is the trial's fingerprint, in an object store.
 
-    All but `pull` may raise SupersededError.
+    All methods may raise SupersededError.
     """
 
     def __init__(self, uri: str, folder: Path) -> None:
         self._bucket, self._folder, self._trial = Bucket(uri), folder, folder.name
         self._attempt = ""
         self._there: dict[str, tuple[int, int]] = {}  # what the store has: file -> (size, time of change)
-        self._next = 0.0  # when the record is pushed again
+        self._next = 0.0  # when `push_soon` may push again
         self._failures = 0
 
     def pull(self) -> None:
-        """Claim the trial, and begin where the newest attempt with a record stands.
+        """Claim the trial, and begin with the files of the newest attempt that has a record.
 
-        First all of that is brought under our own number, its record last, and only then the old one is removed:
-        whenever this process dies, one attempt is whole.
+        First they are all copied under this attempt's number, the record last; only then is the old attempt removed. So
+        one attempt is complete whenever this process dies.
         """
         last = max((int(attempt.partition("-")[0]) for attempt in self._bucket.attempts(self._trial)), default=0)
-        self._attempt = f"{last + 1:06d}-{uuid4().hex[:8]}"  # two that begin at once differ
+        self._attempt = f"{last + 1:06d}-{uuid4().hex[:8]}"  # two attempts that begin at once differ
         self._bucket.put(b"", self._trial, self._attempt, CLAIM)
         while True:
             try:
                 begun = fetch(self._bucket, self._folder)
                 break
-            except FileNotFoundError:  # removed since it was listed: by the attempt before, not stopped yet
+            except FileNotFoundError:  # removed after the listing by the previous attempt, which has not stopped yet
                 continue
         if begun is not None:
             self._push(record_last=True)
@@ -89,7 +89,7 @@ class Mirror:
                     self._bucket.remove(self._trial, attempt, name)
 
     def push(self) -> None:
-        """Bring all that has changed, now; a store that is away is tried again later."""
+        """Upload all changes now; if the store is unavailable, a later push tries again."""
         try:
             self._push()
             self._failures = 0
@@ -99,12 +99,12 @@ class Mirror:
             self._next = time.monotonic() + min(BACKOFF_SECONDS, PUSH_SECONDS * 2**self._failures)
 
     def push_soon(self) -> None:
-        """Bring what has changed, unless the last time is only moments ago."""
+        """Upload all changes, unless the last push was only moments ago."""
         if time.monotonic() >= self._next:
             self.push()
 
     def finish(self) -> None:
-        """Bring the rest, and free the node's disk."""
+        """Upload the rest, and free the node's disk. Raise the store's OSError if it stays unavailable."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         pause = 1.0
         while True:
@@ -136,7 +136,7 @@ class Mirror:
 
 
 def sweep_up(storage: Path) -> None:
-    """Free a node's disk of what processes left there that were killed: their trials go on from what the store has."""
+    """Remove the files that killed processes left on this node's disk: their trials go on from the store's copy."""
     for record in storage.glob(f"*/{FILE}"):
         with suppress(Timeout, OSError, DamagedRecordError), FileLock(record.parent / ".writer.lock", timeout=0):
             if ended(record.parent) is None:
@@ -144,10 +144,10 @@ def sweep_up(storage: Path) -> None:
 
 
 def fetch(bucket: Bucket, folder: Path) -> str | None:
-    """Make `folder` what the store has of the trial; returns the attempt that this was, None if there is none.
+    """Make `folder` a copy of the trial in the store; return the attempt that it came from, None if there is none.
 
-    Newest things first, checkpoint before record before files: so whatever is pushed meanwhile, no epoch is
-    skipped whose metrics are not there.
+    The checkpoint is fetched first, then the record, then other files. So whatever is pushed meanwhile, the checkpoint
+    skips no epoch whose metrics are missing.
 
     Raises:
         FileNotFoundError: if a file is removed meanwhile.
@@ -163,5 +163,5 @@ def fetch(bucket: Bucket, folder: Path) -> str | None:
 
 
 def _order(name: str) -> int:
-    """Files before the record that names them, and the record before the checkpoint that skips what it holds."""
+    """Return the order of upload: files, then the record that names them, then the checkpoint that skips its epochs."""
     return 2 if name.endswith(".pt") else 1 if name == FILE else 0

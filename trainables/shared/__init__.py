@@ -1,1 +1,1 @@
-"""What several trials share and is computed once: dense weights, scores, masks and weights that are given."""
+"""Data that several trials share: trained dense weights and scores, computed once, and given masks and weights."""

@@ -1,7 +1,7 @@
-"""Masks that are given to a trial: found once, by another trial or elsewhere, and trained many times.
+"""Masks that are given to a trial: computed once, by another trial or elsewhere, and trained many times.
 
-A record names them by their content: the same masks are the same trial wherever they came from. A sweep puts them
-into its storage before any trial runs (`provide`), and trials on every node read them from there.
+A record identifies masks by their content: the same masks give the same trial wherever they came from. A sweep puts
+them into its storage before any trial runs (`provide`), and trials on every node read them from there.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from trainables.record.object_store import Bucket, refused
 
 
 def digest(content: bytes) -> str:
-    """What a record says for masks: the SHA-256 of their file, in hexadecimal digits."""
+    """Return the name of masks in a record: the SHA-256 of their file, in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def parse(content: bytes) -> dict[str, Tensor]:
-    """The masks in the bytes of a safetensors file: parameter name -> bool tensor on the CPU, True = kept.
+    """Return the masks in the bytes of a safetensors file: parameter name -> bool tensor on the CPU, True = kept.
 
     Raises:
-        ValueError: if it is no such file, or has other values than 0 and 1.
+        ValueError: if it is no safetensors file, or has other values than 0 and 1.
     """
     try:
         tensors = parsed(content)
@@ -43,10 +43,10 @@ def parse(content: bytes) -> dict[str, Tensor]:
 
 
 def provide(name: str, place: Place, read: Callable[[], bytes]) -> None:
-    """Make sure that trials of `place` find the masks of that digest; `read` gives them if they are not there.
+    """Put the masks with the digest `name` into the storage of `place`; `read` returns them if they are not there.
 
     Raises:
-        SpaceError: if they are others by now, or the storage cannot be written.
+        SpaceError: if the masks have changed since, or the storage cannot be written.
     """
     file = place.masks / f"{name}.safetensors"
     if not file.exists():
@@ -63,7 +63,7 @@ def provide(name: str, place: Place, read: Callable[[], bytes]) -> None:
 
 
 def load(name: str, place: Place, device: torch.device) -> dict[str, Tensor]:
-    """The masks of that digest, on `device`; brought from the object store to a node that does not have them yet.
+    """Return the masks with the digest `name` on `device`; copy them from the object store if this node lacks them.
 
     Raises:
         FileNotFoundError: if they are not in the storage.

@@ -1,4 +1,4 @@
-"""Trained weights that several trials start from: trained once, by whoever comes first."""
+"""Trained dense weights that several trials start from: trained once, by the first process that needs them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WEIGHTS = "weights.safetensors"
 
 
 class StageError(RuntimeError):
-    """The dense training that a trial starts from failed."""
+    """Error: the dense training that a trial starts from failed."""
 
 
 def stored(stage: Trial, storage: Path) -> bool:
-    """Whether the trained weights of `stage` are there."""
+    """Return True if the trained weights of `stage` are in `storage`."""
     return (storage / stage.fingerprint / WEIGHTS).exists()
 
 
@@ -31,14 +31,14 @@ def trained_weights(
     compute: Callable[[Trial], str],
     bring: Callable[[Path], object] | None = None,
 ) -> dict[str, Tensor]:
-    """The state of the model that `stage` trained, on the CPU.
+    """Return the state of the model that `stage` trained, on the CPU.
 
-    `compute` runs the stage if it is not there and returns its error, "" if there was none. A sweep computes its
-    stages before the trials that need them; who comes alone, or too early, does it here. Of several that come
-    at once one trains and the others wait for it. `bring` fills the stage's folder from an object store.
+    `compute` runs the stage if its weights are missing and returns its error, "" if there was none. A sweep computes
+    its stages before the trials that need them; a trial that runs alone, or too early, computes the stage here. If
+    several need it at once, one trains and the others wait. `bring` fills the stage's folder from an object store.
 
     Raises:
-        StageError: if the stage failed, now or before. What fails by itself is not tried by each trial again.
+        StageError: if the stage failed, now or before. Trials do not repeat a stage that failed by itself.
     """
     folder = storage / stage.fingerprint
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Scores that no compression enters: computed once for all the trials of a sweep that select by them."""
+"""Scores that do not depend on the compression: computed once for all trials of a sweep that select by them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ Scores = dict[str, Tensor]
 
 
 def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], Scores]) -> Scores:
-    """The scores of `trial` for its `model`: those in the storage, else those of `compute`, which are then kept there.
+    """Return the scores of `trial` for its `model`: those in the storage, else those of `compute`, which it stores.
 
-    The same to the bit. Of trials that come at once one computes and the others wait for it, no longer than they would
-    compute themselves. Kept are only those that other trials of the sweep need too (`place.shared_scores`), for each
-    kind of device apart: sums are taken in another order on another kind, which moves some masks by a few per cent.
+    Both are the same to the bit. If several trials need them at once, one computes and the others wait, no longer than
+    they would compute themselves. It stores only scores that other trials of the sweep need too
+    (`place.shared_scores`), separately for each kind of device: another kind sums in another order, which changes some
+    masks by a few per cent.
     """
     if trial.scoring not in place.shared_scores:
         return compute()
@@ -35,10 +36,10 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
         if known is None:
             scores = compute()
             plain = {name: score.cpu().contiguous() for name, score in scores.items()}
-            with suppress(OSError):  # a full disk: others compute them too
+            with suppress(OSError):  # a full disk: the other trials compute them too
                 write_atomically(file, lambda path: save_file(plain, path))
             return scores
-    # As they lie in memory when computed, so that sums over them are the same to the bit too.
+    # In the memory format of computed scores, so that sums over them are the same to the bit too.
     return {
         name: torch.empty_like(weight, dtype=known[name].dtype).copy_(known[name])
         for name, weight in prunable(model).items()
@@ -46,6 +47,6 @@ def shared(trial: Trial, place: Place, model: nn.Module, compute: Callable[[], S
 
 
 def kind_of_device(device: torch.device) -> str:
-    """Return a name for what computes alike, fit for a file name: "cpu", "NVIDIA-H200"."""
+    """Return a name for the kind of `device`, which computes alike, fit for a file name: "cpu", "NVIDIA-H200"."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

@@ -1,4 +1,4 @@
-"""Pretrained weights on their way to the nodes: the driver has them in its storage; an object store hands them on."""
+"""Distribution of pretrained weights to the nodes, from the driver's storage through an object store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from trainables.record.object_store import Bucket, refused
 
 
 def provide(network: Network, place: Place, source: Path | None) -> None:
-    """Make sure that trials of `place` find the weights that `network` starts from: copy the `source`, or download.
+    """Put the weights that `network` starts from into the storage of `place`: copy `source`, or download.
 
     Raises:
-        SpaceError: if the download fails, if the file has changed since it was read, or if the store cannot be written.
+        SpaceError: if the download fails, the file has changed since its digest was taken, or the store cannot be
+            written.
     """
     weights = lookup(network.name, network.code).weights
     pretrained.provide(network.pretrained, weights, place.pretrained, source)
@@ -29,12 +30,12 @@ def provide(network: Network, place: Place, source: Path | None) -> None:
 
 
 def bring(network: Network, place: Place) -> None:
-    """Bring them to this node, if they are in the store and not here yet."""
+    """Copy the weights that `network` starts from to this node, if the store has them and this node does not."""
     if not (network.pretrained and place.mirror):
         return
     file = pretrained.file(network.pretrained, lookup(network.name, network.code).weights, place.pretrained)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with held(place.pretrained / ".lock"), suppress(FileNotFoundError):  # who needs them says so
+    with held(place.pretrained / ".lock"), suppress(FileNotFoundError):  # the trial that needs them reports it
         if not file.exists():
             Bucket(place.mirror).get(file, *_key(file, place))
 

@@ -1,4 +1,4 @@
-"""Methods that prune during training. A new one is its file, two lines here, and its entry among the pruners."""
+"""Methods that prune during training. To add one, write its file, two lines here, and its entry among the pruners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DYNAMICS: dict[str, Callable[[Trial, int, int], Dynamics]] = {"gradual": gradual
 
 
 def dynamics(trial: Trial, steps_per_epoch: int) -> Dynamics | None:
-    """How the masks of `trial` change while it trains; None if they do not.
+    """Return the method that changes the masks of `trial` while it trains; None if they do not change.
 
     Raises:
         SpaceError: if the method's options contradict each other, in one sentence.

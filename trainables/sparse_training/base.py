@@ -1,4 +1,4 @@
-"""What a method that prunes during training is, and the options of those there are."""
+"""Interface of methods that prune during training, and the check of their options."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ Masks = Mapping[str, Tensor]
 
 
 class Dynamics(Protocol):
-    """Masks that change while weights train.
+    """Method that changes masks while weights train.
 
-    It holds no state: what it does depends on the step and on what it is given, and all that is random is drawn
-    from generators of the trial's seed named by the step. So the masks are all that a checkpoint must hold.
+    It holds no state: its result depends only on the step and its arguments, and everything random is drawn from
+    generators of the trial's seed named by the step. So a checkpoint must hold only the masks.
     """
 
     @property
     def compression(self) -> float:
-        """Of the masks to start from."""
+        """Return the compression of the masks to start from."""
         ...
 
     def update(self, step: int, masks: Masks, model: nn.Module) -> dict[str, Tensor] | None:
-        """The new masks after optimizer step `step` (from 1), None where they stay.
+        """Return the new masks after optimizer step `step` (from 1), None if they do not change.
 
-        Gradients are those of the step, at the weights before it; those of pruned weights are there too.
+        Gradients are those of the step, at the weights before it. Pruned weights have gradients too.
         """
         ...
 
 
 def options(trial: Trial) -> dict[str, Any]:
-    """The trial's options, with the pruner's defaults.
+    """Return the trial's options, with the pruner's defaults.
 
     Raises:
-        SpaceError: if an option is not the fraction or the count that it must be.
+        SpaceError: if an option is not a fraction from 0 to 1 or, if it is the interval, not at least 1 step.
     """
     pruner = lookup(trial.pruner)
     chosen = pruner.recorded(trial.options)

@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning: dense at first, sparser with every update."""
+"""Gradual magnitude pruning: the network is dense at first, and sparser with every update."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trainables.sparse_training.base import Masks, options
 
 @dataclass(frozen=True)
 class Gradual:
-    """The smallest weights go, at each of some steps, down to the density of that step (fraction kept)."""
+    """Method that prunes the smallest weights at some steps, down to the density of that step (fraction kept)."""
 
     density_after: Mapping[int, Density]
     scope: str
     compression: float = 1.0  # it starts dense
 
     def update(self, step: int, masks: Masks, model: nn.Module) -> dict[str, Tensor] | None:
-        """Masks within `masks`: what is pruned stays pruned."""
+        """Return masks within `masks`, because pruned weights stay pruned; None if they do not change."""
         if step not in self.density_after:
             return None
         sizes = {name: weight.detach().abs() for name, weight in prunable(model).items()}
@@ -30,10 +30,10 @@ class Gradual:
 
 
 def gradual(trial: Trial, steps: int, steps_per_epoch: int) -> Gradual:
-    """T = `trial.iterations` updates, evenly from `start` to `end` of training (fractions of all `steps`).
+    """Return the method with T = `trial.iterations` updates, evenly from `start` to `end` (fractions of all `steps`).
 
-    Of the trial's schedule, by default the cubic one (Zhu and Gupta 2017, equation 1). Where training has fewer
-    steps than there are updates, several fall together.
+    The densities are those of the trial's schedule, by default the cubic one (Zhu and Gupta 2017, equation 1). If
+    training has fewer steps than updates, several updates coincide.
 
     Raises:
         SpaceError: if pruning would end before it starts.

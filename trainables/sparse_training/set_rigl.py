@@ -1,4 +1,4 @@
-"""Dynamic sparse training: weights are dropped and as many others grown, so the density never changes."""
+"""Dynamic sparse training, SET and RigL: weights are dropped and as many others grown, so the density is constant."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Merits = Callable[[int, nn.Module], dict[str, Tensor]]  # step, model -> a score
 
 @dataclass(frozen=True)
 class Regrowth:
-    """Every `interval` steps before step `end`, in every layer: the smallest weights for those of highest merit.
+    """Method that replaces the smallest weights of each layer by those of highest merit.
 
-    Starts from random masks of the trial's compression. A share `drop` of the weights goes at first, falling to
-    none by a cosine.
+    It does so every `interval` steps before step `end`. It starts from random masks of the trial's compression. The
+    share of weights that it replaces is `drop` at first, and falls to zero by a cosine.
     """
 
     compression: float
@@ -31,17 +31,17 @@ class Regrowth:
     end: int
     drop: float
     merits: Merits
-    at_start: bool = False  # in the first step too
+    at_start: bool = False  # also after the first step
 
     def fraction(self, step: int) -> float:
-        """Of the kept weights, dropped after `step` (Evci et al. 2020, section 3, the update schedule)."""
+        """Return the fraction of kept weights to drop after `step` (Evci et al. 2020, section 3, update schedule)."""
         if self.at_start and step == 1 < self.end:
             return self.drop
         due = step % self.interval == 0 and step < self.end
         return self.drop / 2 * (1 + math.cos(math.pi * step / self.end)) if due else 0.0
 
     def update(self, step: int, masks: Masks, model: nn.Module) -> dict[str, Tensor] | None:
-        """Masks with as many True in each layer as before."""
+        """Return masks with as many True in each layer as before; None if they do not change."""
         fraction = self.fraction(step)
         if fraction == 0:
             return None
@@ -51,9 +51,9 @@ class Regrowth:
 
 
 def exchange(mask: Tensor, weight: Tensor, merit: Tensor, fraction: float) -> Tensor:
-    """The smallest `fraction` of the weights in `mask` dropped, as many of the highest merit grown instead.
+    """Return `mask` with the smallest `fraction` of its weights dropped, and as many of the highest merit grown.
 
-    A weight that was just dropped may be grown again (Evci et al. 2020, algorithm 1): it then was never away.
+    A weight that was just dropped may be grown again (Evci et al. 2020, algorithm 1): it then stays in the mask.
     """
     count = int(mask.count_nonzero())
     leaving = math.floor(fraction_of(fraction) * count)
@@ -62,7 +62,7 @@ def exchange(mask: Tensor, weight: Tensor, merit: Tensor, fraction: float) -> Te
 
 
 def _highest(scores: Tensor, count: int) -> Tensor:
-    """The `count` highest of a tensor as a mask; of equal ones the earlier."""
+    """Return a mask of the `count` highest values of a tensor; of equal values the earlier ones."""
     order = scores.flatten().sort(descending=True, stable=True).indices
     mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     mask[order[:count]] = True
@@ -70,7 +70,7 @@ def _highest(scores: Tensor, count: int) -> Tensor:
 
 
 def set_(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
-    """SET: weights are grown at random (Mocanu et al. 2018, algorithm 1). They start at zero, as in RigL."""
+    """Return SET, which grows weights at random (Mocanu et al. 2018, algorithm 1). They start at zero, as in RigL."""
 
     def chance(step: int, model: nn.Module) -> dict[str, Tensor]:
         draws = generator(trial.seed, "grow", step)  # on the CPU: the same on every device
@@ -80,10 +80,10 @@ def set_(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
 
 
 def rigl(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
-    """RigL: those weights are grown whose gradient is largest (Evci et al. 2020, algorithm 1).
+    """Return RigL, which grows the weights with the largest gradients (Evci et al. 2020, algorithm 1).
 
-    The gradient is that of the step, which is made. With `at_start` the first update is in step 1. What the authors'
-    program does otherwise stands in docs/names.md.
+    The gradient is that of the step, and the optimizer makes that step too. With `at_start` the first update is in
+    step 1. docs/names.md says what the authors' program does differently.
     """
     return _regrowth(trial, steps, steps_per_epoch, _slopes)
 
@@ -94,7 +94,7 @@ def _slopes(step: int, model: nn.Module) -> dict[str, Tensor]:
 
 def _regrowth(trial: Trial, steps: int, steps_per_epoch: int, merits: Merits) -> Regrowth:
     chosen = options(trial)
-    # Once an epoch where an epoch is shorter than the interval: on small data nothing would ever be grown.
+    # Once an epoch if an epoch is shorter than the interval: otherwise nothing would ever be grown on small data.
     interval = min(chosen["interval"], steps_per_epoch)
     return Regrowth(
         trial.compression, interval, round(chosen["end"] * steps), chosen["drop"], merits, chosen.get("at_start", False)
