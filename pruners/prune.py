@@ -64,7 +64,7 @@ def _outside_inference_mode(function: Callable[P, T]) -> Callable[P, T]:
 
 
 @_outside_inference_mode
-def find(
+def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     model: nn.Module,
     pruner: str | Pruner | Callable[..., dict[str, Tensor]],
     compression: float | Fraction | None = None,

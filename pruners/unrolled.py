@@ -70,7 +70,7 @@ def _multi_head(given: Mapping[str, Any], linear: Linear, attend: Attend) -> tup
     return output.squeeze(1) if single else output, shares
 
 
-def _one_step(
+def _one_step(  # noqa: PLR0913 - the operands of a recurrent cell
     kind: RecurrentKind,
     x: Tensor,
     state: Any,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -23,6 +23,7 @@ class Resources:
     max_concurrent: int | None = None
     auto: bool = False  # each kind of trial gets its measured share of a GPU, at most `gpus`
     workers: int = 1  # that train one trial together, on one node or several
+    shares: Mapping[str, float] = field(default_factory=dict)  # measured shares of a GPU, by fingerprint
 
     def __str__(self) -> str:
         cpus = f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"

@@ -107,18 +107,17 @@ def scheduler(stopping: EarlyStopping, epochs: int) -> TrialScheduler:
 class FairScheduler(FIFOScheduler):
     """Tune scheduler that signals trials to stop if they fall behind. Pickled without state: Tune never restores it."""
 
-    def __init__(self, *known: Any) -> None:
+    def __init__(self, fairness: Fairness | None = None, flag: Flag | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._fairness: Fairness
-        self._flag: Flag
-        if known:
-            self._fairness, self._flag = known
+        self._fairness, self._flag = fairness, flag  # None in the copies that Tune unpickles, which are never asked
 
     def __reduce__(self) -> tuple[type[FairScheduler], tuple[()]]:
         return FairScheduler, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Judge an epoch that a trial reported; the trial waits until this returns."""
+        assert self._fairness is not None
+        assert self._flag is not None
         fingerprint, metric = result.get("fingerprint", ""), self._fairness.rivals.stopping.metric
         if metric in result and self._fairness.falls_behind(fingerprint, result["epoch"], result[metric]):
             self._flag.give_up(fingerprint)

@@ -1,4 +1,7 @@
-"""Monkeypatches of Ray 2.60 and its Tune, where their behaviour does not suit a sweep."""
+"""Monkeypatches of Ray 2.60 and its Tune, where their behaviour does not suit a sweep.
+
+tests/orchestrator/ray_driver/test_ray_patches.py fails for each patch that a newer Ray no longer needs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from ray.tune.execution.tune_controller import TuneController
 def survive_the_memory_monitor() -> None:
     """Make Tune treat a trial that Ray's memory monitor kills like any trial whose process died.
 
-    Ray 2.60 raises an error that its Tune takes for a defect of its own, and then ends all trials.
+    Ray 2.60 raises an error that its Tune takes for a defect of its own, and then ends all trials. No upstream issue
+    was found (November 2026).
     """
     original = RayActorManager._actor_task_failed
     if original.__module__ == __name__:
@@ -30,7 +34,10 @@ def survive_the_memory_monitor() -> None:
 
 
 def write_no_state() -> None:
-    """Keep Tune from storing the state of all trials, on disk and in memory: sweeps never restore it, see `tune`."""
+    """Keep Tune from storing the state of all trials, on disk and in memory: sweeps never restore it, see `tune`.
+
+    Its cost grows with the number of trials (ray-project/ray#11233).
+    """
 
     def mark(self: TuneController, trial: Any) -> None:
         """Do nothing, so that no trial is marked to be written."""
@@ -38,8 +45,11 @@ def write_no_state() -> None:
     setattr(TuneController, TuneController._mark_trial_to_checkpoint.__name__, mark)
 
 
-def leave_deaths_to_us() -> None:
-    """Suppress the two pages that Ray and Tune print for each process that died; the driver prints one line."""
+def silence_death_reports() -> None:
+    """Suppress the two pages that Ray and Tune print for each process that died; the driver prints one line.
+
+    Neither has an option for it, and no upstream issue was found (November 2026).
+    """
     for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     original = worker.print_to_stdstream

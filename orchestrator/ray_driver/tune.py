@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,12 @@ from orchestrator.planning.resources import Resources, concurrency
 from orchestrator.ray_driver.early_stopping import Fairness, FairScheduler
 from orchestrator.ray_driver.gpu_health import Gpu, GpuHealth
 from orchestrator.ray_driver.nodes import alive, lacking, to_come
-from orchestrator.ray_driver.ray_patches import forget, leave_deaths_to_us, survive_the_memory_monitor, write_no_state
+from orchestrator.ray_driver.ray_patches import (
+    forget,
+    silence_death_reports,
+    survive_the_memory_monitor,
+    write_no_state,
+)
 from orchestrator.ray_driver.signals import Flag, is_up, of_gpu, of_one
 from orchestrator.ray_driver.trial_queue import Attempts, Handing
 from trainables.context import Place
@@ -272,20 +276,18 @@ def run_on_ray(
     watch: Watch,
     scratch: Path,
     stop: Stop,
-    shares: Mapping[str, float] | None = None,
     rivals: Rivals | None = None,
     health: GpuHealth | None = None,
 ) -> bool:
     """Run the trials of `source` on the connected Ray; return False if the run was stopped.
 
-    `shares` are the GPUs of each trial by fingerprint, where they differ from `resources.gpus`.
     With `rivals`, trials of `source` that fall behind others are stopped early.
     `scratch` is a folder for files that Tune always writes; it is removed afterwards.
     """
     survive_the_memory_monitor()
     write_no_state()
-    leave_deaths_to_us()
-    attempts = Attempts(resources.gpus, shares or {})
+    silence_death_reports()
+    attempts = Attempts(resources.gpus, resources.shares)
     handing = Handing(source, stop)
     fairness = Fairness(rivals) if rivals else None
     failures = 0  # of Tune, consecutive

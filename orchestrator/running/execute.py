@@ -171,7 +171,7 @@ def _measured(job: Job, console: Console) -> Job:
         shares = measured_shares(tuple(wanted.values()), job.resources, say)
     # Trials that a search chooses get the largest share that any example needs.
     most = max((shares[trial.fingerprint] for trial in job.plan.examples), default=job.resources.gpus)
-    return replace(job, shares=shares, resources=replace(job.resources, gpus=most))
+    return replace(job, resources=replace(job.resources, gpus=most, shares=shares))
 
 
 def _report(job: Job, parent: str, console: Console) -> Path | None:

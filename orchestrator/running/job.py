@@ -29,7 +29,6 @@ class Job:
     address: str | None
     local: bool
     command: str
-    shares: Mapping[str, float] = field(default_factory=dict)  # measured shares of a GPU, by fingerprint
     storage: str = ""  # path or object store of the trials' folders; default: in the output folder
     save_seconds: float = 60.0  # between two checkpoints of a trial
     scoring_images: int = 0  # inputs of a forward pass while scoring; 0: whole batches

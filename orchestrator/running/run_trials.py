@@ -142,7 +142,7 @@ class Run:
         from orchestrator.ray_driver import run_on_ray
 
         scratch = job.output / ".tune"
-        return run_on_ray(source, job.place, job.resources, watch, scratch, self.stop, job.shares, rivals, self.health)
+        return run_on_ray(source, job.place, job.resources, watch, scratch, self.stop, rivals, self.health)
 
 
 def _forget_failed(trials: Iterable[Trial], records: Records) -> None:

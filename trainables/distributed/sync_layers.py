@@ -87,7 +87,7 @@ class _WholeBatchNorm(torch.autograd.Function):
     """Batch norm of [B, C, ...] in train mode over the parts of all workers: one collective forward, one backward."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913 - torch fixes the form
         ctx: Any,
         x: Tensor,
         weight: Tensor | None,

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cluster
 def test_each_kind_of_trial_has_its_own_share(cluster, sweep, own):
     cluster.add_node(num_cpus=2, num_gpus=2)
     small, large, usual = own("curious"), own("curious", seed=1), own("curious", seed=2)
-    _, told = sweep([small, large, usual], Resources(1, 0.5), shares={small.fingerprint: 0.25, large.fingerprint: 2})
+    _, told = sweep([small, large, usual], Resources(1, 0.5, shares={small.fingerprint: 0.25, large.fingerprint: 2}))
     said = [told.errors[trial.fingerprint].rpartition(": ")[2] for trial in (small, large, usual)]
     assert said == ["it has 0.25 GPUs", "it has 2 GPUs", "it has 0.5 GPUs"]
 
@@ -68,7 +68,7 @@ def test_nodes_that_join_later_are_used(cluster, sweep, own, tmp_path):
         until(lambda: epochs(tmp_path / "checkpoints" / without.fingerprint))
         cluster.add_node(num_cpus=1, num_gpus=1)
 
-    _, told = sweep([with_gpu, without], Resources(1, 1), during=during, shares=started)
+    _, told = sweep([with_gpu, without], Resources(1, 1, shares=started), during=during)
     assert told.errors[with_gpu.fingerprint].endswith("it has 1 GPUs")
 
 
