@@ -27,12 +27,12 @@ myst_heading_anchors = 3
 
 
 def setup(app: Any) -> None:
-    from orchestrator.planning import catalog
+    from orchestrator.planning.catalog import show_catalog
 
     def list_names(_: Any, page: str, source: list[str]) -> None:
         """Ends the page of names with what `--list` shows, so that what is registered needs no line there."""
         if page == "names":
-            catalog.show(Console(file=(shown := StringIO())))
+            show_catalog(Console(file=(shown := StringIO())))
             source[0] += f"\n## All of them\n\n```text\n{shown.getvalue()}```\n"
 
     app.connect("source-read", list_names)
