@@ -40,13 +40,13 @@ def made_up(point: Mapping[str, Any], place: Any, *_: Any) -> None:
     """Stand for `trainables.on_ray.trial.ray_trial`."""
     from ray import tune  # not before its environment is prepared
 
-    from trainables.record.event_log import Outbox
+    from trainables.record.event_log import EventLog
 
     fingerprint = point["fingerprint"]
     folder = place.storage / fingerprint
     folder.mkdir(parents=True)
     time.sleep(SECONDS)
-    outbox = Outbox(folder)
+    outbox = EventLog(folder)
     outbox.params({"pruner": "random"})
     outbox.metrics(dict.fromkeys(CURVES, 0.5), 1)
     outbox.metrics(dict.fromkeys(ONCE, 0.5))
@@ -65,8 +65,8 @@ def measure(n: int, folder: Path) -> None:
     from orchestrator import ray_driver
     from orchestrator.live.interrupt import Stop
     from orchestrator.live.trial_records import Records
-    from orchestrator.live.trial_sources import Listed
-    from orchestrator.live.uploader import Watch
+    from orchestrator.live.trial_sources import TrialList
+    from orchestrator.live.uploader import Uploader
     from orchestrator.planning.plan import plan
     from orchestrator.planning.resources import Resources
     from orchestrator.ray_driver import tune
@@ -88,10 +88,10 @@ def measure(n: int, folder: Path) -> None:
         book = create(uri, "scale", folder / "artifacts")
         parent = book.start_sweep(planned, "scale")
         trials = {trial.fingerprint: trial for trial in planned.trials}
-        watch = Watch(book, trials, Records(place.storage), parent, lambda *_: None, lambda *_: None)
+        watch = Uploader(book, trials, Records(place.storage), parent, lambda *_: None, lambda *_: None)
         started = time.perf_counter()
         watch.start()
-        ray_driver.run_on_ray(Listed(planned.trials), place, resources, watch, folder / ".tune", Stop())
+        ray_driver.run_on_ray(TrialList(planned.trials), place, resources, watch, folder / ".tune", Stop())
         dispatched = time.perf_counter() - started
         waiting = watch.close(3600)
         delivered = time.perf_counter() - started

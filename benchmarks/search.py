@@ -22,7 +22,7 @@ from optuna.storages import InMemoryStorage
 
 from orchestrator.planning.catalog import catalog
 from orchestrator.results.objectives import Objective
-from orchestrator.search.optuna_study import Result, Seeker
+from orchestrator.search.optuna_study import Result, StudySearcher
 from search_spaces import Grid, Trial, load, studies
 from trainables.context import Place
 from trainables.metrics import PER_EPOCH
@@ -67,7 +67,7 @@ def reached(search: dict[str, object], seed: int, epochs: int, compute: Callable
     """The best value of a study: one trial after the other, each asked for when the last is told."""
     grid = Grid(load({**SPACE, "seed": seed, "epochs": epochs, "search": search}), catalog())
     results: dict[str, Result] = {}
-    seeker = Seeker(grid, studies(grid.space, grid.catalog), InMemoryStorage(), results.get)
+    seeker = StudySearcher(grid, studies(grid.space, grid.catalog), InMemoryStorage(), results.get)
     while (trial := seeker.next(1)) is not None:
         results[trial.fingerprint] = compute(trial)
         seeker.ended(trial.fingerprint)

@@ -35,7 +35,7 @@ from trainables.training.batch_norm import quick_norms
 from trainables.training.compacted import smaller
 from trainables.training.optimizer import make_optimizer
 from trainables.training.step import Masked
-from trainables.training.trainer import Trainer, bench
+from trainables.training.trainer import Trainer, make_trainer
 
 BATCH = 128
 STEPS = {1: (1.57, 1.0), 10: (1.75, 1.88), 100: (2.9, 4.5), 1000: (5.0, 16.6)}  # what a prototype reached
@@ -86,7 +86,7 @@ def few(data: Dataset, images: int) -> InMemory:
 def ours_of(network: str, data: InMemory) -> Trainer:
     """Our side: the model and the data of a trial."""
     trial = Trial(dataset="cifar10", architecture=network, epochs=1, batch_size=BATCH)
-    return bench(trial, data, torch.device("cpu"), save_seconds=1e9)
+    return make_trainer(trial, data, torch.device("cpu"), save_seconds=1e9)
 
 
 def dense(network: str, data: InMemory) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -31,7 +31,7 @@ from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
 from orchestrator.running.request import Request
 from orchestrator.running.resource_flags import PACK, resources_of, room_for
-from orchestrator.tracking.experiment import Ledger, existing
+from orchestrator.tracking.experiment import ExperimentRuns, existing
 from orchestrator.tracking.measured_speeds import images_per_second, of_one_worker
 from pruners import PruningError
 from search_spaces import Space, SpaceError, Trial, load
@@ -143,7 +143,7 @@ class Prepared:
 
     plan: Plan
     experiment: str
-    known: Ledger | None  # None: the store has no such experiment yet
+    known: ExperimentRuns | None  # None: the store has no such experiment yet
     over: bool  # whether its search has nothing left to ask for
 
     @property

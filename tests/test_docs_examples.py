@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
-import shutil
+
+# import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,11 @@ def extended(house: Path) -> None:
 @pytest.mark.slow
 def test_what_was_added_by_hand_is_found_and_held_to_its_contract(tmp_path):
     extended(tmp_path)
-    kinds = ("pruners/test_pruner", "trainables/test_architecture", "trainables/test_dataset")
+    kinds = (
+        "pruners/test_pruner",
+        "trainables/architectures/test_architecture",
+        "trainables/datasets/test_dataset",
+    )
     words = [*(f"tests/{kind}_contract.py" for kind in kinds), "-k", "filter-size or separable or stripes"]
     held = subprocess.run(
         [sys.executable, "-m", "pytest", *words], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -122,6 +127,17 @@ def test_what_was_added_by_hand_is_found_and_held_to_its_contract(tmp_path):
     asked = "import orchestrator.report.figures, trainables.measures\n"
     asked += "\n".join(f"print({registry}[{name!r}])" for registry, name in registries.items())
     subprocess.run([sys.executable, "-c", asked], cwd=tmp_path, check=True)
+    sets = ("architecture=mlp", "pruner=random", "compression=[1, 4]", "epochs=1")
+    words = ("digits", "--local", "--audit", "0", *(word for setting in sets for word in ("--set", setting)))
+    subprocess.run([sys.executable, "-m", "orchestrator.sweep", *words], cwd=tmp_path, check=True, capture_output=True)
+    metric = "prune/largest_weight"
+    rows = list(csv.DictReader((tmp_path / "results/report/tables/trials.csv").open()))
+    assert all(0 < float(row[metric]) < 10 for row in rows)
+    assert "4x mean" in (tmp_path / "results/report/tables/largest-weight.csv").read_text()
+    listed = subprocess.run(
+        [sys.executable, "-m", "orchestrator.sweep", "--list"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert f"{metric} " in listed.stdout
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from search_spaces import Trial
 from trainables.measures import Found
 from trainables.profiling import LayerProfile, Unmeasured, collapsed, file_mb, measured, own_memory, paths, profile
 from trainables.record.checkpoint import read_or_set_aside
-from trainables.record.event_log import Outbox
+from trainables.record.event_log import EventLog
 from trainables.record.files import write_atomically
 from trainables.shared.pretraining import WEIGHTS
 
@@ -84,7 +84,7 @@ class Recorder:
 
     trial: Trial
     folder: Path
-    outbox: Outbox
+    outbox: EventLog
 
     def begun(self, device: torch.device) -> None:
         """Record the trial, its versions and its machine before anything is computed."""

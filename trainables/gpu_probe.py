@@ -13,7 +13,7 @@ from trainables.datasets import lookup
 from trainables.datasets.memory import GROUP_BYTES, InMemory
 from trainables.gpu.memory import CONTEXT_BYTES
 from trainables.training.cuda_graph import WARM
-from trainables.training.trainer import Trainer, bench
+from trainables.training.trainer import Trainer, make_trainer
 
 TEST_IMAGES = 500  # the largest test batch
 
@@ -49,7 +49,7 @@ def peak_bytes(trials: Iterable[Trial], device: torch.device) -> int:
 
 def _bench(trial: Trial, device: torch.device) -> Trainer:
     short = trial.model_copy(update={"epochs": 1, "iterations": 1, "pretrain_epochs": 0, "levels": 0, "pretrained": ""})
-    return bench(short, made_up(short), device, save_seconds=60)
+    return make_trainer(short, made_up(short), device, save_seconds=60)
 
 
 def _images_bytes(trial: Trial) -> int:

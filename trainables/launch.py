@@ -25,7 +25,7 @@ from trainables.context import Place, images_of, make_ready
 from trainables.distributed.group import START, LostError, Other, Team
 from trainables.gpu.memory import works
 from trainables.training.loop import StoppedError, TrainingError
-from trainables.training.trainer import Trainer, bench
+from trainables.training.trainer import Trainer, make_trainer
 
 
 def follow(place: Place, team: Team) -> None:
@@ -36,7 +36,7 @@ def follow(place: Place, team: Team) -> None:
         # Every order contains the weights, so no file of pretrained weights is needed here.
         trial = Trial.model_validate_json(order["trial"]).model_copy(update={"pretrained": ""})
         if on is None or on.trial != trial:
-            on = bench(trial, images_of(trial, place), device, place.save_seconds, team=team)
+            on = make_trainer(trial, images_of(trial, place), device, place.save_seconds, team=team)
         on.model.load_state_dict(order["model"])
         try:
             on.train(
@@ -58,7 +58,7 @@ SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
 
 
 @dataclass(frozen=True)
-class Seat:
+class WorkerAddress:
     """Rank of a worker in a team, and the address at which the first worker listens."""
 
     rank: int
@@ -68,7 +68,7 @@ class Seat:
 
 
 @contextmanager
-def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterator[Place]:
+def leading(place: Place, host: str, launch: Callable[[WorkerAddress], Other]) -> Iterator[Place]:
     """Yield `place` with a team of `place.workers`, of which this process is the first; `launch` starts the others.
 
     They connect to this process at `host`, an address of this machine. They are killed when the block is left.
@@ -85,7 +85,7 @@ def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterato
     others: list[Other] = []
     try:
         for rank in range(1, place.workers):
-            others.append(launch(Seat(rank, place.workers, host, port)))
+            others.append(launch(WorkerAddress(rank, place.workers, host, port)))
         team = Team(0, place.workers, store, tuple(others))
         _await(team)
         if host != LOOPBACK or device.type == "cuda":
@@ -98,7 +98,7 @@ def leading(place: Place, host: str, launch: Callable[[Seat], Other]) -> Iterato
             other.kill()
 
 
-def take_part(place: Place, seat: Seat, work: Callable[[Place, Team], object] = follow) -> None:
+def take_part(place: Place, seat: WorkerAddress, work: Callable[[Place, Team], object] = follow) -> None:
     """Run `work` as the worker of `seat`; report any error to the first worker, then raise it."""
     with socket.create_connection((seat.host, seat.port), timeout=60) as connection:
         own = connection.getsockname()[0]
@@ -194,7 +194,7 @@ def _here(rank: int) -> str:
 
 
 @dataclass(frozen=True)
-class Spawned:
+class WorkerProcess:
     """Worker in a process of its own on this machine."""
 
     process: SpawnProcess
@@ -218,10 +218,10 @@ def with_workers(place: Place) -> Iterator[Place]:
         return
     context = multiprocessing.get_context("spawn")
 
-    def launch(seat: Seat) -> Spawned:
+    def launch(seat: WorkerAddress) -> WorkerProcess:
         process = context.Process(target=_work, args=(_of(place, seat.rank), seat))
         process.start()
-        return Spawned(process)
+        return WorkerProcess(process)
 
     with leading(_of(place, 0), LOOPBACK, launch) as led:
         yield led
@@ -231,7 +231,7 @@ def _of(place: Place, rank: int) -> Place:
     return replace(place, device=f"cuda:{rank}") if place.device == "cuda" else place
 
 
-def _work(place: Place, seat: Seat) -> None:
+def _work(place: Place, seat: WorkerAddress) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the first worker decides
     try:
         take_part(place, seat)

@@ -22,7 +22,7 @@ from trainables.measures import MEASURES
 from trainables.profiling import latency_setting
 from trainables.record import checkpoint
 from trainables.record.checkpoint import CHECKPOINT
-from trainables.record.event_log import Outbox
+from trainables.record.event_log import EventLog
 from trainables.record.sync import Copy
 from trainables.shared import masks as given_masks
 from trainables.shared.scores import shared
@@ -30,12 +30,12 @@ from trainables.sparse_training import Dynamics
 from trainables.training.iterative import REWIND, prune_in_levels, rewind
 from trainables.training.loop import EpochProgress
 from trainables.training.precision import used
-from trainables.training.trainer import Trainer, bench
+from trainables.training.trainer import Trainer, make_trainer
 
 Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule that stops the trial early, or ""
 
 
-class Judged:
+class EarlyStoppingJudge:
     """Early stopping of one trial. Trainings before its own (dense, levels) are not compared with other trials."""
 
     def __init__(self, trial: Trial, judge: Judge | None) -> None:
@@ -60,9 +60,9 @@ class Attempt:
     trial: Trial
     place: Place
     folder: Path
-    outbox: Outbox
+    outbox: EventLog
     copy: Copy
-    judged: Judged
+    judged: EarlyStoppingJudge
     stop: Callable[[], bool]
     weights: Callable[[Trial], dict[str, Tensor]]  # returns the trained weights of the dense trial that it starts from
 
@@ -182,7 +182,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Trainer]:
     def stop() -> bool:
         return bool(attempt.judged.given_up) or attempt.stop()
 
-    on = bench(trial, data, device, place.save_seconds, stop, place.pretrained, place.team, place.scoring_images)
+    on = make_trainer(trial, data, device, place.save_seconds, stop, place.pretrained, place.team, place.scoring_images)
     return recorder, on
 
 

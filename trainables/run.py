@@ -27,8 +27,8 @@ from trainables.context import Place
 from trainables.distributed import LostError
 from trainables.gpu.memory import works
 from trainables.launch import with_workers
-from trainables.phases import Attempt, Judge, Judged, compute
-from trainables.record.event_log import DamagedRecordError, End, Outbox, ended, forget, must_restart, read
+from trainables.phases import Attempt, EarlyStoppingJudge, Judge, compute
+from trainables.record.event_log import DamagedRecordError, End, EventLog, ended, forget, must_restart, read
 from trainables.record.files import held
 from trainables.record.object_store import Bucket
 from trainables.record.sync import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
@@ -86,7 +86,7 @@ def run(
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # else it writes to the home folder
     try:
         with held(folder / ".writer.lock", WRITER_SECONDS):  # held by another process that computes the trial
-            return _run(trial, place, folder, stop, Judged(trial, judge))
+            return _run(trial, place, folder, stop, EarlyStoppingJudge(trial, judge))
     except (Timeout, ElsewhereError):
         return TrialOutcome("elsewhere", "another process computes it")
     except SupersededError as error:
@@ -97,7 +97,9 @@ def run(
         return TrialOutcome("failed", _line(error))
 
 
-def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: Judged) -> TrialOutcome:
+def _run(
+    trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], judged: EarlyStoppingJudge
+) -> TrialOutcome:
     copy: Copy = Mirror(place.mirror, folder) if place.mirror else InPlace()
     copy.pull()
     if place.mirror:
@@ -112,9 +114,9 @@ def _run(trial: Trial, place: Place, folder: Path, stop: Callable[[], bool], jud
 
 
 def _attempt(
-    trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool], judged: Judged
+    trial: Trial, place: Place, folder: Path, copy: Copy, stop: Callable[[], bool], judged: EarlyStoppingJudge
 ) -> TrialOutcome:
-    outbox = Outbox(folder)
+    outbox = EventLog(folder)
     try:
         if ended(folder) == "stopped":
             outbox.tags({"stopped": ""})  # the trial continues

@@ -23,7 +23,7 @@ from trainables.context import Place, make_ready
 from trainables.datasets import AUGMENTATIONS
 from trainables.datasets.memory import InMemory
 from trainables.training.loop import StoppedError
-from trainables.training.trainer import bench
+from trainables.training.trainer import make_trainer
 
 IMAGES = 50_000  # of an epoch, as CIFAR-10's
 STOP = "stop"
@@ -81,7 +81,7 @@ def train(
         base | {"batch_size": batch_size(setting), "epochs": epochs, "precision": precision, "lr": 0.01}
     )
     device = make_ready(Place(setting.folder, setting.cache, device="cuda"))
-    on = bench(trial, data, device, save_seconds=1e9, stop=stop)
+    on = make_trainer(trial, data, device, save_seconds=1e9, stop=stop)
     masks = on.find(trial.compression).masks
     last = time.monotonic()
     stepped: dict[str, str] = {}

@@ -15,7 +15,7 @@ STEPS = 1000  # steps per epoch: any number will do, because only the beginning 
 
 
 @dataclass(frozen=True)
-class Rivals:
+class EarlyStoppingGroups:
     """Trials of a sweep that early stopping compares, in independent groups.
 
     Within the groups that the space asks for, only trials with the same kind of training are compared: equal length,

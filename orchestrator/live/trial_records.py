@@ -41,7 +41,7 @@ class Records:
             forget(self.folder / fingerprint)
 
 
-class Fetched(Records):
+class FetchedRecords(Records):
     """Trials' folders fetched from an object store. One listing of the store shows what is new in all trials."""
 
     poll_seconds = 3.0

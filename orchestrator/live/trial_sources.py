@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from orchestrator.search.optuna_study import Seeker
+from orchestrator.search.optuna_study import StudySearcher
 from search_spaces import Trial
 
 
@@ -28,7 +28,7 @@ class Source(Protocol):
         ...
 
 
-class Listed:
+class TrialList:
     """Source with a fixed list of trials, in its order."""
 
     def __init__(self, trials: Iterable[Trial]) -> None:
@@ -45,10 +45,10 @@ class Listed:
         return not self._left
 
 
-class Sought:
+class StudyTrials:
     """Source of the trials that a space's studies ask for, followed by the best of each study with fresh seeds."""
 
-    def __init__(self, seeker: Seeker, expect: Callable[[Trial], bool]) -> None:
+    def __init__(self, seeker: StudySearcher, expect: Callable[[Trial], bool]) -> None:
         """Call `expect` with each trial before it is handed out; it returns False if the trial is done already."""
         self._seeker, self._expect = seeker, expect
         self._confirming: deque[Trial] = deque()
@@ -81,7 +81,7 @@ class Sought:
         return [trial for fingerprint, trial in found.items() if fingerprint not in asked]
 
 
-class InTurn:
+class StagedTrials:
     """Source that chains others: a trial comes from the first source that has one."""
 
     def __init__(self, *sources: Source) -> None:

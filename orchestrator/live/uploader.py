@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.colors import look
 from orchestrator.live.trial_records import Records
-from orchestrator.tracking.experiment import Ledger, RunStatus
+from orchestrator.tracking.experiment import ExperimentRuns, RunStatus
 from search_spaces import Trial
 from trainables.record.event_log import DamagedRecordError, End, ended, read, size, stopped
 from trainables.record.mlflow import deliver
@@ -48,12 +48,12 @@ def how_it_ended(folder: Path) -> End | None:
     return None
 
 
-class Watch(threading.Thread):
+class Uploader(threading.Thread):
     """Thread that uploads trials to MLflow. Executors report starts and ends; the rest is read from event logs."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ExperimentRuns,
         trials: dict[str, Trial],
         records: Records,
         parent: str,

@@ -15,7 +15,7 @@ from orchestrator.planning.catalog import catalog
 from orchestrator.planning.check_networks import outline, require_networks, weight_files
 from orchestrator.planning.check_pruners import require_compatible
 from orchestrator.planning.given_masks import GivenMasks
-from orchestrator.planning.study_plan import Searching
+from orchestrator.planning.study_plan import StudyPlan
 from pruners import prunable
 from search_spaces import Cell, EarlyStopping, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
 from search_spaces.trial import data_label
@@ -50,7 +50,7 @@ class Plan:
     notices: tuple[str, ...]
     weight_files: Mapping[str, Path] = field(default_factory=dict)  # pretrained weights, by their name in trial records
     masks: Mapping[str, GivenMasks] = field(default_factory=dict)  # given masks, by their name in trial records
-    search: Searching | None = None  # the search, whose trials are not known in advance
+    search: StudyPlan | None = None  # the search, whose trials are not known in advance
     early_stopping: EarlyStopping | None = None
 
     @property
@@ -123,7 +123,7 @@ def plan(
     expand(space, names)  # reject unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)
-    search = Searching(Grid(space, names), studies(space, names))
+    search = StudyPlan(Grid(space, names), studies(space, names))
     examples = tuple({trial.fingerprint: trial for trial in (*trials, *search.examples())}.values())
     for trial in examples:
         _require_possible(trial)

@@ -10,7 +10,7 @@ from search_spaces import Grid, Study, Trial
 
 
 @dataclass(frozen=True)
-class Searching:
+class StudyPlan:
     """Studies of a space."""
 
     grid: Grid

@@ -23,7 +23,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.ray_driver.signals import Flag
 from search_spaces import EarlyStopping, Trial
 from trainables.metrics import METRICS
@@ -46,10 +46,10 @@ class _Entry:
 
 
 @dataclass
-class Fairness:
+class GroupedEarlyStopping:
     """Early stopping of a sweep's trials after each epoch. Lives as long as the driver; starts from earlier records."""
 
-    rivals: Rivals
+    rivals: EarlyStoppingGroups
     _groups: dict[Hashable, TrialScheduler] = field(default_factory=dict)
     _entries: dict[str, _Entry] = field(default_factory=dict)
 
@@ -104,15 +104,15 @@ def scheduler(stopping: EarlyStopping, epochs: int) -> TrialScheduler:
     )
 
 
-class FairScheduler(FIFOScheduler):
+class EarlyStoppingScheduler(FIFOScheduler):
     """Tune scheduler that signals trials to stop if they fall behind. Pickled without state: Tune never restores it."""
 
-    def __init__(self, fairness: Fairness | None = None, flag: Flag | None = None) -> None:
+    def __init__(self, fairness: GroupedEarlyStopping | None = None, flag: Flag | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._fairness, self._flag = fairness, flag  # None in the copies that Tune unpickles, which are never asked
 
-    def __reduce__(self) -> tuple[type[FairScheduler], tuple[()]]:
-        return FairScheduler, ()
+    def __reduce__(self) -> tuple[type[EarlyStoppingScheduler], tuple[()]]:
+        return EarlyStoppingScheduler, ()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Judge an epoch that a trial reported; the trial waits until this returns."""

@@ -81,7 +81,7 @@ class NodeCheck:
 
 
 @dataclass(frozen=True)
-class Sight:
+class NodeReport:
     """Answer of a node to a `NodeCheck`."""
 
     versions: Mapping[str, str]
@@ -101,14 +101,14 @@ def _there(node: str) -> NodeAffinitySchedulingStrategy:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _look(at: NodeCheck) -> Sight:
+def _look(at: NodeCheck) -> NodeReport:
     """Check the paths on a node and return what was found."""
     read = ""
     try:
         read = at.file.read_text(encoding="utf-8") if at.file else ""
     except OSError as error:
         read = error.strerror or "unreadable"
-    return Sight(versions(), read, _refused(at), at.data is None or at.data.is_dir(), mps_runs(os.environ))
+    return NodeReport(versions(), read, _refused(at), at.data is None or at.data.is_dir(), mps_runs(os.environ))
 
 
 def _refused(at: NodeCheck) -> str:
@@ -126,9 +126,9 @@ def _refused(at: NodeCheck) -> str:
     return ""
 
 
-def _answer(name: str, answer: ray.ObjectRef[Sight]) -> Sight:
+def _answer(name: str, answer: ray.ObjectRef[NodeReport]) -> NodeReport:
     try:
-        found: Sight = ray.get(answer, timeout=0)
+        found: NodeReport = ray.get(answer, timeout=0)
     except ray.exceptions.GetTimeoutError:
         raise SpaceError(f"--address: node {name} does not answer within {ANSWER_SECONDS:.0f} s") from None
     except ray.exceptions.RayError as error:

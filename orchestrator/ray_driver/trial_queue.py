@@ -13,7 +13,7 @@ from orchestrator.ray_driver.nodes import answers
 from search_spaces import Trial
 
 
-class Handing:
+class TrialQueue:
     """Queue of a source's trials, and again of trials that were handed out and are not over; empty after a stop."""
 
     def __init__(self, source: Source, stop: Stop) -> None:

@@ -18,12 +18,12 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.trial_sources import Source
-from orchestrator.live.uploader import Watch
+from orchestrator.live.uploader import Uploader
 from orchestrator.planning.resources import Resources, concurrency
-from orchestrator.ray_driver.early_stopping import Fairness, FairScheduler
+from orchestrator.ray_driver.early_stopping import EarlyStoppingScheduler, GroupedEarlyStopping
 from orchestrator.ray_driver.gpu_health import Gpu, GpuHealth
 from orchestrator.ray_driver.nodes import alive, lacking, to_come
 from orchestrator.ray_driver.ray_patches import (
@@ -33,7 +33,7 @@ from orchestrator.ray_driver.ray_patches import (
     write_no_state,
 )
 from orchestrator.ray_driver.signals import Flag, is_up, of_gpu, of_one
-from orchestrator.ray_driver.trial_queue import Attempts, Handing
+from orchestrator.ray_driver.trial_queue import Attempts, TrialQueue
 from trainables.context import Place
 from trainables.on_ray.trial import Compared, ray_trial
 from trainables.versions import versions
@@ -45,16 +45,16 @@ LOOK_SECONDS = 5.0  # between two checks of the nodes while nothing runs
 WAIT_SECONDS = 600.0  # for a new node that can run the remaining trials
 
 
-class TellWatch(tune.Callback):
-    """Tune callback that passes the starts, results and deaths of trials to `Watch`, the queue and `GpuHealth`.
+class TrialCallback(tune.Callback):
+    """Tune callback that passes the starts, results and deaths of trials to `Uploader`, the queue and `GpuHealth`.
 
     Pickled without state: sweeps are never restored by Tune.
     """
 
     def __init__(
         self,
-        watch: Watch,
-        handing: Handing,
+        watch: Uploader,
+        handing: TrialQueue,
         stop: Stop,
         flag: Flag,
         attempts: Attempts,
@@ -208,16 +208,16 @@ def _where(trial: Any) -> str:
 SLOTS_TO_COME = 8  # assumed number of trials that run at once while no node has joined yet
 
 
-class Asking(Searcher):
+class QueueSearcher(Searcher):
     """Tune searcher that takes trials from our queue. Pickled without state: sweeps are never restored by Tune."""
 
     def __init__(
         self,
-        handing: Handing,
+        handing: TrialQueue,
         attempts: Attempts,
         resources: Resources,
         health: GpuHealth,
-        fairness: Fairness | None = None,
+        fairness: GroupedEarlyStopping | None = None,
     ) -> None:
         """Take trials from `handing`, with the GPU share from `attempts`; add each to `fairness`.
 
@@ -257,7 +257,7 @@ class Asking(Searcher):
         return min(here or SLOTS_TO_COME, most or here or SLOTS_TO_COME)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: `TellWatch` handles the end of trials."""
+        """Do nothing: `TrialCallback` handles the end of trials."""
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: there is no state to restore."""
@@ -273,10 +273,10 @@ def run_on_ray(
     source: Source,
     place: Place,
     resources: Resources,
-    watch: Watch,
+    watch: Uploader,
     scratch: Path,
     stop: Stop,
-    rivals: Rivals | None = None,
+    rivals: EarlyStoppingGroups | None = None,
     health: GpuHealth | None = None,
 ) -> bool:
     """Run the trials of `source` on the connected Ray; return False if the run was stopped.
@@ -288,16 +288,16 @@ def run_on_ray(
     write_no_state()
     silence_death_reports()
     attempts = Attempts(resources.gpus, resources.shares)
-    handing = Handing(source, stop)
-    fairness = Fairness(rivals) if rivals else None
+    handing = TrialQueue(source, stop)
+    fairness = GroupedEarlyStopping(rivals) if rivals else None
     failures = 0  # of Tune, consecutive
     health = health or GpuHealth(watch.notice)
     health.notice = watch.notice
     with Flag(stop) as flag:
         health.avoid = flag.avoid
         while handing.begin():  # one Tuner is enough, unless Tune itself fails
-            tell = TellWatch(watch, handing, stop, flag, attempts, resources, health)
-            asking = Asking(handing, attempts, resources, health, fairness)
+            tell = TrialCallback(watch, handing, stop, flag, attempts, resources, health)
+            asking = QueueSearcher(handing, attempts, resources, health, fairness)
             known = len(watch.over)
             try:
                 _fit(asking, place, resources, tell, scratch, flag, fairness)
@@ -314,13 +314,13 @@ def run_on_ray(
 
 
 def _fit(
-    asking: Asking,
+    asking: QueueSearcher,
     place: Place,
     resources: Resources,
-    tell: TellWatch,
+    tell: TrialCallback,
     scratch: Path,
     flag: Flag,
-    fairness: Fairness | None,
+    fairness: GroupedEarlyStopping | None,
 ) -> None:
     key = flag.key
     compared = None
@@ -339,7 +339,7 @@ def _fit(
         tune.with_resources(trainable, asked),
         tune_config=tune.TuneConfig(
             search_alg=asking,
-            scheduler=FairScheduler(fairness, flag) if fairness else None,
+            scheduler=EarlyStoppingScheduler(fairness, flag) if fairness else None,
             num_samples=-1,  # as many as the searcher returns
             max_concurrent_trials=resources.max_concurrent,
             reuse_actors=True,  # a fresh process costs seconds of importing torch
@@ -347,7 +347,7 @@ def _fit(
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=str(scratch.resolve()),
-            failure_config=tune.FailureConfig(max_failures=0),  # `TellWatch` queues trials again whose process died
+            failure_config=tune.FailureConfig(max_failures=0),  # `TrialCallback` queues trials again whose process died
             callbacks=[tell],
             verbose=0,
         ),

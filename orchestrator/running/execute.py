@@ -24,10 +24,10 @@ from orchestrator.report.mlflow_ui.view import link, save_overview
 from orchestrator.results.store import ReportError, one_line, public
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
-from orchestrator.running.lease import Sole, sole_in_folder
+from orchestrator.running.lease import Lease, sole_in_folder
 from orchestrator.running.resume_studies import answered, settled, take_up
 from orchestrator.running.run_trials import Run
-from orchestrator.tracking.experiment import Ledger, RunStatus, create
+from orchestrator.tracking.experiment import ExperimentRuns, RunStatus, create
 from search_spaces import Trial
 from trainables.gpu.memory import sharing
 from trainables.record.object_store import require_writable
@@ -50,7 +50,7 @@ def execute(job: Job, console: Console) -> int:
     stop = Stop(job.budget)
     with ExitStack() as stack:
         todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
-        opening: Future[Ledger] | None = None
+        opening: Future[ExperimentRuns] | None = None
         health: GpuHealth | None = None
         if job.address is None:  # nothing is left to reject, so the store opens while Ray starts, which takes as long
             opening = _opening(job, stop, stack, console)
@@ -111,7 +111,7 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
     return _measured(job, console) if job.resources.auto else job, health
 
 
-def _begin(job: Job, book: Ledger) -> str:
+def _begin(job: Job, book: ExperimentRuns) -> str:
     """Open the sweep's run in MLflow and save its charts; return the run's id."""
     with one_line(job.tracking_uri):
         book.reconcile(job.plan)
@@ -121,7 +121,7 @@ def _begin(job: Job, book: Ledger) -> str:
     return parent
 
 
-def _close(book: Ledger, parent: str, status: RunStatus, console: Console) -> None:
+def _close(book: ExperimentRuns, parent: str, status: RunStatus, console: Console) -> None:
     """Close the sweep's run. If the server does not answer, the run stays open until the command is run again."""
     try:
         if status != "KILLED":
@@ -142,15 +142,15 @@ def _provide(job: Job) -> None:
     given_masks.provide(masks, job.tracking_uri, job.place)
 
 
-def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[Ledger]:
+def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[ExperimentRuns]:
     """Open the experiment in a thread and return its future; locks in `stack` make this the only driver that writes."""
     stack.enter_context(sole_in_folder(job.output))
     pool = stack.enter_context(ThreadPoolExecutor(1))
     say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
-    return pool.submit(_open, job, stack.enter_context(Sole(job.output, stop, say)))
+    return pool.submit(_open, job, stack.enter_context(Lease(job.output, stop, say)))
 
 
-def _open(job: Job, sole: Sole) -> Ledger:
+def _open(job: Job, sole: Lease) -> ExperimentRuns:
     # A server has its own artifact location; a local store would use a path relative to the current folder.
     artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
     book = create(job.tracking_uri, job.experiment, artifacts)
@@ -190,7 +190,7 @@ def _report(job: Job, parent: str, console: Console) -> Path | None:
 
 
 def _last_words(
-    job: Job, book: Ledger, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
+    job: Job, book: ExperimentRuns, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
 ) -> None:
     """Print the counts of trials, the report and MLflow's address; `unasked` trials were not chosen by a search yet."""
     done = book.done(job.plan.early_stopping)

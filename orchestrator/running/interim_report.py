@@ -19,7 +19,7 @@ EVERY_SECONDS = 300.0
 REST = 20.0  # the pause between two reports is at least this many times the duration of a report
 
 
-class Interim(threading.Thread):
+class InterimReports(threading.Thread):
     """Thread that writes reports inside its context; the first after `every` seconds, so a short sweep has none."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Interim(threading.Thread):
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Interim:
+    def __enter__(self) -> InterimReports:
         self.start()
         return self
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.live.trial_records import Fetched, Records
+from orchestrator.live.trial_records import FetchedRecords, Records
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resources import Resources
 from trainables.context import Place
@@ -68,4 +68,4 @@ class Job:
     def records(self) -> Records:
         """Return the reader of the trials' folders."""
         with refused(self.storage):
-            return Fetched(self.folder, self.mirror) if self.mirror else Records(self.folder)
+            return FetchedRecords(self.folder, self.mirror) if self.mirror else Records(self.folder)

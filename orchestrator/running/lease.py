@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from orchestrator.live.interrupt import Stop
-from orchestrator.tracking.experiment import Ledger
+from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
 
 TAG = "driver"  # tag of the experiment: "HOST:FOLDER BEAT", where BEAT is random and renewed
@@ -44,7 +44,7 @@ def sole_in_folder(output: Path) -> Iterator[None]:
         yield
 
 
-class Sole(threading.Thread):
+class Lease(threading.Thread):
     """Lease of an experiment, held by a driver that has locked its output folder; the thread renews the tag."""
 
     def __init__(self, output: Path, stop: Stop, say: Callable[[str], None]) -> None:
@@ -52,10 +52,10 @@ class Sole(threading.Thread):
         super().__init__(name="sole", daemon=True)
         self._owner = f"{socket.gethostname()}:{output.resolve()}"
         self._stop_sweep, self._say = stop, say
-        self._book: Ledger | None = None
+        self._book: ExperimentRuns | None = None
         self._over = threading.Event()
 
-    def __enter__(self) -> Sole:
+    def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +67,7 @@ class Sole(threading.Thread):
                 if self._holder(self._book) == self._owner:  # no other driver has taken over
                     self._book.client.delete_experiment_tag(self._book.experiment_id, TAG)
 
-    def claim(self, book: Ledger) -> None:
+    def claim(self, book: ExperimentRuns) -> None:
         """Take the lease of the experiment of `book`.
 
         A tag left by an earlier driver of our own folder is taken over: we have its lock, so that driver is dead.
@@ -103,11 +103,11 @@ class Sole(threading.Thread):
                     return
                 self._renew(self._book)
 
-    def _renew(self, book: Ledger) -> None:
+    def _renew(self, book: ExperimentRuns) -> None:
         book.client.set_experiment_tag(book.experiment_id, TAG, f"{self._owner} {secrets.token_hex(4)}")
 
-    def _holder(self, book: Ledger) -> str:
+    def _holder(self, book: ExperimentRuns) -> str:
         return self._tag(book).rpartition(" ")[0]
 
-    def _tag(self, book: Ledger) -> str:
+    def _tag(self, book: ExperimentRuns) -> str:
         return str(book.client.get_experiment(book.experiment_id).tags.get(TAG, ""))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.trial_sources import Source
-from orchestrator.live.uploader import Watch
+from orchestrator.live.uploader import Uploader
 from trainables.context import Place
 from trainables.run import run_together
 
 
-def run_here(source: Source, place: Place, watch: Watch, stop: Stop) -> bool:
+def run_here(source: Source, place: Place, watch: Uploader, stop: Stop) -> bool:
     """Run the trials of `source` one after the other; return False if the run was stopped."""
     while not stop() and (trial := source.next(1)) is not None:
         watch.started(trial.fingerprint)

@@ -8,15 +8,15 @@ from typing import Any
 
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
-from orchestrator.planning.study_plan import Searching
+from orchestrator.planning.study_plan import StudyPlan
 from orchestrator.results.store import public
-from orchestrator.search.optuna_study import Result, Seeker
-from orchestrator.tracking.experiment import Ledger
+from orchestrator.search.optuna_study import Result, StudySearcher
+from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
 from trainables.record.event_log import read
 
 
-def take_up(search: Searching, output: Path, book: Ledger, records: Records) -> Seeker:
+def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Records) -> StudySearcher:
     """Return the studies of `search`, continued from where an earlier driver left them.
 
     Raises:
@@ -32,16 +32,16 @@ def take_up(search: Searching, output: Path, book: Ledger, records: Records) -> 
     except (ImportError, StorageInternalError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SpaceError(f"search: storage: '{public(url)}' cannot be used ({reason})") from None
-    return Seeker(search.grid, search.studies, storage, _results(book, records))
+    return StudySearcher(search.grid, search.studies, storage, _results(book, records))
 
 
-def settled(seeker: Seeker, done: Collection[str]) -> bool:
+def settled(seeker: StudySearcher, done: Collection[str]) -> bool:
     """Return True if all trials of the studies, their best included, are in `done` (fingerprints)."""
     trials = [found.trial for found in seeker.asked] + [trial for _, trial in seeker.best()]
     return seeker.over and all(trial.fingerprint in done for trial in trials)
 
 
-def answered(record: Mapping[str, Any], seeker: Seeker) -> dict[str, Any]:
+def answered(record: Mapping[str, Any], seeker: StudySearcher) -> dict[str, Any]:
     """Return the plan's record with the trials of the search so far, and its best settings as cells of the grid."""
     best = seeker.best()
     asked = list(seeker.asked)
@@ -54,7 +54,7 @@ def answered(record: Mapping[str, Any], seeker: Seeker) -> dict[str, Any]:
     }
 
 
-def _results(book: Ledger, records: Records) -> Callable[[str], Result | None]:
+def _results(book: ExperimentRuns, records: Records) -> Callable[[str], Result | None]:
     def result(fingerprint: str) -> Result | None:
         """Return the last value of each metric, from MLflow or else the trial's event log; None if not finished."""
         run = book.runs.get(fingerprint)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.progress import Progress
 from orchestrator.live.trial_records import Records
-from orchestrator.live.trial_sources import InTurn, Listed, Sought, Source
-from orchestrator.live.uploader import Watch, how_it_ended
+from orchestrator.live.trial_sources import Source, StagedTrials, StudyTrials, TrialList
+from orchestrator.live.uploader import Uploader, how_it_ended
 from orchestrator.planning.epoch_times import trial_seconds
-from orchestrator.running.interim_report import Interim
+from orchestrator.running.interim_report import InterimReports
 from orchestrator.running.local_executor import run_here
-from orchestrator.search.optuna_study import Seeker
-from orchestrator.tracking.experiment import Ledger
+from orchestrator.search.optuna_study import StudySearcher
+from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import Trial
 from trainables.record.event_log import FILE, DamagedRecordError, stopped
 from trainables.record.object_store import refused
@@ -34,12 +34,12 @@ class Run:
     """Run of a job's trials; calling it runs them."""
 
     job: Job
-    book: Ledger
+    book: ExperimentRuns
     records: Records
     parent: str
     stop: Stop
     console: Console
-    seeker: Seeker | None = None
+    seeker: StudySearcher | None = None
     health: GpuHealth | None = None  # of Ray's GPUs
 
     @property
@@ -64,10 +64,10 @@ class Run:
         known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
         wanted = {trial.fingerprint for trial in todo} - {dense.fingerprint for dense in stages}
         unknown = self.seeker.to_come if self.seeker else 0
-        interim = Interim(job.tracking_uri, job.experiment, self.parent, job.output / "report")
+        interim = InterimReports(job.tracking_uri, job.experiment, self.parent, job.output / "report")
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
-            watch = Watch(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+            watch = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
             watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
 
             def expect(trial: Trial) -> bool:
@@ -84,9 +84,9 @@ class Run:
             try:
                 left = self._undelivered_first((*todo, *before), watch)
                 # By fingerprint: comparing two records takes ten microseconds, too long for ten thousand trials.
-                listed = Listed([trial for fingerprint, trial in left.items() if fingerprint in wanted])
-                rest = InTurn(listed, Sought(self.seeker, expect)) if self.seeker else listed
-                undisturbed = self._dispatch(Listed(stages), watch) and self._dispatch(rest, watch, self._rivals())
+                listed = TrialList([trial for fingerprint, trial in left.items() if fingerprint in wanted])
+                rest = StagedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
+                undisturbed = self._dispatch(TrialList(stages), watch) and self._dispatch(rest, watch, self._rivals())
             finally:
                 waiting = watch.close()
         for fingerprint, reason in list(waiting.items())[:3]:
@@ -99,7 +99,7 @@ class Run:
     def _done(self) -> frozenset[str]:
         return self.book.done(self.job.plan.early_stopping)
 
-    def _rivals(self) -> Rivals | None:
+    def _rivals(self) -> EarlyStoppingGroups | None:
         """Return the groups of early stopping; None without it. Stages are not stopped, because trials need them."""
         stopping, search = self.job.plan.early_stopping, self.job.plan.search
         if stopping is None:
@@ -112,7 +112,7 @@ class Run:
         elsewhere: dict[str, dict[int, float]] = {}
         with suppress(Exception):  # if the server does not answer, those trials are not compared
             elsewhere = self.book.curves(away, stopping.metric)
-        return Rivals(stopping, folder, self.trials, seeds, elsewhere)
+        return EarlyStoppingGroups(stopping, folder, self.trials, seeds, elsewhere)
 
     def _searched(self) -> list[Trial]:
         """Return the trials that the search has asked for so far, and its best ones."""
@@ -120,7 +120,7 @@ class Run:
             return []
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
 
-    def _undelivered_first(self, trials: Iterable[Trial], watch: Watch) -> dict[str, Trial]:
+    def _undelivered_first(self, trials: Iterable[Trial], watch: Uploader) -> dict[str, Trial]:
         """Queue trials that are finished on disk for upload to MLflow; return the others by fingerprint."""
         left: dict[str, Trial] = {}
         stopping = self.job.plan.early_stopping
@@ -133,7 +133,7 @@ class Run:
                 left[trial.fingerprint] = trial
         return left
 
-    def _dispatch(self, source: Source, watch: Watch, rivals: Rivals | None = None) -> bool:
+    def _dispatch(self, source: Source, watch: Uploader, rivals: EarlyStoppingGroups | None = None) -> bool:
         job = self.job
         if source.over:
             return True

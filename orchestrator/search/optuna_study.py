@@ -51,7 +51,7 @@ Result = Mapping[str, float]  # last value of each metric of a trial
 
 
 @dataclass(frozen=True)
-class Asked:
+class SuggestedTrial:
     """Trial that a study asked for, with the chosen values."""
 
     point: Point
@@ -61,16 +61,16 @@ class Asked:
 
 
 @dataclass
-class Running:
+class RunningTrial:
     """Study of a space, with its trials so far."""
 
     study: Study
     optuna: optuna.Study
-    asked: dict[int, Asked] = field(default_factory=dict)  # by Optuna's trial number
+    asked: dict[int, SuggestedTrial] = field(default_factory=dict)  # by Optuna's trial number
     open: set[int] = field(default_factory=set)  # numbers of trials without a result yet
 
 
-class Seeker:
+class StudySearcher:
     """Search of one space: all its studies."""
 
     def __init__(
@@ -85,17 +85,17 @@ class Seeker:
         self._running: set[str] = set()  # fingerprints of trials that were handed out and have not ended
         self._without_result: dict[str, int | None] = {}  # fingerprint -> epochs if stopped early, None if failed
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.studies = tuple(Running(study, self._open(study, storage)) for study in studies)
+        self.studies = tuple(RunningTrial(study, self._open(study, storage)) for study in studies)
         for running in self.studies:
             self._remember(running)
         self._again = [running.asked[number] for running in self.studies for number in sorted(running.open)]
 
     @property
-    def asked(self) -> Iterator[Asked]:
+    def asked(self) -> Iterator[SuggestedTrial]:
         """All trials that were asked for so far, including those of earlier drivers."""
         return (asked for running in self.studies for asked in running.asked.values())
 
-    def left(self, running: Running) -> int:
+    def left(self, running: RunningTrial) -> int:
         """Return how many trials a study may still ask for."""
         return max(0, self._search.trials - len(running.asked))
 
@@ -184,7 +184,7 @@ class Seeker:
             made.enqueue_trial(settings)
         return made
 
-    def _remember(self, running: Running) -> None:
+    def _remember(self, running: RunningTrial) -> None:
         """Load the trials that earlier drivers asked for."""
         for frozen in running.optuna.get_trials(deepcopy=False):
             if frozen.state is TrialState.WAITING:
@@ -198,18 +198,18 @@ class Seeker:
                 running.open.add(frozen.number)
                 _sign(running.asked[frozen.number], optuna.Trial(running.optuna, frozen._trial_id))
 
-    def _ask(self, running: Running) -> Asked:
+    def _ask(self, running: RunningTrial) -> SuggestedTrial:
         trial = running.optuna.ask()
         asked = self._register(running, trial.number, lambda key, values: suggest(trial, key, values))
         _sign(asked, trial)
         running.open.add(trial.number)
         return asked
 
-    def _register(self, running: Running, number: int, choose: Callable[[str, Any], Any]) -> Asked:
+    def _register(self, running: RunningTrial, number: int, choose: Callable[[str, Any], Any]) -> SuggestedTrial:
         point = self._point(running.study, choose)
         values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
         cell, trial = self._grid.at(point, values, "search", running.study.name)
-        running.asked[number] = Asked(point, values, cell, trial)
+        running.asked[number] = SuggestedTrial(point, values, cell, trial)
         return running.asked[number]
 
     def _point(self, study: Study, choose: Callable[[str, Any], Any]) -> Point:
@@ -234,7 +234,7 @@ class Seeker:
         self._running.add(fingerprint)
         return False
 
-    def _tell(self, running: Running, number: int, result: Result | None, stopped_after: int | None) -> None:
+    def _tell(self, running: RunningTrial, number: int, result: Result | None, stopped_after: int | None) -> None:
         running.open.discard(number)
         names = [at_end(name) for name in self._search.objective]
         if result is not None and all(name in result for name in names):
@@ -243,7 +243,7 @@ class Seeker:
         state = TrialState.FAIL if stopped_after is None else TrialState.PRUNED
         running.optuna.tell(number, state=state, skip_if_finished=True)
 
-    def _winners(self, running: Running) -> Iterator[tuple[tuple[Point, ...], Asked]]:
+    def _winners(self, running: RunningTrial) -> Iterator[tuple[tuple[Point, ...], SuggestedTrial]]:
         """Yield best trials with the points they stand for: one for a study per cell, else one per chosen point."""
         done = [t for t in running.optuna.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
         sign = 1 if OBJECTIVES[self._search.objective[0]] == "minimize" else -1
@@ -263,7 +263,7 @@ class Seeker:
             yield (asked.point,), asked
 
 
-def _sign(asked: Asked, trial: optuna.Trial) -> None:
+def _sign(asked: SuggestedTrial, trial: optuna.Trial) -> None:
     """Store the fingerprint in the Optuna trial, so that users of Optuna's tools can find the run in MLflow."""
     trial.set_user_attr("fingerprint", asked.trial.fingerprint)
 

@@ -75,7 +75,7 @@ class TrialRun:
     workers: int = 1  # that trained it together
 
 
-class Ledger:
+class ExperimentRuns:
     """Runs of one experiment, by fingerprint."""
 
     def __init__(self, client: MlflowClient, experiment: str, experiment_id: str) -> None:
@@ -266,7 +266,7 @@ def _as_run(run: Any) -> TrialRun:
     )
 
 
-def existing(tracking_uri: str, experiment: str) -> Ledger | None:
+def existing(tracking_uri: str, experiment: str) -> ExperimentRuns | None:
     """Return the ledger of an experiment, or None if the store or the experiment is missing. Creates nothing.
 
     Raises:
@@ -278,10 +278,10 @@ def existing(tracking_uri: str, experiment: str) -> Ledger | None:
     with one_line(tracking_uri):
         client = connect(tracking_uri)
         found = _experiment(client, experiment)
-        return None if found is None else Ledger(client, experiment, found.experiment_id)
+        return None if found is None else ExperimentRuns(client, experiment, found.experiment_id)
 
 
-def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger:
+def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> ExperimentRuns:
     """Return the ledger of an experiment, created if missing; a local store keeps files in `artifacts`.
 
     Raises:
@@ -294,14 +294,14 @@ def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Ledger
         found = _experiment(client, experiment)
         if found is None:
             made = client.create_experiment(experiment, artifact_location=location)
-            return Ledger(client, experiment, str(made))
+            return ExperimentRuns(client, experiment, str(made))
     if location is not None and found.artifact_location != location:
         raise SpaceError(
             f"experiment '{experiment}' keeps its files in {found.artifact_location}, not in {location}: "
             "the output folder was moved or copied; move it back, or give another --output"
         )
     with one_line(tracking_uri):
-        return Ledger(client, experiment, found.experiment_id)
+        return ExperimentRuns(client, experiment, found.experiment_id)
 
 
 def _experiment(client: MlflowClient, name: str) -> Experiment | None:

@@ -11,7 +11,7 @@ from harness import OPEN, Nodes
 
 from orchestrator.environment import ALWAYS
 from orchestrator.live.interrupt import Stop
-from orchestrator.live.trial_sources import Listed
+from orchestrator.live.trial_sources import TrialList
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver import run_on_ray, tune
 from search_spaces import Trial
@@ -70,7 +70,7 @@ def test_all_slots_are_busy_until_the_queue_is_empty(nodes, tmp_path, monkeypatc
     monkeypatch.setattr(tune, "is_up", lambda flag: False)
     trials = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(TRIALS)]
     book, listener = tmp_path / "begun", Listener()
-    assert run_on_ray(Listed(trials), book, Resources(SHARE, SHARE), listener, tmp_path / ".tune", Stop())
+    assert run_on_ray(TrialList(trials), book, Resources(SHARE, SHARE), listener, tmp_path / ".tune", Stop())
     assert listener.errors == {trial.fingerprint: None for trial in trials}
 
     begun = [line.split() for line in book.read_text().splitlines()]

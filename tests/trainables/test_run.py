@@ -98,16 +98,16 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from search_spaces import Trial, stage
-from trainables import outbox
+from trainables.record.event_log import EventLog
 from trainables.context import Place
 from trainables.run import run
 
-recorded = outbox.Outbox.metrics
+recorded = EventLog.metrics
 def metrics(self, values, step=0):
     recorded(self, values, step)
     if "train/loss" in values and step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-outbox.Outbox.metrics = metrics
+EventLog.metrics = metrics
 run(Trial.model_validate_json(sys.argv[1]), Place(Path(sys.argv[2]), Path(sys.argv[3]), save_seconds=0))
 """
 

@@ -32,7 +32,7 @@ from trainables.datasets.memory import InMemory
 from trainables.export import Trained, load, save
 from trainables.profiling import macs
 from trainables.randomness import Drawn
-from trainables.training.trainer import Trainer, bench
+from trainables.training.trainer import Trainer, make_trainer
 
 NO_WEIGHTS = "no weights"  # the row of products without a parameter
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ class Case:
 
     def bench(self) -> Trainer:
         """A new bench of the trial, its model in float64: so differences are of meaning, and not of rounding."""
-        run = bench(self.trial, self.data, CPU, 1e9)
+        run = make_trainer(self.trial, self.data, CPU, 1e9)
         self.exact(run.model)
         return run
 

@@ -17,7 +17,7 @@ from ray.util.placement_group import get_current_placement_group, placement_grou
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainables.context import Place
-from trainables.launch import LOOPBACK, START_SECONDS, Seat, leading, take_part
+from trainables.launch import LOOPBACK, START_SECONDS, WorkerAddress, leading, take_part
 from trainables.versions import unlike, versions
 
 
@@ -53,7 +53,7 @@ def with_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[
         if why:
             raise MisplacedError(why)
 
-    def launch(seat: Seat) -> Acting:
+    def launch(seat: WorkerAddress) -> Acting:
         actor = actors[seat.rank - 1]
         return Acting(actor, actor.work.remote(place, seat))
 
@@ -100,6 +100,6 @@ class Worker:
         """See `misplaced`."""
         return misplaced(drivers_versions)
 
-    def work(self, place: Place, seat: Seat) -> None:
+    def work(self, place: Place, seat: WorkerAddress) -> None:
         """Take part in the trial to its end."""
         take_part(place, seat)

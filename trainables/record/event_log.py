@@ -23,7 +23,7 @@ class DamagedRecordError(ValueError):
     """Error for an event log that holds something other than events."""
 
 
-class Outbox:
+class EventLog:
     """Writer of the event log, owned by the one process that computes the trial.
 
     A metric that is already recorded (same key, same step) is not recorded again: after a crash the epochs since the

@@ -19,7 +19,7 @@ Tensors = Mapping[str, Tensor]
 WORTH = 0.9  # share of the multiply-accumulates: if more are left, the whole network is trained
 
 
-class Smaller(nn.Module):
+class CompactedTraining(nn.Module):
     """Network trained in place of a masked one: the compacted network, and the weights that only decay.
 
     Kept weights of removed channels have gradients of zero. Weight decay still moves them, through the same optimizer,
@@ -118,7 +118,7 @@ class Smaller(nn.Module):
 
 def smaller(
     model: nn.Module, masks: Tensors, input_shape: Shape, state: State | None = None
-) -> tuple[Smaller | None, str]:
+) -> tuple[CompactedTraining | None, str]:
     """Return the network to train in place of `model` under `masks`, None to train `model` itself; and a line on that.
 
     `state` is the whole network's checkpoint from which training continues, if there is one.
@@ -139,7 +139,7 @@ def smaller(
         return None, "whole: its layers share weights."
     if left > WORTH:
         return None, f"whole: {left:.0%} of its multiply-accumulates would be left."
-    instead = Smaller(model, masks, compacted)
+    instead = CompactedTraining(model, masks, compacted)
     if state is not None and instead.pushed(state):
         return None, "whole: momentum from before it was pruned moves what would be removed."
     return instead, "its last bias alone" if instead.blind else f"compacted: {left:.1%} of the multiply-accumulates"

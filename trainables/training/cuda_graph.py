@@ -37,7 +37,7 @@ class Graph:
     gradients: list[Tensor | None]  # of the parameters, if mask updates need them; else empty
 
 
-class Captured:
+class CapturedStep:
     """Stepper that replays one CUDA graph per batch size after its first steps.
 
     Graphs share one memory pool, because only one of them runs at a time. If capturing fails, or the memory is needed

@@ -32,7 +32,7 @@ from search_spaces import Network, Trial
 from trainables.architectures import Shape, build
 from trainables.randomness import generator, seeded
 from trainables.training.batch_norm import quick_norms, still_biases
-from trainables.training.compacted import Smaller
+from trainables.training.compacted import CompactedTraining
 from trainables.training.evaluation import LayerAndNorm, foldable, folded, memory_of
 from trainables.training.precision import used
 
@@ -195,7 +195,9 @@ class _Proof:
         return seen | dict(model.named_parameters()) | dict(model.named_buffers())
 
 
-def compacted_differs(instead: Smaller, masks: Mapping[str, Tensor], make: Make, form: FastPaths, shape: Shape) -> str:
+def compacted_differs(
+    instead: CompactedTraining, masks: Mapping[str, Tensor], make: Make, form: FastPaths, shape: Shape
+) -> str:
     """Return how training `instead` in `form` differs from training its whole network under `masks`; "" if it does not.
 
     `make` builds the whole network anew. Two steps are made: the first one moves numbers such as biases away from zero.
@@ -221,7 +223,7 @@ def _seen(
 ) -> StepResult:
     """Make one training step of `model` in `form` and evaluate it; return the logits of both."""
     like = next(model.parameters())
-    network = model.net if isinstance(model, Smaller) else model
+    network = model.net if isinstance(model, CompactedTraining) else model
     with _drawn_alike(), form.training(network):
         with torch.autocast(like.device.type, torch.bfloat16, enabled=half):
             logits: Tensor = model.train()(images(TRAINED, shape).to(like))

@@ -17,7 +17,7 @@ from search_spaces import Trial
 from trainables.distributed import ALONE, START, STEP, Team
 from trainables.randomness import Drawn
 from trainables.sparse_training import Dynamics
-from trainables.training.cuda_graph import Captured
+from trainables.training.cuda_graph import CapturedStep
 from trainables.training.distributed_step import SharedStepper
 from trainables.training.optimizer import LearningRate, load_moments, make_optimizer
 from trainables.training.step import Average, Masked, Stepper
@@ -162,11 +162,11 @@ class TrainingState:
         self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
         parts = model, self._optimizer, self._masked, trial, self._average
         step = SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
-        self._captured: Captured | None = None
+        self._captured: CapturedStep | None = None
         if next(model.parameters()).is_cuda:
             stepped = partial(tell, "stepped")
             if team.size == 1:
-                self._captured = Captured(step, model, self._masked.changes, stepped)
+                self._captured = CapturedStep(step, model, self._masked.changes, stepped)
             else:  # workers communicate within their steps
                 stepped(f"step by step: {team.size} workers")
         self.step: Callable[[Tensor, Tensor], Tensor] = self._captured or step

@@ -20,7 +20,7 @@ from trainables.datasets.batches import ImageBatch, steps_per_epoch
 from trainables.distributed import ALONE, Team
 from trainables.randomness import derive
 from trainables.sparse_training import Dynamics, dynamics
-from trainables.training.compacted import Smaller, smaller
+from trainables.training.compacted import CompactedTraining, smaller
 from trainables.training.evaluation import evaluate
 from trainables.training.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
 from trainables.training.loop import Callbacks, EpochProgress, TrainingData, TrainingState, train
@@ -135,7 +135,7 @@ class Trainer:
             micro=self.trial.accumulate,
         )
 
-    def _smaller(self, masks: dict[str, Tensor], state: dict[str, Any] | None) -> tuple[Smaller | None, str]:
+    def _smaller(self, masks: dict[str, Tensor], state: dict[str, Any] | None) -> tuple[CompactedTraining | None, str]:
         """Return the network to train in the model's place under `masks`, or None; and a line on that."""
         shape = self.data.input_shape
         instead, how = smaller(self.model, masks, shape, state)
@@ -152,7 +152,7 @@ class Trainer:
 
     @property
     def _network(self) -> nn.Module:
-        return self.model.net if isinstance(self.model, Smaller) else self.model
+        return self.model.net if isinstance(self.model, CompactedTraining) else self.model
 
     def _fixed(self) -> nn.Module:
         """Return the network in the form that is evaluated: its batch norms folded where possible."""
@@ -162,7 +162,7 @@ class Trainer:
     @property
     def _blind(self) -> bool:
         """True if the model gives the same logits for all inputs."""
-        return isinstance(self.model, Smaller) and self.model.blind
+        return isinstance(self.model, CompactedTraining) and self.model.blind
 
     def dynamics(self) -> Dynamics | None:
         """Return the method that changes the trial's masks during training; None if they do not change."""
@@ -212,7 +212,7 @@ class Trainer:
         return [(torch.zeros(1, *self.data.input_shape), torch.zeros(1, dtype=torch.int64))]
 
 
-def bench(
+def make_trainer(
     trial: Trial,
     data: datasets.Dataset,
     device: torch.device,

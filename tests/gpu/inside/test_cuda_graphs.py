@@ -14,7 +14,7 @@ from trainables.randomness import Drawn
 from trainables.run import run
 from trainables.sparse_training import dynamics
 from trainables.training import cuda_graph
-from trainables.training.cuda_graph import WARM, Captured
+from trainables.training.cuda_graph import WARM, CapturedStep
 from trainables.training.loop import Callbacks, TrainingData, TrainingState, train
 from trainables.training.optimizer import make_optimizer
 from trainables.training.step import Average, Masked, Stepper
@@ -38,7 +38,7 @@ def trained(net: nn.Module, graphs: bool, make_dynamics=lambda trial: None, **fi
     average = Average(net, trial.ema, masks, {}) if trial.ema else None
     told: list[str] = []
     step = Stepper(net, optimizer, masked, trial, average)
-    step = Captured(step, net, masked.changes, told.append) if graphs else step
+    step = CapturedStep(step, net, masked.changes, told.append) if graphs else step
     draw, dropout, sums = torch.Generator().manual_seed(1), Drawn(0, "dropout"), []
     net.train()
     for number, size in enumerate(SIZES):
@@ -100,7 +100,7 @@ def test_a_step_is_one_launch_of_a_graph_and_nobody_waits():
     optimizer = make_optimizer(net, trial)
     masked = Masked(net, optimizer, {"0.weight": torch.ones(16, 6, dtype=torch.bool, device="cuda")}, None, 0)
     plain = Stepper(net, optimizer, masked, trial)
-    step = Captured(plain, net, False, lambda how: None)
+    step = CapturedStep(plain, net, False, lambda how: None)
     x, y = torch.randn(8, 6).cuda(), torch.randint(3, (8,)).cuda()
     for _ in range(WARM + 1):
         step(x, y)

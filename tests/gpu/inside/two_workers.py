@@ -15,7 +15,7 @@ from trainables.architectures import build
 from trainables.context import Place
 from trainables.datasets.batches import part_of
 from trainables.distributed import ALONE, Team
-from trainables.launch import LOOPBACK, Spawned, leading, take_part
+from trainables.launch import LOOPBACK, WorkerProcess, leading, take_part
 from trainables.record.event_log import read
 from trainables.run import run_together
 from trainables.training.evaluation import evaluate
@@ -55,11 +55,11 @@ def curves(place: Place, team: Team) -> list[list[float]]:
 def together(place: Place) -> list[list[float]]:
     """Return the curves of the first of two workers; the other one has the second GPU."""
 
-    def launch(seat: object) -> Spawned:
+    def launch(seat: object) -> WorkerProcess:
         other = replace(place, device="cuda:1")
         process = multiprocessing.get_context("spawn").Process(target=take_part, args=(other, seat, curves))
         process.start()
-        return Spawned(process)
+        return WorkerProcess(process)
 
     with leading(replace(place, workers=2), LOOPBACK, launch) as led:
         return curves(led, led.team)

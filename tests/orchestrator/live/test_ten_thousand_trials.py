@@ -7,7 +7,7 @@ from optuna.storages import InMemoryStorage
 
 from orchestrator.planning.catalog import catalog
 from orchestrator.planning.plan import plan
-from orchestrator.search.optuna_study import Seeker
+from orchestrator.search.optuna_study import StudySearcher
 from search_spaces import Grid, Trial, load, studies
 
 SPACE = {"dataset": "digits", "architecture": "mlp", "pruner": "magnitude", "compression": [1, 4], "epochs": 2}
@@ -42,6 +42,6 @@ def test_a_search_asks_for_a_trial_without_looking_at_all_before(hashed):
         "search": {"trials": 80, "sampler": "random"},
     }
     grid = Grid(load(searched), catalog())
-    seeker = Seeker(grid, studies(grid.space, catalog()), InMemoryStorage(), lambda fingerprint: None)
+    seeker = StudySearcher(grid, studies(grid.space, catalog()), InMemoryStorage(), lambda fingerprint: None)
     first, *_, last = (hashed(lambda: [seeker.next(90) for _ in range(10)]) for _ in range(8))
     assert last <= 2 * first

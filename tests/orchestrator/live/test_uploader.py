@@ -7,10 +7,10 @@ import time
 import pytest
 
 from orchestrator.live.trial_records import Records
-from orchestrator.live.uploader import Watch
+from orchestrator.live.uploader import Uploader
 from orchestrator.tracking.experiment import create
 from search_spaces import Trial
-from trainables.record.event_log import Outbox
+from trainables.record.event_log import EventLog
 
 TRIALS = {t.fingerprint: t for t in (Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3))}
 
@@ -23,7 +23,7 @@ def ledger(tmp_path_factory):
 
 def record(storage, fingerprint, end="finished", epochs=2):
     (storage / fingerprint).mkdir(parents=True)
-    outbox = Outbox(storage / fingerprint)
+    outbox = EventLog(storage / fingerprint)
     for epoch in range(1, epochs + 1):
         outbox.metrics({"train/loss": 1 / epoch}, epoch)
     if end:
@@ -59,7 +59,7 @@ def watched(ledger, tmp_path):
 
     def start(flaky=None):
         ledger.client = flaky or client
-        watch = Watch(
+        watch = Uploader(
             ledger, TRIALS, Records(tmp_path), "", lambda fp, event: events.append((fp, event)), notices.append
         )
         watch.start()
@@ -150,7 +150,7 @@ def test_a_display_that_fails_costs_no_result(ledger, tmp_path, fault):
         notices.append(text)
         raise fault  # it cannot be told either
 
-    watch = Watch(ledger, TRIALS, Records(tmp_path), "", show, notice)
+    watch = Uploader(ledger, TRIALS, Records(tmp_path), "", show, notice)
     watch.start()
     watch.started(fingerprint)
     watch.ended(fingerprint)
@@ -166,7 +166,7 @@ def test_a_thread_that_cannot_go_on_ends_the_sweep_in_good_order(ledger, tmp_pat
         poll_seconds = property(lambda self: 1 / 0)
 
     notices, asked = [], []
-    watch = Watch(ledger, TRIALS, Broken(tmp_path), "", lambda fp, event: None, notices.append)
+    watch = Uploader(ledger, TRIALS, Broken(tmp_path), "", lambda fp, event: None, notices.append)
     watch.on_fault = lambda: asked.append("stop")
     watch.start()
     watch.join()

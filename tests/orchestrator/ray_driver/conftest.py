@@ -14,7 +14,7 @@ from raylets import SCORES
 
 from orchestrator.environment import ALWAYS
 from orchestrator.live.interrupt import Stop
-from orchestrator.live.trial_sources import Listed
+from orchestrator.live.trial_sources import TrialList
 from orchestrator.planning.catalog import catalog
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver import run_on_ray
@@ -57,7 +57,9 @@ def sweep(tmp_path):
         with ThreadPoolExecutor(1) as pool:
             side = pool.submit(beside)
             try:
-                undisturbed = run_on_ray(Listed(trials), place, resources, listener, tmp_path / ".tune", stop, **more)
+                undisturbed = run_on_ray(
+                    TrialList(trials), place, resources, listener, tmp_path / ".tune", stop, **more
+                )
             finally:
                 over.set()
             side.result()

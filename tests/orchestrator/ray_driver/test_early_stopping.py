@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 from invented_sweep import EPOCHS
 
-from orchestrator.live.early_stopping_groups import Rivals
+from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.planning.catalog import catalog
-from orchestrator.ray_driver.early_stopping import Fairness
+from orchestrator.ray_driver.early_stopping import GroupedEarlyStopping
 from orchestrator.tracking.experiment import existing
 from search_spaces import EarlyStopping, Trial, expand, load
 from search_spaces.search import read_early_stopping
-from trainables.record.event_log import Outbox
+from trainables.record.event_log import EventLog
 
 SPACE = {
     "dataset": "digits",
@@ -30,7 +30,7 @@ def trials(**more):
 
 
 def rivals(folder, known=(), seeds=(), **rule):
-    return Rivals(EarlyStopping(**{"name": "asha"} | rule), folder, tuple(known), seeds)
+    return EarlyStoppingGroups(EarlyStopping(**{"name": "asha"} | rule), folder, tuple(known), seeds)
 
 
 def survivors(fairness, trials, value):
@@ -52,7 +52,7 @@ def accuracy(trial, epoch):
 
 @pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
 def test_each_compression_keeps_a_survivor(tmp_path, name):
-    fairness = Fairness(rivals(tmp_path, name=name))
+    fairness = GroupedEarlyStopping(rivals(tmp_path, name=name))
     asked = trials(seed=[0, 1, 2])
     left = survivors(fairness, asked, accuracy)
     assert {trial.compression for trial in left} == {2, 100}
@@ -60,14 +60,14 @@ def test_each_compression_keeps_a_survivor(tmp_path, name):
 
 def test_what_others_reach_is_no_reason_to_stop(tmp_path):
     asked = trials(pruner=["synflow", "snip"])
-    apart = survivors(Fairness(rivals(tmp_path)), asked, accuracy)
-    together = survivors(Fairness(rivals(tmp_path, group=())), asked, accuracy)
+    apart = survivors(GroupedEarlyStopping(rivals(tmp_path)), asked, accuracy)
+    together = survivors(GroupedEarlyStopping(rivals(tmp_path, group=())), asked, accuracy)
     assert [(trial.pruner, trial.compression) for trial in apart] == [("synflow", 2), ("synflow", 100)]
     assert [(trial.pruner, trial.compression) for trial in together] == [("synflow", 2)]
 
 
 def test_the_smaller_loss_is_the_better_one(tmp_path):
-    fairness = Fairness(rivals(tmp_path, metric="validation/loss"))
+    fairness = GroupedEarlyStopping(rivals(tmp_path, metric="validation/loss"))
     left = survivors(fairness, trials(compression=2), lambda trial, epoch: -accuracy(trial, epoch))
     assert [trial.pruner for trial in left] == ["random", "snip", "synflow"]  # each better than all before it
     worse = trials(compression=2, seed=1)[0]
@@ -76,7 +76,7 @@ def test_the_smaller_loss_is_the_better_one(tmp_path):
 
 
 def test_nobody_is_given_up_in_its_grace(tmp_path):
-    fairness = Fairness(rivals(tmp_path, grace_epochs=9))
+    fairness = GroupedEarlyStopping(rivals(tmp_path, grace_epochs=9))
     good, bad, *_ = trials(pruner=["synflow", "random"], compression=2)
     for trial, value in ((good, 0.9), (bad, 0.1)):
         fairness.enter(trial)
@@ -86,11 +86,11 @@ def test_nobody_is_given_up_in_its_grace(tmp_path):
 
 
 def test_a_grace_longer_than_the_training_is_no_error(tmp_path):
-    assert len(survivors(Fairness(rivals(tmp_path, grace_epochs=50)), trials(), accuracy)) == 6
+    assert len(survivors(GroupedEarlyStopping(rivals(tmp_path, grace_epochs=50)), trials(), accuracy)) == 6
 
 
 def test_hyperband_begins_to_stop_at_later_epochs_for_some(tmp_path):
-    fairness = Fairness(rivals(tmp_path, name="hyperband"))
+    fairness = GroupedEarlyStopping(rivals(tmp_path, name="hyperband"))
     asked = trials(compression=2, seed=list(range(40)))
     given_up = set()
     for trial in asked:
@@ -101,7 +101,7 @@ def test_hyperband_begins_to_stop_at_later_epochs_for_some(tmp_path):
 
 
 def test_an_epoch_computed_twice_is_judged_once(tmp_path):
-    fairness = Fairness(rivals(tmp_path))
+    fairness = GroupedEarlyStopping(rivals(tmp_path))
     first, second = trials(pruner=["synflow", "snip"], compression=2)
     fairness.enter(first)
     fairness.enter(second)
@@ -114,11 +114,11 @@ def test_an_epoch_computed_twice_is_judged_once(tmp_path):
 def test_what_earlier_sweeps_recorded_is_known(tmp_path):
     good, bad = trials(pruner=["synflow", "random"], compression=2)
     (tmp_path / good.fingerprint).mkdir()
-    outbox = Outbox(tmp_path / good.fingerprint)
+    outbox = EventLog(tmp_path / good.fingerprint)
     for epoch in range(1, 28):
         outbox.metrics({"validation/top1": accuracy(good, epoch)}, epoch)
     outbox.close()
-    fairness = Fairness(rivals(tmp_path, known=[good, bad]))
+    fairness = GroupedEarlyStopping(rivals(tmp_path, known=[good, bad]))
     fairness.enter(bad)
     assert fairness.falls_behind(bad.fingerprint, 1, accuracy(bad, 1))
 
@@ -126,12 +126,12 @@ def test_what_earlier_sweeps_recorded_is_known(tmp_path):
 def test_a_curve_whose_record_is_elsewhere_counts_and_ones_own_record_counts_more(tmp_path):
     good, bad = trials(pruner=["synflow", "random"], compression=2)
     elsewhere = {good.fingerprint: {epoch: accuracy(good, epoch) for epoch in range(1, 28)}}
-    apart = Rivals(EarlyStopping(name="asha"), tmp_path, (good, bad), elsewhere=elsewhere)
-    fairness = Fairness(apart)
+    apart = EarlyStoppingGroups(EarlyStopping(name="asha"), tmp_path, (good, bad), elsewhere=elsewhere)
+    fairness = GroupedEarlyStopping(apart)
     fairness.enter(bad)
     assert fairness.falls_behind(bad.fingerprint, 1, accuracy(bad, 1))
     (tmp_path / good.fingerprint).mkdir()
-    outbox = Outbox(tmp_path / good.fingerprint)
+    outbox = EventLog(tmp_path / good.fingerprint)
     outbox.metrics({"validation/top1": 0.25}, 1)
     outbox.close()
     assert apart.curve(good.fingerprint) == {1: 0.25}
@@ -163,7 +163,7 @@ def test_trials_at_another_point_of_another_training_are_not_compared(tmp_path):
 
 
 def test_trials_that_confirm_what_a_search_found_run_to_their_end(tmp_path):
-    fairness = Fairness(rivals(tmp_path, seeds=(0,)))
+    fairness = GroupedEarlyStopping(rivals(tmp_path, seeds=(0,)))
     found, confirming = trials(compression=2, pruner="snip", seed=[0, 1])
     assert survivors(fairness, [found, confirming], lambda trial, epoch: 0.9 - 0.8 * trial.seed) == [found, confirming]
 

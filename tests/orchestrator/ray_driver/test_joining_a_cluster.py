@@ -17,7 +17,7 @@ from listener import Listener
 from ray.cluster_utils import Cluster
 
 from orchestrator.live.interrupt import Stop
-from orchestrator.live.trial_sources import Listed
+from orchestrator.live.trial_sources import TrialList
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver import connected, run_on_ray
 from orchestrator.ray_driver.nodes import to_come
@@ -219,7 +219,7 @@ def test_with_an_object_store_nodes_share_no_folder(bucket, cluster, stranger, t
     place = Place(output / ".scratch", output / "data", mirror=bucket)
     with connected(cluster.address, Resources(2), output, SERVER, storage=bucket):
         assert not list(tmp_path.iterdir())  # to ask leaves nothing
-        assert run_on_ray(Listed([trial]), place, Resources(2), Listener(), tmp_path / ".tune", Stop())
+        assert run_on_ray(TrialList([trial]), place, Resources(2), Listener(), tmp_path / ".tune", Stop())
     assert not output.exists()  # all of it happened elsewhere
     attempts = Bucket(bucket).attempts(trial.fingerprint)
     Bucket(bucket).get(tmp_path / FILE, trial.fingerprint, newest(attempts), FILE)

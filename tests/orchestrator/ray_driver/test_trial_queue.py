@@ -11,12 +11,12 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
 from orchestrator.live.interrupt import Stop
-from orchestrator.live.trial_sources import Listed
+from orchestrator.live.trial_sources import TrialList
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver.gpu_health import GpuHealth
 from orchestrator.ray_driver.ray_patches import survive_the_memory_monitor
-from orchestrator.ray_driver.trial_queue import Attempts, Handing
-from orchestrator.ray_driver.tune import TellWatch
+from orchestrator.ray_driver.trial_queue import Attempts, TrialQueue
+from orchestrator.ray_driver.tune import TrialCallback
 from search_spaces import Trial
 
 TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3)]
@@ -25,11 +25,11 @@ TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in ran
 @pytest.fixture
 def driver():
     watch, stop = Listener(), Stop()
-    handing = Handing(Listed(TRIALS), stop)
+    handing = TrialQueue(TrialList(TRIALS), stop)
     assert handing.begin()
     attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25)
     health = GpuHealth(watch.notice)
-    return handing, watch, TellWatch(watch, handing, stop, Orders(), attempts, resources, health)
+    return handing, watch, TrialCallback(watch, handing, stop, Orders(), attempts, resources, health)
 
 
 def end(driver, trial, how):

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from orchestrator.report.mlflow_ui.notes import NOTE
 from orchestrator.results.store import ReportError
 from orchestrator.running import interim_report
-from orchestrator.running.interim_report import Interim, write
+from orchestrator.running.interim_report import InterimReports, write
 
 
 def test_the_page_and_the_answer_are_on_the_run_that_was_named(
@@ -60,7 +60,7 @@ began = threading.Event()
 
 def test_one_that_is_on_its_way_ends_with_the_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(subprocess, "Popen", Process)
-    with Interim("http://me:secret@host", "mine", "run", tmp_path, every=0) as reports:
+    with InterimReports("http://me:secret@host", "mine", "run", tmp_path, every=0) as reports:
         assert began.wait(60)
     assert not reports.is_alive()
     (process,) = Process.made
@@ -78,14 +78,14 @@ def test_no_process_to_be_had_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_p
         raise OSError("no memory")
 
     monkeypatch.setattr(subprocess, "Popen", refused)
-    with Interim("sqlite:///nowhere", "mine", "run", tmp_path, every=0) as reports:
+    with InterimReports("sqlite:///nowhere", "mine", "run", tmp_path, every=0) as reports:
         assert tried.wait(60)
     assert not reports.is_alive()
 
 
 def test_a_short_sweep_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
-    with Interim("sqlite:///nowhere", "mine", "run", tmp_path):
+    with InterimReports("sqlite:///nowhere", "mine", "run", tmp_path):
         pass
 
 

@@ -10,7 +10,7 @@ from filelock import FileLock
 from orchestrator.live.interrupt import Stop
 from orchestrator.planning.plan import plan
 from orchestrator.running import lease
-from orchestrator.running.lease import TAG, Sole
+from orchestrator.running.lease import TAG, Lease
 from orchestrator.sweep import main
 from orchestrator.tracking.experiment import create, existing
 from search_spaces import SpaceError, load
@@ -39,7 +39,7 @@ def tag(book):
 
 
 def test_a_second_sweep_is_refused_in_one_line_and_changes_nothing(store, book, tmp_path, capfd):
-    with Sole(tmp_path / "a", Stop(), print) as first:
+    with Lease(tmp_path / "a", Stop(), print) as first:
         first.claim(book)
         where = ["--output", str(tmp_path / "b"), "--tracking-uri", store, "--experiment", book.experiment]
         assert main([*GRID, "--set", "epochs=1", *where]) == 2
@@ -52,7 +52,7 @@ def test_a_second_sweep_is_refused_in_one_line_and_changes_nothing(store, book, 
 
 def left_behind(book, folder):
     """What a driver that was killed leaves."""
-    dead = Sole(folder, Stop(), print)
+    dead = Lease(folder, Stop(), print)
     dead._renew(book)
     return dead
 
@@ -60,12 +60,12 @@ def left_behind(book, folder):
 def test_a_dead_driver_is_waited_for_only_where_nobody_has_its_folder(book, tmp_path, monkeypatch):
     left_behind(book, tmp_path / "a")
     told = []
-    with Sole(tmp_path / "a", Stop(), told.append) as again:
+    with Lease(tmp_path / "a", Stop(), told.append) as again:
         again.claim(book)
     assert not told
     left_behind(book, tmp_path / "a")
     monkeypatch.setattr(lease, "SILENT_SECONDS", 0.3)
-    with Sole(tmp_path / "b", Stop(), told.append) as other:
+    with Lease(tmp_path / "b", Stop(), told.append) as other:
         other.claim(book)
         assert str(tmp_path / "b") in tag(book)
     assert str(tmp_path / "a") in told[0]
@@ -73,7 +73,7 @@ def test_a_dead_driver_is_waited_for_only_where_nobody_has_its_folder(book, tmp_
 
 def test_one_that_was_taken_for_dead_stops_and_says_why(book, tmp_path):
     stop = Stop()
-    with Sole(tmp_path / "a", stop, print) as sleeper:
+    with Lease(tmp_path / "a", stop, print) as sleeper:
         sleeper.claim(book)
         other = left_behind(book, tmp_path / "b")
         deadline = time.monotonic() + 60

@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import TrialState
 
 from orchestrator.planning.catalog import catalog
-from orchestrator.search.optuna_study import Seeker
+from orchestrator.search.optuna_study import StudySearcher
 from search_spaces import Grid, load, studies
 
 LR = {"low": 0.0001, "high": 1.0, "log": True}
@@ -28,7 +28,7 @@ class Lab:
         self.ran = []
 
     def seeker(self):
-        return Seeker(self.grid, studies(self.grid.space, catalog()), self.storage, self.results.get)
+        return StudySearcher(self.grid, studies(self.grid.space, catalog()), self.storage, self.results.get)
 
     def compute(self, trial):
         self.ran.append(trial.fingerprint)

@@ -9,7 +9,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from orchestrator.planning.catalog import catalog
-from orchestrator.search.optuna_study import Seeker
+from orchestrator.search.optuna_study import StudySearcher
 from search_spaces import Grid, load, studies
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "validation": 0.2, "epochs": 3}
@@ -40,7 +40,7 @@ class Search(RuleBasedStateMachine):
     @rule()
     def drive(self) -> None:
         """A driver begins; one before it was killed, with the trials that it ran."""
-        self.seeker = Seeker(self.grid, studies(self.grid.space, catalog()), self.storage, self.results.get)
+        self.seeker = StudySearcher(self.grid, studies(self.grid.space, catalog()), self.storage, self.results.get)
         self.out: dict[str, float] = {}  # fingerprint -> what it will find
 
     @rule(slots=st.integers(1, 3))

@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 
 from orchestrator.live.trial_records import Records
-from orchestrator.live.uploader import Watch
+from orchestrator.live.uploader import Uploader
 from orchestrator.planning.plan import plan
 from orchestrator.tracking.experiment import commit, create, existing
 from orchestrator.tracking.measured_speeds import METRIC, images_per_second, of_one_worker
 from search_spaces import Trial, load
-from trainables.record.event_log import Outbox
+from trainables.record.event_log import EventLog
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,10 @@ class Deaf:
 
 def carry_out(ledger, planned, folder):
     """A sweep whose trials all end, as the watch brings them to MLflow; its run."""
-    watch = Watch(ledger, {t.fingerprint: t for t in planned.trials}, Records(folder), "", print, print)
+    watch = Uploader(ledger, {t.fingerprint: t for t in planned.trials}, Records(folder), "", print, print)
     for trial in planned.trials:
         (folder / trial.fingerprint).mkdir(parents=True, exist_ok=True)
-        outbox = Outbox(folder / trial.fingerprint)
+        outbox = EventLog(folder / trial.fingerprint)
         for epoch in (1, 2):
             outbox.metrics({"train/loss": 1 / epoch}, epoch)
         outbox.end("finished")

@@ -15,7 +15,7 @@ from search_spaces.network import Network, read
 from trainables.architectures import ARCHITECTURES, build, lookup
 from trainables.architectures.initialisation import INITIALISATIONS, initialise
 from trainables.datasets import load
-from trainables.training.trainer import bench
+from trainables.training.trainer import make_trainer
 
 FACTS = json.loads((Path(__file__).parents[2] / "published" / "initialisation.json").read_text("utf-8"))["networks"]
 
@@ -139,7 +139,7 @@ def test_a_network_of_ones_own_is_drawn_too(tmp_path):
 def test_weights_drawn_anew_for_an_ablation_are_drawn_alike(tmp_path):
     root = write_folder(tmp_path / "small", sizes=((24, 24),))
     trial = Trial(dataset=f"folder:{root}", architecture="conv", init="xavier", ablation="reinitialize")
-    on = bench(trial, load(f"folder:{root}", None, tmp_path), torch.device("cpu"), 0.0)
+    on = make_trainer(trial, load(f"folder:{root}", None, tmp_path), torch.device("cpu"), 0.0)
     before = [layer.weight.detach().clone() for layer in weights(on.model)]
     on.reinitialize()
     for first, again in zip(before, weights(on.model), strict=True):

@@ -26,7 +26,7 @@ from trainables.datasets.memory import InMemory
 from trainables.distributed import ALONE, LostError, Team, WorkerError
 from trainables.distributed.checkpoint_schedule import GROWTH, CheckpointSchedule
 from trainables.distributed.sync_layers import Share, whole_batches
-from trainables.launch import LOOPBACK, Spawned, _work, backend_for, leading, own_device, take_part
+from trainables.launch import LOOPBACK, WorkerProcess, _work, backend_for, leading, own_device, take_part
 from trainables.phases import _speed
 from trainables.record import checkpoint
 from trainables.record.checkpoint import CHECKPOINT
@@ -34,7 +34,7 @@ from trainables.record.event_log import ended, read
 from trainables.run import TrialOutcome, run, run_together
 from trainables.training.evaluation import evaluate
 from trainables.training.loop import Callbacks, EpochProgress, TrainingData, TrainingState, train
-from trainables.training.trainer import bench
+from trainables.training.trainer import make_trainer
 
 SNIP = Trial(
     dataset="digits", architecture="conv", pruner="snip", compression=10, mode="train", epochs=3, lr=0.05, batch_size=64
@@ -94,7 +94,7 @@ def on_bench(team):
     images = torch.randint(256, (20, 3, 32, 32), generator=draw, dtype=torch.uint8)
     classes, rows = torch.arange(20) % 10, torch.arange(20)
     data = InMemory(DATASETS["synthetic-32"], classes, classes, rows, rows[:0], train_x=images, test_x=images)
-    on = bench(trial, data, torch.device("cpu"), save_seconds=60, team=team)
+    on = make_trainer(trial, data, torch.device("cpu"), save_seconds=60, team=team)
     if team.rank:
         next(team.orders(on.device))
     losses = []
@@ -134,7 +134,7 @@ def by_all(place, workers, work):
     def launch(seat):
         process = multiprocessing.get_context("spawn").Process(target=take_part, args=(place, seat, work))
         process.start()
-        return Spawned(process)
+        return WorkerProcess(process)
 
     with leading(replace(place, workers=workers), LOOPBACK, launch) as led:
         return work(led, led.team)
@@ -203,7 +203,7 @@ def test_what_goes_wrong_with_another_worker_is_the_trials_error(place):
     def launch(seat):
         process = multiprocessing.get_context("spawn").Process(target=_work, args=(replace(place, threads=0), seat))
         process.start()
-        return Spawned(process)
+        return WorkerProcess(process)
 
     with leading(replace(place, workers=2), LOOPBACK, launch) as led:
         outcome = run(SNIP, led)

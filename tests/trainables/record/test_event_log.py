@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.record.event_log import FILE, DamagedRecordError, Outbox, ended, forget, must_restart, read
+from trainables.record.event_log import FILE, DamagedRecordError, EventLog, ended, forget, must_restart, read
 
 
 def events(folder):
@@ -12,7 +12,7 @@ def events(folder):
 
 
 def test_events_come_back_in_order_with_their_time(tmp_path):
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     outbox.params({"lr": "0.1"})
     outbox.metrics({"train/loss": 2.0}, step=1)
     outbox.artifact("layers.json")
@@ -28,10 +28,10 @@ def test_events_come_back_in_order_with_their_time(tmp_path):
 
 
 def test_a_point_is_recorded_once_across_restarts(tmp_path):
-    first = Outbox(tmp_path)
+    first = EventLog(tmp_path)
     first.metrics({"train/loss": 2.0}, step=1)
     first.close()
-    second = Outbox(tmp_path)
+    second = EventLog(tmp_path)
     second.metrics({"train/loss": 2.0}, step=1)
     second.metrics({"train/loss": 1.0, "test/loss": 1.5}, step=2)
     second.metrics({"train/loss": 1.0, "test/top1": 0.5}, step=2)
@@ -44,20 +44,20 @@ def test_a_point_is_recorded_once_across_restarts(tmp_path):
 
 
 def test_a_torn_line_is_not_an_event_and_is_written_over(tmp_path):
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     outbox.metrics({"a": 1.0})
     outbox.close()
     with (tmp_path / FILE).open("ab") as file:
         file.write(b'{"time": 1, "metrics": {"b"')
     assert len(events(tmp_path)) == 1
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     outbox.metrics({"b": 2.0})
     outbox.close()
     assert events(tmp_path)[1:] == [{"metrics": {"b": 2.0}, "step": 0}]
 
 
 def test_reading_goes_on_from_an_offset(tmp_path):
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     outbox.metrics({"a": 1.0})
     ((_, offset),) = read(tmp_path)
     outbox.metrics({"b": 1.0})
@@ -67,7 +67,7 @@ def test_reading_goes_on_from_an_offset(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_is_none_is_refused(tmp_path, value):
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     with pytest.raises(ValueError, match="metric train/loss is"):
         outbox.metrics({"train/loss": value}, step=3)
     outbox.close()
@@ -76,7 +76,7 @@ def test_a_number_that_is_none_is_refused(tmp_path, value):
 
 def test_a_trial_taken_up_again_has_not_ended(tmp_path):
     assert ended(tmp_path) is None
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     outbox.end("failed")
     assert ended(tmp_path) == "failed"
     outbox.params({})
@@ -94,7 +94,7 @@ def test_a_damaged_record_says_where_it_lies(tmp_path):
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_what_failed_by_itself_starts_anew_and_what_the_machine_broke_goes_on(tmp_path, resume):
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     outbox.metrics({"a": 1.0})
     outbox.end("failed", resume=resume)
     outbox.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.record.event_log import Outbox
+from trainables.record.event_log import EventLog
 from trainables.record.mlflow import BATCH, connect, deliver
 
 
@@ -25,7 +25,7 @@ def run_id(client):
 
 @pytest.fixture
 def outbox(tmp_path):
-    outbox = Outbox(tmp_path)
+    outbox = EventLog(tmp_path)
     yield outbox
     outbox.close()
 

@@ -9,7 +9,7 @@ from search_spaces import SpaceError, Trial
 from tests.trainables.s3 import s3
 from trainables.context import Place
 from trainables.record import checkpoint, sync
-from trainables.record.event_log import FILE, Outbox, ended, read
+from trainables.record.event_log import FILE, EventLog, ended, read
 from trainables.record.object_store import Bucket, newest, require_writable, shown
 from trainables.record.sync import Mirror, SupersededError
 from trainables.run import run
@@ -41,7 +41,7 @@ def attempt(uri, tmp_path):
 
 
 def epoch(folder, number):
-    outbox = Outbox(folder)
+    outbox = EventLog(folder)
     outbox.metrics({"train/loss": 1 / number}, number)
     outbox.close()
     checkpoint.save(folder / "checkpoint.pt", {"epoch": number})
@@ -164,7 +164,7 @@ def test_what_killed_processes_left_on_a_node_is_swept_up(tmp_path):
         (tmp_path / name).mkdir()
         epoch(tmp_path / name, 1)
         if end:
-            outbox = Outbox(tmp_path / name)
+            outbox = EventLog(tmp_path / name)
             outbox.end(end)
             outbox.close()
     with FileLock(tmp_path / "running" / ".writer.lock"):

@@ -8,7 +8,7 @@ import torch
 from pruners import find
 from search_spaces import Trial
 from trainables import datasets
-from trainables.training.trainer import bench
+from trainables.training.trainer import make_trainer
 
 FORCE = Trial(
     dataset="digits",
@@ -28,11 +28,11 @@ def data(cache):
 
 
 def masks(trial, data):
-    return bench(trial, data, torch.device("cpu"), save_seconds=60).find(trial.compression).masks
+    return make_trainer(trial, data, torch.device("cpu"), save_seconds=60).find(trial.compression).masks
 
 
 def by_hand(trial, data, options, redraw=None):
-    on = bench(trial, data, torch.device("cpu"), save_seconds=60)
+    on = make_trainer(trial, data, torch.device("cpu"), save_seconds=60)
     asked = {"iterations": 3, "schedule": "exponential", "mode": "train", "seed": trial.seed, "options": options}
     return find(on.model, "force", 10, data.scoring_batches(trial.seed, 5), redraw=redraw, **asked).masks
 

@@ -15,7 +15,7 @@ from search_spaces.network import Network
 from trainables.architectures import build
 from trainables.architectures.initialisation import initialise
 from trainables.training.batch_norm import still_biases
-from trainables.training.compacted import Smaller, smaller
+from trainables.training.compacted import CompactedTraining, smaller
 from trainables.training.evaluation import evaluate, foldable
 from trainables.training.loop import Callbacks, TrainingData, TrainingState, train
 
@@ -32,7 +32,7 @@ def batches(epoch, skip=0):
 
 
 def go(model, masks, record, state=None, saves=None, reports=None, until=None):
-    network = model.net if isinstance(model, Smaller) else model
+    network = model.net if isinstance(model, CompactedTraining) else model
     with still_biases(network, foldable(network)):
         told = Callbacks(
             report=lambda metrics, epoch: None if reports is None else reports.append(metrics),
@@ -104,7 +104,7 @@ def test_the_same_losses_and_weights(name, pruner, compression, options):
     model, masks = pruned(name, pruner, compression)
     alone = copy.deepcopy(model)
     instead, reason = smaller(model, masks, SHAPE)
-    assert isinstance(instead, Smaller), reason
+    assert isinstance(instead, CompactedTraining), reason
     expected, found = [], []
     go(alone, masks, trial(**options), reports=expected)
     go(instead, instead.masks, trial(**options), reports=found)

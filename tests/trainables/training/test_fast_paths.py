@@ -27,7 +27,7 @@ from trainables.training import batch_norm, evaluation, fast_paths
 from trainables.training import batch_norm as biases
 from trainables.training.evaluation import foldable
 from trainables.training.fast_paths import prove
-from trainables.training.trainer import bench
+from trainables.training.trainer import make_trainer
 
 CPU = torch.device("cpu")
 CODE = Path(odd_networks.__file__).read_text(encoding="utf-8")
@@ -105,7 +105,7 @@ def plainly(trial, data, masks):
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_trial_reports_what_plain_training_and_testing_give(name, side):
     trial, data = trial_of(name), images(side)
-    on = bench(trial, data, CPU, save_seconds=1e9)
+    on = make_trainer(trial, data, CPU, save_seconds=1e9)
     for masks in ({}, without_every_other_filter(on.model)):
         on.restart()
         reported, told = [], {}
