@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
-
-# import shutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
