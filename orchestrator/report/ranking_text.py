@@ -56,7 +56,7 @@ def sentences(results: Results, facet: Facet) -> list[str]:
             f"scores tie with those of pruned ones: {'; '.join(tied)}."
         )
     if missing := sum(facet_of(row) == facet for row in results.holes):
-        said.append(f"Cells without a result, left out here and listed under Holes: {missing}.")
+        said.append(f"Cells without a result, left out here and listed under Missing results: {missing}.")
     return said if unpruned or ranked else ["Nothing to compare yet.", *said]
 
 

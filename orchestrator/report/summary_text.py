@@ -39,7 +39,7 @@ def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
     alone = Counter(standing.leaders[0] for standing in clear if len(standing.leaders) == 1)
     of = f"{total} comparison{'s' * (total > 1)}"
-    shared = "; who cannot be told from the best shares the front" if alone.total() < counts.total() else ""
+    shared = "; pruners tied with the best share first place" if alone.total() < counts.total() else ""
     what = f" A comparison is a network on a dataset at a compression{shared}." if total > 1 or shared else ""
     if not clear:
         return f"In {of} no difference between the pruners is shown.{what}"

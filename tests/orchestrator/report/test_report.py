@@ -75,7 +75,7 @@ def test_the_answer_names_leader_collapse_and_holes(store: Store) -> None:
     said = " ".join(sentences(results, Facet("cifar10", "resnet20")))
     assert "At 10x (without synflow), no difference is shown" in said  # of two seeds one is at chance
     assert "left without a path of weights: random at 10x (1 of 2 runs)" in said
-    assert "left out here and listed under Holes: 2" in said
+    assert "left out here and listed under Missing results: 2" in said
 
 
 def test_collapse_to_the_end_is_said_once(store: Store) -> None:

@@ -72,7 +72,7 @@ def test_the_answer_is_three_sentences(store: Store) -> None:
     leads, largest, collapsed = headline(results)
     assert leads.startswith("synflow is in front in 2 of 2 comparisons (alone in 1)")
     assert leads.endswith(
-        "A comparison is a network on a dataset at a compression; who cannot be told from the best shares the front."
+        "A comparison is a network on a dataset at a compression; pruners tied with the best share first place."
     )
     assert "over" in largest and "95 % interval" in largest
     assert collapsed.endswith("with random from 10x; never with snip and synflow.")
