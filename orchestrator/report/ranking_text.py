@@ -55,7 +55,7 @@ def sentences(results: Results, facet: Facet) -> list[str]:
             f"More than {100 * MANY_TIED:g} % of the kept weights were kept for their position alone, because their "
             f"scores tie with those of pruned ones: {'; '.join(tied)}."
         )
-    if missing := sum(facet_of(row) == facet for row in results.holes):
+    if missing := sum(facet_of(row) == facet for row in results.missing):
         said.append(f"Cells without a result, left out here and listed under Missing results: {missing}.")
     return said if unpruned or ranked else ["Nothing to compare yet.", *said]
 

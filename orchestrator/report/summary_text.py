@@ -26,7 +26,7 @@ def headline(results: Results) -> list[str]:
     if not results.rows:
         return tuned
     if not ranked:
-        yet = " yet" if results.holes else ""
+        yet = " yet" if results.missing else ""
         chosen = " that early stopping did not choose" if flattering(results) else ""
         return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
     return [_leaders(ranked), *_margin(ranked), _collapse(results), *tuned]

@@ -63,7 +63,7 @@ class Results:
         return " ".join(dict.fromkeys(filter(None, told.values())))
 
     @property
-    def holes(self) -> tuple[Row, ...]:
+    def missing(self) -> tuple[Row, ...]:
         """Return the cells without a result."""
         return tuple(row for row in self.rows if row.status != "finished")
 

@@ -84,7 +84,7 @@ def test_a_kappa_without_a_result_is_a_hole_named_by_it():
         patch.setattr(trainer, "find", failing)
         assert main([*TINY, *kappas]) == 1
     found = results()
-    (hole,) = found.holes
+    (hole,) = found.missing
     assert (hole.cell.pruner, hole.cell.kappa, hole.cell.compression) == ("snip", 0.5, 0)
     assert [point.compression for point in line(found, facets(found)[0], "snip", metric("final/top1"))] == [1]
     page = Path("results/report/report.html").read_text()

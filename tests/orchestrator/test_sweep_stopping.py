@@ -72,10 +72,10 @@ def test_what_falls_behind_is_stopped_told_left_alone_and_carried_on(tmp_path):
         assert generations(folder / CHECKPOINT)
 
     results = read_results(client, "digits")
-    assert {row.cell.fingerprint: row.error for row in results.holes} == {
+    assert {row.cell.fingerprint: row.error for row in results.missing} == {
         fingerprint: run.data.tags["stopped"] for fingerprint, run in stopped.items()
     }
-    assert {row.status for row in results.holes} == {"stopped"}
+    assert {row.status for row in results.missing} == {"stopped"}
     assert RULE in (tmp_path / "results/report/report.html").read_text()
 
     code, out = sweep(tmp_path, early_stopping="asha")
@@ -89,7 +89,7 @@ def test_what_falls_behind_is_stopped_told_left_alone_and_carried_on(tmp_path):
     _, found = runs(tmp_path)
     assert {run.info.status for run in found} == {"FINISHED"}
     assert not any(run.data.tags.get("stopped") for run in found)
-    assert not read_results(client, "digits").holes
+    assert not read_results(client, "digits").missing
 
 
 def test_without_ray_there_is_nobody_to_compare_with(tmp_path):

@@ -145,7 +145,7 @@ def seeds_note(results: Results) -> str:
     count = len({row.cell.seed for row in results.rows})
     if count == 1:
         return "One seed (n = 1): the spread is not known."
-    most = "up to " if results.holes else ""
+    most = "up to " if results.missing else ""
     spread = f"Lines are means over {most}n = {count} seeds, bands run from the worst to the best."
     return spread + survivors_note(results)
 

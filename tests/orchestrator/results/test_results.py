@@ -29,7 +29,7 @@ def test_every_cell_has_its_row(results: Results, store: Store) -> None:
 
 
 def test_holes_say_why(results: Results, store: Store) -> None:
-    failed, missing = results.holes
+    failed, missing = results.missing
     assert (failed.cell, failed.status) == (store.failed, "failed")
     assert failed.error == "RuntimeError: the loss is not finite in epoch 2"
     assert (missing.cell, missing.status, missing.error) == (store.missing, "not run", "")
