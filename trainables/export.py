@@ -15,7 +15,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -31,6 +30,7 @@ from trainables.architectures import build
 from trainables.datasets import DatasetSpec, lookup
 from trainables.record.files import write_atomically
 from trainables.shared.pretraining import WEIGHTS
+from trainables.versions import is_installed
 
 OPSET = 18  # ONNX: the oldest that torch's exporter writes without conversion, so most runtimes can read it
 FORMATS = (".safetensors", ".onnx")
@@ -113,7 +113,7 @@ def save_onnx(model: nn.Module, input_shape: tuple[int, int, int], facts: Mappin
     Raises:
         ValueError: in one line, if the packages are not installed or torch cannot translate the model.
     """
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    missing = [name for name in ("onnx", "onnxscript") if not is_installed(name)]
     if missing:
         raise ValueError(f"{out}: {' and '.join(missing)} not installed; pip install onnx onnxscript")
     example = torch.zeros(2, *input_shape)

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 SAME = ("ray", "torch", "torchvision", "pydantic")  # packages that compute trials, and that read their records
 
@@ -28,3 +29,9 @@ def unlike(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
         if theirs[what] != number:
             return f"has {what} {theirs[what]}, but here it is {what} {number}"
     return None
+
+
+def is_installed(package: str) -> bool:
+    """Return True if a package can be imported; a mere folder of that name (`datasets/`, say) is none."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None

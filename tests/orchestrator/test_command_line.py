@@ -18,9 +18,8 @@ from orchestrator.report import __main__ as report
         ("/checkout/orchestrator/{}.py", "python -m orchestrator.{}"),
     ],
 )
-@pytest.mark.parametrize("command", [sweep, report])
-def test_the_usage_line(typed, shown, command, monkeypatch):
-    name = command.__name__.rpartition(".")[2]
+@pytest.mark.parametrize(("command", "name"), [(sweep, "sweep"), (report, "report")])
+def test_the_usage_line(typed, shown, command, name, monkeypatch):
     monkeypatch.setattr(sys, "argv", [typed.format(name)])
     assert command.parser().format_usage().startswith(f"usage: {shown.format(name)} [-h]")
 

@@ -14,7 +14,6 @@ from torch import nn
 from pruners import apply_masks, prunable
 from search_spaces import Trial
 from trainables import export
-from trainables import export as onnx_file
 from trainables.architectures import build
 from trainables.context import Place
 from trainables.export import load, main
@@ -89,13 +88,13 @@ def test_onnx_runs_without_torch_at_any_batch_size(kind, storage, tmp_path):
         (found,) = session.run(["logits"], {"images": images.numpy()})
         torch.testing.assert_close(torch.from_numpy(found), logits(storage, trial)[: len(images)], atol=1e-4, rtol=1e-4)
     proto = onnx.load(out)
-    assert proto.opset_import[0].version == onnx_file.OPSET
+    assert proto.opset_import[0].version == export.OPSET
     assert Trial.model_validate_json({p.key: p.value for p in proto.metadata_props}["trial"]) == trial
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_onnx_without_its_packages_is_one_line(storage, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
+    monkeypatch.setattr(export, "is_installed", lambda name: False)
     assert main([str(storage / BASE.fingerprint), str(tmp_path / "model.onnx")]) == 2
     assert "onnx and onnxscript not installed; pip install onnx onnxscript" in refusal(capsys)
 

@@ -15,6 +15,7 @@ from trainables.datasets.augmentation import shifted
 from trainables.datasets.folder import STATISTICS
 from trainables.datasets.pixels import decode, survey
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec, Decoding
+from trainables.versions import is_installed
 
 TESTS = ("test", "validation", "val")  # the first of these that exists is used
 
@@ -92,10 +93,10 @@ def _describe(called: str, local: Path, cache: Path) -> DatasetSpec:
 
 def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
     """Load the image set and return its parts "train" and "test"."""
-    try:
-        import datasets as library
-    except ImportError:
-        raise DatasetError(f"dataset: '{called}' needs a package: pip install datasets") from None
+    if not is_installed("datasets"):
+        raise DatasetError(f"dataset: '{called}' needs a package: pip install datasets")
+    import datasets as library
+
     library.disable_progress_bars()
     try:
         if (local / "dataset_dict.json").is_file():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,9 @@ from image_files import write_folder, write_image
 from PIL import Image
 
 from trainables.datasets import DatasetError, hugging_face, load, lookup, resolve
+from trainables.versions import is_installed
 
-installed = importlib.util.find_spec("datasets") is not None
+installed = is_installed("datasets")
 needs_package = pytest.mark.skipif(not installed, reason="the package datasets is not installed")
 
 
@@ -24,6 +23,14 @@ def look_again(monkeypatch):
 @pytest.mark.skipif(installed, reason="the package datasets is installed")
 def test_without_the_package_a_line_says_what_to_install(tmp_path):
     with pytest.raises(DatasetError, match=r"'hf:mnist' needs a package: pip install datasets$"):
+        lookup("hf:mnist", tmp_path)
+
+
+@pytest.mark.skipif(installed, reason="the package datasets is installed")
+def test_a_folder_called_datasets_is_not_the_package(tmp_path, monkeypatch):
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DatasetError, match="needs a package: pip install datasets"):
         lookup("hf:mnist", tmp_path)
 
 
