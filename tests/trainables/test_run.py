@@ -74,7 +74,7 @@ def test_the_numbers_fit_the_masks(place):
 
 def test_a_finished_trial_is_not_computed_again(place, monkeypatch):
     run(SNIP, place)
-    monkeypatch.setattr(phases, "bench", lambda *a: pytest.fail("built a model"))
+    monkeypatch.setattr(phases, "make_trainer", lambda *a: pytest.fail("built a model"))
     assert run(SNIP, place).end == "finished"
 
 
