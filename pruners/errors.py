@@ -1,9 +1,10 @@
 """Error and warning of this package, the check for unknown names, and the wording of other libraries' errors."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import torch
+
+from search_spaces.errors import nearest
 
 # Errors of the machine, not of the network: the same computation may succeed on another machine or later.
 OF_THE_MACHINE = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
@@ -44,7 +45,7 @@ def require_known(kind: str, name: object, allowed: Iterable[str]) -> None:
     names = list(allowed)
     if name in names:
         return
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, names)
+    hint = f" Did you mean {near!r}?" if near else ""
     choices = f"choose one of {', '.join(names)}" if names else f"no {kind} is accepted here"
     raise PruningError(f"Unknown {kind} {name!r}: {choices}.{hint}")

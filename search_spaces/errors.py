@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from itertools import takewhile
 
@@ -23,9 +23,15 @@ def choose(key: str, value: str, allowed: Collection[str]) -> str:
     """
     if value in allowed:
         return value
-    near = max(allowed, key=lambda name: _likeness(name, str(value)), default="")
-    hint = f"; did you mean '{near}'?" if _likeness(near, str(value))[0] >= 0.5 else "."
+    near = nearest(value, allowed)
+    hint = f"; did you mean '{near}'?" if near else "."
     raise SpaceError(f"{key}: '{value}' is not known{hint} Allowed: {', '.join(allowed)}")
+
+
+def nearest(value: object, names: Iterable[str]) -> str:
+    """Return the name that is spelled most like `value`; "" if none is spelled much like it."""
+    near = max(names, key=lambda name: _likeness(name, str(value)), default="")
+    return near if _likeness(near, str(value))[0] >= 0.5 else ""
 
 
 def _likeness(name: str, value: str) -> tuple[float, int]:

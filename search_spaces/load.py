@@ -5,7 +5,6 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from search_spaces.errors import SpaceError, choose
+from search_spaces.errors import SpaceError, choose, nearest
 from search_spaces.space import ABOUT, AMOUNTS, KEYS, MASKED, Space, validate
 
 
@@ -60,8 +59,8 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         try:
             text, name = path.read_text(encoding="utf-8"), path.stem
         except FileNotFoundError:
-            near = get_close_matches(path.name, (file.name for file in path.parent.glob("*.y*ml")), n=1)
-            hint = f"; did you mean '{path.with_name(near[0])}'?" if near else ""
+            near = nearest(path.name, (file.name for file in path.parent.glob("*.y*ml")))
+            hint = f"; did you mean '{path.with_name(near)}'?" if near else ""
             raise SpaceError(f"space: there is no file '{source}'{hint}") from None
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1

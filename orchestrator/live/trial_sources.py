@@ -81,7 +81,7 @@ class StudyTrials:
         return [trial for fingerprint, trial in found.items() if fingerprint not in asked]
 
 
-class StagedTrials:
+class ChainedTrials:
     """Source that chains others: a trial comes from the first source that has one."""
 
     def __init__(self, *sources: Source) -> None:

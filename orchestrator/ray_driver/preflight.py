@@ -122,7 +122,8 @@ def _refused(at: NodeCheck) -> str:
             with TemporaryFile(dir=_existing(folder)):
                 pass
         except OSError as error:
-            return f"--output: '{folder}' cannot be written ({error.strerror})"
+            flag = "--output" if folder.is_relative_to(at.output) else "--storage"
+            return f"{flag}: '{folder}' cannot be written ({error.strerror})"
     return ""
 
 

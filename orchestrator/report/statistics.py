@@ -11,12 +11,6 @@ from statistics import fmean, stdev
 from orchestrator.results.lines import TOP1, CurvePoint, Facet, RowValue, compressions, facets, line, pruners
 from orchestrator.results.results import Results
 
-# Student's t, two-sided 95 %, by degrees of freedom; beyond 30 the normal distribution's, slightly too narrow.
-# fmt: off
-T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-       2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-       2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
-# fmt: on
 MARGIN = 0.01  # one point of accuracy: typical difference between two seeds; the limit without an interval
 
 
@@ -68,8 +62,10 @@ def difference(one: CurvePoint, other: CurvePoint, measure: RowValue) -> SeedDif
 
 
 def t95(freedom: int) -> float:
-    """Return the factor of the standard error for a 95 % interval."""
-    return T95[freedom - 1] if freedom <= len(T95) else 1.96
+    """Return the factor of the standard error for a two-sided 95 % interval: Student's t, by degrees of freedom."""
+    from scipy.special import stdtrit  # a report without seeds need not wait for it
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def _by_seed(point: CurvePoint, measure: RowValue) -> dict[int, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from orchestrator.results.row import STATUS, Row
 from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
 from orchestrator.results.union import placed, unite
 from search_spaces import Cell, Trial
+from search_spaces.errors import nearest
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or writes it pays for that
     from mlflow import MlflowClient
@@ -137,8 +137,8 @@ def experiment_named(client: MlflowClient, name: str) -> Experiment:
     if found is not None and found.lifecycle_stage == "active":
         return found
     names = [e.name for e in client.search_experiments(max_results=1000) if e.name != "Default"]
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
+    near = nearest(name, names)
+    hint = f"; did you mean '{near}'?" if near else "."
     raise ReportError(f"experiment '{name}' does not exist{hint} There are: {', '.join(names) or 'none'}")
 
 

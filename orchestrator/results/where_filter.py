@@ -7,7 +7,6 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.results.lines import facet_of
@@ -16,6 +15,7 @@ from orchestrator.results.row import Row
 from orchestrator.results.store import ReportError
 from search_spaces import Trial
 from search_spaces.density import density_of
+from search_spaces.errors import nearest
 from search_spaces.labels import MARK
 from trainables.metrics import METRICS
 
@@ -114,11 +114,9 @@ class _Parser:
             raise self._unexpected("a field")
         name = self.tokens.pop(0)[1]
         if name not in self.names:
-            near = get_close_matches(name, self.names, n=1, cutoff=0.5)
+            near = nearest(name, self.names)
             fields = [known for known in self.names if known not in METRICS]
-            hint = (
-                f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(fields)}, and metrics like final/top1"
-            )
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(fields)}, and metrics like final/top1"
             raise ReportError(f"--where: no cell has a field '{name}'; {hint}")
         if self._take("not"):
             self._need("in")
@@ -153,8 +151,8 @@ class _Parser:
         """Return `value`; raise if no cell has this dataset, architecture or pruner, so that typos are noticed."""
         if name in NAMES and not any(_equal(name, cell.get(name), value) for cell in self.cells):
             there = sorted({str(cell.get(name)) for cell in self.cells})
-            near = get_close_matches(value, there, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(there)}"
+            near = nearest(value, there)
+            hint = f"did you mean '{near}'?" if near else f"there are: {', '.join(there)}"
             raise ReportError(f"--where: no cell has the {name} '{value}'; {hint}")
         return value
 

@@ -13,7 +13,7 @@ from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.progress import Progress
 from orchestrator.live.trial_records import Records
-from orchestrator.live.trial_sources import Source, StagedTrials, StudyTrials, TrialList
+from orchestrator.live.trial_sources import Source, ChainedTrials, StudyTrials, TrialList
 from orchestrator.live.uploader import Uploader, how_it_ended
 from orchestrator.planning.epoch_times import trial_seconds
 from orchestrator.running.interim_report import InterimReports
@@ -85,7 +85,7 @@ class Run:
                 left = self._undelivered_first((*todo, *before), watch)
                 # By fingerprint: comparing two records takes ten microseconds, too long for ten thousand trials.
                 listed = TrialList([trial for fingerprint, trial in left.items() if fingerprint in wanted])
-                rest = StagedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
+                rest = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
                 undisturbed = self._dispatch(TrialList(stages), watch) and self._dispatch(rest, watch, self._rivals())
             finally:
                 waiting = watch.close()

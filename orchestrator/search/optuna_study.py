@@ -61,7 +61,7 @@ class SuggestedTrial:
 
 
 @dataclass
-class RunningTrial:
+class RunningStudy:
     """Study of a space, with its trials so far."""
 
     study: Study
@@ -85,7 +85,7 @@ class StudySearcher:
         self._running: set[str] = set()  # fingerprints of trials that were handed out and have not ended
         self._without_result: dict[str, int | None] = {}  # fingerprint -> epochs if stopped early, None if failed
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.studies = tuple(RunningTrial(study, self._open(study, storage)) for study in studies)
+        self.studies = tuple(RunningStudy(study, self._open(study, storage)) for study in studies)
         for running in self.studies:
             self._remember(running)
         self._again = [running.asked[number] for running in self.studies for number in sorted(running.open)]
@@ -95,7 +95,7 @@ class StudySearcher:
         """All trials that were asked for so far, including those of earlier drivers."""
         return (asked for running in self.studies for asked in running.asked.values())
 
-    def left(self, running: RunningTrial) -> int:
+    def left(self, running: RunningStudy) -> int:
         """Return how many trials a study may still ask for."""
         return max(0, self._search.trials - len(running.asked))
 
@@ -184,7 +184,7 @@ class StudySearcher:
             made.enqueue_trial(settings)
         return made
 
-    def _remember(self, running: RunningTrial) -> None:
+    def _remember(self, running: RunningStudy) -> None:
         """Load the trials that earlier drivers asked for."""
         for frozen in running.optuna.get_trials(deepcopy=False):
             if frozen.state is TrialState.WAITING:
@@ -198,14 +198,14 @@ class StudySearcher:
                 running.open.add(frozen.number)
                 _sign(running.asked[frozen.number], optuna.Trial(running.optuna, frozen._trial_id))
 
-    def _ask(self, running: RunningTrial) -> SuggestedTrial:
+    def _ask(self, running: RunningStudy) -> SuggestedTrial:
         trial = running.optuna.ask()
         asked = self._register(running, trial.number, lambda key, values: suggest(trial, key, values))
         _sign(asked, trial)
         running.open.add(trial.number)
         return asked
 
-    def _register(self, running: RunningTrial, number: int, choose: Callable[[str, Any], Any]) -> SuggestedTrial:
+    def _register(self, running: RunningStudy, number: int, choose: Callable[[str, Any], Any]) -> SuggestedTrial:
         point = self._point(running.study, choose)
         values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
         cell, trial = self._grid.at(point, values, "search", running.study.name)
@@ -234,7 +234,7 @@ class StudySearcher:
         self._running.add(fingerprint)
         return False
 
-    def _tell(self, running: RunningTrial, number: int, result: Result | None, stopped_after: int | None) -> None:
+    def _tell(self, running: RunningStudy, number: int, result: Result | None, stopped_after: int | None) -> None:
         running.open.discard(number)
         names = [at_end(name) for name in self._search.objective]
         if result is not None and all(name in result for name in names):
@@ -243,7 +243,7 @@ class StudySearcher:
         state = TrialState.FAIL if stopped_after is None else TrialState.PRUNED
         running.optuna.tell(number, state=state, skip_if_finished=True)
 
-    def _winners(self, running: RunningTrial) -> Iterator[tuple[tuple[Point, ...], SuggestedTrial]]:
+    def _winners(self, running: RunningStudy) -> Iterator[tuple[tuple[Point, ...], SuggestedTrial]]:
         """Yield best trials with the points they stand for: one for a study per cell, else one per chosen point."""
         done = [t for t in running.optuna.get_trials(deepcopy=False) if t.state is TrialState.COMPLETE]
         sign = 1 if OBJECTIVES[self._search.objective[0]] == "minimize" else -1

@@ -89,6 +89,7 @@ def resolve(name: str, data_root: Path | None, cache: Path, download: bool = Tru
         DatasetError: if the files are incomplete, or there are none and no download is possible.
     """
     folder.forget(name.removeprefix("folder:"))  # its files may have changed since it was described
+    hugging_face.forget(name.removeprefix("hf:"))
     spec = lookup(name, cache)
     if data_root is not None and not data_root.is_dir():
         raise DatasetError(f"data root: '{data_root}' is not a folder")

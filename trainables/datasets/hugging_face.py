@@ -23,6 +23,11 @@ TESTS = ("test", "validation", "val")  # the first of these that exists is used
 _described: dict[str, DatasetSpec] = {}
 
 
+def forget(name: str) -> None:
+    """Read a local set again the next time that it is described."""
+    _described.pop(f"hf:{Path(name).expanduser().resolve()}", None)
+
+
 def describe(name: str, cache: Path) -> DatasetSpec:
     """Return the spec of the image set `name`, which is loaded into `cache` if it is not a local folder.
 

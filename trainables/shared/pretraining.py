@@ -49,7 +49,7 @@ def trained_weights(
                 bring(folder)
             weights = _read(folder)
         if weights is None:
-            error = _error(folder) if must_restart(folder) else compute(stage)
+            error = _error(folder) if must_restart(folder) else compute(stage) or "it left no weights"
             weights = _read(folder)
     if weights is None:
         raise StageError(f"the dense training {stage.name} of {stage.epochs} epochs failed: {error}")

@@ -12,7 +12,7 @@ import pytest
 from invented_search import PLACES, SEEDS, TRIALS, Made
 
 from orchestrator.report.page import page
-from orchestrator.report.statistics import T95
+from orchestrator.report.statistics import t95
 from orchestrator.report.summary_text import headline
 from orchestrator.report.tables import tables
 from orchestrator.results.lines import compressions, facets, pruners, rows_at
@@ -72,7 +72,7 @@ def test_best_settings_with_their_spread_over_fresh_seeds(results: Results, sear
 def test_pairs_have_an_interval_over_the_fresh_seeds(results: Results, searched: Made) -> None:
     [row] = rows_of(tables(results)["pairs.csv"])
     gaps = [100 * (searched.test["snip"][seed] - searched.test["synflow"][seed]) for seed in SEEDS]
-    reach = T95[len(gaps) - 2] * stdev(gaps) / math.sqrt(len(gaps))
+    reach = t95(len(gaps) - 1) * stdev(gaps) / math.sqrt(len(gaps))
     assert float(row["one minus other"]) == pytest.approx(fmean(gaps), abs=0.01)
     assert float(row["95 % from"]) == pytest.approx(fmean(gaps) - reach, abs=0.01)
     assert float(row["to"]) == pytest.approx(fmean(gaps) + reach, abs=0.01)
