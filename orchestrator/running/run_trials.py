@@ -13,7 +13,7 @@ from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.progress import Progress
 from orchestrator.live.trial_records import Records
-from orchestrator.live.trial_sources import Source, ChainedTrials, StudyTrials, TrialList
+from orchestrator.live.trial_sources import ChainedTrials, Source, StudyTrials, TrialList
 from orchestrator.live.uploader import Uploader, how_it_ended
 from orchestrator.planning.epoch_times import trial_seconds
 from orchestrator.running.interim_report import InterimReports
