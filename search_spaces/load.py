@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -74,17 +75,25 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         name = choose("space", str(source), files)
         text = files[name].read_text(encoding="utf-8")
     raw = _parse(text, str(source))
+    if raw is None:
+        raise SpaceError(f"{source}: the file is empty; a space needs at least dataset, architecture and pruner")
     if not isinstance(raw, dict):
         raise SpaceError(f"{source}: a space is a mapping of fields, not {type(raw).__name__}")
     return raw, name
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that raises an error if a key is written twice, instead of silently dropping the first."""
+    """Safe YAML loader that reads numbers as people write them, and raises an error if a key is written twice.
+
+    YAML 1.1 reads 064 as octal, 1e-2 as a word, and 2:4 and 1:30.5 as times in minutes and seconds.
+    """
+
+
+MERGE = "tag:yaml.org,2002:merge"
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
+    keys = [loader.construct_object(key) for key, _ in node.value if key.tag != MERGE]  # `<<` brings keys, and is none
     for index, key in enumerate(keys):
         if not isinstance(key, str):
             raise yaml.constructor.ConstructorError(problem=f"the key {key!r} is not a name")
@@ -93,11 +102,31 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
+def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    """Return a whole number; leading zeros are no octal number."""
+    return int(node.value.replace("_", "")) if DECIMAL.match(node.value) else loader.construct_yaml_int(node)
+
+
+def _float(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """Return a number; 1e2, written without a point, is the whole number 100."""
+    text = node.value.replace("_", "")
+    if WHOLE.match(text) and (number := Decimal(text)) == number.to_integral_value():
+        return int(number)
+    return loader.construct_yaml_float(node)
+
+
+DECIMAL = re.compile(r"[-+]?[0-9][0-9_]*$")
+WHOLE = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,2}$")
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# YAML 1.1 reads 2:4 as 124, a time in minutes and seconds; here it is a granularity.
-_PAIR = ("tag:yaml.org,2002:str", re.compile(r"[0-9]+:[0-9]+$"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_FIRST = [  # these come before YAML 1.1's own
+    ("tag:yaml.org,2002:str", re.compile(r"[-+]?[0-9][0-9_]*(:[0-9_]+)+(\.[0-9_]*)?$")),
+    ("tag:yaml.org,2002:int", DECIMAL),
+    ("tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)[eE][-+]?[0-9]+$")),
+]
 _Loader.yaml_implicit_resolvers = {
-    first: [_PAIR, *resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [*_FIRST, *resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 

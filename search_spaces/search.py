@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -144,6 +145,11 @@ def _read(model: type[M], key: str, value: Any) -> M:
         return model.model_validate(value)
     except ValidationError as error:
         found = error.errors()[0]
-        reason = found["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        where = f": {found['loc'][0]}" if found["loc"] else ""
-        raise SpaceError(f"{key}{where}: {reason}") from None
+        where = f"{key}: {found['loc'][0]}" if found["loc"] else key
+        if found["type"] == "missing":
+            raise SpaceError(f"{where}: missing; it must be given") from None
+        reason = found["msg"].removeprefix("Value error, ")
+        if reason.startswith("Input should be "):
+            reason = re.sub(r"^Input should be |, (unable to|got) .*", "", reason)
+            raise SpaceError(f"{where}: {found['input']!r} is not allowed; it must be {reason}") from None
+        raise SpaceError(f"{where}: {reason}") from None

@@ -170,6 +170,7 @@ def _range(key: str, value: dict[str, Any]) -> Range:
             f"{key}: cannot be a range; write a list, and search: {{per: sweep}} to choose between its values"
         )
     found = read_range(key, value)
-    for end in found.ends:
-        check(key, end)
-    return found
+    checked = tuple(check(key, end) for end in found.ends)  # of the field's type: 16.0 is 16 images
+    if found.choices is not None:
+        return found.model_copy(update={"choices": checked})
+    return found.model_copy(update={"low": checked[0], "high": checked[1]})

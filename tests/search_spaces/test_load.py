@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from search_spaces import SpaceError, load, presets
+from search_spaces.load import _parse
+
+BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "snip"}
 
 
 def test_presets_load_and_describe_themselves():
@@ -91,3 +96,67 @@ def test_wrong_sources_and_overrides(source, overrides, message):
     with pytest.raises(SpaceError) as caught:
         load(source, overrides)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        *(("064", 64), ("010", 10), ("08", 8), ("-07", -7), ("1_000", 1000), ("0x10", 16)),
+        *(("1e-2", 0.01), ("-1E-3", -0.001), (".5e1", 5.0), ("1.5e3", 1500.0), ("12e-1", 1.2)),
+        *(("2:4", "2:4"), ("1:2:3", "1:2:3"), ("1:30.5", "1:30.5"), ("007a", "007a"), ("1e", "1e")),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(written, read):
+    assert _parse(f"value: {written}", "here") == {"value": read}
+
+
+def test_a_whole_number_in_scientific_notation_is_a_count():
+    space = load(BASE, ["batch_size=1e2", "epochs=3e0", "pruner={name: ntk-sap, epsilon: 1e-2}", "compression=1e1"])
+    assert (space.axes["batch_size"], space.axes["epochs"], space.axes["compression"]) == ((100,), (3,), (10.0,))
+    assert isinstance(_parse("1e2", "here"), int)
+    assert space.axes["pruner"][0]["epsilon"] == 0.01
+
+
+def test_merged_mappings_keep_their_own_keys(tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "dataset: digits\narchitecture: mlp\n"
+        "pruner: [&s {name: synflow, iterations: 1}, {<<: *s, iterations: 100}, {<<: [*s], name: snip}]\n"
+    )
+    assert load(file).axes["pruner"] == (
+        {"name": "synflow", "iterations": 1},
+        {"name": "synflow", "iterations": 100},
+        {"name": "snip", "iterations": 1},
+    )
+    file.write_text("dataset: digits\narchitecture: mlp\npruner: {name: snip, name: grasp}\n")
+    with pytest.raises(SpaceError, match="'name' is written twice"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (
+            "early_stopping={name: asha, reduction: x}",
+            "early_stopping: reduction: 'x' is not allowed; it must be a valid",
+        ),
+        ("search={trials: many}", "search: trials: 'many' is not allowed; it must be a valid integer"),
+        ("search={sampler: tpe}", "search: trials: missing; it must be given"),
+        ("batch_size={low: 16.5, high: 64}", "batch_size: 16.5 is not allowed; it must be a valid integer"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(extra, said):
+    with pytest.raises(SpaceError, match=re.escape(said)):
+        load(BASE, [extra])
+
+
+def test_ends_of_a_range_have_the_type_of_the_field():
+    space = load(BASE, ["batch_size={low: 16.0, high: 6.4e1}", "lr={low: 1, high: 10}", "search={trials: 3}"])
+    assert space.searched["batch_size"].whole
+    assert not space.searched["lr"].whole
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+    (tmp_path / "s.yaml").write_text("# nothing yet\n")
+    with pytest.raises(SpaceError, match="the file is empty; a space needs at least dataset"):
+        load(tmp_path / "s.yaml")
