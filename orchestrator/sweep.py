@@ -26,11 +26,12 @@ from orchestrator.planning.estimate import show as show_cost
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import Resources
 from orchestrator.report.published_recipes import as_published
-from orchestrator.results.store import ReportError, public, require_answer, require_name
+from orchestrator.results.store import ReportError, public, require_answer, require_name, sqlite_uri
 from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
 from orchestrator.running.request import Request
 from orchestrator.running.resource_flags import PACK, resources_of, room_for
+from orchestrator.running.resume_studies import require_storage
 from orchestrator.tracking.experiment import ExperimentRuns, existing
 from orchestrator.tracking.measured_speeds import images_per_second, of_one_worker
 from pruners import PruningError
@@ -114,12 +115,13 @@ def read_request(args: argparse.Namespace, command: str) -> Request:
         raise SpaceError(PACK)
     if is_object_store(args.storage):
         Bucket(args.storage)  # rejects what can be seen without writing
+    output = args.output.expanduser()
     return Request(
-        output=args.output,
-        tracking_uri=args.tracking_uri or f"sqlite:///{(args.output / 'mlflow.db').resolve()}",
+        output=output,
+        tracking_uri=args.tracking_uri or sqlite_uri(output / "mlflow.db"),
         experiment=args.experiment,
         command=command,
-        data_root=args.data_root,
+        data_root=args.data_root and args.data_root.expanduser(),
         storage=args.storage,
         save_seconds=length(args.checkpoint_every, "--checkpoint-every"),
         budget=None if args.time_budget is None else length(args.time_budget),
@@ -196,6 +198,8 @@ def prepare(request: Request, space: Space) -> Prepared:
         )
     uri = request.tracking_uri
     cache = request.output / "data"
+    if space.search and space.search.storage:
+        require_storage(space.search.storage)
     planned = plan(space, data_root=request.data_root, cache=cache, force=request.force, tracking_uri=uri)
     experiment = space.name if request.experiment is None else request.experiment
     require_name(experiment)

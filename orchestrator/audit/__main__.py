@@ -19,8 +19,9 @@ from orchestrator.audit.run import Audited, audit_run, load_finished, pick
 from orchestrator.audit.sources import Sources
 from orchestrator.audit.table import show, told
 from orchestrator.command_line import called
-from orchestrator.results.store import ReportError, connect
+from orchestrator.results.store import ReportError, connect, sqlite_uri
 from orchestrator.tracking.audits import log_audit
+from search_spaces import SpaceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment.prepare_reading()
     try:
         return _audit(given, Console())
-    except ReportError as error:
+    except (ReportError, SpaceError) as error:
         print(f"audit: {error}", file=sys.stderr)  # noqa: T201
         return REFUSED
 
@@ -63,7 +64,7 @@ def _audit(given: argparse.Namespace, console: Console) -> int:
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     if given.device not in devices:
         raise ReportError(f"--device: '{given.device}' is not allowed; this machine has: {', '.join(devices)}")
-    uri: str = given.tracking_uri or f"sqlite:///{(given.output / 'mlflow.db').resolve()}"
+    uri: str = given.tracking_uri or sqlite_uri(given.output.expanduser() / "mlflow.db")
     client = connect(uri)
     found = load_finished(client, given.experiment)
     if not found:

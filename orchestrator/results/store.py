@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sqlite3
 import urllib.request
@@ -87,8 +88,8 @@ def connect(tracking_uri: str) -> MlflowClient:
         try:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
                 database.execute("SELECT 1 FROM experiments LIMIT 1")
-        except sqlite3.Error:
-            raise ReportError(f"tracking URI {tracking_uri}: '{path}' is not an MLflow database") from None
+        except sqlite3.Error as error:
+            raise ReportError(f"tracking URI {tracking_uri}: '{path}' {_trouble(path, error)}") from None
     else:
         try:
             require_answer(tracking_uri)  # MLflow retries a server that does not answer for 20 seconds
@@ -97,6 +98,17 @@ def connect(tracking_uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return mlflow.connect(tracking_uri)
+
+
+def _trouble(path: Path, error: sqlite3.Error) -> str:
+    """Return what is wrong with a SQLite file, as the end of a sentence about it."""
+    if "locked" in str(error):
+        return "is locked by another program; try again when that is done"
+    if not os.access(path, os.R_OK):
+        return "may not be read by you"
+    if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+        return f"cannot be read ({error})"
+    return "is not an MLflow database"
 
 
 def runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
@@ -115,9 +127,32 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     return Path(tracking_uri.partition("///")[2].partition("?")[0]) if tracking_uri.startswith("sqlite:") else None
 
 
+# The part of an address before its host. A password for a web server cannot contain a slash. One for a database may
+# contain anything but @; in a command line it ends before the next option.
+_LOGINS = (
+    re.compile(r"(https?://)[^/\s'\"]*@"),
+    re.compile(r"((?!https?:)\b[\w+.-]+://)(?:[^:/@\s'\"]*:(?:(?! --)[^@'\"])*|[^/@\s'\"]+)@"),
+)
+_SECRETS = re.compile(r"([?&][\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=)[^&\s'\"]*", re.IGNORECASE)
+
+
 def public(text: str) -> str:
     """Return the text without the passwords of URIs: pages, tags and terminals are shown to others."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    for login in (*_LOGINS, *_LOGINS):  # twice, because a password may contain an @ by mistake
+        text = login.sub(r"\1", text)
+    return _SECRETS.sub(r"\1***", text)
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the address of a SQLite file.
+
+    Raises:
+        SpaceError: if no address can hold the path: ? would begin the options of the address, %20 would become a space.
+    """
+    path = str(file.resolve())
+    if found := re.search(r"\?|%[0-9A-Fa-f]{2}", path):
+        raise SpaceError(f"--output: '{file.parent}' holds '{found[0]}', which no address of a database can; rename it")
+    return f"sqlite:///{path}"
 
 
 @contextmanager

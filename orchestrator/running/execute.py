@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -213,6 +214,6 @@ def _last_words(
             console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
     server = public(job.tracking_uri).rstrip("/")
     if not server.startswith("http"):
-        console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {server}   then open", **say)  # type: ignore[arg-type]
+        console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {shlex.quote(server)}   then open", **say)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"
     console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning.study_plan import StudyPlan
-from orchestrator.results.store import public
+from orchestrator.results.store import public, sqlite_uri
 from orchestrator.search.optuna_study import Result, StudySearcher
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
@@ -22,17 +23,35 @@ def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Reco
     Raises:
         SpaceError: if their storage cannot be used.
     """
-    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
     wanted = search.grid.space.search
-    url = (wanted.storage if wanted else "") or f"sqlite:///{(output / 'optuna.db').resolve()}"
-    try:
+    url = (wanted.storage if wanted else "") or sqlite_uri(output / "optuna.db")
+    with storage_errors(url):
         storage = RDBStorage(url)
-    except (ImportError, StorageInternalError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SpaceError(f"search: storage: '{public(url)}' cannot be used ({reason})") from None
     return StudySearcher(search.grid, search.studies, storage, _results(book, records))
+
+
+def require_storage(url: str) -> None:
+    """Check that Optuna knows the kind of storage, without connecting to it.
+
+    Raises:
+        SpaceError: in one sentence.
+    """
+    from sqlalchemy import make_url
+
+    with storage_errors(url):
+        make_url(url).get_dialect().import_dbapi()
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn every error while a storage is opened into a SpaceError of one line."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy's, Optuna's, the database driver's, or a missing driver
+        reason = public(" ".join(str(error).split()))[:200]
+        raise SpaceError(f"search: storage: '{public(url)}' cannot be used ({reason})") from None
 
 
 def settled(seeker: StudySearcher, done: Collection[str]) -> bool:

@@ -1,0 +1,84 @@
+"""Addresses of stores: no password is shown, and whatever is wrong with a file is said as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from orchestrator.results.store import ReportError, connect, public, sqlite_uri
+from search_spaces import SpaceError
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql+psycopg2://u:pa/ss@h/db", "postgresql+psycopg2://h/db"),
+        ("postgresql+psycopg2://u:pa ss@h/db", "postgresql+psycopg2://h/db"),
+        ("postgresql://u:p@ss@h:5432/db", "postgresql://h:5432/db"),
+        ("postgresql://:pw@h/db", "postgresql://h/db"),
+        ("mysql+pymysql://u@h/db?password=hunter2", "mysql+pymysql://h/db?password=***"),
+        ("mssql+pyodbc://u:p%40@h/db?driver=ODBC&Password=zz&x=1", "mssql+pyodbc://h/db?driver=ODBC&Password=***&x=1"),
+        ("http://ann:p@ss@h:5000", "http://h:5000"),
+        ("https://token@h", "https://h"),
+        ("a --tracking-uri 'postgresql://u:pa ss@h/db' --open", "a --tracking-uri 'postgresql://h/db' --open"),
+        (
+            "cannot reach postgresql://u:12/34@h/db (postgresql://u:12/34@h)",
+            "cannot reach postgresql://h/db (postgresql://h)",
+        ),
+    ],
+)
+def test_passwords_are_not_shown(text, shown):
+    assert public(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "digits --tracking-uri http://h:5000 --set architecture=a@b",
+        "x --tracking-uri postgresql://h:5432/db --set pruner=b@c",
+        "s3://bucket/me@lab/x",
+        "sqlite:////home/me@lab/results/mlflow.db",
+        "https://h/a@b",
+    ],
+)
+def test_what_is_no_password_stays(text):
+    assert public(text) == text
+
+
+@pytest.mark.parametrize("name", ["w?b", "a%20b"])
+def test_a_folder_that_no_address_can_hold_is_refused(name, tmp_path):
+    with pytest.raises(SpaceError, match=r"--output: '.*' holds '(\?|%20)', which no address of a database can"):
+        sqlite_uri(tmp_path / name / "mlflow.db")
+
+
+@pytest.mark.parametrize("name", ["a b", "größe", "p%q", "x#y", "quote'd"])
+def test_other_folders_hold_their_store(name, tmp_path):
+    from mlflow import MlflowClient
+
+    (tmp_path / name).mkdir()
+    MlflowClient(sqlite_uri(tmp_path / name / "mlflow.db")).search_experiments()
+    assert [path.name for path in tmp_path.rglob("*.db")] == ["mlflow.db"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_locked_store_is_said_to_be_locked(tmp_path, monkeypatch):
+    file = tmp_path / "mlflow.db"
+    real = sqlite3.connect
+    held = real(file, isolation_level=None)
+    held.execute("CREATE TABLE experiments (id)")
+    held.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **k, timeout=0.01))
+    with pytest.raises(ReportError, match="is locked by another program"):
+        connect(f"sqlite:///{file}")
+    held.close()
+
+
+def test_another_file_is_no_store(tmp_path):
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to have a header" * 20)
+    with pytest.raises(ReportError, match="is not an MLflow database"):
+        connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    sqlite3.connect(tmp_path / "empty.db").close()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ReportError, match="is not an MLflow database"):
+        connect(f"sqlite:///{tmp_path / 'empty.db'}")
