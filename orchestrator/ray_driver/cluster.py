@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import AuthenticationError
 
 import orchestrator
 import pruners
@@ -29,6 +29,7 @@ NO_ENTRY = (  # the most common cause if a cluster answers but refuses us; Ray d
     "--address: the cluster answers but does not let us in; put the token of its head (`ray get-auth-token` prints it "
     "there) into ~/.ray/auth_token or RAY_AUTH_TOKEN"
 )
+SHORTER = "; set RAY_TMPDIR to a folder that you can write, with a short path such as /tmp/ray-of-me"
 
 
 @contextmanager
@@ -91,10 +92,11 @@ def _init(what_failed: str, **options: Any) -> None:
     try:
         with _without_stderr():
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+    except Exception as error:  # noqa: BLE001 - Ray raises errors of any kind here, its own and the system's
         if isinstance(error, AuthenticationError) or "Failed to connect to Ray cluster" in str(error):
             raise SpaceError(NO_ENTRY) from None
-        raise SpaceError(f"{what_failed} ({words(error)[:300]})") from None
+        hint = SHORTER if isinstance(error, OSError) and not isinstance(error, ConnectionError) else ""
+        raise SpaceError(f"{what_failed} ({words(error)[:300]}){hint}") from None
 
 
 @contextmanager

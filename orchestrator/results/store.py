@@ -42,12 +42,35 @@ def require_answer(tracking_uri: str) -> None:
         except (OSError, ValueError, HTTPException) as error:
             cause = getattr(error, "reason", error)
             reason = getattr(cause, "strerror", None) or str(cause)
-        raise SpaceError(f"tracking server: {public(tracking_uri)} does not answer ({reason})")
+        if not _reached_by_mlflow(tracking_uri):
+            raise SpaceError(f"tracking server: {public(tracking_uri)} does not answer ({reason})")
+        return
     scheme, _, rest = tracking_uri.partition("://")
     if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql") or not rest.strip("/"):
         raise SpaceError(
             f"--tracking-uri: '{public(tracking_uri)}' is not a tracking store; give http://HOST:PORT or sqlite:///FILE"
         )
+
+
+def _reached_by_mlflow(tracking_uri: str) -> bool:
+    """Return True if MLflow's own client reaches a server: it knows logins, certificates, proxies and path prefixes."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+    from mlflow.exceptions import MlflowException
+
+    once = {MLFLOW_HTTP_REQUEST_MAX_RETRIES.name: "0", MLFLOW_HTTP_REQUEST_TIMEOUT.name: "5"}
+    before = {name: os.environ.get(name) for name in once}
+    os.environ.update(once)
+    try:
+        mlflow.connect(tracking_uri).search_experiments(max_results=1)
+    except MlflowException:
+        return False
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return True
 
 
 def require_name(experiment: str) -> None:
