@@ -14,6 +14,7 @@ from orchestrator.report.mlflow_ui.notes import write_notes
 from orchestrator.report.mlflow_ui.view import save_views
 from orchestrator.report.page import page
 from orchestrator.report.tables import tables
+from orchestrator.results.moved_store import follow_moved_store
 from orchestrator.results.results import Results, read
 from orchestrator.results.store import ReportError, connect, mlflow_errors
 from orchestrator.results.where_filter import where
@@ -48,6 +49,8 @@ def write_report(
     """
     names = [experiment] if isinstance(experiment, str) else list(experiment)
     client = connect(tracking_uri)
+    if log:  # else the report's own files would be logged into the old place
+        follow_moved_store(tracking_uri)
     results = read(client, *names)
     if selection:
         results = where(results, selection)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
+
+from orchestrator.results.moved_store import beside_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,9 +69,9 @@ def read_bytes(client: MlflowClient, artifact_uri: str, path: str) -> bytes | No
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    where = urlparse(artifact_uri)
-    if where.scheme == "file":  # takes a tenth of the time, and most stores are on this machine
-        file = Path(unquote(where.path)) / path
+    folder_here = beside_store(client.tracking_uri, artifact_uri)
+    if folder_here is not None:  # takes a tenth of the time, and most stores are on this machine
+        file = folder_here / path
         return file.read_bytes() if file.is_file() else None
     with TemporaryDirectory() as folder:
         local = Path(folder) / Path(path).name

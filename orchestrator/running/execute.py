@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -22,6 +22,7 @@ from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
 from orchestrator.report.mlflow_ui.view import link, save_overview
+from orchestrator.results.moved_store import follow_moved_store
 from orchestrator.results.store import ReportError, one_line, public
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
@@ -148,12 +149,14 @@ def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future
     stack.enter_context(sole_in_folder(job.output))
     pool = stack.enter_context(ThreadPoolExecutor(1))
     say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
-    return pool.submit(_open, job, stack.enter_context(Lease(job.output, stop, say)))
+    return pool.submit(_open, job, stack.enter_context(Lease(job.output, stop, say)), say)
 
 
-def _open(job: Job, sole: Lease) -> ExperimentRuns:
+def _open(job: Job, sole: Lease, say: Callable[[str], None]) -> ExperimentRuns:
     # A server has its own artifact location; a local store would use a path relative to the current folder.
     artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
+    if artifacts and follow_moved_store(job.tracking_uri):
+        say(f"these results were moved or copied; the store now has its files in {artifacts.resolve()}")
     book = create(job.tracking_uri, job.experiment, artifacts)
     with one_line(job.tracking_uri):
         sole.claim(book)
