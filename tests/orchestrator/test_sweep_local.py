@@ -201,7 +201,7 @@ def test_a_moved_folder_goes_on_and_is_reported_where_it_is(capfd):
     store = f"sqlite:///{Path('moved/mlflow.db').resolve()}"
     assert report(["digits", "--tracking-uri", store, "--output", "alone", "--no-log"]) == 0
     assert not Path("results").exists()
-    # In a process of its own, as MLflow remembers where a run's files are; the variable for matplotlib's fonts is passed on.
+    # In a process of its own, as MLflow remembers where a run's files are; matplotlib's variable is passed on.
     words = [sys.executable, "-m", "orchestrator.sweep", *TINY, *GRID, "--output", "moved"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
