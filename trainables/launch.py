@@ -232,7 +232,8 @@ def _of(place: Place, rank: int) -> Place:
 
 
 def _work(place: Place, seat: WorkerAddress) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the first worker decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the first worker decides
     try:
         take_part(place, seat)
     except Exception:  # noqa: BLE001 - the first worker has received the error and reports it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,8 @@ def connected(
     """
     if address is None:
         require_somewhere([this_machine()], resources)
-        _init("Ray could not start here", address="local", include_dashboard=False)  # "local": ignore a running Ray
+        with _signals_held_back():
+            _init("Ray could not start here", address="local", include_dashboard=False)  # "local": ignore a running Ray
     else:
         # Paths instead of modules: Ray deep-copies `runtime_env` in a job of `ray job submit`.
         folders = [str(Path(str(module.__file__)).parent) for module in CODE]
@@ -97,6 +99,20 @@ def _init(what_failed: str, **options: Any) -> None:
             raise SpaceError(NO_ENTRY) from None
         hint = SHORTER if isinstance(error, OSError) and not isinstance(error, ConnectionError) else ""
         raise SpaceError(f"{what_failed} ({words(error)[:300]}){hint}") from None
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Start processes inside the block that do not end by SIGTERM or SIGHUP: they end when this process ends them.
+
+    Queues, systemd and `timeout` send these signals to all processes of a sweep. Without Ray's processes the trials
+    could not save where they stand. Blocked signals stay blocked in processes that are started meanwhile.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

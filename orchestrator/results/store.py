@@ -111,8 +111,10 @@ def connect(tracking_uri: str) -> MlflowClient:
         try:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
                 database.execute("SELECT 1 FROM experiments LIMIT 1")
+                schema = database.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.Error as error:
             raise ReportError(f"tracking URI {tracking_uri}: '{path}' {_trouble(path, error)}") from None
+        _require_current(tracking_uri, schema[0] if schema else "")
     else:
         try:
             require_answer(tracking_uri)  # MLflow retries a server that does not answer for 20 seconds
@@ -121,6 +123,17 @@ def connect(tracking_uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return mlflow.connect(tracking_uri)
+
+
+def _require_current(tracking_uri: str, schema: str) -> None:
+    """Raise ReportError unless a SQLite store has the tables of this MLflow, which may change others without asking."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    if schema != (expected := _get_latest_schema_revision()):  # type: ignore[no-untyped-call]
+        raise ReportError(
+            f"tracking URI {tracking_uri}: written by another version of MLflow (tables {schema or 'unknown'}, "
+            f"expected {expected}); copy the file, then run: mlflow db upgrade {tracking_uri}"
+        )
 
 
 def _trouble(path: Path, error: sqlite3.Error) -> str:

@@ -103,10 +103,11 @@ def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undisturbed):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undisturbed, number):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
-    os.killpg(driver.pid, signal.SIGINT)
+    os.killpg(driver.pid, number)  # as Ctrl-C does, and queues, systemd and `timeout`
     out, _ = driver.communicate(timeout=300)
     assert driver.returncode == 130, out
     assert "Interrupted. The same command goes on where this one stopped." in out
@@ -115,6 +116,16 @@ def test_ctrl_c_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undist
     assert {file.parent for file in saved} == {folder for folder in records(tmp_path) if ended(folder) is None}
     code, out = finish(tmp_path)
     assert code == 0, out
+    assert results(tmp_path) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_nothing(tmp_path, undisturbed):
+    driver = start(tmp_path)
+    until(lambda: epochs(tmp_path) > EPOCHS // 2)
+    os.killpg(driver.pid, signal.SIGHUP)
+    out, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, out
     assert results(tmp_path) == undisturbed
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from orchestrator.results.store import ReportError, connect, public, sqlite_uri
+from orchestrator.sweep import main
 from search_spaces import SpaceError
 
 
@@ -67,11 +68,29 @@ def test_a_locked_store_is_said_to_be_locked(tmp_path, monkeypatch):
     real = sqlite3.connect
     held = real(file, isolation_level=None)
     held.execute("CREATE TABLE experiments (id)")
+    held.execute("CREATE TABLE alembic_version (version_num)")
     held.execute("BEGIN EXCLUSIVE")
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **k, timeout=0.01))
     with pytest.raises(ReportError, match="is locked by another program"):
         connect(f"sqlite:///{file}")
     held.close()
+
+
+@pytest.mark.parametrize("command", [["--dry-run"], []])
+def test_a_store_of_another_mlflow_is_refused_and_left_alone(command, tmp_path, capsys):
+    from mlflow import MlflowClient
+
+    file = tmp_path / "mlflow.db"
+    MlflowClient(sqlite_uri(file)).search_experiments()
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0a8213491aaa'")
+        database.execute("DROP TABLE webhooks")
+    before = file.read_bytes()
+    assert main(["digits", "--local", "--output", str(tmp_path), *command]) == 2
+    assert "written by another version of MLflow (tables 0a8213491aaa, expected " in capsys.readouterr().err
+    with pytest.raises(ReportError, match="mlflow db upgrade sqlite"):
+        connect(sqlite_uri(file))
+    assert file.read_bytes() == before
 
 
 def test_another_file_is_no_store(tmp_path):
