@@ -17,10 +17,14 @@ ONLY_WITH = {
     "lr_drops": ("lr_schedule", "step"),
     "lr_factor": ("lr_schedule", "step"),
 }
-UNUSED = {"kappa": "0", "levels": "0", "rewind_epoch": "0", "validation": "0",
-          "pretrain_epochs": "0", "compression": "1",
-          "warmup_epochs": "0", "label_smoothing": "0", "accumulate": "1", "ema": "0", "precision": "float32",
-          "ablation": "none", "dense_classifier": "False", "measure": "training"}  # values not to be shown  # fmt: skip
+# Fields are left out where they have the default of `Trial`, if that means "not used": zero, no, nothing, or one of these.
+ALSO_UNUSED = ("compression", "accumulate", "precision", "measure")
+DEFAULTS = Trial(dataset="", architecture="").params()
+UNUSED = {
+    key: DEFAULTS[key]
+    for key, field in Trial.model_fields.items()
+    if key in DEFAULTS and key != "seed" and (key in ALSO_UNUSED or field.default in (0, False, "", (), "none"))
+}
 TOTAL = "epochs in all"
 
 
