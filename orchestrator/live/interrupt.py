@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 
 from search_spaces import SpaceError
@@ -48,8 +48,12 @@ class Stop:
 def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM request `stop` inside the block, and show a line by `say`; a second one exits at once.
 
-    SIGHUP is ignored, so that a sweep outlives its terminal.
+    SIGHUP is ignored, so that a sweep outlives its terminal. Outside of the main thread, where Python allows no handlers,
+    signals do what they did before.
     """
+    if current_thread() is not main_thread():
+        yield
+        return
 
     def asked(signum: int, frame: FrameType | None) -> None:
         if stop.reason == "Interrupted.":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
@@ -228,3 +229,12 @@ def test_another_experiments_report_is_not_announced(capsys):
     bad = ["--set", "pruner=snip", "--set", "compression=1", "--set", "optimizer=sgd", "--set", "lr=1e20"]
     assert main([*TINY, *bad, "--experiment", "other"]) == 1
     assert "report.html" not in capsys.readouterr().out
+
+
+def test_it_runs_outside_of_the_main_thread(capsys):
+    codes = []
+    words = [*TINY, "--set", "epochs=0", "--set", "pruner=random", "--set", "compression=4", "--audit", "0"]
+    thread = Thread(target=lambda: codes.append(main(words)))
+    thread.start()
+    thread.join()
+    assert codes == [0], capsys.readouterr().err
