@@ -48,7 +48,7 @@ class Stop:
 def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM request `stop` inside the block, and show a line by `say`; a second one exits at once.
 
-    SIGHUP is ignored, so that a sweep outlives its terminal. Outside of the main thread, where Python allows no handlers,
+    SIGHUP is ignored, so that a sweep outlives its terminal. Outside of the main thread Python allows no handlers, so
     signals do what they did before.
     """
     if current_thread() is not main_thread():

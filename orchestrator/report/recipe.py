@@ -17,7 +17,7 @@ ONLY_WITH = {
     "lr_drops": ("lr_schedule", "step"),
     "lr_factor": ("lr_schedule", "step"),
 }
-# Fields are left out where they have the default of `Trial`, if that means "not used": zero, no, nothing, or one of these.
+# Fields are left out where they have the default of `Trial`, if that means "not used": zero, no, nothing, or these.
 ALSO_UNUSED = ("compression", "accumulate", "precision", "measure")
 DEFAULTS = Trial(dataset="", architecture="").params()
 UNUSED = {
