@@ -103,7 +103,7 @@ def test_a_killed_driver_goes_on_where_it_stood(tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_to_all_ends_in_good_order_and_the_same_command_goes_on(tmp_path, undisturbed, number):
     driver = start(tmp_path)
     until(lambda: epochs(tmp_path) > EPOCHS // 2)
