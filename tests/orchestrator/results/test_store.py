@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
-from orchestrator.results.store import ReportError, connect, public, sqlite_uri
+from orchestrator.results.store import ReportError, connect, public, require_answer, sqlite_uri
 from orchestrator.sweep import main
 from search_spaces import SpaceError
 
@@ -101,3 +104,33 @@ def test_another_file_is_no_store(tmp_path):
     (tmp_path / "empty.db").touch()
     with pytest.raises(ReportError, match="is not an MLflow database"):
         connect(f"sqlite:///{tmp_path / 'empty.db'}")
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """An MLflow server that answers ann alone, whose password is pw."""
+
+    def do_GET(self):
+        allowed = self.headers.get("Authorization") == f"Basic {b64encode(b'ann:pw').decode()}"
+        body = b'{"experiments": []}' if allowed else b""
+        self.send_response(200 if allowed else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the name that http.server asks for
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+def test_a_server_that_asks_for_a_login_is_reached_with_one_and_only_then(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        require_answer(f"http://ann:pw@{address}")
+        with pytest.raises(SpaceError, match=r"does not answer \(Unauthorized\)"):
+            require_answer(f"http://{address}")
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw")
+        require_answer(f"http://{address}")
+        server.shutdown()
