@@ -105,8 +105,12 @@ class CapturedStep:
         """Capture a step without running it. If that fails, steps of this batch size run kernel by kernel."""
         pool, why = next((known.graph.pool() for known in self._graphs.values()), None), ""
         try:
+            # The graph's memory comes on top of what the eager steps still hold.
+            self._drop_gradients()
+            if not self._graphs:  # later they are part of a graph
+                self._step.renew_moments()
+                _give_back()
             x, y = x.clone(), y.clone()
-            _give_back()  # else the graph's memory would come on top of what the eager steps reserved
             graph = torch.cuda.CUDAGraph()
             # "thread_local": other threads, such as a loader that pins memory, may make calls that a capture forbids.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):

@@ -170,6 +170,15 @@ class Stepper:
         if self._average is not None:
             self._average.hold(changed)
 
+    def renew_moments(self) -> None:
+        """Move the optimizer's moments to newly allocated memory.
+
+        A first step allocates them wherever an activation was just freed. There a moment of 1 MiB would keep a block of
+        64 MiB from being given back.
+        """
+        for state in self._optimizer.state.values():
+            state.update({name: value.clone() for name, value in state.items() if isinstance(value, Tensor)})
+
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """Add the batch's gradients to `weight.grad`; return float64 [2]: summed loss and number of top-1 hits.
 
