@@ -26,7 +26,7 @@ from orchestrator.planning.estimate import show as show_cost
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import Resources
 from orchestrator.report.published_recipes import as_published
-from orchestrator.results.store import ReportError, public, require_answer, require_name, sqlite_uri
+from orchestrator.results.store import ReportError, require_answer, require_name, sqlite_uri
 from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
 from orchestrator.running.request import Request
@@ -246,26 +246,8 @@ def _device_notices(request: Request, todo: Sequence[Trial], on_gpu: bool) -> It
 
 
 def _job(request: Request, prepared: Prepared, cost: Cost) -> Job:
-    resources = cost.resources
-    return Job(
-        plan=prepared.plan,
-        seconds=cost.seconds,
-        output=request.output,
-        data_root=request.data_root,
-        tracking_uri=request.tracking_uri,
-        experiment=prepared.experiment,
-        resources=resources,
-        address=request.address,
-        local=request.local,
-        command=public(request.command),
-        show=request.show,
-        audit=request.audit,
-        budget=request.budget,
-        storage=request.storage,
-        save_seconds=request.save_seconds,
-        scoring_images=request.scoring_images,
-        alone=of_one_worker(request.tracking_uri, prepared.todo) if resources.workers > 1 else {},
-    )
+    alone = of_one_worker(request.tracking_uri, prepared.todo) if cost.resources.workers > 1 else {}
+    return Job(request, prepared.plan, prepared.experiment, cost.resources, cost.seconds, alone)
 
 
 def _show(planned: Plan, over: bool, console: Console) -> None:

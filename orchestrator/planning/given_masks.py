@@ -15,7 +15,7 @@ from torch import Tensor
 
 from orchestrator.planning.check_networks import outline
 from orchestrator.results.details import read_bytes
-from orchestrator.results.store import connect, public, require_answer
+from orchestrator.results.store import connect, public, require_answer, run_of
 from pruners import prunable
 from pruners.scopes import kept_of
 from search_spaces import Network, SpaceError, Trial, amount
@@ -100,17 +100,14 @@ def _read(asked: str, tracking_uri: str) -> tuple[bytes, Trial | None]:
 
 
 def _of_run(run_id: str, tracking_uri: str) -> tuple[bytes, Trial | None]:
-    from mlflow.exceptions import MlflowException
-
     require_answer(tracking_uri)
     client = connect(tracking_uri)
-    try:
-        run = client.get_run(run_id)
-    except MlflowException:
+    run = run_of(client, run_id)
+    if run is None:
         raise SpaceError(
             f"mask: there is no run '{run_id}' in {public(tracking_uri)}; give the id of a run that pruned, as in "
             "--set mask=mlflow:0123456789abcdef0123456789abcdef"
-        ) from None
+        )
     name, status = run.data.tags.get("mlflow.runName", run_id), run.info.status
     if status != "FINISHED" or run.info.lifecycle_stage != "active":
         state = status if run.info.lifecycle_stage == "active" else "deleted"

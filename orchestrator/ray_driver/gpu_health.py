@@ -77,6 +77,7 @@ class GpuHealth:
             for node in ray.nodes()  # type: ignore[no-untyped-call]
             if node["Alive"] and node["Resources"].get("GPU", 0) >= 1
         }
+        # `ray.available_resources` adds up all nodes; no public call returns those of each.
         free = ray._private.state.available_resources_per_node()  # type: ignore[no-untyped-call]
         # If others use a GPU of a node, none of that node is tested, because the free rest cannot be requested.
         asked = {node: count if free.get(node, {}).get("GPU", 0) >= count else 0 for node, count in nodes.items()}

@@ -48,7 +48,7 @@ def to_come() -> list[dict[str, float]]:
     if file.is_file():
         types = yaml.safe_load(file.read_text(encoding="utf-8")).get("available_node_types", {})
         kinds += [kind.get("resources", {}) for kind in types.values() if kind.get("max_workers", 1)]
-    config = ray._private.state.state.get_cluster_config()
+    config = ray._private.state.state.get_cluster_config()  # no public call returns it
     groups = config.node_group_configs if config else []
     return kinds + [dict(group.resources) for group in groups if group.max_count]
 

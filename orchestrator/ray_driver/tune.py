@@ -201,6 +201,7 @@ def _low_memory(trial: Any) -> bool:
 
 def _where(trial: Any) -> str:
     """Return the node id of a trial's process; "" if Ray does not know it."""
+    # No public call knows it without the dashboard.
     known = ray._private.state.actors(trial.temporary_state.ray_actor._actor_id.hex())
     return str(known.get("Address", {}).get("NodeID", ""))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or wr
     from mlflow.entities import Run
 
 PAGE = 250  # runs per answer: a busy server needs seconds for 1000, and the client times out after 10 seconds
+NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no run can have such an id
 
 
 class ReportError(ValueError):
@@ -145,6 +146,20 @@ def _trouble(path: Path, error: sqlite3.Error) -> str:
     if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
         return f"cannot be read ({error})"
     return "is not an MLflow database"
+
+
+def run_of(client: MlflowClient, run_id: str) -> Run | None:
+    """Return the run with that id, deleted runs included; None if the store has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with mlflow_errors():
+            return client.get_run(run_id)
+    except ReportError as error:
+        cause = error.__cause__
+        if isinstance(cause, MlflowException) and cause.error_code in NO_SUCH_RUN:
+            return None
+        raise
 
 
 def runs(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:

@@ -34,12 +34,12 @@ def audit_new(
     console: Console,
     stop: Callable[[], bool],
 ) -> bool:
-    """Audit `job.audit` of the trials with the fingerprints `new`, on this CPU; return True if any result differs.
+    """Audit as many of the trials `new` (fingerprints) as were asked for, on this CPU; return True if any differs.
 
     `took` is the trials' time in seconds. One line tells the user how many were audited, or why none was; each
     difference is a line. An error in the audit does not affect the sweep.
     """
-    if not job.audit or not new:
+    if not job.request.audit or not new:
         return False
     try:
         with console.status("auditing a few trials"):
@@ -59,9 +59,9 @@ def _audited(
     sources = Sources(place.data_root, place.cache, torch.device("cpu"), run_code=True)  # the code is the sweep's own
     runs = [run for run in load_finished(client, job.experiment) if run.data.tags.get("fingerprint") in new]
     audited: list[Audited] = []
-    for run in runs[: LOOKED_AT * job.audit]:
+    for run in runs[: LOOKED_AT * job.request.audit]:
         left = ends - time.monotonic()
-        if stop() or left <= 0 or sum(not each.reason for each in audited) == job.audit:
+        if stop() or left <= 0 or sum(not each.reason for each in audited) == job.request.audit:
             break
         audited.append(audit_run(client, run, replace(sources, seconds=left)))
         if not audited[-1].reason:

@@ -46,28 +46,30 @@ def execute(job: Job, console: Console) -> int:
     Raises:
         SpaceError: before anything is written, if the executor or the output folder cannot be used.
     """
-    environment.prepare_matplotlib(job.output)
-    if job.storage:
-        require_writable(job.storage)
-    stop = Stop(job.budget)
+    request = job.request
+    environment.prepare_matplotlib(request.output)
+    if request.storage:
+        require_writable(request.storage)
+    stop = Stop(request.budget)
     with ExitStack() as stack:
         todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
         opening: Future[ExperimentRuns] | None = None
         health: GpuHealth | None = None
-        if job.address is None:  # nothing is left to reject, so the store opens while Ray starts, which takes as long
+        if request.address is None:
+            # Nothing is left to reject, so the store opens while Ray starts, which takes as long.
             opening = _opening(job, stop, stack, console)
         records = job.records()
-        seeker = take_up(search, job.output, opening.result(), records) if search and opening else None
+        seeker = take_up(search, request.output, opening.result(), records) if search and opening else None
         known = seeker and opening and settled(seeker, opening.result().done(stopping))
         work = bool(todo or (search and not known))
-        if work and not job.local:
+        if work and not request.local:
             job, health = _connected(job, stack, console)
         if opening is None:
             opening = _opening(job, stop, stack, console)
         _provide(job)
         book = opening.result()
         job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have finished trials meanwhile
-        seeker = seeker or (take_up(search, job.output, book, records) if search else None)
+        seeker = seeker or (take_up(search, request.output, book, records) if search else None)
         parent = _begin(job, book)
         run = Run(job, book, records, parent, stop, console, seeker, health)
         status: RunStatus = "KILLED"
@@ -96,14 +98,17 @@ def execute(job: Job, console: Console) -> int:
 
 def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHealth | None]:
     """Connect to Ray until `stack` closes, and test its GPUs; the returned job has the measured GPU shares."""
-    environment.prepare_ray(job.address)
+    request = job.request
+    environment.prepare_ray(request.address)
     from orchestrator.ray_driver import GpuHealth, connected
 
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     mps = stack.enter_context(
-        connected(job.address, job.resources, job.output, job.tracking_uri, job.data_root, job.storage)
+        connected(
+            request.address, job.resources, request.output, request.tracking_uri, request.data_root, request.storage
+        )
     )
-    if job.address is not None and job.resources.sharing and mps:  # without an address it was printed with the plan
+    if request.address is not None and job.resources.sharing and mps:  # without an address the plan printed it
         say(sharing(mps))
     if not job.resources.gpus:
         return job, None
@@ -115,9 +120,9 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
 
 def _begin(job: Job, book: ExperimentRuns) -> str:
     """Open the sweep's run in MLflow and save its charts; return the run's id."""
-    with one_line(job.tracking_uri):
+    with one_line(job.request.tracking_uri):
         book.reconcile(job.plan)
-        parent = book.start_sweep(job.plan, job.command)
+        parent = book.start_sweep(job.plan, public(job.request.command))
     with suppress(Exception):  # the charts are optional
         save_overview(book.client, book.experiment_id)
     return parent
@@ -141,24 +146,24 @@ def _provide(job: Job) -> None:
     provide_weights([trial.network for trial in trials], job.plan.weight_files, job.place)
     wanted = {trial.mask for trial in (*job.plan.todo, *job.plan.examples)}
     masks = {digest: given for digest, given in job.plan.masks.items() if digest in wanted}
-    given_masks.provide(masks, job.tracking_uri, job.place)
+    given_masks.provide(masks, job.request.tracking_uri, job.place)
 
 
 def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[ExperimentRuns]:
     """Open the experiment in a thread and return its future; locks in `stack` make this the only driver that writes."""
-    stack.enter_context(sole_in_folder(job.output))
+    stack.enter_context(sole_in_folder(job.request.output))
     pool = stack.enter_context(ThreadPoolExecutor(1))
     say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
-    return pool.submit(_open, job, stack.enter_context(Lease(job.output, stop, say)), say)
+    return pool.submit(_open, job, stack.enter_context(Lease(job.request.output, stop, say)), say)
 
 
 def _open(job: Job, sole: Lease, say: Callable[[str], None]) -> ExperimentRuns:
     # A server has its own artifact location; a local store would use a path relative to the current folder.
-    artifacts = None if job.tracking_uri.startswith("http") else job.output / "artifacts"
-    if artifacts and follow_moved_store(job.tracking_uri):
+    artifacts = None if job.request.tracking_uri.startswith("http") else job.request.output / "artifacts"
+    if artifacts and follow_moved_store(job.request.tracking_uri):
         say(f"these results were moved or copied; the store now has its files in {artifacts.resolve()}")
-    book = create(job.tracking_uri, job.experiment, artifacts)
-    with one_line(job.tracking_uri):
+    book = create(job.request.tracking_uri, job.experiment, artifacts)
+    with one_line(job.request.tracking_uri):
         sole.claim(book)
     return book
 
@@ -184,7 +189,7 @@ def _report(job: Job, parent: str, console: Console) -> Path | None:
 
     try:
         with console.status("writing the report"):
-            return write_report(job.tracking_uri, job.experiment, job.output / "report", run_id=parent)
+            return write_report(job.request.tracking_uri, job.experiment, job.request.output / "report", run_id=parent)
     except ReportError as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run must still be closed
@@ -213,9 +218,9 @@ def _last_words(
     say = {"markup": False, "highlight": False, "soft_wrap": True}
     if page is not None:
         console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
-        if job.show and (trouble := open_page(page)):
+        if job.request.show and (trouble := open_page(page)):
             console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
-    server = public(job.tracking_uri).rstrip("/")
+    server = public(job.request.tracking_uri).rstrip("/")
     if not server.startswith("http"):
         console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {shlex.quote(server)}   then open", **say)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"

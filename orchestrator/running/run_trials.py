@@ -57,14 +57,14 @@ class Run:
         order = {t.fingerprint: (0 if early else t.seed, -seconds[t.fingerprint]) for t in job.plan.todo}
         todo = sorted(job.plan.todo, key=lambda t: (*order[t.fingerprint], t.fingerprint if early else ""))
         before = [trial for trial in self._searched() if trial.fingerprint not in self._done]
-        with refused(job.storage):
+        with refused(job.request.storage):
             self.records.refresh([trial.fingerprint for trial in (*job.plan.started, *before)])
             stages = [dense for dense in job.plan.pretraining if not self.records.trained(dense.fingerprint)]
             _forget_failed((*stages, *todo), self.records)
         known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
         wanted = {trial.fingerprint for trial in todo} - {dense.fingerprint for dense in stages}
         unknown = self.seeker.to_come if self.seeker else 0
-        interim = InterimReports(job.tracking_uri, job.experiment, self.parent, job.output / "report")
+        interim = InterimReports(job.request.tracking_uri, job.experiment, self.parent, job.request.output / "report")
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
             watch = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
@@ -104,7 +104,7 @@ class Run:
         stopping, search = self.job.plan.early_stopping, self.job.plan.search
         if stopping is None:
             return None
-        with refused(self.job.storage):
+        with refused(self.job.request.storage):
             self.records.refresh([trial.fingerprint for trial in self.trials])
         seeds = search.grid.space.axes.get("seed", (0,)) if search else ()
         folder = self.records.folder
@@ -137,11 +137,11 @@ class Run:
         job = self.job
         if source.over:
             return True
-        if job.local:
+        if job.request.local:
             return run_here(source, job.place, watch, self.stop)
         from orchestrator.ray_driver import run_on_ray
 
-        scratch = job.output / ".tune"
+        scratch = job.request.output / ".tune"
         return run_on_ray(source, job.place, job.resources, watch, scratch, self.stop, rivals, self.health)
 
 
