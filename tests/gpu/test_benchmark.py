@@ -36,15 +36,22 @@ def test_trials_are_as_they_are_to_be(pretended_gpu):
     }
 
 
-def test_memory_speed_and_teams_are_as_they_are_to_be(pretended_gpu):
-    chosen = ["memory", "speed", "launches", "compaction", "teams"]
-    found = verdicts(pretended_gpu.run([*COMMAND, *chosen], memory="16GiB,16GiB").stdout)
+def test_memory_is_as_it_is_to_be(pretended_gpu):
+    found = verdicts(pretended_gpu.run([*COMMAND, "memory"]).stdout)
     held = [
         "memory: a graph's",
         "memory: too small a share",
         "memory: then the whole GPU",
         "memory: scoring, eval",
         "memory: scoring, train",
+    ]
+    assert {name: found[name] for name in held} == dict.fromkeys(held, "ok")
+
+
+def test_speed_and_teams_are_as_they_are_to_be(pretended_gpu):
+    chosen = ["speed", "launches", "compaction", "teams"]
+    found = verdicts(pretended_gpu.run([*COMMAND, *chosen], memory="16GiB,16GiB").stdout)
+    held = [
         "launches: graph",
         "launches: step by step",
         "compaction: conv",
