@@ -32,10 +32,10 @@ PARTS = {
 def main() -> int:
     """Run the parts one after the other; returns 1 if one of them could not be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all, if none is named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"parts to run, of {', '.join(PARTS)} (default: all)")
     chosen = parser.parse_args().parts or [part for part in PARTS if find_spec(f"benchmarks.{part}")]
     if unknown := [part for part in chosen if part not in PARTS]:
-        parser.error(f"{unknown[0]} is no part; parts are {', '.join(PARTS)}")
+        parser.error(f"{unknown[0]} is not a part; choose from {', '.join(PARTS)}")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = f"Python {platform.python_version()}, " + ", ".join(
         f"{name} {version(name)}" for name in ("torch", "torchvision", "ray", "mlflow")

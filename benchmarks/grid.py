@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--grids", nargs="+", default=list(GRIDS), choices=list(GRIDS))
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--each", action="store_true", help="print every cell too")
+    parser.add_argument("--each", action="store_true", help="also print every cell")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

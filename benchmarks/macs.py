@@ -93,7 +93,7 @@ def table(rows: Iterator[Row]) -> Iterator[str]:
 def main() -> int:
     """Print the table; returns 1 if a model differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models to count (default: all)")
     rows: list[Row] = []
     for line in table(_noted(parser.parse_args().names or names(), rows)):
         print(line, flush=True)

@@ -31,7 +31,7 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # one of these is set where
 def open_page(page: Path) -> str:
     """Open `page` in a browser; return "", or why not. Never a terminal browser: it takes over the terminal."""
     if sys.platform not in ("darwin", "win32") and not any(os.environ.get(name) for name in SCREENS):
-        return "--open: no screen here to show a browser on; open the report from where there is one"
+        return "--open: this machine has no screen for a browser; open the report on another machine"
     with suppress(webbrowser.Error, OSError):
         if webbrowser.open(page.resolve().as_uri()):
             return ""

@@ -55,34 +55,34 @@ def parser() -> argparse.ArgumentParser:
         "--list", action="store_true", help="show presets, pruners, architectures, datasets, measures; run nothing"
     )
     p.add_argument("--dry-run", action="store_true", help="show the plan and what it will cost; run nothing")
-    p.add_argument("--force", action="store_true", help="run pruners on networks where their scores mean nothing")
+    p.add_argument("--force", action="store_true", help="run pruners also on networks where their scores mean nothing")
     p.add_argument("--open", action="store_true", help="show the report in the browser at the end")
-    p.add_argument("--output", type=Path, default=Path("results"), help="folder for everything (default: results)")
+    p.add_argument("--output", type=Path, default=Path("results"), help="folder for all output (default: results)")
     p.add_argument("--experiment", help="MLflow experiment (default: the space's name)")
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
     storage = "where trials keep checkpoints and results: a path, s3://… or gs://… (default: in the output folder)"
     p.add_argument("--storage", metavar="URI", default="", help=storage)
-    cadence = "how often a trial saves where it stands, also within long epochs (default: 60s)"
+    cadence = "how often a trial saves a checkpoint, also within long epochs (default: 60s)"
     p.add_argument("--checkpoint-every", metavar="TIME", default="60s", help=cadence)
-    p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
+    p.add_argument("--data-root", type=Path, help="folder with datasets that are on disk already; it is only read")
     p.add_argument(
         "--address",
-        help="a running Ray cluster: auto or HOST:PORT, all of its nodes sharing --output (default: start Ray here)",
+        help="a running Ray cluster: auto or HOST:PORT; all its nodes must share --storage (default: start Ray here)",
     )
-    p.add_argument("--local", action="store_true", help="one trial after the other in this process, without Ray")
+    p.add_argument("--local", action="store_true", help="run one trial after the other in this process, without Ray")
     p.add_argument("--pack", nargs="?", const="", help=argparse.SUPPRESS)  # removed: the error names its replacement
     cpus = "CPUs of a trial, or of each of its workers (default: 1)"
     p.add_argument("--cpus-per-trial", type=float, default=1, metavar="N", help=cpus)
     packing = "a fraction packs several trials on a GPU; auto: as many as fit (default: 0.25 if there is a GPU, else 0)"
-    packing += "; a whole number above 1 is as many workers with a GPU each"
+    packing += "; a whole number above 1: that many workers with one GPU each"
     p.add_argument("--gpus-per-trial", metavar="N", help=packing)
-    scoring = "inputs of a forward pass while scoring, where that changes no score (default: as many as memory holds)"
+    scoring = "images per forward pass while scoring, if that changes no score (default: as many as memory holds)"
     p.add_argument("--scoring-images", type=int, default=0, metavar="N", help=scoring)
-    workers = "processes that train each trial together, on parts of its batches: same numbers, sooner (default: 1)"
+    workers = "processes that train each trial together, each on a part of every batch (default: 1)"
     p.add_argument("--workers-per-trial", type=int, metavar="N", help=workers)
-    audit = "how many of its trials the sweep recomputes in plain PyTorch at its end; 0: none (default: %(default)s)"
+    audit = "number of its trials that the sweep recomputes in plain PyTorch at its end; 0: none (default: %(default)s)"
     p.add_argument("--audit", type=int, default=2, metavar="N", help=audit)
-    budget = "stop after so long (2h30m, 1d, 90s); the same command goes on later"
+    budget = "stop after this time (2h30m, 1d, 90s); the same command continues later"
     p.add_argument("--time-budget", metavar="TIME", help=budget)
     p.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once (default: as many as fit)")
     return p

@@ -148,7 +148,7 @@ def _named(fields: Mapping[str, Any], where: str) -> tuple[Any, Any]:
     labels = [key for key in present if keys[key] in _LABELS]
     if len(inputs) != 1 or len(labels) > 1:
         raise PruningError(
-            f"{where} has the keys {', '.join(present) or 'of nothing'}: which are its inputs and labels is not clear. "
+            f"{where} has the keys {', '.join(present) or '(none)'}: its inputs and labels cannot be told apart. "
             "It must have one of image, pixel_values, inputs, input_ids, x, ... and one of labels, label, target, y."
         )
     for key, value in present.items():
@@ -174,7 +174,7 @@ def _tensor(value: Any, where: str, what: str) -> Tensor:
         try:
             return torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise PruningError(f"{where}: its labels are no class numbers: {in_one_line(error)}.") from None
+            raise PruningError(f"{where}: its labels are not class numbers: {in_one_line(error)}.") from None
     if not isinstance(value, Tensor):
         raise PruningError(f"{where}: its {what} are of type {type(value).__name__}: {_WHAT}.")
     if value.is_meta:
@@ -199,7 +199,7 @@ def _labels(value: Any, count: int, where: str) -> Tensor:
     y = _tensor(value, where, "labels")
     if not y.dim():
         raise PruningError(
-            f"{where}: its label is a single number, so it is one example and no batch: use a DataLoader, or {_WHAT}."
+            f"{where}: its label is a single number, so it is one example, not a batch: use a DataLoader, or {_WHAT}."
         )
     if len(y) != count:
         raise PruningError(f"{where} has {count} inputs and {len(y)} labels: {_WHAT}.")

@@ -110,8 +110,8 @@ def _zeros(scores: Mapping[str, Tensor], label: str) -> list[str]:
         return []
     layers = f", all of them in {len(silent)} of {len(scores)} layers ({_some(silent)})" if silent else ""
     return [
-        f"{label}: {100 * zeros / total:.1f} % of the scores are exactly zero{layers}; which of these weights stay is "
-        "decided by their position alone. Inputs too small for the network and layers that start at zero do this."
+        f"{label}: {100 * zeros / total:.1f} % of the scores are exactly zero{layers}; only their position decides "
+        "which of these weights are kept. Causes: inputs too small for the network, layers that start at zero."
     ]
 
 

@@ -37,7 +37,7 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
     try:
         channels = follow(model)
     except UnfollowableError as error:
-        raise PruningError(f'Granularity "filter" has to follow channels through the model, but {error}') from error
+        raise PruningError(f'Granularity "filter" must follow channels through the model, but {error}') from error
     rows, columns = _sides(model, channels)
     sizes = torch.zeros(len(channels.fixed), dtype=torch.int64)  # per group: the number of filters that write it
     for groups in rows.values():
@@ -66,8 +66,8 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
             if kept is None:
                 most = int(sizes[candidates & ~best].sum())
                 raise PruningError(
-                    f"Unreachable kappa {kappa:g}: with one channel left in every layer {most} of {n} filters are "
-                    f"gone, {most / n:.4g}, the most that can be removed."
+                    f"Unreachable kappa {kappa:g}: every layer keeps at least one channel, so at most {most} of {n} "
+                    f"filters can be removed, {most / n:.4g}."
                 )
         else:
             total = sum(score.numel() for score in scores.values())
@@ -80,8 +80,8 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
             if kept is None:
                 reached = total / weigh(best | ~candidates)
                 raise PruningError(
-                    f"Unreachable filter compression {compression:g}x: with one channel left in every layer "
-                    f"the model is at {reached:.4g}x, the most that whole channels can reach."
+                    f"Unreachable filter compression {compression:g}x: every layer keeps at least one channel, "
+                    f"so whole channels reach at most {reached:.4g}x."
                 )
         return {name: _mask(name, score, rows, columns, kept) for name, score in scores.items()}
 

@@ -46,7 +46,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
     blocks = pattern(granularity)
     if kappa and granularity not in FILTERS:
         raise PruningError(
-            f"kappa is a share of filters and the granularity is {granularity!r}: choose {', '.join(FILTERS)}."
+            f"kappa is a share of filters, but the granularity is {granularity!r}: choose {', '.join(FILTERS)}."
         )
     if blocks is None:
         if granularity == "weight":
@@ -56,7 +56,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
     transposed = _groups_of_transposed(model)
     if not math.isclose(compression * n, m):
         raise PruningError(
-            f"Granularity {granularity!r} is a compression of {m / n:g}x and {compression:g}x was asked for: "
+            f"Granularity {granularity!r} has a compression of {m / n:g}x, but {compression:g}x was asked for: "
             f"ask for {m / n:g}, or choose another n:m."
         )
 

@@ -60,11 +60,11 @@ def loss_of(logits: Tensor, labels: Tensor, kind: str = CROSS_ENTROPY) -> Tensor
     classes = logits.shape[1]
     if classes < 2:
         raise PruningError(
-            "The model returns one logit for each input: its cross-entropy is 0 whatever the weights are, so that no "
-            "score can come of it. It needs two logits or more; of a binary classifier z they are (0, z)."
+            "The model returns one logit for each input: its cross-entropy is 0 for all weights, so there are no "
+            "scores. Return two logits or more; for a binary classifier with the logit z, return (0, z)."
         )
     if torch.is_grad_enabled() and not logits.requires_grad:
-        raise PruningError("The model's logits do not depend on its weights by any gradient: is its forward detached?")
+        raise PruningError("No gradient leads from the model's logits to its weights: is its forward detached?")
     if labels.shape == logits.shape and _one_hot(labels):
         labels = labels.argmax(1)
     if labels.is_floating_point():
@@ -104,7 +104,7 @@ def _probabilities(labels: Tensor, logits: Tensor) -> Tensor:
         )
     if (labels < 0).any() or ((labels.sum(1) - 1).abs() > 1e-2).any():
         raise PruningError(
-            "Labels (N, classes) must be probabilities: at least 0, and 1 in sum for each input. Several classes at "
-            "once are no label that cross-entropy takes."
+            "Labels (N, classes) must be probabilities: at least 0, and their sum is 1 for each input. Cross-entropy "
+            "does not take labels with several classes at once."
         )
     return labels.to(logits.dtype)

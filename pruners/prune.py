@@ -126,9 +126,11 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
         raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
     target = _asked(compression, kappa)
     if images_at_once < 0:
-        raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0, which is whole batches.")
+        raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0 (0: whole batches).")
     if kappa and alive:
-        raise PruningError("kappa is a share of all filters: it does not go on from the masks of an earlier pruning.")
+        raise PruningError(
+            "kappa is a share of all filters, so it cannot continue from the masks of an earlier pruning."
+        )
     if batches is not None and isinstance(model, nn.Module) and candidates(model):
         labelled = chosen.needs_data or not _is_ours(chosen)
         batches = read_batches(batches, labelled=labelled, first=not labelled)
@@ -199,8 +201,8 @@ def _working(model: Any) -> nn.Module:
     weights = prunable(model)
     if not weights:
         raise PruningError(
-            "The model has no convolution, linear, attention or recurrent layer, so there is no weight to prune. Of "
-            "other modules `mark_prunable(model, example)` finds the weights, and so does a call with batches."
+            "The model has no convolution, linear, attention or recurrent layer, so there is no weight to prune. To "
+            "find the weights of other modules, call `mark_prunable(model, example)` or pass batches."
         )
     for name, weight in weights.items():
         if not weight.is_floating_point() or weight.is_meta:
@@ -270,15 +272,17 @@ def _scored(
         on = f" on inputs {list(data[0][0].shape)} of {data[0][0].dtype}".replace("torch.", "") if data else ""
         raise PruningError(f"Pruner {label} cannot score this model{on}: {in_one_line(error)}.") from error
     if not isinstance(scores, Mapping):
-        raise PruningError(f"A score returns a tensor per layer, by name, and not a {type(scores).__name__}.")
+        raise PruningError(f"A score must return a mapping from layer names to tensors, not a {type(scores).__name__}.")
     if layers := ", ".join(sorted(scores.keys() ^ weights.keys())):
-        raise PruningError(f"Scores and prunable weights must be of the same layers; only one of them has {layers}.")
+        raise PruningError(f"Scores and prunable weights must cover the same layers; only one of them has {layers}.")
     for name, weight in weights.items():
         if not isinstance(scores[name], Tensor):
-            raise PruningError(f"The scores of layer {name!r} are no tensor but a {type(scores[name]).__name__}.")
+            raise PruningError(
+                f"The scores of layer {name!r} are a {type(scores[name]).__name__}; they must be a tensor."
+            )
         if scores[name].shape != weight.shape:
-            shapes = f"{list(scores[name].shape)}, and not {list(weight.shape)} as its weights"
-            raise PruningError(f"The scores of layer {name!r} are of shape {shapes}.")
+            shapes = f"{list(scores[name].shape)}; it must be {list(weight.shape)}, that of its weights"
+            raise PruningError(f"The scores of layer {name!r} have the shape {shapes}.")
     return {name: scores[name].detach().to(weights[name].device) for name in scores}
 
 
@@ -291,11 +295,11 @@ def _require_different(scores: Mapping[str, Tensor], label: str) -> None:
         return
     cause = (
         "No weight changes what this score measures: look for a loss or an output that does not depend on the inputs, "
-        "layers that start at zero, activations that let nothing pass, numbers that underflow."
+        "layers that start at zero, activations that are always zero, numbers that underflow."
         if ends[0] == 0
-        else "Look for layers whose weights are all alike, and for a score that is a constant."
+        else "Look for layers whose weights are all equal, and for a score that is a constant."
     )
-    raise PruningError(f"All {count} scores of pruner {label} are {ends[0]:g}: a mask would say nothing. {cause}")
+    raise PruningError(f"All {count} scores of pruner {label} are {ends[0]:g}, so a mask would be arbitrary. {cause}")
 
 
 def _tied(
@@ -313,7 +317,7 @@ def _tied(
 def _warn_of_ties(tied: float, label: str) -> None:
     warnings.warn(
         f"{100 * tied:.1f} % of the weights that pruner {label} kept have scores that tie with those of pruned ones: "
-        "which of them stay was decided by their position alone.",
+        "only their position decided which of them are kept.",
         PruningWarning,
         stacklevel=4,
     )
@@ -337,9 +341,9 @@ def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction)
 def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
     """Return the share to keep, of the weights or, by kappa, of the filters; raise PruningError if it is not valid."""
     if (compression is None) == (not kappa):
-        raise PruningError("Ask for a compression of at least 1 (dense), or for a kappa above 0: for one of the two.")
+        raise PruningError("Give a compression of at least 1 (dense) or a kappa above 0, and only one of the two.")
     if not 0 <= kappa < 1:
-        raise PruningError(f"The kappa is {kappa}; it must be at least 0 and below 1, a share of the filters.")
+        raise PruningError(f"The kappa is {kappa}; it must be a share of the filters, at least 0 and below 1.")
     if compression is not None and not 1 <= compression < math.inf:
         raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
     return density_of(compression) if compression else 1 - fraction_of(kappa)

@@ -67,14 +67,16 @@ def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope:
 def require_finite(name: str, score: Tensor) -> None:
     """Raise PruningError, naming the layer, if a score is NaN, infinite or complex."""
     if score.is_complex():
-        raise PruningError(f"The scores of layer {name!r} are complex numbers, which have no order: take their size.")
+        raise PruningError(
+            f"The scores of layer {name!r} are complex numbers, which have no order: take their absolute values."
+        )
     # aminmax returns NaN if there is any and, unlike isfinite, allocates nothing: one layer may be 400 MB.
     if not score.is_floating_point() or score.numel() == 0 or all(end.isfinite() for end in score.aminmax()):
         return
     nan, infinite = int(score.isnan().sum()), int(score.isinf().sum())
     raise PruningError(
         f"The scores of layer {name!r} hold {nan} NaN and {infinite} infinite values among {score.numel()}: "
-        "no threshold can be drawn through them. Look for weights, inputs or a loss that overflow."
+        "no mask can be drawn from them. Look for weights, inputs or a loss that overflow."
     )
 
 

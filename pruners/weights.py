@@ -47,8 +47,8 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     _require_initialised(model)
     if refused := _refused(model):
         raise PruningError(
-            f"The weights of {', '.join(refused)} are computed by a parametrization that does not carry zeros over, so "
-            "no mask can hold them: call torch.nn.utils.parametrize.remove_parametrizations on them, or keep them "
+            f"The weights of {', '.join(refused)} are computed by a parametrization that does not preserve zeros, so "
+            "no mask can prune them: call torch.nn.utils.parametrize.remove_parametrizations on them, or keep them "
             "dense (keep_dense)."
         )
     dense = _marked(model, _DENSE)

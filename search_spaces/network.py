@@ -86,7 +86,11 @@ def _require_like(where: str, value: Any, default: Any) -> None:
     else:
         alike = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
     if not alike:
-        wanted = "a list of names" if isinstance(default, tuple) else f"like its default, {_shown(default) or 'a name'}"
+        wanted = (
+            "a list of names"
+            if isinstance(default, tuple)
+            else f"of the type of its default, {_shown(default) or 'a name'}"
+        )
         raise SpaceError(f"{where}: {value!r} is not allowed; it must be {wanted}")
 
 

@@ -40,8 +40,8 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
         raise SpaceError(f"pruner {name}: epochs: 0 is not allowed; levels prune trained weights")
     if levels and pretrain_epochs:
         raise SpaceError(
-            f"pruner {name}: pretrain_epochs: {pretrain_epochs} is not allowed with levels: {levels}, which train by "
-            "themselves; give it beside the pruners that need it, as in {name: magnitude, pretrain_epochs: 10}"
+            f"pruner {name}: pretrain_epochs: {pretrain_epochs} is not allowed with levels: {levels}, which train the "
+            "network; give it only to the pruners that need it, as in {name: magnitude, pretrain_epochs: 10}"
         )
     if levels > 1 and ":" in granularity:
         raise SpaceError(
@@ -81,7 +81,7 @@ def require_measurable(measure: str, traits: MeasureTraits, point: Mapping[str, 
     if point.get("kappa") or "kappa" in point["pruner"]:
         raise SpaceError(f"measure: {measure} looks at single weights; kappa, a share of filters, is not allowed")
     if pruner.when == "during" or (pruner.when == "after" and not traits.trains):
-        raise SpaceError(f"pruner {name}: it prunes {pruner.when} training, and measure {measure} prunes before it")
+        raise SpaceError(f"pruner {name}: it prunes {pruner.when} training, but measure {measure} prunes before it")
 
 
 def reduced(fields: Mapping[str, Any], traits: MeasureTraits) -> dict[str, Any]:

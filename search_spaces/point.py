@@ -104,7 +104,7 @@ def _require_recipe(fields: dict[str, Any]) -> None:
         raise SpaceError(f"warmup_epochs: {warmup} is not allowed; it must be below epochs: {epochs}")
     if 1 < parts > batch // 2:
         raise SpaceError(
-            f"accumulate: {parts} is not allowed; batch_size: {batch} has at most {batch // 2} parts of two images"
+            f"accumulate: {parts} is not allowed; batch_size: {batch} can have at most {batch // 2} parts of two images"
         )
 
 
@@ -112,11 +112,11 @@ def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog)
     filters = [other for other in catalog.granularities if other.startswith("filter")]
     if granularity not in filters:
         raise SpaceError(
-            f"pruner {name}: kappa: is a share of filters and the granularity is '{granularity}'; "
+            f"pruner {name}: kappa: is a share of filters, but the granularity is '{granularity}'; "
             f"choose granularity {', '.join(filters)}"
         )
     if levels:
-        raise SpaceError(f"pruner {name}: levels: {levels} is not allowed with kappa; levels go by the compression")
+        raise SpaceError(f"pruner {name}: levels: {levels} is not allowed with kappa; levels need a compression")
 
 
 def _require_share(granularity: str, compression: float) -> None:

@@ -30,7 +30,7 @@ class Range(BaseModel):
     def _one_form(self) -> Range:
         if self.choices is not None:
             if not self.choices or any(x is not None for x in (self.low, self.high, self.step)) or self.log:
-                raise ValueError("choices must be a list of at least one value and stand alone")
+                raise ValueError("choices must be a list of at least one value, without low, high, step or log")
             return self
         if self.low is None or self.high is None:
             raise ValueError("a searched field needs low and high, or choices")

@@ -90,7 +90,7 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
                 raise SpaceError(f"{key}: {values[index]} is listed twice")
     for required in ("dataset", "architecture", "pruner"):
         if required not in axes and required not in searched:
-            raise SpaceError(f"{required}: missing; a space must say which")
+            raise SpaceError(f"{required}: missing; a space must name at least one")
     return Space(
         name=name,
         axes=axes,
@@ -113,7 +113,7 @@ def _require_one_way(raw: Mapping[str, Any]) -> None:
     """Raise SpaceError if the amount of pruning is given twice, or `mask` beside fields that the mask determines."""
     ways = [key for key in AMOUNTS if key in raw]
     if len(ways) > 1:
-        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write one of {', '.join(AMOUNTS)}")
+        raise SpaceError(f"{ways[1]}: {ways[0]} is given too; write only one of {', '.join(AMOUNTS)}")
     for key in MASKED if "mask" in raw else ():
         if key in raw:
             raise SpaceError(f"{key}: mask is given too, and brings its own; leave one of the two out")
@@ -155,7 +155,7 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
     """
     info = Trial.model_fields[key]
     if isinstance(value, bool) and info.annotation is not bool:  # YAML's yes is True, which Python accepts as 1
-        raise SpaceError(f"{shown or key}: {value!r} is not allowed; it is no number or word")
+        raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be a number or a word")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]
         return adapter.validate_python(value)

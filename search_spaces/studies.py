@@ -61,7 +61,9 @@ def _require_sense(space: Space, catalog: Catalog) -> None:
         if not searched and (space.search.per == "cell" or not space.varied):
             raise SpaceError("search: nothing is searched; write a mapping, as in lr: {low: 0.001, high: 0.1}")
         if len(space.axes.get("seed", ())) > 1:
-            raise SpaceError("seed: a search has one; search: {confirm_seeds: 3} runs the best with fresh ones")
+            raise SpaceError(
+                "seed: a search has one seed; search: {confirm_seeds: 3} runs the best settings with 3 new seeds"
+            )
         for first in space.search.first:
             for key in first:
                 choose("search: first", key, searched)
@@ -69,11 +71,11 @@ def _require_sense(space: Space, catalog: Catalog) -> None:
     measures = [measure for measure in space.axes.get("measure", ()) if measure != TRAINING]
     if measures and (space.search or stopping):
         key = "search" if space.search else "early_stopping"
-        raise SpaceError(f"{key}: measure {measures[0]} has no accuracy to judge by; only {TRAINING} has")
+        raise SpaceError(f"{key}: measure {measures[0]} has no accuracy; only {TRAINING} has one")
     metrics = [*(space.search.objective if space.search else ()), *([stopping.metric] if stopping else ())]
     held_out = [metric for metric in metrics if metric.startswith("validation/")]
     if held_out and not all(space.axes.get("validation", (0,))):
-        raise SpaceError(f"validation: {held_out[0]} is of images held out, and none are; add validation: 0.1")
+        raise SpaceError(f"validation: {held_out[0]} needs held-out images, but none are held out; add validation: 0.1")
     for key in stopping.group if stopping else ():
         choose("early_stopping: group", key, FIELDS)
 

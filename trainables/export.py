@@ -72,7 +72,7 @@ def trained(folder: Path) -> Trained:
         ValueError: in one line, if a file is missing (large trained weights are not kept) or has wrong contents.
     """
     try:
-        trial = Trial.model_validate_json(_there(folder, "trial.json", "it is no trial's folder").read_bytes())
+        trial = Trial.model_validate_json(_there(folder, "trial.json", "it is not a trial's folder").read_bytes())
     except ValidationError as error:
         raise ExportError(f"{folder / 'trial.json'}: not a trial's record: {error.errors()[0]['msg']}") from None
     why = "the trial has not finished, or its trained weights were too large to keep (a sweep keeps 1 GB in all)"
@@ -153,14 +153,14 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
         if model is None:
             trial = Trial.model_validate_json(facts["trial"])
             if trial.architecture_code:
-                raise ExportError(f"{path}: '{trial.architecture}' is a user's own; build it and pass it as `model`")
+                raise ExportError(f"{path}: '{trial.architecture}' is not built in; build it and pass it as `model`")
             channels, height, width = json.loads(facts["input_shape"])
             model = _whole(trial, (channels, height, width), int(facts["num_classes"]))
         refit(model, state)
     except ExportError:
         raise
     except KeyError as error:
-        raise ExportError(f"{path}: its metadata has no {error}; it was not exported here") from None
+        raise ExportError(f"{path}: its metadata has no {error}; it was not written by trainables.export") from None
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ExportError(f"{path}: cannot be loaded: {words(error)[:300]}") from None
     return model.eval()
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(prog="python -m trainables.export", description=lines[0])
     parser.add_argument("folder", type=Path, help="results/checkpoints/<fingerprint>, or a trial's artifacts")
-    parser.add_argument("out", type=Path, help=f"the file to write; its ending says what: {' or '.join(FORMATS)}")
+    parser.add_argument("out", type=Path, help=f"the file to write; its ending sets the format: {' or '.join(FORMATS)}")
     given = parser.parse_args(arguments)
     try:
         made = trained(given.folder)

@@ -174,7 +174,7 @@ def _watch(others: list[Other], over: threading.Event) -> None:
     while not over.wait(1.0):
         gone = [rank for rank, other in enumerate(others, 1) if other.ended(0)]
         if gone and not over.wait(STUCK_SECONDS):
-            print(f"worker {gone[0]} of {len(others) + 1} is gone; the trial goes on from its last checkpoint")  # noqa: T201
+            print(f"worker {gone[0]} of {len(others) + 1} died; the trial continues from its last checkpoint")  # noqa: T201
             os._exit(1)
 
 

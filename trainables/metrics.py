@@ -33,8 +33,8 @@ class Metric:
     @property
     def summary(self) -> str:
         """One line on the metric: what it is, when it is logged, and what it may be used for."""
-        when = {"epoch": "each epoch", "layer": "each layer", "level": "each level", "audit": "of audited runs"}
-        words = [when.get(self.when, ""), "a search may go by it" if self.objective else ""]
+        when = {"epoch": "each epoch", "layer": "each layer", "level": "each level", "audit": "of audited runs only"}
+        words = [when.get(self.when, ""), "can be the objective of a search" if self.objective else ""]
         more = "; ".join(word for word in words if word)
         return f"{self.title}; {more}" if more else self.title
 
@@ -105,7 +105,7 @@ METRICS: dict[str, Metric] = {
     "time/total_seconds": Metric("time of the trial (s)", better="minimize"),
     "time/images_per_second": Metric("training images per second", better="maximize"),
     "time/scaling_efficiency": Metric(
-        "training speed, as a share of one worker's times the workers", better="maximize"
+        "training speed, relative to that of one worker times the number of workers", better="maximize"
     ),
     "profile/density": Metric("density of each layer", "layer"),
     "profile/macs_kept": Metric("MACs kept in each layer", "layer"),

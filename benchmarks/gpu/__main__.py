@@ -36,15 +36,19 @@ GRACE = 10.0  # seconds in which a check that took too long may end what it star
 def main() -> int:
     """Run the checks one after the other, and print their rows as they come."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; all, if none is named")
-    parser.add_argument("--small", action="store_true", help="everything tiny, for a pretended GPU")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="in all; what is left is skipped")
+    parser.add_argument(
+        "checks", nargs="*", metavar="CHECK", help=f"checks to run, of {', '.join(CHECKS)} (default: all)"
+    )
+    parser.add_argument("--small", action="store_true", help="use tiny sizes, for a pretended GPU")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="time limit of all checks; those after it are skipped"
+    )
     args = parser.parse_args()
     chosen = args.checks or list(CHECKS)
     if unknown := [name for name in chosen if name not in CHECKS]:
-        return _refused(f"{unknown[0]} is no check; checks are {', '.join(CHECKS)}")
+        return _refused(f"{unknown[0]} is not a check; choose from {', '.join(CHECKS)}")
     if not torch.cuda.is_available():
-        return _refused("torch finds no GPU here that CUDA can use")
+        return _refused("torch finds no CUDA GPU on this machine")
     print("| check | verdict | figures |\n| --- | --- | --- |", flush=True)
     begun = time.monotonic()
     verdicts: Counter[str] = Counter()
@@ -74,7 +78,7 @@ def _cell(text: str) -> str:
 def _rows(name: str, folder: Path, small: bool, limit: float) -> Iterator[Result]:
     """Yield what a check finds, in a process that is ended after so many seconds."""
     if limit < LEFT:
-        yield Result(name, "skipped", "no time is left")
+        yield Result(name, "skipped", "no time was left")
         return
     command = [sys.executable, "-m", "benchmarks.gpu.checks", name, str(folder)] + ["--small"] * small
     errors = folder / f"{name}.errors"
@@ -93,9 +97,9 @@ def _rows(name: str, folder: Path, small: bool, limit: float) -> Iterator[Result
             timer.cancel()
             _kill(process)
     if late.is_set():
-        yield Result(name, "FAIL", f"was not done after {limit:.0f} s")
+        yield Result(name, "FAIL", f"did not end within {limit:.0f} s")
     elif process.returncode:
-        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["without a word"]
+        lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no message"]
         yield Result(name, "FAIL", f"ended with {process.returncode}: {lines[-1][:200]}")
 
 

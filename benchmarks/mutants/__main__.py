@@ -24,7 +24,7 @@ def main() -> int:
     """Print what survived, and how much was caught."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--modules", nargs="+", choices=CORE, default=list(CORE), metavar="MODULE")
-    parser.add_argument("--every", type=int, default=1, help="one change in so many (default: 1)")
+    parser.add_argument("--every", type=int, default=1, help="make only every N-th change (default: 1)")
     args = parser.parse_args()
     found = reached(args.modules)
     total = survived = 0

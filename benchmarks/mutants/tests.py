@@ -118,7 +118,7 @@ def reached(modules: Sequence[str]) -> dict[str, Any]:
             sys.exit("the tests do not run")
         found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
     for test in found["failed"]:
-        print(f"  not asked, as it fails without any change: {test}", flush=True)
+        print(f"  left out, because it fails without any change: {test}", flush=True)
     for name in found["imported"]:  # once, before the forks
         with contextlib.suppress(Exception):
             importlib.import_module(name)

@@ -32,16 +32,16 @@ AGREE, DIFFER, REFUSED = 0, 1, 2
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     p = argparse.ArgumentParser(prog=called("orchestrator.audit"), description=(__doc__ or "").splitlines()[0])
-    p.add_argument("experiment", help="the space, or the experiment if it was named")
-    trials = "how many runs, the same ones each time, or all (default: all)"
+    p.add_argument("experiment", help="name of the space, or of the experiment if --experiment was given")
+    trials = "number of runs, the same ones each time, or all (default: all)"
     p.add_argument("--trials", default="all", metavar="N|all", help=trials)
     p.add_argument("--output", type=Path, default=Path("results"), help="the sweep's folder (default: results)")
     p.add_argument("--tracking-uri", help="MLflow store or server (default: SQLite in the output folder)")
-    p.add_argument("--data-root", type=Path, help="datasets that are on disk already; only read")
+    p.add_argument("--data-root", type=Path, help="folder with datasets that are on disk already; it is only read")
     p.add_argument("--device", default="cpu", help="where networks are tested: cpu or cuda (default: cpu)")
-    code = "run code of architectures that only the store has; that of files that lie here is run in any case"
+    code = "also run code of architectures that is only in the store; code in files on this machine is always run"
     p.add_argument("--run-code", action="store_true", help=code)
-    log = "log metrics and a tag to each audited run (default: yes)"
+    log = "log the audit's metrics and tag to each run (default: yes)"
     p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
     return p
 

@@ -121,7 +121,7 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
 def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Check:
     """Count pruned weights that are not zero."""
     wrong = sum(int((weights[name][~mask] != 0).sum()) for name, mask in masks.items())
-    return Check("pruned weights other than zero", 0, wrong, wrong == 0)
+    return Check("pruned weights that are not zero", 0, wrong, wrong == 0)
 
 
 def macs(logged: Logged, counted: Macs, masks: Mapping[str, Tensor], model: nn.Module) -> Iterator[Check]:

@@ -106,7 +106,7 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
     with torch.no_grad(), _taken_apart(), seen:
         model(x)
     if 2 * seen.macs.total != library.get_total_flops():
-        raise ValueError(f"torch counts {library.get_total_flops()} FLOPs, and {2 * seen.macs.total} were seen")
+        raise ValueError(f"torch counts {library.get_total_flops()} FLOPs, but the audit counts {2 * seen.macs.total}")
     return seen.macs
 
 

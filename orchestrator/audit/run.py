@@ -161,9 +161,9 @@ class _Audit:
         try:
             trial = Trial.model_validate_json(content)
         except ValidationError:
-            raise _WrongFileError("trial.json is no trial's record") from None
+            raise _WrongFileError("trial.json is not a trial's record") from None
         if trial.measure != TRAINING:
-            raise UnavailableError("a measure: it leaves no trained network")
+            raise UnavailableError("it is a measure, which leaves no trained network")
         return trial
 
     def _file(self, name: str) -> bytes:
@@ -185,7 +185,7 @@ class _Audit:
         shapes = {key: parameter.shape for key, parameter in model.named_parameters()}
         for key, mask in masks.items():
             if shapes.get(key) != mask.shape:
-                raise _WrongFileError(f"masks.safetensors: {key} {tuple(mask.shape)} is no weight of the network")
+                raise _WrongFileError(f"masks.safetensors: {key} {tuple(mask.shape)} matches no weight of the network")
         try:
             return load_masked(model, weights, masks).to(self._sources.device)
         except RuntimeError as error:
@@ -211,7 +211,7 @@ class _Audit:
             self._notes.append(f"MACs not counted: {in_one_line(error)}")
             return
         if counted.kept(masks) is None:
-            self._notes.append("MACs of kept weights not counted: weights are used in another form")
+            self._notes.append("MACs of kept weights not counted: the network computes with transformed weights")
         yield from compare.macs(logged, counted, masks, model)
 
     def _of_paths(self, trial: Trial, logged: Logged, data: Dataset, masks: dict[str, Tensor]) -> Iterator[Check]:
@@ -221,7 +221,7 @@ class _Audit:
             self._notes.append(f"paths not followed: {in_one_line(error)}")
             return
         if reached is None or "paths" in logged.tags:
-            self._notes.append("paths not followed: the network passes ones on in no simple way")
+            self._notes.append("paths not followed: the test by a pass of ones does not apply to this network")
             return
         yield compare.collapse(logged, reached)
 

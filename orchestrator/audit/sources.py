@@ -55,7 +55,8 @@ class Sources:
         """
         if trial.architecture_code and not self.run_code and not _is_here(trial):
             raise UnavailableError(
-                f"the code of '{trial.architecture}' in the store is not that of such a file here; --run-code runs it"
+                f"the file of '{trial.architecture}' is not here or differs from the code in the store; "
+                "--run-code runs the stored code"
             )
         try:
             return build(trial.network.fresh, data.input_shape, data.num_classes, trial.seed)

@@ -16,8 +16,8 @@ STYLES = {"agrees": "green", "differs": "bold red", "not auditable": "yellow"}
 HEADS = ("run", "verdict", "checks", "top-1 logged", "recomputed", "MACs kept", "recomputed")
 LINES = 20  # most differences of one run to print
 ROUNDING = (
-    "Within rounding: counts are exact, losses to {:g} of their size, and an image counts either way if its class lies "
-    "within {:g} of the largest logit of another ({:g} for both where a trial ran on another kind of device)."
+    "Tolerances: counts must be equal. Losses may differ by {:g} of their size. Logits that differ by at most {:g} of "
+    "their image's largest count as equal. Both limits are {:g} where a trial ran on another kind of device."
 )
 
 

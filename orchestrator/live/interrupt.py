@@ -14,7 +14,7 @@ from types import FrameType
 from search_spaces import SpaceError
 
 GRACE_SECONDS = 60.0  # for running trials to reach the end of an epoch, or a point within a long one, and to save
-SAVING = "Interrupted: trials save where they stand, then the report is written. Ctrl-C again ends at once."
+SAVING = "Interrupted: trials save a checkpoint, then the report is written. Press Ctrl-C again to end at once."
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -84,5 +84,5 @@ def length(text: str, option: str = "--time-budget") -> float:
         parts = []
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if not seconds:
-        raise SpaceError(f"{option}: '{text}' is no length of time; give seconds, or something like 2h30m or 1d")
+        raise SpaceError(f"{option}: '{text}' is not a duration; give seconds, or a duration such as 2h30m or 1d")
     return seconds

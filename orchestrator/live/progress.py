@@ -225,7 +225,7 @@ class Progress:
     def _over(self, trial: Trial, end: str) -> None:
         if end == "failed":
             self._done.discard(trial.fingerprint)
-            reason = self._failed.setdefault(trial.fingerprint, "its record holds no reason")
+            reason = self._failed.setdefault(trial.fingerprint, "its record has no reason")
             self._say_failed(self._name(trial), reason)
             return
         self._done.add(trial.fingerprint)
@@ -255,7 +255,7 @@ class Progress:
         if count <= ALIKE:
             self._say(f"failed  {name}: {reason}", "red")
         elif math.log10(count).is_integer():
-            self._say(f"failed  {count} trials alike by now, the last {name}: {reason}", "red")
+            self._say(f"failed  {count} trials in this way so far, the last {name}: {reason}", "red")
 
     def _counts(self, running: bool) -> str:
         done, failed = len(self._done), len(self._failed)

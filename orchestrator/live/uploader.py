@@ -120,7 +120,7 @@ class Uploader(threading.Thread):
                 return
             except BaseException:  # noqa: BLE001 - the main thread waits for this one, so errors must be shown
                 fault = traceback.format_exc()
-                self.notice(f"an error in following the trials{', which goes on' if again else ''}:\n{fault}")
+                self.notice(f"an error while following the trials{' (following continues)' if again else ''}:\n{fault}")
         self.on_fault()
 
     def _follow(self) -> None:
@@ -190,7 +190,7 @@ class Uploader(threading.Thread):
         low, high = BACKOFF_SECONDS
         self._retry_at = time.monotonic() + min(high, low * 2**self._failures) * random.uniform(0.5, 1)
         if self._failures == 0:
-            self.notice(f"MLflow takes nothing at present ({reason}); results are kept and sent later")
+            self.notice(f"MLflow does not accept results at present ({reason}); they are kept and sent later")
         self._failures += 1
 
     def _step(self, fingerprint: str, followed: _Followed) -> bool:

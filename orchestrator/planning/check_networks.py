@@ -49,7 +49,7 @@ def require_networks(trials: Collection[Trial], files: Mapping[str, Path], force
     pruned = dict.fromkeys((trial.network.fresh, trial.dataset) for trial in trials if trial.pruner != "dense")
     reasons = [reason for network, dataset in pruned if (reason := _dead(network, dataset))]
     if reasons and not force:
-        raise SpaceError(f"{reasons[0]} --force runs it all the same")
+        raise SpaceError(f"{reasons[0]} --force runs it anyway")
     return (*notices, *reasons)
 
 
@@ -141,7 +141,7 @@ def _about_seeds(network: Network, dataset: str) -> str:
     """Return a notice if a user's network starts with the same weights for every seed; "" if it does not."""
     if not network.code or _differing(model_of(network, dataset), _built(network, dataset, seed=1)):
         return ""
-    return _named(network, "every seed gives it the same first weights: seeds differ in their batches alone")
+    return _named(network, "every seed gives it the same initial weights: only the batches differ between seeds")
 
 
 def dense_shares(trials: Iterable[Trial]) -> list[str]:
@@ -165,7 +165,7 @@ def _about_weights(network: Network, dataset: str, file: Path | None) -> tuple[s
         return ()
     return (
         _named(
-            network, f"the pretrained weights know {other} classes and {dataset} has {classes}: its classifier is new"
+            network, f"the pretrained weights have {other} classes, but {dataset} has {classes}: its classifier is new"
         ),
     )
 
@@ -230,19 +230,19 @@ def _dead(network: Network, dataset: str) -> str:
         return ""
     cause, dead = max(found.items(), key=lambda item: item[1].share)
     what = f"{100 * share:.0f} % of its prunable weights can never train on the {size} images of {dataset}"
-    little = "so its compressions would say little"
+    little = "so its compressions would be misleading"
     layers = f"layer{'s' * (len(dead.layers) > 1)} {listed(dead.layers)}"
     if cause in ("idle", "training"):
         some = len(dead.layers) > 1
-        how = f"take{'' if some else 's'} no part in the forward pass{' of a test' if cause == 'training' else ''}"
-        return _named(network, f"{layers} {how}: {what}, {little}; leave out what is not used, or keep_dense it.")
+        how = f"{'are' if some else 'is'} not used in the forward pass{' of a test' if cause == 'training' else ''}"
+        return _named(network, f"{layers} {how}: {what}, {little}; remove unused layers, or name them in keep_dense.")
     if better := _better(network, dataset):
-        advice = f"ask for '{better}'"
+        advice = f"choose '{better}'"
     elif cause == "other":
         advice = f"most of them are in {layers}"
     else:
-        small = "to one pixel" if cause == "pixel" else "below its kernels"
-        advice = f"its maps shrink {small}; ask for one that shrinks them less"
+        small = "to one pixel" if cause == "pixel" else "below the size of its kernels"
+        advice = f"its feature maps shrink {small}; choose a network that shrinks them less"
     return _named(network, f"{what}, {little}; {advice}.")
 
 

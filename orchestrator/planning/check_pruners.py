@@ -34,7 +34,7 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
             told = _concerns(trial.network, trial.dataset, trial.pruner, trial.mode, given)
             reasons |= dict.fromkeys(f"{shown}: {reason}" for reason in told)
     if reasons and not force:
-        raise SpaceError(f"{next(iter(reasons))} --force runs it all the same")
+        raise SpaceError(f"{next(iter(reasons))} --force runs it anyway")
     return tuple(reasons)
 
 

@@ -88,7 +88,7 @@ def _step_seconds(dataset: str, network: Network, batch_size: int) -> float:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
         size = "x".join(map(str, (images, *spec.input_shape)))
         raise SpaceError(
-            f"architecture {network.label}: it does not train on {size} numbers: {shortened(in_one_line(error))}"
+            f"architecture {network.label}: it does not train on a batch of {size}: {shortened(in_one_line(error))}"
         ) from None
     finally:
         torch.set_num_threads(threads)

@@ -87,7 +87,7 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
     gpus = each.gpus * workers
     amount = f"about {words(cost.total)} of training"
     if not cost.known_on_gpu:
-        amount += " on one CPU thread; GPUs are faster, by how much is known after the first trials"
+        amount += " on one CPU thread; GPUs are faster; the first trials show by how much"
         console.print(amount, highlight=False)
         return
     if gpus:

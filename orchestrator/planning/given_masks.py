@@ -111,7 +111,7 @@ def _of_run(run_id: str, tracking_uri: str) -> tuple[bytes, Trial | None]:
     name, status = run.data.tags.get("mlflow.runName", run_id), run.info.status
     if status != "FINISHED" or run.info.lifecycle_stage != "active":
         state = status if run.info.lifecycle_stage == "active" else "deleted"
-        raise SpaceError(f"mask: run '{run_id}' ({name}) is {state}; masks are taken of runs that are FINISHED")
+        raise SpaceError(f"mask: run '{run_id}' ({name}) is {state}; masks are taken from FINISHED runs only")
     content = read_bytes(client, run.info.artifact_uri, "masks.safetensors")
     if content is None:
         raise SpaceError(f"mask: run '{run_id}' ({name}) has no masks.safetensors; give the run of a pruned trial")

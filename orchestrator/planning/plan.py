@@ -181,7 +181,7 @@ def _with_data_at_hand(space: Space, data_root: Path | None, cache: Path) -> tup
         f"dataset: {name}: {datasets.lookup(name).summary}" for name in found if datasets.lookup(name).digest
     )
     notices = described + tuple(
-        f"dataset: '{asked}' is not there, its stand-in is: this sweep runs on '{got}' and says so everywhere "
+        f"dataset: '{asked}' is not there; this sweep runs on its stand-in '{got}', and every result names it "
         f"({datasets.lookup(got).summary})"
         for asked, got in zip(space.axes["dataset"], found, strict=True)
         if datasets.lookup(asked).name != got

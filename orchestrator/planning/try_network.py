@@ -56,7 +56,7 @@ def try_out(model: nn.Module, input_shape: Shape, num_classes: int, data: str) -
                 tested = model(images[:2].clone())
             _require_logits(tested, num_classes, data, "eval")
             if not tested.isfinite().all(1).any():
-                raise PreflightError("its logits are NaN or infinite, be the image black or noise")
+                raise PreflightError("its logits are NaN or infinite, for a black image and for noise")
         except PreflightError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
@@ -107,4 +107,4 @@ def _require_logits(found: object, classes: int, data: str, mode: str) -> None:
     if isinstance(found, Tensor):
         kind = "" if found.is_floating_point() else f" of {str(found.dtype).removeprefix('torch.')}"
         given = f"a tensor {tuple(found.shape)}{kind}"
-    raise PreflightError(f"it makes {given} of two images of {data}; it must return {wanted} logits in {mode} mode")
+    raise PreflightError(f"it returns {given} for two images of {data} in {mode} mode; it must return {wanted} logits")

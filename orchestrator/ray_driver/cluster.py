@@ -27,8 +27,8 @@ from trainables.gpu.memory import mps_runs
 
 CODE = (orchestrator, trainables, pruners, search_spaces)  # sent to all nodes, so that they run the driver's code
 NO_ENTRY = (  # the most common cause if a cluster answers but refuses us; Ray does not say why
-    "--address: the cluster answers but does not let us in; put the token of its head (`ray get-auth-token` prints it "
-    "there) into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+    "--address: the cluster answers but refuses the connection; put the token of its head (`ray get-auth-token` prints "
+    "it there) into ~/.ray/auth_token or RAY_AUTH_TOKEN"
 )
 SHORTER = "; set RAY_TMPDIR to a folder that you can write, with a short path such as /tmp/ray-of-me"
 
@@ -132,7 +132,7 @@ def _require_answer(address: str) -> None:
     """Raise SpaceError if nothing listens at `address`: Ray itself would retry for minutes and print errors."""
     if address.startswith("ray://"):
         raise SpaceError(
-            f"--address: '{address}' is Ray Client, through which a sweep cannot follow its trials; run the command "
+            f"--address: '{address}' is for Ray Client, which cannot follow a sweep's trials; run the command "
             "on the head with --address auto, by hand or with `ray job submit`"
         )
     host, _, port = address.rpartition(":")

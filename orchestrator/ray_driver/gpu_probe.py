@@ -57,7 +57,7 @@ def measured_shares(trials: Sequence[Trial], resources: Resources, say: Callable
             node, peak, total = ray.get(asked[dataset, network, batch])
         except (RuntimeError, AssertionError, ray.exceptions.RayError) as error:
             why = str(getattr(error, "cause", error)).strip().splitlines()[-1][:200]
-            raise SpaceError(f"--gpus-per-trial: auto could not try out {network} on a GPU ({why})") from None
+            raise SpaceError(f"--gpus-per-trial: auto could not measure {network} on a GPU ({why})") from None
         has = alive().get(node, {})
         measured = GpuMeasurement(peak, total, has.get("CPU", 1) / max(1, has.get("GPU", 1)))
         say(f"{network} on {dataset}, batch {batch}: {measured}, {packed(measured, resources.cpus)} on each GPU")

@@ -59,7 +59,7 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[st
                     "give a folder that all nodes share, or an object store as --storage"
                 )
             if sight.refused:
-                raise SpaceError(f"{sight.refused}; this is what node {name} says")
+                raise SpaceError(f"{sight.refused}; node {name} reports this")
             if not sight.data:
                 raise SpaceError(f"--data-root: node {name} does not see '{look.data}'; give one that all nodes share")
             if node in with_gpus:

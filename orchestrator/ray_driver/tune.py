@@ -39,7 +39,7 @@ from trainables.on_ray.trial import Compared, ray_trial
 from trainables.versions import versions
 
 ATTEMPTS = 4  # at a trial whose process dies; a trial that raises an error is recorded and not tried again
-DIED = "the process of the trial died, again and again: out of memory, or a crash below Python"
+DIED = "the process of the trial died repeatedly: out of memory, or a crash in native code"
 LOW_MEMORY = "Ray killed its process: the node had too little memory"  # host memory, not GPU memory
 LOOK_SECONDS = 5.0  # between two checks of the nodes while nothing runs
 WAIT_SECONDS = 600.0  # for a new node that can run the remaining trials
@@ -105,7 +105,7 @@ class TrialCallback(tune.Callback):
             self._stuck = time.monotonic()
             self._watch.notice(f"{why}; waiting {WAIT_SECONDS / 60:.0f} min for one")
         elif time.monotonic() - self._stuck > WAIT_SECONDS:
-            self._stop.request(f"{why}, and none came.", grace=0)
+            self._stop.request(f"{why}, and none has joined.", grace=0)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the start of a trial, which now has its resources and a process."""

@@ -20,14 +20,14 @@ from orchestrator.results.store import ReportError
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     p = argparse.ArgumentParser(prog=called("orchestrator.report"), description=(__doc__ or "").splitlines()[0])
-    several = "the space, or the experiment if it was named; several are compared"
+    several = "name of the space, or of the experiment if --experiment was given; several are compared"
     p.add_argument("experiment", nargs="+", help=several)
     only = 'only these cells: "pruner in (snip, synflow) and compression <= 20"'
     p.add_argument("--where", default="", metavar="EXPRESSION", help=only)
     p.add_argument("--open", action="store_true", help="show the page in the browser")
     p.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
     p.add_argument("--output", type=Path, default=FOLDER, help="default: %(default)s")
-    log = "log the report of one whole experiment to MLflow as well (default: yes)"
+    log = "log the report to MLflow too, if it is of one whole experiment (default: yes)"
     p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
     return p
 

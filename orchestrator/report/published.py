@@ -113,7 +113,7 @@ def differences(trial: Trial, row: Published) -> list[str]:
     if row.epoch == "best":
         said.append("theirs is the best epoch on the test set; compared with our best epoch, not our last")
     elif not row.epoch:
-        said.append("whether theirs is the best or the last epoch is not said; compared with our last")
+        said.append("they do not say whether theirs is the best or the last epoch; compared with our last")
     return said
 
 

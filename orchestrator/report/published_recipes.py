@@ -160,7 +160,7 @@ def as_published(preset: str, cells: Iterable[Cell], trials: Iterable[Trial]) ->
     if recipe is None:
         return []
     lines = [difference.line for difference in differences(recipe, cells, trials)]
-    return [f"as published: {recipe.program}{', but for' if lines else ''}", *(f"    {line}" for line in lines)]
+    return [f"as published: {recipe.program}{', except for' if lines else ''}", *(f"    {line}" for line in lines)]
 
 
 def _grid(cells: Iterable[Cell], trials: Iterable[Trial]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from orchestrator.results.results import Results
 from search_spaces.density import MANY_TIED
 
 SURVIVORS = (
-    "Of {} points early stopping gave up some seeds: the mean of the best that it left flatters, and such points take "
-    "no part in what is said here. Without early_stopping the same command carries the others on."
+    "Early stopping gave up some seeds of {} points. The mean of their other seeds is too optimistic, so the "
+    "statements here leave these points out. Without early_stopping the same command continues the stopped trials."
 )
 
 
@@ -49,11 +49,11 @@ def sentences(results: Results, facet: Facet) -> list[str]:
     if unpruned is not None and ranked:
         said.append(_free(unpruned, ranked))
     if gone := _collapsed(results, facet):
-        said.append(f"Input and output were left without a path of weights: {'; '.join(gone)}.")
+        said.append(f"No path of kept weights leads from input to output: {'; '.join(gone)}.")
     if tied := _tied(results, facet):
         said.append(
-            f"More than {100 * MANY_TIED:g} % of the kept weights were kept for their position alone, because their "
-            f"scores tie with those of pruned ones: {'; '.join(tied)}."
+            f"More than {100 * MANY_TIED:g} % of the kept weights were kept only because of their position, since "
+            f"their scores tie with those of pruned ones: {'; '.join(tied)}."
         )
     if missing := sum(facet_of(row) == facet for row in results.missing):
         said.append(f"Cells without a result, left out here and listed under Missing results: {missing}.")
@@ -64,18 +64,18 @@ def care(results: Results) -> str:
     """Return how far differences can be trusted, given the number of seeds."""
     count = len({row.cell.seed for row in results.rows})
     if count == 0:
-        return "No cell has a result of its own yet: what a search tried is no result."
+        return "No cell has a result yet: trials of a search do not count as results."
     chosen = flattering(results)
     return _seeds(count) + (f" {SURVIVORS.format(chosen)}" if chosen else "")
 
 
 def _seeds(count: int) -> str:
     if count == 1:
-        return "One seed: the spread is not known, and differences under a point are not called a lead."
+        return "One seed: the spread is not known, and a difference under one point is not called a lead."
     return (
-        f"{count} seeds: a pruner is said to lead where the 95 % interval of the difference, seed by seed, leaves out "
-        "zero; elsewhere no difference is shown, which is not to say that there is none. Each interval stands by "
-        "itself: of twenty such statements one may be chance."
+        f"{count} seeds: a pruner leads where the 95 % interval of the difference, seed by seed, excludes zero. "
+        "Elsewhere no difference is shown, which does not mean that there is none. The intervals are not corrected "
+        "for the number of comparisons: of twenty such statements one may be chance."
     )
 
 
@@ -122,7 +122,7 @@ def _lead(group: Sequence[Ranking]) -> str:
         )
     return (
         f"{where}, no difference is shown between {listed(_leaders(group))}; the best of them is {ahead} above "
-        f"{others.pop() if len(others) == 1 else 'the first that falls behind'}{_sure(group)}."
+        f"{others.pop() if len(others) == 1 else 'the first one clearly below'}{_sure(group)}."
     )
 
 
@@ -130,7 +130,7 @@ def _leaders(group: Sequence[Ranking]) -> list[str]:
     """Return the leaders' names, marked if networks collapsed: these may be tied only by an uncertain mean."""
     broken = {pruner for standing in group for pruner in standing.broken}
     return [
-        f"{pruner} (of which networks collapsed)" if pruner in broken else pruner for pruner in sorted(group[0].leaders)
+        f"{pruner} (with collapsed networks)" if pruner in broken else pruner for pruner in sorted(group[0].leaders)
     ]
 
 

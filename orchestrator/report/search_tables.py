@@ -117,10 +117,10 @@ def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
     names = list(dict.fromkeys(objective.name for study in studies for objective in study.objectives))
     said = f"Tuned: {listed(keys)}, for {listed(names)}"
     if not set(names) & set(PER_EPOCH):
-        return f"{said}; the test set had no part in it."
+        return f"{said}; the test set was not used."
     shares = sorted({results.trials[row.cell.fingerprint].validation for study in studies for row in study.rows})
     held_out = " or ".join(f"{100 * share:g} %" for share in shares)
-    return f"{said} on {held_out} of the training images, held out of the training; the test set had no part in it."
+    return f"{said} on {held_out} of the training images, held out of the training; the test set was not used."
 
 
 def _how_many(studies: tuple[Tuned, ...]) -> str:
@@ -133,8 +133,10 @@ def _how_many(studies: tuple[Tuned, ...]) -> str:
     samplers = " or ".join(sorted({str(study.record.get("sampler", "")) for study in studies}))
     if len(studies) == 1:
         return f"One study chose {each} trials ({samplers})."
-    per = "each cell had a study of its own" if not any(study.axes for study in studies) else "studies"
-    return f"{len(studies)} studies of {each} trials each ({samplers}); {per}, so that every pruner is at its best."
+    per = (
+        "each cell had its own study" if not any(study.axes for study in studies) else "each chose among several cells"
+    )
+    return f"{len(studies)} studies of {each} trials each ({samplers}); {per}."
 
 
 def _ends(studies: tuple[Tuned, ...]) -> list[str]:
@@ -142,7 +144,7 @@ def _ends(studies: tuple[Tuned, ...]) -> list[str]:
     counts = Counter(row.status for study in studies for row in study.rows)
     total = counts.total()
     lost = [f"{count} {_word(status)}" for status, count in counts.items() if status != "finished"]
-    return [f"Of the {total} trials tried, {listed(lost)}: none of those counts as a result."] if lost else []
+    return [f"Of the {total} trials tried, {listed(lost)}: none of these counts as a result."] if lost else []
 
 
 def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
@@ -161,12 +163,12 @@ def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
         tried_seeds = {row.cell.seed for study in studies for row in study.rows}
         fresh = not tried_seeds & set(seeds)
         said.append(
-            f"The answer stands on the best settings of each cell, run again with {len(seeds)} fresh seeds."
+            f"The answer uses the best settings of each cell, run again with {len(seeds)} fresh seeds."
             if fresh
-            else "The answer stands on the very trials that were chosen as best: without confirm_seeds they flatter."
+            else "The answer uses the trials that were chosen as best: without confirm_seeds it is too optimistic."
         )
     elif not several:
-        said.append("No study is over yet, so no best setting stands in the answer.")
+        said.append("No study is finished yet, so the answer has no best settings.")
     return said
 
 

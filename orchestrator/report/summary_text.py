@@ -65,7 +65,7 @@ def _margin(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
         return []
     alone = [(facet, standing) for facet, standing in ranked if len(standing.leaders) == 1]
     if not alone:
-        return ["Nowhere does a single pruner lead all others."]
+        return ["No single pruner leads all others in any comparison."]
     facet, best = max(alone, key=lambda place: place[1].lead or 0)
     sure = best.sure or "one seed in common, so without an interval"
     lead = points(best.lead or 0, best.lead or 0)
@@ -80,14 +80,14 @@ def _collapse(results: Results) -> str:
         if row.collapsed and row.cell.compression > 1:
             first.setdefault(row.cell.pruner, row.cell.compression)
     if not first:
-        return "No network collapsed: in each, weights still lead from input to output."
+        return "No network collapsed: each has a path of kept weights from input to output."
     said = [
         f"{listed([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
         for compression in sorted(set(first.values()))
     ]
     safe = [pruner for pruner in pruners(results) if pruner not in first]
     never = f"; never with {listed(safe)}" if safe else ""
-    return f"Networks collapse, left without a path of weights from input to output, with {', '.join(said)}{never}."
+    return f"Networks collapse (no path of kept weights from input to output) with {', '.join(said)}{never}."
 
 
 def short(results: Results) -> list[str]:

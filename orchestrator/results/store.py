@@ -142,7 +142,7 @@ def _trouble(path: Path, error: sqlite3.Error) -> str:
     if "locked" in str(error):
         return "is locked by another program; try again when that is done"
     if not os.access(path, os.R_OK):
-        return "may not be read by you"
+        return "cannot be read by this user"
     if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
         return f"cannot be read ({error})"
     return "is not an MLflow database"
@@ -202,7 +202,9 @@ def sqlite_uri(file: Path) -> str:
     """
     path = str(file.resolve())
     if found := re.search(r"\?|%[0-9A-Fa-f]{2}", path):
-        raise SpaceError(f"--output: '{file.parent}' holds '{found[0]}', which no address of a database can; rename it")
+        raise SpaceError(
+            f"--output: '{file.parent}' contains '{found[0]}', which is not allowed in a database's address; rename it"
+        )
     return f"sqlite:///{path}"
 
 

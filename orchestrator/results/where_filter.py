@@ -135,7 +135,7 @@ class _Parser:
             if self._take(sign):
                 limit = _number(value := self._value())
                 if limit is None:
-                    raise ReportError(f"--where: '{name} {sign} {value}' compares with what is not a number")
+                    raise ReportError(f"--where: '{name} {sign} {value}' compares with a value that is not a number")
                 return _ordered(name, compare, limit)
         raise self._unexpected(f"=, !=, <, <=, >, >= or in after '{name}'")
 

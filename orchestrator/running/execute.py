@@ -91,7 +91,7 @@ def execute(job: Job, console: Console) -> int:
             _close(book, parent, status, console)
     _last_words(job, book, run.trials, unasked, page, console)
     if not undisturbed and (missing or unasked):
-        console.print(f"{stop.reason} The same command goes on where this one stopped.", style="yellow", markup=False)
+        console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
     return FAILED if missing or unasked or page is None or differs else DONE
 
@@ -136,7 +136,7 @@ def _close(book: ExperimentRuns, parent: str, status: RunStatus, console: Consol
         book.close(parent, status)
     except Exception as error:  # noqa: BLE001 - servers, databases and disks raise many kinds of errors
         reason = " ".join(str(error).split())[:200]
-        say = f"MLflow does not take the end of this sweep ({reason}); the same command brings it up to date."
+        say = f"MLflow did not accept the end of this sweep ({reason}); run the same command again to record it."
         console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -176,7 +176,7 @@ def _measured(job: Job, console: Console) -> Job:
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     wanted = {trial.fingerprint: trial for trial in (*job.plan.started, *job.plan.examples)}
-    with console.status("trying out how much of a GPU the trials need"):
+    with console.status("measuring how much of a GPU the trials need"):
         shares = measured_shares(tuple(wanted.values()), job.resources, say)
     # Trials that a search chooses get the largest share that any example needs.
     most = max((shares[trial.fingerprint] for trial in job.plan.examples), default=job.resources.gpus)

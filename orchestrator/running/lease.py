@@ -36,7 +36,9 @@ def sole_in_folder(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise SpaceError(f"--output: another sweep is running on '{output}'; wait for it or give another") from None
+        raise SpaceError(
+            f"--output: another sweep is running on '{output}'; wait for it or give another folder"
+        ) from None
     except OSError as error:
         raise SpaceError(f"--output: '{output}' cannot be written ({error.strerror})") from None
     with lock:
@@ -78,13 +80,15 @@ class Lease(threading.Thread):
         seen = self._tag(book)
         holder = self._holder(book)
         if holder not in ("", self._owner):
-            self._say(f"{holder} was the last to sweep here; looking for {SILENT_SECONDS:.0f} s whether it still does")
+            self._say(
+                f"the last sweep here was by {holder}; waiting {SILENT_SECONDS:.0f} s to see whether it still runs"
+            )
             deadline = time.monotonic() + SILENT_SECONDS
             while time.monotonic() < deadline and not self._over.wait(min(1.0, BEAT_SECONDS)):
                 if self._holder(book) and self._tag(book) != seen:
                     raise SpaceError(
                         f"--experiment: another sweep writes to '{book.experiment}' ({self._holder(book)}); "
-                        "wait for it or give another"
+                        "wait for it or give another name"
                     )
             book.read()
         if self._over.is_set():

@@ -40,7 +40,7 @@ class Request:
         )
         for flag, count, none in counts:
             if count < 0:
-                raise SpaceError(f"{flag} is {count}; it must be at least 0, which is {none}")
+                raise SpaceError(f"{flag} is {count}; it must be at least 0 (0: {none})")
 
     def with_space(self, space: Space) -> Request:
         """Return the request with what the space says of resources, where the command line says nothing."""

@@ -24,8 +24,8 @@ from trainables.gpu.check import driver_fault
 from trainables.gpu.memory import mps_runs, sharing
 
 PACK = (
-    "--pack: several trials no longer share a process; give --gpus-per-trial 0.125, say, and start NVIDIA's MPS daemon "
-    "for trials to run at the same time (docs/gpus.md)"
+    "--pack: several trials no longer share a process; give for example --gpus-per-trial 0.125, and start NVIDIA's MPS "
+    "daemon so that trials run at the same time (docs/gpus.md)"
 )
 
 

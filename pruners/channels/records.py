@@ -50,5 +50,5 @@ def widen(values: Tensor, size: int) -> Tensor:
     Flattening turns each channel into `size / C` adjacent features. Raises UnfollowableError if C does not divide size.
     """
     if size % values.shape[-1]:
-        raise UnfollowableError(f"{values.shape[-1]} channels do not make {size} features.")
+        raise UnfollowableError(f"{values.shape[-1]} channels do not divide {size} features.")
     return values.repeat_interleave(size // values.shape[-1], dim=-1)

@@ -103,7 +103,7 @@ class _Tracer(fx.Tracer):
                 raise UnfollowableError(f"{name} computes its {reparametrised[0]} from other parameters.")
             if not _is_plain(m):
                 kind = type(m).__name__
-                raise UnfollowableError(f"{name} is of type {kind}, a {_torchs(m).__name__} with a forward of its own.")
+                raise UnfollowableError(f"{name} is of type {kind}, a {_torchs(m).__name__} with its own forward.")
             return True
         return super().is_leaf_module(m, module_qualified_name)
 
@@ -163,7 +163,7 @@ class _Walk:
             self.record(node, "norm", sources, groups, flat, module)
         elif simple == "cat":
             if argument(node, 1, "dim", 0) != 1:
-                raise UnfollowableError(f"{name} joins along another axis than the channels'.")
+                raise UnfollowableError(f"{name} joins tensors along an axis that is not the channel axis.")
             joined = torch.cat([self.found.groups[source.name] for source in sources])
             self.record(node, "join", sources, joined, flat)
         elif flattens(node, simple, module):
@@ -177,14 +177,14 @@ class _Walk:
                 self.kept.append(groups)
             self.record(node, known, sources, groups, flat)
         else:
-            raise UnfollowableError(f"what {name} does to channels is not known.")
+            raise UnfollowableError(f"it is not known what {name} does to channels.")
 
     def layer(
         self, node: fx.Node, sources: list[fx.Node], layer: PrunableLayer, groups: Tensor, flat: bool | None
     ) -> None:
         linear = isinstance(layer, nn.Linear)
         if linear and flat is False:
-            raise UnfollowableError(f"{node.target} is a linear layer on something not flattened.")
+            raise UnfollowableError(f"the input of the linear layer {node.target} is not flattened.")
         wide = widen(groups, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
         first = self.tied.setdefault(id(layer.weight), layer)
         known = self.found.outputs.get(first)

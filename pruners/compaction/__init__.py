@@ -87,7 +87,7 @@ def compact(
     slice_(small, kept)
     reason = _difference(whole, small, input_shape)
     if training and not reason and _draws(whole, input_shape):
-        reason = "it draws random numbers while it trains, and a smaller model would draw others."
+        reason = "it draws random numbers while it trains, and a smaller model would draw different ones."
     return Compacted(whole, reason=reason) if reason else Compacted(small, kept)
 
 

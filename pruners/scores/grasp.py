@@ -44,7 +44,7 @@ def score(
 
 GRASP = Pruner(
     score=score,
-    summary="w (Hg), signed: what the norm of the gradient loses without the weight",
+    summary="w (Hg), signed: how much the norm of the gradient falls without the weight",
     paper="Wang et al. 2020, Picking Winning Tickets Before Training by Preserving Gradient Flow",
     needs_data=True,
     mode="train",

@@ -29,7 +29,7 @@ def _lamp(weight: Tensor) -> Tensor:
 
 LAMP = Pruner(
     score=score,
-    summary="w² / (the layer's squares from w² up): global magnitude that is fair to every layer",
+    summary="w² / (sum of the layer's squares from w² up): global magnitude, normalised within each layer",
     paper="Lee et al. 2021, Layer-adaptive Sparsity for the Magnitude-based Pruning",
     iterates=False,
     uses_mode=False,

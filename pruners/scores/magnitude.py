@@ -17,7 +17,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
 
 MAGNITUDE = Pruner(
     score=score,
-    summary="|w|, the size of the weight as it is",
+    summary="|w|, the absolute value of the weight",
     paper="Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks",
     iterates=False,
     uses_mode=False,

@@ -193,7 +193,7 @@ def score(
     try:
         channels = follow(model)
     except UnfollowableError as error:
-        raise PruningError(f"PHEW has to follow walks through the model, but {error}") from error
+        raise PruningError(f"PHEW must follow walks through the model, but {error}") from error
     weights = prunable(model)
     names = {id(weight): name for name, weight in weights.items()}
     total = sum(weight.numel() for weight in weights.values())

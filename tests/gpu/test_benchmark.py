@@ -73,13 +73,13 @@ def test_a_check_that_takes_too_long_is_ended(pretended_gpu):
     done = pretended_gpu.run([*COMMAND, "--seconds", "5.01", "share"], check=False)  # less than a process needs
     assert done.returncode == 1
     assert verdicts(done.stdout) == {"share": "FAIL"}
-    assert "was not done after 5 s" in done.stdout
+    assert "did not end within 5 s" in done.stdout
 
 
 def test_an_unknown_check_is_refused_in_one_line(pretended_gpu):
     done = pretended_gpu.run([*COMMAND, "mask"], check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "gpu: mask is no check; checks are environment, share, faults, masks, graphs, memory, speed, launches, "
+        "gpu: mask is not a check; choose from environment, share, faults, masks, graphs, memory, speed, launches, "
         "compaction, teams"
     ]

@@ -75,7 +75,7 @@ def test_a_gpu_that_kills_each_process_fails_the_trial_and_not_the_sweep(sweep):
     """It works when it is tried alone, and no other GPU shows that it is to blame and not the trial."""
     said, code, found = sweep("--gpus-per-trial", "1", space=LARGE.replace("1700", "20"), faults="exit:0@400")
     assert code == 1 and not found
-    assert "1 failed" in said and "the process of the trial died, again and again" in said
+    assert "1 failed" in said and "the process of the trial died repeatedly" in said
 
 
 def test_shares_grow_to_a_whole_gpu_before_a_trial_fails(sweep):

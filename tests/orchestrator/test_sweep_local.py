@@ -116,7 +116,7 @@ def test_dry_run_says_what_it_would_do_and_writes_nothing(capsys):
     assert not list(Path().iterdir())
 
 
-@pytest.mark.parametrize(("found", "said"), [({"avx512_bf16": True, "amx_bf16": False}, "has them"), ({}, "has none")])
+@pytest.mark.parametrize(("found", "said"), [({"avx512_bf16": True, "amx_bf16": False}, "has such"), ({}, "has none")])
 def test_of_bfloat16_without_a_gpu_the_plan_says_what_to_expect(capsys, monkeypatch, found, said):
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: found, raising=False)
     assert main([*TINY, *GRID, "--set", "precision=bfloat16", "--gpus-per-trial", "0", "--dry-run"]) == 0

@@ -110,7 +110,7 @@ def test_a_signal_to_all_ends_in_good_order_and_the_same_command_goes_on(tmp_pat
     os.killpg(driver.pid, number)  # as Ctrl-C does, and queues, systemd and `timeout`
     out, _ = driver.communicate(timeout=300)
     assert driver.returncode == 130, out
-    assert "Interrupted. The same command goes on where this one stopped." in out
+    assert "Interrupted. The same command continues where this one stopped." in out
     assert "Traceback" not in out
     saved = tmp_path.glob("results/checkpoints/*/checkpoint.*.pt")
     assert {file.parent for file in saved} == {folder for folder in records(tmp_path) if ended(folder) is None}

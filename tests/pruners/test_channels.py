@@ -64,8 +64,8 @@ def test_features_belong_to_channels(end, places):
         (lambda x: x.mean((1, 2)), "what mean does"),
         (lambda x: x.mean((2, 3), True), "not flattened"),
         (lambda x: x + x.mean((2, 3)), "different dimension"),
-        (lambda x: torch.cat([x, x], 2), "another axis"),
-        (lambda x: torch.cat([x, x]), "another axis"),
+        (lambda x: torch.cat([x, x], 2), "not the channel axis"),
+        (lambda x: torch.cat([x, x]), "not the channel axis"),
         (lambda x: x.flatten(1)[:, :3], "what getitem does"),
     ],
 )

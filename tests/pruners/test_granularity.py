@@ -43,7 +43,7 @@ def test_every_block_along_the_input_axis(granularity, pruner):
         ({"granularity": "filtre", "compression": 2}, "Unknown granularity 'filtre'.*Did you mean 'filter'"),
         ({"granularity": "4:2", "compression": 2}, "Unknown granularity '4:2'.*n:m"),
         ({"granularity": "4:4", "compression": 1}, "Unknown granularity .4:4.*n:m"),
-        ({"granularity": "2:4", "compression": 10}, "'2:4' is a compression of 2x and 10x was asked for"),
+        ({"granularity": "2:4", "compression": 10}, "'2:4' has a compression of 2x, but 10x was asked for"),
         (
             {"granularity": "1:5", "compression": 5},
             "width 5 divides, and 'head.weight' has 96",

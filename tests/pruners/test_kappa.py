@@ -40,7 +40,7 @@ def test_the_lowest_filters_go_whatever_their_layer(kappa, first, second):
 
 
 def test_a_share_that_would_empty_a_layer_is_refused_with_what_is_reachable():
-    with pytest.raises(PruningError, match=r"Unreachable kappa 0\.8: .* 3 of 5 filters are gone, 0\.6, the most"):
+    with pytest.raises(PruningError, match=r"Unreachable kappa 0\.8: .* at most 3 of 5 filters can be removed, 0\.6"):
         prune(three_layers(), "magnitude", granularity="filter", kappa=0.8)
     with pytest.raises(PruningError, match="Unreachable kappa"):
         check(three_layers(), "filter-max", 1, 0.8)
@@ -97,13 +97,13 @@ def test_over_iterations_filters_stay_gone_and_the_count_is_exact():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, "Ask for a compression of at least 1 .* or for a kappa above 0"),
+        ({}, "Give a compression of at least 1 .* or a kappa above 0"),
         ({"compression": 2, "kappa": 0.5, "granularity": "filter"}, "one of the two"),
         ({"kappa": 1.0, "granularity": "filter"}, "kappa is 1.0; it must be at least 0 and below 1"),
         ({"kappa": -0.1, "granularity": "filter"}, "kappa is -0.1"),
-        ({"kappa": 0.5}, "kappa is a share of filters and the granularity is 'weight': choose filter, filter-mean"),
+        ({"kappa": 0.5}, "kappa is a share of filters, but the granularity is 'weight': choose filter, filter-mean"),
         ({"kappa": 0.5, "granularity": "2:4"}, "granularity is '2:4'"),
-        ({"kappa": 0.5, "granularity": "filter", "alive": {"0.weight": torch.ones(3, 2).bool()}}, "does not go on"),
+        ({"kappa": 0.5, "granularity": "filter", "alive": {"0.weight": torch.ones(3, 2).bool()}}, "cannot continue"),
     ],
 )
 def test_refusals(asked, message):

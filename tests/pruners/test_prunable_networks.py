@@ -340,7 +340,7 @@ def test_every_score_covers_every_weight(name, pruner):
 
 
 def test_phew_names_what_it_cannot_follow():
-    with pytest.raises(PruningError, match="PHEW has to follow walks through the model, but"):
+    with pytest.raises(PruningError, match="PHEW must follow walks through the model, but"):
         prune(made("lstm"), "phew", 2)
 
 

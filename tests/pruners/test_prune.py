@@ -64,9 +64,9 @@ def test_unknown_pruner_is_refused_not_trained_dense(model):
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (None, "by name, and not a NoneType"),
+        (None, "to tensors, not a NoneType"),
         ({}, "only one of them has bias_free.weight"),
-        ({"bias_free.weight": torch.ones(3, 1)}, r"of shape \[3, 1\], and not \[3, 4\] as its weights"),
+        ({"bias_free.weight": torch.ones(3, 1)}, r"the shape \[3, 1\]; it must be \[3, 4\], that of its weights"),
     ],
 )
 def test_what_is_no_score_per_weight_is_refused_before_others_share_it(scores, message):

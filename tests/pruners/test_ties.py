@@ -46,12 +46,12 @@ def constant():
         (
             net(),
             scoring(torch.zeros_like),
-            r"All 256 scores of pruner 'score' are 0: a mask would say nothing\. No weight",
+            r"All 256 scores of pruner 'score' are 0, so a mask would be arbitrary\. No weight",
         ),
         (
             net(),
             scoring(torch.ones_like),
-            r"are 1: a mask would say nothing\. Look for layers whose weights are all alike",
+            r"are 1, so a mask would be arbitrary\. Look for layers whose weights are all equal",
         ),
         (net(), scoring(lambda w: torch.full(w.shape, 2**60)), "are 1.15292e[+]18"),
         (net(), scoring(lambda w: w != 9), "are True|are 1"),

@@ -72,7 +72,7 @@ def test_the_filter_level_vgg_is_not_the_small_one():
 
 def test_what_a_user_changes_is_told_and_the_reasons_stay():
     said = [line.strip() for line in as_published("cos598d-mnist", *sweep("cos598d-mnist", "epochs=10", "lr=0.01"))]
-    assert said[0] == "as published: COS598D, but for"
+    assert said[0] == "as published: COS598D, except for"
     assert "learning_rate: 0.001 there, 0.01 here" in said
     assert not any(line.startswith("epochs") for line in said)
     assert any("plain and of any class there" in line and "a function of the seed" in line for line in said)
@@ -93,7 +93,7 @@ def test_a_space_without_the_papers_images_is_compared_in_what_is_left():
 def test_a_dry_run_says_so(tmp_path, capsys):
     words = ("cos598d-mnist", "--dry-run", "--set", "dataset=digits", "--output", str(tmp_path))
     assert main(words) == 0
-    assert "as published: COS598D, but for" in capsys.readouterr().out
+    assert "as published: COS598D, except for" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,13 @@ def test_records_without_kappa_are_as_they_were():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kappa": 0.5, "compression": 2}, "kappa: compression is given too; write one of compression, density, spars"),
+        ({"kappa": 0.5, "compression": 2}, "kappa: compression is given too; write only one of compression, density"),
         ({"kappa": 0.5, "sparsity": 0.5}, "kappa: sparsity is given too"),
         ({"kappa": 1}, "kappa: 1 is not allowed; it must be less than 1"),
         ({"kappa": [0.5, -0.1]}, "kappa: -0.1 is not allowed; it must be greater than or equal to 0"),
         ({"kapa": 0.5}, "'kapa' is not known; did you mean 'kappa'"),
         ({"pruner": {"name": "snip", "kappa": "x"}}, "pruner snip: kappa: 'x' is not allowed"),
-        ({"kappa": 0.5, "granularity": "weight"}, "pruner snip: kappa: is a share of filters and the granularity is "
+        ({"kappa": 0.5, "granularity": "weight"}, "pruner snip: kappa: is a share of filters, but the granularity is "
          "'weight'; choose granularity filter, filter-mean, filter-max"),
         ({"kappa": 0.5, "granularity": "2:4"}, "the granularity is '2:4'"),
         ({"kappa": 0.5, "pruner": "gradual"}, "pruner gradual: granularity: 'filter' is not allowed"),

@@ -88,7 +88,7 @@ def test_one_study_may_choose_between_all_cells():
     [
         ({"lr": LR, "search": None}, "lr: is searched, but there is no search"),
         ({}, "search: nothing is searched"),
-        ({"lr": LR, "validation": 0}, "validation: validation/top1 is of images held out, and none are"),
+        ({"lr": LR, "validation": 0}, "validation: validation/top1 needs held-out images, but none are"),
         ({"lr": LR, "seed": [0, 1]}, "seed: a search has one"),
         (
             {"lr": LR, "search": {"trials": 2, "objective": "final/top1"}},
@@ -106,7 +106,7 @@ def test_one_study_may_choose_between_all_cells():
         ({"early_stopping": "asha", "validation": 0, "search": None}, "validation: validation/top1"),
         ({"early_stopping": {"name": "asha", "group": ["color"]}, "search": None}, "early_stopping: group: 'color'"),
         ({"lr": {"choices": []}}, "lr: choices must be a list of at least one value"),
-        ({"lr": {"choices": [0.1], "low": 0.1}}, "lr: choices must be a list of at least one value and stand alone"),
+        ({"lr": {"choices": [0.1], "low": 0.1}}, "lr: choices must be a list of at least one value, without low"),
         ({"lr": LR, "search": {"trials": 2, "objective": TWO, "sampler": "gp"}}, "sampler: gp has one objective"),
         ({"lr": LR, "search": {"trials": 2, "objective": TWO, "confirm_seeds": 1}}, "several objectives have no"),
         ({"early_stopping": "bandit"}, "early_stopping: name: "),

@@ -128,7 +128,7 @@ def test_the_code_of_a_file_is_not_run(storage, tmp_path):
         facts = file.metadata()
     own = TRIALS["filters"].model_copy(update={"architecture": "my.py:net", "architecture_code": "1 / 0"})
     save_file(load_file(out), out, metadata=facts | {"trial": own.model_dump_json()})
-    with pytest.raises(ValueError, match=r"'my\.py:net' is a user's own; build it and pass it"):
+    with pytest.raises(ValueError, match=r"'my\.py:net' is not built in; build it and pass it"):
         load(out)
     model = load(out, build("conv", (1, 8, 8), 10, seed=0))
     torch.testing.assert_close(model(X), logits(storage, TRIALS["filters"]), atol=1e-5, rtol=1e-4)
@@ -144,7 +144,11 @@ def refusal(capsys):
     [
         (lambda folder: (folder / "weights.safetensors").unlink(), "m.safetensors", "too large to keep"),
         (lambda folder: (folder / "masks.safetensors").unlink(), "m.safetensors", "there is no masks.safetensors"),
-        (lambda folder: (folder / "trial.json").unlink(), "m.onnx", "there is no trial.json: it is no trial's folder"),
+        (
+            lambda folder: (folder / "trial.json").unlink(),
+            "m.onnx",
+            "there is no trial.json: it is not a trial's folder",
+        ),
         (lambda folder: (folder / "trial.json").write_text("{"), "m.onnx", "trial.json: not a trial's record"),
         (lambda folder: (folder / "weights.safetensors").write_bytes(b"x" * 9), "m.onnx", "cannot be read"),
         (lambda folder: None, "m.pt", "'.pt' is not allowed; the file must end in .safetensors or .onnx"),
@@ -163,7 +167,7 @@ def test_what_cannot_be_exported_is_one_line(change, out, message, storage, tmp_
 @pytest.mark.parametrize(
     ("tensors", "metadata", "message"),
     [
-        ({"x": torch.zeros(1)}, {}, "its metadata has no 'trial'; it was not exported here"),
+        ({"x": torch.zeros(1)}, {}, "its metadata has no 'trial'; it was not written by trainables.export"),
         ({"x": torch.zeros(1)}, {"trial": "{}"}, "cannot be loaded"),
         ({"x": torch.zeros(1)}, {"trial": BASE.model_dump_json(), "input_shape": "[1,8,8]", "num_classes": "10"},
          "cannot be loaded: Error"),

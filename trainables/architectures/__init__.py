@@ -73,7 +73,7 @@ def check(network: Network, input_shape: Shape) -> Architecture:
         able = ", ".join(other for other, a in ARCHITECTURES.items() if a.min_size <= side)
         raise SpaceError(
             f"architecture: '{network.name}' needs images of at least {architecture.min_size} pixels a side "
-            f"and these are {height}x{width}; architectures that can take them: {able}"
+            f"but these are {height}x{width}; architectures that can take them: {able}"
         )
     return architecture
 
@@ -103,7 +103,8 @@ def build(
     if network.pretrained:
         if weights is None:
             raise SpaceError(
-                f"pretrained: '{network.pretrained}' lies in a folder; build(…, weights=FOLDER) must say which"
+                f"pretrained: '{network.pretrained}' is kept in a folder of weights; pass the folder, as in "
+                "build(…, weights=FOLDER)"
             )
         given = pretrained.state(network.pretrained, architecture.weights, weights)
         model.load_state_dict(pretrained.fitted(model, given, num_classes)[0])

@@ -39,7 +39,7 @@ def see(model: nn.Module, channels: int) -> nn.Module:
     if channels == 3:
         return model
     if channels != 1 or first is None or first.in_channels != 3:
-        raise SpaceError(f"architecture: made for 3 channels (or 1, grey), and these images have {channels}")
+        raise SpaceError(f"architecture: it is made for 3 channels (or 1, grey), but these images have {channels}")
     first.weight = nn.Parameter(first.weight.detach().sum(1, keepdim=True))
     first.in_channels = 1
     return model

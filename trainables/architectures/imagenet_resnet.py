@@ -40,7 +40,9 @@ def resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width:
     if block is Bottleneck:
         model = ResNet(block, blocks, num_classes, width_per_group=width)
     elif width % 64:
-        raise SpaceError(f"architecture: a width of {width} is not allowed for ResNet-{depth}; a multiple of 64 is")
+        raise SpaceError(
+            f"architecture: a width of {width} is not allowed for ResNet-{depth}; it must be a multiple of 64"
+        )
     else:
         model = ResNet(_wider(width // 64), blocks, num_classes)
     if not small:

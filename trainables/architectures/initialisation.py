@@ -114,7 +114,7 @@ def initialise(model: nn.Module, name: str) -> None:
         if isinstance(module, _ConvNd | nn.Linear):
             if "weight" not in module._parameters:
                 raise SpaceError(
-                    f"init: '{name}' is not allowed; layer '{path}' computes its weight and has none to draw"
+                    f"init: '{name}' is not allowed; layer '{path}' computes its weight from other parameters"
                 )
             weight, bias = how.convolution if isinstance(module, _ConvNd) else how.linear
             fan_in = module.weight[0].numel()
@@ -125,4 +125,4 @@ def initialise(model: nn.Module, name: str) -> None:
         elif how.norm and isinstance(module, _BatchNorm) and module.weight is not None:
             how.norm(module.weight)
     if not drawn:
-        raise SpaceError(f"init: '{name}' is not allowed; the network has no convolution or linear layer to draw")
+        raise SpaceError(f"init: '{name}' is not allowed; the network has no convolution or linear layer to initialise")

@@ -68,7 +68,7 @@ def _initialise(model: nn.Module, input_shape: Shape) -> None:
                 model(torch.zeros(2, *input_shape))
         except Exception as error:
             raise SpaceError(
-                f"architecture: its lazy layers cannot be made: {type(error).__name__}: {error}"
+                f"architecture: its lazy layers cannot be initialised: {type(error).__name__}: {error}"
             ) from error
         made = set(lazy).difference(_lazy(model))
         for name, value in model.named_buffers():
@@ -97,15 +97,16 @@ def _require_usable(model: nn.Module) -> None:
             kind = kind.removeprefix("torch.")
             if parameter.dtype in (torch.float16, torch.bfloat16):
                 raise SpaceError(
-                    f"architecture: its parameter {name} is {kind}; build it in float32: 'precision' says how it trains"
+                    f"architecture: its parameter {name} is {kind}; build it in float32; to train in "
+                    "another precision, set 'precision'"
                 )
             raise SpaceError(f"architecture: its parameter {name} is {kind}; only float32 weights are trained")
         if parameter.is_meta and torch.get_default_device().type != "meta":
-            raise SpaceError(f"architecture: its parameter {name} has no numbers: it is on the meta device")
+            raise SpaceError(f"architecture: its parameter {name} has no values: it is on the meta device")
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise SpaceError(
-                f"architecture: its state_dict holds {name}, which is a {type(value).__name__} and no tensor"
+                f"architecture: its state_dict holds {name}, which is a {type(value).__name__} and not a tensor"
             )
     _require_apart(parameters)
 
@@ -121,7 +122,7 @@ def _require_apart(parameters: Mapping[str, Tensor]) -> None:
             continue
         if any(step == 0 and size > 1 for step, size in zip(parameter.stride(), parameter.shape, strict=True)):
             raise SpaceError(
-                f"architecture: several numbers of its parameter {name} are one in memory; build it with clone()"
+                f"architecture: several elements of its parameter {name} share memory; build it with clone()"
             )
         at.setdefault(parameter.untyped_storage().data_ptr(), []).append(name)
     for names in at.values():

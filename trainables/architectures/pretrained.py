@@ -53,7 +53,9 @@ def canonical(asked: str, weights: str) -> str:
     if is_file(asked):
         path = Path(asked).expanduser().resolve()
         if path.suffix not in SUFFIXES:
-            raise SpaceError(f"pretrained: '{asked}' is no state dict; it must end in {', '.join(SUFFIXES)}")
+            raise SpaceError(
+                f"pretrained: '{asked}' is not a file of a state dict; it must end in {', '.join(SUFFIXES)}"
+            )
         if not path.is_file():
             raise SpaceError(f"pretrained: there is no file '{asked}'")
         stat = path.stat()
@@ -128,12 +130,12 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise SpaceError(f"pretrained: '{path.name}' is no state dict: {words(error)[:200]}") from None
+        raise SpaceError(f"pretrained: '{path.name}' is not a state dict: {words(error)[:200]}") from None
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise SpaceError(f"pretrained: '{path.name}' is no state dict: it must map names to tensors")
+        raise SpaceError(f"pretrained: '{path.name}' is not a state dict: it must map names to tensors")
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
 

@@ -128,7 +128,9 @@ def load(
     """
     spec = lookup(name, cache)
     if digest and digest != spec.digest:
-        raise DatasetError(f"dataset: the images of '{name}' are not those of the plan: files were added or changed")
+        raise DatasetError(
+            f"dataset: the images of '{name}' differ from those of the plan: files were added or changed"
+        )
     training_part(spec, validation)
     folder.remember(spec, cache)
     if augment:

@@ -57,7 +57,7 @@ class Augmentation:
         return torch.where(mirrored[:, None, None, None] > 0, x.flip(3), x)
 
 
-NONE = Augmentation("as they are")
+NONE = Augmentation("not altered")
 AUGMENTATIONS = {
     "none": NONE,
     "pad4": Augmentation("shifted by up to 4 pixels over black", padding=4),
@@ -69,13 +69,14 @@ AUGMENTATIONS = {
         flip=True,
     ),
     "resized-crop-0.1-flip": Augmentation(
-        "the same from 10 %, aspect 4/5 to 5/4: NTK-SAP's for Tiny-ImageNet, open_lth's for ImageNet",
+        "boxes of 10 to 100 % of the area, aspect 4/5 to 5/4, resized, half of them mirrored: NTK-SAP's for "
+        "Tiny-ImageNet, open_lth's for ImageNet",
         area=(0.1, 1),
         ratio=(0.8, 1.25),
         flip=True,
     ),
     "snip": Augmentation(
-        "none, one or both of a shift by up to 4 pixels over the mean colour and a coin's mirroring: the SNIP authors'",
+        "none, one or both of a shift by up to 4 pixels over the mean colour and a mirroring: the SNIP authors'",
         padding=4,
         flip=True,
         some=True,

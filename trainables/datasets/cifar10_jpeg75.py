@@ -33,8 +33,8 @@ def _read(files: tuple[Path, ...] | None, _: Path) -> Arrays:
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     if md5(x.tobytes()).hexdigest() != PIXELS:
         warnings.warn(
-            "cifar10-jpeg75: this machine's JPEG decoder gives slightly other pixels than the reference; "
-            "results compare bit for bit only with those of machines that decode alike",
+            "cifar10-jpeg75: this machine's JPEG decoder gives slightly different pixels than the reference; "
+            "results are equal bit for bit only between machines with the same decoder",
             stacklevel=2,
         )
     n = CIFAR10.train_size
@@ -97,7 +97,7 @@ class _ArraysOnly(pickle.Unpickler):
 CIFAR10_JPEG75 = replace(
     CIFAR10,
     name="cifar10-jpeg75",
-    summary="CIFAR-10 with lossy pixels, a stand-in where the original cannot be had",
+    summary="CIFAR-10 with lossy pixels, a stand-in where the original is not available",
     read=_read,
     layouts=((PACKED,), tuple(f"{FOLDER}/{file}" for file in BATCHES)),
     url=None,

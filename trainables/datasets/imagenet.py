@@ -22,7 +22,7 @@ def _index(found: tuple[Path, ...] | None) -> Files:
     if (len(files.train), len(files.test)) != (IMAGENET.train_size, IMAGENET.test_size):
         raise DatasetError(
             f"dataset: {found[0].parent} has {len(files.train)} + {len(files.test)} images, expected all "
-            f"{IMAGENET.train_size} + {IMAGENET.test_size} of 'imagenet'; a part of it can be named folder:PATH"
+            f"{IMAGENET.train_size} + {IMAGENET.test_size} of 'imagenet'; name a part of it as folder:PATH"
         )
     return files
 

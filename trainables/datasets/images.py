@@ -46,7 +46,7 @@ def image_files(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not hidden(name)]
         real = os.path.realpath(parent)
         if real in seen:
-            raise DatasetError(f"dataset: {parent} is a link to a folder that counts already")
+            raise DatasetError(f"dataset: {parent} is a link to a folder that is read already")
         seen.add(real)
         found += [f"{parent}/{name}" for name in names if is_image(parent, name)]
     return sorted(found)
@@ -62,7 +62,9 @@ def is_image(folder: str, name: str) -> bool:
     if lower.endswith(SUFFIXES):
         return not hidden(name)
     if lower.endswith(NOT_READ) and not hidden(name):
-        raise DatasetError(f"dataset: {folder}/{name} is of a kind that is not read (expected {', '.join(SUFFIXES)})")
+        raise DatasetError(
+            f"dataset: {folder}/{name} is of a type that is not supported (expected {', '.join(SUFFIXES)})"
+        )
     return False
 
 
@@ -79,7 +81,7 @@ def by_class(folder: Path) -> dict[str, list[str]]:
     classes = [entry.name for entry in entries if entry.is_dir() and not hidden(entry.name)]
     for entry in entries:
         if not entry.is_dir() and is_image(str(folder), entry.name):
-            raise DatasetError(f"dataset: {entry} lies in no class, expected {folder}/CLASS/{entry.name}")
+            raise DatasetError(f"dataset: {entry} is not in a folder of a class, expected {folder}/CLASS/{entry.name}")
     if not classes:
         raise DatasetError(f"dataset: {folder} has no folders of images, one for each class")
     found = {name: image_files(folder / name) for name in classes}

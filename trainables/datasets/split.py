@@ -20,7 +20,7 @@ def training_part(spec: DatasetSpec, share: float) -> tuple[int, int]:
     if share and (fewest < 1 or most >= spec.smallest_class):
         raise DatasetError(
             f"validation: {share:g} is not allowed; a class of '{spec.name}' has {spec.smallest_class} training "
-            f"images, and {share:g} of them leave {'nothing to choose by' if fewest < 1 else 'nothing to train on'}"
+            f"images, and {share:g} of them leave {'none for validation' if fewest < 1 else 'none for training'}"
         )
     return n - held, spec.smallest_class - most
 

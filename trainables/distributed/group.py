@@ -137,7 +137,7 @@ class Team:
             return fault
         if _of_a_connection(error) and "imed out" in str(error):  # others that waited in vain have ended too
             silent = ", ".join(str(rank) for rank, over in enumerate(ended, 1) if not over)
-            raise LostError(f"worker {silent or '?'} of {self.size} answers no more") from error
+            raise LostError(f"worker {silent or '?'} of {self.size} no longer answers") from error
         if any(ended) or _of_a_connection(error):
             raise LostError(f"{sum(ended) or 1} of {self.size} workers died") from error
         return error

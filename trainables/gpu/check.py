@@ -30,7 +30,7 @@ def driver_fault() -> str:
     if torch.version.hip is not None or driver is None:
         return ""  # ROCm's driver does not report this; and without a driver there is no GPU
     if torch.version.cuda is None:
-        return "this torch is built without CUDA: install the build of torch that has it (README)"
+        return "this torch is built without CUDA: install a build of torch with CUDA (README)"
     wheel = int(torch.version.cuda.partition(".")[0])
     if driver // 1000 >= wheel:
         return ""
@@ -48,7 +48,9 @@ def unused_accelerator() -> str:
     here = torch.accelerator.current_accelerator(check_available=True)
     if here is not None and here.type != "cuda":
         name = {"mps": "Apple GPU", "xpu": "Intel GPU"}.get(here.type, f"accelerator '{here.type}'")
-        return f"trials run on CPUs: the {name} of this machine is not supported; NVIDIA's (CUDA) and AMD's (ROCm) are"
+        return (
+            f"trials run on CPUs: the {name} of this machine is not supported; GPUs of NVIDIA (CUDA) and AMD (ROCm) are"
+        )
     if here is None and (fault := driver_fault()):
         return f"trials run on CPUs, though this machine has an NVIDIA GPU: {fault}"
     return ""
@@ -80,7 +82,7 @@ def _fault(process: subprocess.Popen[str], seconds: float) -> str:
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        return "it hangs: no answer to a product of two matrices"
+        return "it hangs: a product of two matrices did not end"
     if process.returncode == 0:
         return ""
     errors = [line for line in said.splitlines() if "Error: " in line and not line.startswith(" ")]

@@ -26,7 +26,9 @@ def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     """
     rows = units(on.model, on.find(1, at_once=True).scores)
     if not rows:
-        raise ValueError("no hidden unit is written by just one layer and read by another, all of them prunable")
+        raise ValueError(
+            "the network has no hidden unit that exactly one prunable layer computes and another prunable layer uses"
+        )
     errors = [_error(come, gone) for _, _, come, gone in rows]
     return Found(COLUMNS, rows, {"conservation/error": max(errors), "conservation/median_error": median(errors)})
 

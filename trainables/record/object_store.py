@@ -84,7 +84,7 @@ class Bucket:
             self.put(b"probe", probe)
             with self._open(probe) as stream:
                 if stream.read() != b"probe":
-                    raise OSError("what was written is not what is read")
+                    raise OSError("the object read differs from the object written")
             self._system.delete_file(f"{self._root}/{probe}")
 
     def trials(self) -> dict[str, StoredAttempts]:
@@ -172,7 +172,7 @@ def refused(uri: str) -> Iterator[None]:
     except (OSError, ValueError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
         if "Unrecognized filesystem type" in reason:
-            reason = "no such kind of storage; give a path, s3://bucket/path or gs://bucket/path"
+            reason = "this kind of storage is unknown; give a path, s3://bucket/path or gs://bucket/path"
         elif "ACCESS_DENIED" in reason or "INVALID_ACCESS_KEY" in reason or "credentials" in reason.lower():
-            reason = f"no credentials that may write there: {reason}"
+            reason = f"no credentials with permission to write there: {reason}"
         raise SpaceError(f"--storage: '{shown(uri)}' cannot be used ({reason[:300]})") from None

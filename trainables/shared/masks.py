@@ -35,10 +35,10 @@ def parse(content: bytes) -> dict[str, Tensor]:
     try:
         tensors = parsed(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"is no safetensors file ({words(error)[:100]})") from None
+        raise ValueError(f"is not a safetensors file ({words(error)[:100]})") from None
     for name, tensor in tensors.items():
         if tensor.dtype != torch.bool and not ((tensor == 0) | (tensor == 1)).all():
-            raise ValueError(f"holds no masks: {name} has other values than 0 and 1")
+            raise ValueError(f"holds no masks: {name} has values other than 0 and 1")
     return {name: tensor.bool() for name, tensor in tensors.items()}
 
 
@@ -75,5 +75,5 @@ def load(name: str, place: Place, device: torch.device) -> dict[str, Tensor]:
         Bucket(place.mirror).get(file, "masks", file.name)
     content = file.read_bytes()
     if digest(content) != name:
-        raise ValueError(f"the masks in {file} are damaged; remove the file, and the next sweep brings it again")
+        raise ValueError(f"the masks in {file} are damaged; remove the file, and the next sweep writes it again")
     return {key: mask.to(device) for key, mask in parse(content).items()}

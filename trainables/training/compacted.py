@@ -141,8 +141,8 @@ def smaller(
         return None, f"whole: {left:.0%} of its multiply-accumulates would be left."
     instead = CompactedTraining(model, masks, compacted)
     if state is not None and instead.pushed(state):
-        return None, "whole: momentum from before it was pruned moves what would be removed."
-    return instead, "its last bias alone" if instead.blind else f"compacted: {left:.1%} of the multiply-accumulates"
+        return None, "whole: momentum from before pruning would move removed weights."
+    return instead, "its last bias only" if instead.blind else f"compacted: {left:.1%} of the multiply-accumulates"
 
 
 def _left(compacted: Compacted, model: nn.Module, input_shape: Shape) -> float:

@@ -131,7 +131,7 @@ def prove(make: Make, shape: Shape, device: torch.device | None = None, precisio
     if wanted == PLAIN or not proof.difference(wanted):
         return wanted
     if why := proof.difference(PLAIN):
-        return FastPaths(off={"all": f"the plain network cannot be compared with itself: {why}"})
+        return FastPaths(off={"all": f"the plain network gives no reliable result to compare with: {why}"})
     forms = {key: replace(PLAIN, **{key: getattr(wanted, key)}) for key in FORMS if getattr(wanted, key)}
     off = {key: why for key, form in forms.items() if (why := proof.difference(form))}
     left = replace(wanted, **{key: getattr(PLAIN, key) for key in off})
@@ -212,7 +212,7 @@ def compacted_differs(
         return _difference(plain | small.part(whole.state_dict()), found | small.state_dict(), EXACT)
     except OF_THE_MACHINE as error:
         if is_out_of_memory(error):  # two networks in float64 need more than training; the whole one gives the same
-            return "its proof needs more of the GPU's memory than there is"
+            return "its comparison with the whole network needs more memory than the GPU has"
         raise
     except Exception as error:  # noqa: BLE001 - a network's own code may raise anything
         return _line(error)

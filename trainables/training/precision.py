@@ -60,5 +60,9 @@ def autocast(trial: Trial, device: torch.device) -> Callable[[], AbstractContext
 def on_cpu() -> str:
     """Return a notice for trainings in bfloat16 on a CPU: whether it has instructions for bfloat16."""
     known = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # missing in the oldest torch allowed
-    here = "has them" if any("bf16" in name and there for name, there in known.items()) else "has none that torch knows"
+    here = (
+        "has such instructions"
+        if any("bf16" in name and there for name, there in known.items())
+        else "has none that torch finds"
+    )
     return f"precision: bfloat16 is slower than float32 on CPUs without instructions for it; this machine {here}"

@@ -106,7 +106,7 @@ class Epoch:
 
 
 T = TypeVar("T")
-TOO_LARGE = "testing needs the memory of a graph"
+TOO_LARGE = "testing needs the memory of a CUDA graph"
 
 
 @dataclass

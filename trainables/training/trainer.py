@@ -143,7 +143,7 @@ class Trainer:
             return None, how
         fast = PLAIN if instead.blind else self.fast
         if why := compacted_differs(instead, masks, self._fresh, fast, shape):
-            return None, f"whole: the smaller network would not train alike: {why}"
+            return None, f"whole: the smaller network would train differently: {why}"
         return instead, how
 
     def _fresh(self) -> nn.Module:

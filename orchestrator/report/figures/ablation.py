@@ -55,7 +55,7 @@ def _figure(results: Results, facet: Facet, kinds: Sequence[Facet], shown: Seque
     caption = (
         f"{facet.title}: the masks as found; shuffled within each layer; on newly drawn weights; and inverted, keeping "
         "what scored lowest (Frankle 2021). Where shuffling costs nothing, only the layers' densities mattered. Bars "
-        "are means over seeds, whiskers their standard deviation; where early stopping chose the seeds there is none."
+        "are means over seeds, whiskers their standard deviation. Where early stopping chose the seeds there is no bar."
     )
     return Drawing(file_name("ablation", facet.title), caption, figure)
 

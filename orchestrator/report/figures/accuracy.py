@@ -57,11 +57,11 @@ def draw(results: Results) -> Iterator[Drawing]:
     if waiting := [facet.title for facet in facets(results) if facet not in shown]:
         caption += f" Without a result yet: {', '.join(waiting)}."
     if any(row.cell.kappa for row in results.rows):
-        caption += " Where kappa, the share of filters removed, was asked for, the compression is what came of it."
+        caption += " Where kappa (the share of filters removed) was given, the compression is the one that it reached."
     if sources:
         caption += (
-            f" Faint lines: what was published ({'; '.join(dict.fromkeys(sources))}). Their recipes differ from this "
-            "one; the table of published numbers says in what."
+            f" Faint lines: published results ({'; '.join(dict.fromkeys(sources))}). Their recipes differ from this "
+            "one; the table of published numbers lists the differences."
         )
     yield Drawing("accuracy", caption, figure)
 

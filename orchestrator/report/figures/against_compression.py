@@ -146,7 +146,7 @@ def seeds_note(results: Results) -> str:
     if count == 1:
         return "One seed (n = 1): the spread is not known."
     most = "up to " if results.missing else ""
-    spread = f"Lines are means over {most}n = {count} seeds, bands run from the worst to the best."
+    spread = f"Lines are means over {most}n = {count} seeds, bands span the worst to the best."
     return spread + survivors_note(results)
 
 
@@ -154,15 +154,15 @@ def survivors_note(results: Results) -> str:
     """Return what a caption says of means biased by early stopping, with a space before it; "" without any."""
     if not flattering(results):
         return ""
-    return " Half-filled: early stopping gave up some of the seeds, and the mean of the best that it left flatters."
+    return " Half-filled: early stopping gave up some of the seeds, so the mean of the others is too optimistic."
 
 
 def draw_latency(results: Results) -> Iterator[Drawing]:
     """Draw the testing time: what pruning gains on software that ignores masks."""
     caption = (
-        "Testing time: the median of one forward pass of 64 inputs, after the channels that can no longer matter were "
-        "removed. Zeros among the weights gain nothing by themselves; only whole channels do. Times of different "
-        "machines, or of a busy one, do not compare."
+        "Testing time: the median of one forward pass of 64 inputs, after channels without effect on the output were "
+        "removed. Single zero weights save no time; only removed channels do. Do not compare times of different "
+        "machines, or times measured on a busy machine."
     )
     yield from draw_cost(results, "latency", metric("model/latency_ms"), "testing time (ms)", caption, share=False)
 
@@ -171,7 +171,7 @@ def draw_macs(results: Results) -> Iterator[Drawing]:
     """Draw the MACs kept: equal compression is not equal work."""
     caption = (
         "Multiply-accumulates that remain after pruning, which the papers' tables call FLOPs. On the dotted line they "
-        "fall as the weights do; above it a pruner takes its weights where they cost little."
+        "fall as fast as the weights; above it a pruner removes weights that cost few MACs."
     )
     yield from draw_cost(results, "macs", MACS_KEPT, "MACs kept (% of dense)", caption, share=True)
 
@@ -179,7 +179,7 @@ def draw_macs(results: Results) -> Iterator[Drawing]:
 def draw_params(results: Results) -> Iterator[Drawing]:
     """Draw the parameters kept, including those that are not prunable."""
     caption = (
-        "Parameters that remain after pruning: the weights that were kept, and the biases and normalisation that no "
-        "pruner touches, which keep the line above the dotted one."
+        "Parameters that remain after pruning: the kept weights, and the biases and normalisation, which no pruner "
+        "removes. Because of these the line stays above the dotted one."
     )
     yield from draw_cost(results, "params", PARAMS_KEPT, "parameters kept (% of dense)", caption, share=True)

@@ -38,8 +38,8 @@ def draw_against_cost(results: Results, name: str, cost: RowValue, axis_title: s
     label(axes, axis_title, "test accuracy (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     ends = (
-        "Means over seeds, one marker per compression. On the broad grey line nothing that did not collapse is both "
-        f"cheaper and more accurate.{survivors_note(results)} {STRETCHED}"
+        "Means over seeds, one marker per compression. Broad grey line: the Pareto front of the networks that did not "
+        f"collapse.{survivors_note(results)} {STRETCHED}"
     )
     yield Drawing(name, f"{caption} {ends}", figure)
 

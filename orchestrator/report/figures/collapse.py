@@ -37,11 +37,11 @@ def draw(results: Results) -> Iterator[Drawing]:
         axis.remove()
     holes = [_map(axis, results, facet) for axis, facet in zip(axes, shown, strict=False)]
     keys = [Patch(color=_shade(share), label=text) for share, text in ((0, "no run"), (0.5, "half"), (1, "all runs"))]
-    legend(figure, [*keys, *([HOLE] if any(holes) else [])], title="left without a path")
+    legend(figure, [*keys, *([HOLE] if any(holes) else [])], title="without a path")
     caption = (
-        "Collapse: the share of a cell's runs that were left without a path of weights from input to output. The "
-        "number in a cell is how many layers are empty, on average over its runs: shortcuts may lead round them, and "
-        "with none empty the weights of one layer may not meet those of the next."
+        "Collapse: the share of a cell's runs without a path of kept weights from input to output. The number in a "
+        "cell is how many layers are empty, on average over its runs. Shortcuts may bypass empty layers. Without an "
+        "empty layer, the kept weights of neighbouring layers may still not connect."
     )
     yield Drawing("collapse", caption, figure)
 

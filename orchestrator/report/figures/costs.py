@@ -38,8 +38,8 @@ def draw(results: Results) -> Iterator[Drawing]:
         axis.set_yticks(range(len(names)), names)
     several = " Runs on all architectures and datasets are in one row." if len(facets(results)) > 1 else ""
     caption = (
-        "What each pruner costs. Left: seconds until its masks were found, any dense training before or between "
-        "included where the trial did it itself. Right: tensors alive at the peak of one forward pass of 64 inputs, "
+        "What each pruner costs. Left: seconds until its masks were found, including dense training before or between "
+        "prunings if the trial did that itself. Right: tensors alive at the peak of one forward pass of 64 inputs, "
         f"after compaction. A dot per run, a bar at the median.{several}"
     )
     yield Drawing("costs", caption, figure)

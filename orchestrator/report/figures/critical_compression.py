@@ -30,15 +30,19 @@ def sentences(found: list[Measured]) -> list[str]:
     reached = ", ".join(f"10^{spread(reach[pruner])} for {pruner}" for pruner in order)
     said = [
         f"The largest compression before a layer is empty is {reached}; "
-        f"no pruner can go beyond 10^{most:.2f}, one weight a layer."
+        f"no pruner can exceed 10^{most:.2f}, one weight per layer."
     ]
     beyond = {p: intact(some) for p, some in pruners.items() if spread(intact(some)) != spread(reach[p])}
     if beyond:
         later = ", ".join(f"10^{spread(values)} for {pruner}" for pruner, values in beyond.items())
-        said.append(f"A pruner may lose a layer at one compression and none at a higher one: all live at {later}.")
+        said.append(
+            f"A pruner may empty a layer at one compression and none at a higher one: no layer is empty at {later}."
+        )
     first = {pruner: layers for pruner in order if (layers := emptied(pruners[pruner][0]))}
     if first:
-        said.append(f"First to be empty: {', '.join(f'{layers} ({pruner})' for pruner, layers in first.items())}.")
+        said.append(
+            f"The first layers to be empty: {', '.join(f'{layers} ({pruner})' for pruner, layers in first.items())}."
+        )
     return said
 
 
@@ -116,7 +120,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     label(axes, "critical compression", "")
     caption = (
         "Critical compression: the largest before a layer has no weight left. A point is a seed, the dashed line the "
-        "largest compression there is: one weight a layer."
+        "largest possible compression: one weight per layer."
     )
     yield Drawing(MEASURE, caption, figure)
     for facet, all_ in found.items():
@@ -168,7 +172,7 @@ def _layers(facet: Facet, found: Mapping[str, Measured]) -> Drawing:
     figure.suptitle(facet.title, fontsize=9)
     caption = (
         f"{facet.title}: the share of its weights that each layer keeps, from {names[0]} on the left to {names[-1]}; "
-        "the darker, the more compressed, by steps of 10^0.5. Dotted: some layer is empty, and the line leaves it out. "
+        "the darker, the more compressed, in steps of 10^0.5. Dotted: some layer is empty, and the line leaves it out. "
         "First seed."
     )
     return Drawing(file_name(f"{MEASURE}-layers", facet.title), caption, figure)

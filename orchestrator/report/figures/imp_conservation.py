@@ -24,9 +24,9 @@ def sentences(found: list[Measured]) -> list[str]:
         (start, _), (end, correlation) = fit(epochs[0]), fit(epochs[-1])
         what = "training the dense network" if level == 0 else f"level {level}"
         said.append(
-            f"Over {what}, {len(epochs) - 1} epochs, the power of the inverse size along which the layers' mean "
-            f"squared weight goes changes from {start:.2f} to {end:.2f} (correlation {correlation:.2f}); "
-            "1 would be one total for all layers."
+            f"Over {what}, {len(epochs) - 1} epochs: the layers' mean squared weight follows their inverse size to "
+            f"the power of {start:.2f} at the start and {end:.2f} at the end (correlation {correlation:.2f}); "
+            "with 1, all layers have the same total."
         )
     return said
 
@@ -99,7 +99,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             figure.suptitle(f"{facet.title} · {pruner}", fontsize=9)
             caption = (
                 f"{facet.title}, {pruner}: the mean squared weight of each layer against its inverse size, from the "
-                "first epoch in blue to the last in pink; after each pruning, of the weights that are left. Along the "
+                "first epoch in blue to the last in pink; after each pruning, of the kept weights. Along the "
                 "dashed line, which goes through the last epoch, all layers have the same total."
             )
             yield Drawing(file_name(MEASURE, facet.title, pruner), caption, figure)

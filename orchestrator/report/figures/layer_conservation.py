@@ -34,7 +34,7 @@ def draw(results: Results) -> Iterator[Drawing]:
         figure.suptitle(facet.title, fontsize=9)
         caption = (
             f"{facet.title}: the average score of each layer against its inverse size, before anything is pruned. "
-            "Along the dashed line, all layers have the same total, so that a global threshold takes the largest first."
+            "Along the dashed line, all layers have the same total, so a global threshold prunes the largest first."
         )
         yield Drawing(file_name(MEASURE, facet.title), caption, figure)
 
@@ -66,7 +66,7 @@ def sentences(found: list[Measured]) -> list[str]:
         if metric(some, SLOPE)
     ]
     if slopes:
-        said.append(f"The average score of a layer goes along its inverse size to the power of {', '.join(slopes)}.")
+        said.append(f"The average score of a layer follows its inverse size to the power of {', '.join(slopes)}.")
     return said
 
 

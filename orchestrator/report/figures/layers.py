@@ -125,7 +125,7 @@ DENSITY = LayerColumn(
     axis="weights kept (%)",
     caption=(
         "the share of weights kept in each layer, from {ends}, for the first finished seed. "
-        "Layers above the dotted line were spared, those below it paid for them."
+        "Layers above the dotted line were pruned less than average, those below it more."
     ),
 )
 
@@ -143,8 +143,8 @@ MACS = LayerColumn(
     axis="MACs kept",
     caption=(
         "multiply-accumulates that remain in each layer for one input, from {ends}, for the "
-        "first finished seed. On the dotted line each layer would keep the same share: what lies above it is paid "
-        "for in time."
+        "first finished seed. On the dotted line each layer would keep the same share of its MACs; layers above it "
+        "keep more."
     ),
 )
 

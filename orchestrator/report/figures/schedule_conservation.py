@@ -26,10 +26,13 @@ def sentences(found: list[Measured]) -> list[str]:
         never = [f"{c:g}x" for c in lines if c not in enough]
         parts = [f"{c:g}x from {n} iterations on" for c, n in enough.items()]
         if parts:
-            said.append(f"{name}: no iteration cuts as much as the whole flow at {', '.join(parts)}.")
+            said.append(f"{name}: no iteration cuts as much as the whole flow, at {', '.join(parts)}.")
         if never:
             most = max(max(line) for line in lines.values())
-            said.append(f"{name}: some iteration does, with all of up to {most}, at {', '.join(never)}.")
+            said.append(
+                f"{name}: with up to {most} iterations, some iteration cuts as much as the whole flow, "
+                f"at {', '.join(never)}."
+            )
     return said
 
 

@@ -61,7 +61,7 @@ def _figure(subject: str, shown: Sequence[tuple[Group, Objective]]) -> Drawing:
     stretched = f" {STRETCHED}" if any(objective.name == "validation/top1" for _, objective in shown) else ""
     caption = (
         f"{subject}: what the search tried. One marker per trial, in the order in which they were chosen; lines are "
-        f"the best so far{alone}. These values chose the settings: they flatter, and are no results.{stretched}"
+        f"the best so far{alone}. These values chose the settings, so they are too optimistic to be results.{stretched}"
     )
     return Drawing(file_name("search-history", subject), caption, figure)
 

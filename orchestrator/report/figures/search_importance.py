@@ -38,7 +38,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     if pruners:
         legend(figure, pruner_handles(sorted(pruners)))
     caption = (
-        "How much each searched setting decided: its share of the variance of the objective over the trials of a "
+        "Importance of each searched setting: its share of the variance of the objective over the trials of a "
         "study, by a random forest (fANOVA, Hutter 2014). A marker is a study, a bar the mean of them. Left out: "
         f"studies with fewer than {TRIALS} finished trials or with one setting, and settings that not all trials have."
     )

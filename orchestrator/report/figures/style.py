@@ -82,7 +82,7 @@ def apology(name: str, error: Exception) -> Drawing:
     figure.text(0.5, 0.5, "not drawn", ha="center", va="center", color="#444444")
     words = " ".join(str(error).split())
     return Drawing(
-        name, f"This figure could not be drawn ({type(error).__name__}: {words}). The numbers are whole.", figure
+        name, f"This figure could not be drawn ({type(error).__name__}: {words}). The tables are complete.", figure
     )
 
 

@@ -33,8 +33,8 @@ def draw(results: Results) -> Iterator[Drawing]:
         figure.suptitle(facet.title, fontsize=9)
         caption = (
             f"{facet.title}: the total score of the weights that lead out of each hidden unit against that of the "
-            "weights that lead into it, before anything is pruned. On the dashed line, what flows in flows out. Units "
-            "that several layers write, as those of a residual stream, are left out."
+            "weights that lead into it, before anything is pruned. On the dashed line, the two are equal. Units that "
+            "several layers compute, such as those of a residual stream, are left out."
         )
         yield Drawing(file_name(MEASURE, facet.title), caption, figure)
 
@@ -50,13 +50,13 @@ def sentences(found: list[Measured]) -> list[str]:
     said = []
     if kept:
         most = max(error for pruner in kept for error in metric(pruners[pruner], ERROR))
-        said.append(f"As much score flows into every hidden unit as out of it for {listed(kept)}, to {most:.0e}.")
+        said.append(f"The scores into and out of every hidden unit are equal for {listed(kept)}, to {most:.0e}.")
     lost = [
-        f"{pruner} ({fmean(metric(some, MEDIAN)):.1%} at the middle unit, {max(metric(some, ERROR)):.0%} at the worst)"
+        f"{pruner} ({fmean(metric(some, MEDIAN)):.1%} at the median unit, {max(metric(some, ERROR)):.0%} at the worst)"
         for pruner, some in pruners.items()
         if pruner not in kept
     ]
-    return [*said, *([f"The two differ for {listed(lost)}."] if lost else [])]
+    return [*said, *([f"Score into and out of hidden units differs for {listed(lost)}."] if lost else [])]
 
 
 def rows(found: list[Measured]) -> list[list[str]]:

@@ -172,7 +172,7 @@ def test_a_graph_gives_its_memory_to_a_test_that_needs_it(tmp_path):
         Callbacks(lambda metrics, epoch: None, lambda state: None),
     )
     assert progress.epoch == 2
-    assert told == [f"stepped: {GRAPH}", "stepped: step by step: testing needs the memory of a graph"]
+    assert told == [f"stepped: {GRAPH}", "stepped: step by step: testing needs the memory of a CUDA graph"]
     assert tests == [1, 2, 2]
 
 

@@ -205,7 +205,7 @@ SPOILT = {
     "wrong parameters": (metric("model/params", lambda params: params + 1), "model/params"),
     "one mask bit off": (edited("masks.safetensors", prune_one_more), "weights kept"),
     "one mask bit on": (edited("masks.safetensors", keep_one_more), "weights kept"),
-    "a pruned weight that is not zero": (wake_a_weight, "pruned weights other than zero"),
+    "a pruned weight that is not zero": (wake_a_weight, "pruned weights that are not zero"),
     "the weights of another run": (other_weights, "final/loss"),
     "the weights of another network": (of_another_network, "weights.safetensors does not fit"),
     "no weights but bytes": (lambda stored: stored.file("weights.safetensors").write_bytes(b"abc"), "cannot be read"),
@@ -371,7 +371,7 @@ def test_code_that_only_the_store_has_is_not_run_unasked(shelf, tmp_path, monkey
     assert audit.main(words) == 0
     Path("own.py").write_text("raise SystemExit('run')")
     assert audit.main(words) == 2
-    assert "--run-code runs it" in capsys.readouterr().out
+    assert "--run-code runs the stored code" in capsys.readouterr().out
     assert audit.main([*words, "--run-code"]) == 0
 
 
@@ -382,4 +382,4 @@ def test_a_measure_is_not_auditable(shelf, capsys):
     for trial in plan(validate(space, "x")).trials:
         finish(client, folder, "measure", trial)
     assert audit.main(["measure", "--output", str(folder)]) == 2
-    assert "not auditable (1): a measure: it leaves no trained network" in capsys.readouterr().out
+    assert "not auditable (1): it is a measure, which leaves no trained network" in capsys.readouterr().out

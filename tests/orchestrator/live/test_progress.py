@@ -141,7 +141,7 @@ def test_one_reason_for_thousands_is_a_few_lines() -> None:
     lines = on.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split(":")[0] for line in lines] == [
         *(f"failed  {trial.name}" for trial in made[:3]),
-        *(f"failed  {count} trials alike by now, the last {made[count - 1].name}" for count in (10, 100, 1000)),
+        *(f"failed  {count} trials in this way so far, the last {made[count - 1].name}" for count in (10, 100, 1000)),
         f"failed  {made[0].name}",
     ]
 

@@ -61,7 +61,7 @@ def test_on_more_nodes_until_they_no_longer_help():
 
 
 def test_what_was_tried_out_on_a_cpu_says_nothing_about_gpus():
-    assert "by how much is known after the first trials" in text(cost(Resources(1, 0.5), measured=0))
+    assert "the first trials show by how much" in text(cost(Resources(1, 0.5), measured=0))
     assert "GPU-hours" not in text(cost(Resources(1, 0.5), measured=0))
 
 

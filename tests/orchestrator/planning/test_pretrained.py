@@ -105,7 +105,7 @@ def test_a_trial_that_reinitializes_forgets_them(file, tmp_path):
 def test_another_number_of_classes_gets_a_new_classifier_and_is_said(file, tmp_path):
     save_file(build("mlp", SHAPE, 4, seed=7).state_dict(), file)
     (notice,) = planned(tmp_path, mlp(file)).notices
-    assert "weights know 4 classes and digits has 10: its classifier is new" in notice
+    assert "weights have 4 classes, but digits has 10: its classifier is new" in notice
     network = Network("mlp", pretrained=pretrained.canonical(str(file), ""))
     pretrained.provide(network.pretrained, "", tmp_path / "p", file)
     drawn, started = build("mlp", SHAPE, 10, 0), build(network, SHAPE, 10, 0, tmp_path / "p")
@@ -128,7 +128,7 @@ def test_a_checkpoint_of_torch_with_its_wrappings(tmp_path):
         ({"name": "conv"}, r"weights are of another network: 0\.weight is missing"),
         ({"width": 50}, r"another network: 1\.weight is \(100, 64\) and must be \(50, 64\)"),
         ({"pretrained": "nowhere.pt"}, r"pretrained: there is no file 'nowhere\.pt'"),
-        ({"pretrained": "./weights.bin"}, r"is no state dict; it must end in \.safetensors, \.pt, \.pth"),
+        ({"pretrained": "./weights.bin"}, r"is not a file of a state dict; it must end in \.safetensors, \.pt, \.pth"),
         ({"pretrained": "imagenet"}, r"torchvision has no 'imagenet' for this architecture"),
         (
             {"name": "resnet18", "pretrained": "IMAGENET1K_V3"},
@@ -152,7 +152,7 @@ class Bomb:
 def test_what_is_no_state_dict_is_refused_and_never_run(tmp_path, content, suffix):
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(content)
-    with pytest.raises(SpaceError, match=rf"'bad\{suffix}' is no state dict") as refusal:
+    with pytest.raises(SpaceError, match=rf"'bad\{suffix}' is not a state dict") as refusal:
         planned(tmp_path, mlp(path))
     assert "\n" not in str(refusal.value)
 

@@ -44,21 +44,21 @@ REFUSED = {
     "nothing": "it returns nothing; it must return an nn.Module",
     "the_class": "it returns the class Net; it must return an object of that class",
     "a_list": "it returns a list; it must return an nn.Module",
-    "on_meta": "its parameter 0.weight has no numbers: it is on the meta device",
+    "on_meta": "its parameter 0.weight has no values: it is on the meta device",
     "exits": "SystemExit: bye",
     "fails": "ZeroDivisionError: division by zero",
     "complex_weights": "its parameter 0.phase is complex64; only float32 weights are trained",
     "whole_weights": "its parameter 0.table is int64; only float32 weights are trained",
     "views": "its parameters 1.bias and 4.bias share memory without being one parameter",
-    "expanded": "several numbers of its parameter 0.bias are one in memory",
-    "extra_state": "its state_dict holds 8._extra_state, which is a dict and no tensor",
+    "expanded": "several elements of its parameter 0.bias share memory",
+    "extra_state": "its state_dict holds 8._extra_state, which is a dict and not a tensor",
     "MadeLate": "its first forward pass makes or changes the parameter head.weight",
     "lazy_and_unused": "its lazy layers take no part in the forward pass: other",
     "drawn_elsewhere": "two builds with one seed differ in 0.weight",
     # 640 weights of the head, of 72 + 576 + 80 + 640.
     "idle": r"layer head takes no part in the forward pass: 47 % of its prunable weights can never train",
     "in_training": r"layer head takes no part in the forward pass of a test: 47 % of its prunable weights",
-    "shrinks": r"42 % of its prunable weights can never train .* its maps shrink to one pixel",
+    "shrinks": r"42 % of its prunable weights can never train .* its feature maps shrink to one pixel",
     "sliced": r"50 % of its prunable weights can never train .* most of them are in layer 1\.",
 }
 
@@ -122,7 +122,7 @@ def test_a_network_that_fails_on_a_larger_batch_only_is_one_line_of_the_estimate
 
 def test_seeds_that_change_no_weights_are_told(tmp_path):
     (notice,) = planned("sets_everything", tmp_path, seed=[0, 1]).notices
-    assert "every seed gives it the same first weights" in notice
+    assert "every seed gives it the same initial weights" in notice
     assert planned("lazy", tmp_path, seed=[0, 1]).notices == ()
 
 

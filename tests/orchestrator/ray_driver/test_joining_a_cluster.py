@@ -227,7 +227,7 @@ def test_with_an_object_store_nodes_share_no_folder(bucket, cluster, stranger, t
     nobody = bucket.replace("bucket", "nobody", 1)
     said = refused(cluster, output, storage=nobody)
     assert said.startswith("--storage: 's3://nobody/some/where' cannot be used")
-    assert "this is what node" in said
+    assert "reports this" in said
 
 
 def wait_for(cluster, nodes):
@@ -263,6 +263,6 @@ def test_a_cluster_that_wants_a_token(tmp_path, token):
     finally:
         head.communicate("", timeout=60)
     assert done.returncode == 2, done.stderr
-    assert "--address: the cluster answers but does not let us in; put the token of its head" in done.stderr
+    assert "--address: the cluster answers but refuses the connection; put the token of its head" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(Path(tmp_path).iterdir())

@@ -131,7 +131,7 @@ def test_when_no_node_is_left_it_says_so_and_does_not_wait_for_ever(cluster, swe
     undisturbed, told = sweep([trial], Resources(2, 0), stop=stop, during=lose)
     assert not undisturbed
     assert told.notices[0].startswith("--cpus-per-trial: 2 asked for, but no node has more than 1 CPUs; waiting")
-    assert stop.reason == "--cpus-per-trial: 2 asked for, but no node has more than 1 CPUs, and none came."
+    assert stop.reason == "--cpus-per-trial: 2 asked for, but no node has more than 1 CPUs, and none has joined."
     assert told.errors == {trial.fingerprint: None}  # it did not fail
     assert small
 

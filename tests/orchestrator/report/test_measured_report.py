@@ -59,7 +59,7 @@ def test_a_table_is_an_artifact_of_its_run_and_its_answer_the_note(capsys):
     assert "2 done before, 0 to do" in capsys.readouterr().out
     client = MlflowClient(f"sqlite:///{Path('results/mlflow.db').resolve()}")
     found = client.get_experiment_by_name("digits")
-    assert "goes along its inverse size" in found.tags["mlflow.note.content"]
+    assert "follows its inverse size" in found.tags["mlflow.note.content"]
     runs = client.search_runs([found.experiment_id], "tags.kind='trial'")
     assert {run.data.params["measure"] for run in runs} == {"layer-conservation"}
     for run in runs:
@@ -80,7 +80,7 @@ def test_training_and_a_measure_stand_side_by_side():
     assert any(name.startswith("layer-conservation") for name in names)
     page = Path("results/report/report.html").read_text()
     assert "The dense network reaches" in page
-    assert "goes along its inverse size" in page
+    assert "follows its inverse size" in page
 
 
 def test_a_network_that_a_measure_is_not_for_is_refused(capsys):

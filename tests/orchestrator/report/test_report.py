@@ -61,8 +61,8 @@ def test_the_page_tells_all(page: Path, store: Store) -> None:
     assert "36 cells" in html and "28 trials" in html
     assert "RuntimeError: the loss is not finite in epoch 2" in html
     assert "resnet20 cifar10 synflow 10x" in html
-    assert "2 seeds: a pruner is said to lead where the 95 % interval" in html
-    assert "Read this first: a gap is a difference of recipes" in html
+    assert "2 seeds: a pruner leads where the 95 % interval" in html
+    assert "Read this first: while the recipes differ" in html
     assert "epochs: 160 there, 3 here" in html
     assert "0123abc" in html  # the commit
     assert '<th scope="row">epochs</th><td>3</td>' in html
@@ -74,7 +74,7 @@ def test_the_answer_names_leader_collapse_and_holes(store: Store) -> None:
     results = read(store.uri, "small")
     said = " ".join(sentences(results, Facet("cifar10", "resnet20")))
     assert "At 10x (without synflow), no difference is shown" in said  # of two seeds one is at chance
-    assert "left without a path of weights: random at 10x (1 of 2 runs)" in said
+    assert "from input to output: random at 10x (1 of 2 runs)" in said
     assert "left out here and listed under Missing results: 2" in said
 
 
@@ -86,7 +86,7 @@ def test_collapse_to_the_end_is_said_once(store: Store) -> None:
         for row in results.rows
     )
     said = " ".join(sentences(replace(results, rows=rows), Facet("cifar10", "vgg16-bn")))
-    assert "left without a path of weights: random from 2x; snip at 10x." in said
+    assert "from input to output: random from 2x; snip at 10x." in said
 
 
 def test_nothing_is_said_of_nothing(store: Store) -> None:
@@ -180,7 +180,7 @@ def test_the_page_can_be_opened(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.platform", "linux")
     assert main([*arguments, "--open"]) == 0  # the page is there all the same
-    assert capsys.readouterr().err.startswith("--open: no screen here")
+    assert capsys.readouterr().err.startswith("--open: this machine has no screen")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_the_page_can_be_opened(
     [
         ("pruner in snip", "expected '(', found 'snip'"),
         ("prunr = snip", "no cell has a field 'prunr'; did you mean 'pruner'?"),
-        ("compression <= many", "'compression <= many' compares with what is not a number"),
+        ("compression <= many", "'compression <= many' compares with a value that is not a number"),
         ("compression = 3", "no cell of 'small' matches compression = 3"),
     ],
 )

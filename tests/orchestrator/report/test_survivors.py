@@ -67,7 +67,7 @@ def test_it_is_compared_with_nothing(whole: Results, results: Results) -> None:
     assert (
         before - compared == {found for found in before if found[:2] == (facet, 2.0) and "snip" in found[2:]} != set()
     )
-    assert "Of 1 points early stopping gave up some seeds" in care(results)
+    assert "Early stopping gave up some seeds of 1 points" in care(results)
     assert "early stopping" not in care(whole)
 
 

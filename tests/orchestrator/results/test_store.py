@@ -52,7 +52,7 @@ def test_what_is_no_password_stays(text):
 
 @pytest.mark.parametrize("name", ["w?b", "a%20b"])
 def test_a_folder_that_no_address_can_hold_is_refused(name, tmp_path):
-    with pytest.raises(SpaceError, match=r"--output: '.*' holds '(\?|%20)', which no address of a database can"):
+    with pytest.raises(SpaceError, match=r"--output: '.*' contains '(\?|%20)', which is not allowed"):
         sqlite_uri(tmp_path / name / "mlflow.db")
 
 

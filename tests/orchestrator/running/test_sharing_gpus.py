@@ -11,8 +11,8 @@ from orchestrator.sweep import main
 def test_pack_is_told_what_there_is_instead(arguments, tmp_path, capsys):
     assert main(["digits", "--output", str(tmp_path / "out"), *arguments]) == 2
     assert capsys.readouterr().err == (
-        "sweep: --pack: several trials no longer share a process; give --gpus-per-trial 0.125, say, and start NVIDIA's "
-        "MPS daemon for trials to run at the same time (docs/gpus.md)\n"
+        "sweep: --pack: several trials no longer share a process; give for example --gpus-per-trial 0.125, and start "
+        "NVIDIA's MPS daemon so that trials run at the same time (docs/gpus.md)\n"
     )
     assert not (tmp_path / "out").exists()
 

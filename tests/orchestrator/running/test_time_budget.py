@@ -25,7 +25,7 @@ def test_lengths_of_time(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "soon", "2h30", "h", "-5", "5x", "0", "0h", "2 h", "1e3"])
 def test_what_is_no_length_of_time(text):
-    with pytest.raises(SpaceError, match=r"--time-budget: '.*' is no length of time; give seconds, or something like"):
+    with pytest.raises(SpaceError, match=r"--time-budget: '.*' is not a duration; give seconds, or a duration such as"):
         length(text)
 
 
@@ -72,7 +72,7 @@ def test_after_the_budget_the_same_command_goes_on(tmp_path, monkeypatch, capsys
     grid += ["--set", "compression=[1, 4]"]
     assert main([*grid, "--time-budget", "0.000001"]) == 130
     out = capsys.readouterr().out
-    assert "The time budget is used up. The same command goes on where this one stopped." in out
+    assert "The time budget is used up. The same command continues where this one stopped." in out
     assert "0 of 2 trials finished, 2 not done" in out
     assert main([*grid, "--time-budget", "1d"]) == 0
     assert {run.info.status for run in trial_runs()[1]} == {"FINISHED"}

@@ -90,7 +90,7 @@ def test_options_default_to_the_name(name):
         (Network("mlp", (("depth", 0),)), "depth 0 is not allowed; it must be above 0"),
         (
             Network("resnet18-cifar", (("width", 96),)),
-            "a width of 96 is not allowed for ResNet-18; a multiple of 64 is",
+            "a width of 96 is not allowed for ResNet-18; it must be a multiple of 64",
         ),
         (Network("resnet20", keep_dense=("conv.weigt",)), r"weight to keep dense 'conv\.weigt'.*'conv\.weight'"),
     ],

@@ -154,5 +154,5 @@ def test_what_cannot_be_is_refused_in_one_line():
         read({"name": "resnet50", "init": "kaiming-fanin"}, ARCHITECTURES["resnet50"])
     with pytest.raises(SpaceError, match="resnet50: init: xavier is not allowed with pretrained weights"):
         read({"name": "resnet50", "init": "xavier", "pretrained": "imagenet"}, ARCHITECTURES["resnet50"])
-    with pytest.raises(SpaceError, match="has no convolution or linear layer to draw"):
+    with pytest.raises(SpaceError, match="has no convolution or linear layer to initialise"):
         initialise(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)), "xavier")

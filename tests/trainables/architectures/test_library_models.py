@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_weights_as_by_our_name():
 
 
 def test_images_that_a_network_cannot_see():
-    with pytest.raises(ValueError, match=r"made for 3 channels \(or 1, grey\), and these images have 4"):
+    with pytest.raises(ValueError, match=r"made for 3 channels \(or 1, grey\), but these images have 4"):
         build("torchvision/resnet18", (4, 64, 64), 10, seed=0)
     with pytest.raises(ValueError, match="takes square images, and these are 32x64"):
         build("torchvision/vit_b_16", (3, 32, 64), 10, seed=0)

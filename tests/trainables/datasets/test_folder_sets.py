@@ -71,7 +71,7 @@ def test_other_images_are_another_dataset_and_the_same_images_elsewhere_are_not(
     after = lookup(before.name)
     assert after.digest != before.digest
     assert after.cached_as != before.cached_as
-    with pytest.raises(DatasetError, match="are not those of the plan"):
+    with pytest.raises(DatasetError, match="differ from those of the plan"):
         load(before.name, None, tmp_path / "cache", digest=before.digest)
 
 
@@ -117,7 +117,7 @@ def test_a_trial_on_a_folder_says_how_its_images_were_read(tmp_path, sizes):
     tags = {k: v for event, _ in read(place.storage / trial.fingerprint) for k, v in event.get("tags", {}).items()}
     assert tags["data_path"] == spec.path
     changed = run(trial.model_copy(update={"data_digest": "0" * 16}), place)
-    assert "are not those of the plan" in changed.error
+    assert "differ from those of the plan" in changed.error
 
 
 def test_the_test_folder_goes_before_val(tmp_path):
@@ -157,17 +157,20 @@ def one_class(root):
     ("damage", "message"),
     [
         (one_class, "pets/train has one class, 'cat', expected two or more"),
-        (lambda root: beside(root, "train/3.png"), r"train/3\.png lies in no class, expected .*/train/CLASS/3\.png"),
-        (lambda root: beside(root, "val/3.png"), r"val/3\.png lies in no class"),
+        (
+            lambda root: beside(root, "train/3.png"),
+            r"train/3\.png is not in a folder of a class, expected .*/train/CLASS/3\.png",
+        ),
+        (lambda root: beside(root, "val/3.png"), r"val/3\.png is not in a folder of a class"),
         (
             lambda root: (root / "train/cat/again").symlink_to(root / "train/cat"),
-            "cat/again is a link to a folder that counts already",
+            "cat/again is a link to a folder that is read already",
         ),
         (
             lambda root: (root / "train/cat/all").symlink_to(root),
-            "cat/all/train/cat is a link to a folder that counts already",
+            "cat/all/train/cat is a link to a folder that is read already",
         ),
-        (lambda root: [(root / "train" / a / "x").symlink_to(root / "train" / b) for a, b in PAIRS], "counts already"),
+        (lambda root: [(root / "train" / a / "x").symlink_to(root / "train" / b) for a, b in PAIRS], "read already"),
         (lambda root: (root / "val/bird").mkdir(), "val/bird has no image"),
         (lambda root: beside(root, "val/bird/.x.png"), "val/bird has no image"),
         (lambda root: beside(root, "val/bird/x.png"), "pets/train/bird is missing"),

@@ -272,7 +272,7 @@ def floats(*values):
         ("png", lambda path: path.write_text("not an image"), r"x\.png is not a whole image: "),
         ("png", lambda path: path.symlink_to("nowhere.png"), r"x\.png cannot be read: No such file"),
         ("png", os.mkfifo, r"x\.png is (empty|not a file)"),
-        ("gif", pages, r"x\.gif is of a kind that is not read \(expected \.jpg, "),
+        ("gif", pages, r"x\.gif is of a type that is not supported \(expected \.jpg, "),
     ],
 )
 def test_what_would_be_lost_is_refused_with_file_and_mode(tmp_path, ending, write, message):

@@ -43,7 +43,7 @@ def test_it_depends_on_the_dataset_alone_and_is_never_trained_on(cache):
     assert len(held & seen) <= 1  # of these tiny images some are alike
 
 
-@pytest.mark.parametrize(("share", "left"), [(0.001, "nothing to choose by"), (0.999, "nothing to train on")])
+@pytest.mark.parametrize(("share", "left"), [(0.001, "none for validation"), (0.999, "none for training")])
 def test_a_share_that_leaves_a_class_without_images_is_refused(cache, share, left):
     with pytest.raises(DatasetError, match=f"validation: {share} is not allowed; a class of 'digits' .* {left}"):
         load("digits", None, cache, validation=share)

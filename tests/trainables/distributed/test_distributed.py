@@ -295,8 +295,8 @@ CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by pee
 @pytest.mark.parametrize(
     ("seen", "over", "line"),
     [
-        (SILENT, [False], "worker 1 of 2 answers no more"),
-        (SILENT, [True, False], "worker 2 of 3 answers no more"),  # the other one waited in vain too
+        (SILENT, [False], "worker 1 of 2 no longer answers"),
+        (SILENT, [True, False], "worker 2 of 3 no longer answers"),  # the other one waited in vain too
         (CLOSED, [True, False], "1 of 3 workers died"),
         (RuntimeError("Application timeout caused pair closure"), [True], "1 of 2 workers died"),
         (dist.DistBackendError("NCCL communicator was aborted on rank 0."), [True], "1 of 2 workers died"),

@@ -152,7 +152,9 @@ def test_what_cannot_be_written_is_one_line(uri, tmp_path):
     assert Bucket(uri).trials() == {}
     with pytest.raises(SpaceError, match="NO_SUCH_BUCKET"):
         require_writable(uri.replace("s3://bucket", "s3://nobody"))
-    with pytest.raises(SpaceError, match=r"'ftp://there/x' cannot be used .no such kind of storage; give a path"):
+    with pytest.raises(
+        SpaceError, match=r"'ftp://there/x' cannot be used .this kind of storage is unknown; give a path"
+    ):
         require_writable("ftp://there/x")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SpaceError, match="cannot be used"):
