@@ -234,7 +234,7 @@ def _dead(network: Network, dataset: str) -> str:
     layers = f"layer{'s' * (len(dead.layers) > 1)} {listed(dead.layers)}"
     if cause in ("idle", "training"):
         some = len(dead.layers) > 1
-        how = f"{'are' if some else 'is'} not used in the forward pass{' of a test' if cause == 'training' else ''}"
+        how = f"take{'' if some else 's'} no part in the forward pass{' of a test' if cause == 'training' else ''}"
         return _named(network, f"{layers} {how}: {what}, {little}; remove unused layers, or name them in keep_dense.")
     if better := _better(network, dataset):
         advice = f"choose '{better}'"

@@ -116,7 +116,7 @@ def test_networks_that_cannot_be(dataset, architecture, message):
     [
         ("build", None),
         ("bild", r"name in my_file\.py 'bild'.*Did you mean 'build'"),
-        ("two", r"it makes a tuple of two images of digits; it must return \(2, 10\) logits"),
+        ("two", r"it returns a tuple for two images of digits in train mode; it must return \(2, 10\) logits"),
         ("narrow", r"does not run on the 1x8x8 images of digits: RuntimeError"),
         ("raises", r"architecture my_file\.py:raises: RuntimeError: two lines"),
         ("wrong", r"must take \(input_shape, num_classes, \*\*options\)"),

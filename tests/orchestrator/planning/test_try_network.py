@@ -26,13 +26,13 @@ FINISH = (
 )  # fmt: skip
 PLANNED = ("frozen", "tied", "backbone_without_grad", "Net")  # what their trials come to is tested with their costs
 REFUSED = {
-    "tuple_in_eval": r"it makes a tuple of two images of digits; it must return \(2, 10\) logits in eval mode",
-    "tuple_in_train": r"it makes a Outputs of two images of digits; it must return \(2, 10\) logits in train mode",
-    "mapping": r"it makes a dict of two images of digits; it must return \(2, 10\) logits",
-    "classes_only": r"it makes a tensor \(2,\) of int64 of two images",
-    "whole_numbers": r"it makes a tensor \(2, 10\) of int64 of two images",
-    "flat": r"it makes a tensor \(20,\) of two images",
-    "complex_logits": r"it makes a tensor \(2, 10\) of complex64 of two images",
+    "tuple_in_eval": r"it returns a tuple for two images of digits in eval mode; it must return \(2, 10\) logits",
+    "tuple_in_train": r"it returns a Outputs for two images of digits in train mode; it must return \(2, 10\) logits",
+    "mapping": r"it returns a dict for two images of digits in train mode; it must return \(2, 10\) logits",
+    "classes_only": r"it returns a tensor \(2,\) of int64 for two images",
+    "whole_numbers": r"it returns a tensor \(2, 10\) of int64 for two images",
+    "flat": r"it returns a tensor \(20,\) for two images",
+    "complex_logits": r"it returns a tensor \(2, 10\) of complex64 for two images",
     "no_gradient": "its logits depend on no parameter that requires gradients, so nothing can train",
     "never_finite": "its logits are NaN or infinite",
     "dies_in_eval": "it does not run in eval mode on the 1x8x8 images of digits: ZeroDivisionError",
