@@ -343,7 +343,7 @@ def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
     if (compression is None) == (not kappa):
         raise PruningError("Give a compression of at least 1 (dense) or a kappa above 0, and only one of the two.")
     if not 0 <= kappa < 1:
-        raise PruningError(f"The kappa is {kappa}; it must be a share of the filters, at least 0 and below 1.")
+        raise PruningError(f"The kappa is {kappa}; it must be at least 0 and below 1, as a share of the filters.")
     if compression is not None and not 1 <= compression < math.inf:
         raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
     return density_of(compression) if compression else 1 - fraction_of(kappa)
