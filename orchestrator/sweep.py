@@ -9,7 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +26,7 @@ from orchestrator.planning.estimate import show as show_cost
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import Resources
 from orchestrator.report.published_recipes import as_published
+from orchestrator.results.own_runs import foreign_words
 from orchestrator.results.store import ReportError, public, require_answer, require_name, sqlite_uri
 from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
@@ -207,6 +208,8 @@ def prepare(request: Request, space: Space) -> Prepared:
     known = existing(uri, experiment)
     planned = planned.after(known.done(space.early_stopping) if known else ())
     over = bool(planned.search and known and not planned.todo and known.settled(planned))
+    if foreign := foreign_words(known.foreign) if known else "":
+        planned = replace(planned, notices=(*planned.notices, foreign))
     return Prepared(planned, experiment, known, over)
 
 
