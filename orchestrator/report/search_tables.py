@@ -108,7 +108,8 @@ def search_words(results: Results) -> list[str]:
     studies = tuned(results)
     if not studies:
         return []
-    return [_what(results, studies), _how_many(studies), *_ends(studies), *_then(results, studies)]
+    said = [_what(results, studies), _how_many(studies), *_all_tried(studies), *_ends(studies)]
+    return [*said, *_then(results, studies)]
 
 
 def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
@@ -135,6 +136,15 @@ def _how_many(studies: tuple[Tuned, ...]) -> str:
         return f"One study chose {each} trials ({samplers})."
     per = "each cell had a study of its own" if not any(study.axes for study in studies) else "studies"
     return f"{len(studies)} studies of {each} trials each ({samplers}); {per}, so that every pruner is at its best."
+
+
+def _all_tried(studies: tuple[Tuned, ...]) -> list[str]:
+    """Return a sentence on the studies that had no more settings to try before their trials were used up."""
+    found = [study for study in studies if study.name in study.record.get("all_tried", ())]
+    if not found:
+        return []
+    which = "It" if len(studies) == 1 else "Each" if len(found) == len(studies) else f"{len(found)} of them"
+    return [f"{which} tried every setting there is, so no further trial could tell more."]
 
 
 def _ends(studies: tuple[Tuned, ...]) -> list[str]:
@@ -166,7 +176,9 @@ def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
             else "The answer stands on the very trials that were chosen as best: without confirm_seeds they flatter."
         )
     elif not several:
-        said.append("No study is over yet, so no best setting stands in the answer.")
+        over = all(study.name in study.record.get("all_tried", ()) for study in studies)
+        why = "No trial of the search has a result" if over else "No study is over yet"
+        said.append(f"{why}, so no best setting stands in the answer.")
     return said
 
 

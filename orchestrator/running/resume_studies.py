@@ -66,11 +66,20 @@ def answered(record: Mapping[str, Any], seeker: StudySearcher) -> dict[str, Any]
     asked = list(seeker.asked)
     cells = [cell for cell, _ in best] + [found.cell for found in asked]
     trials = {trial.fingerprint: trial for trial in ([trial for _, trial in best] + [found.trial for found in asked])}
+    search = record.get("search", {}) | ({"all_tried": list(seeker.exhausted)} if seeker.exhausted else {})
     return {
         **record,
+        "search": search,
         "cells": [*record["cells"], *(cell.model_dump(mode="json") for cell in cells)],
         "trials": {**record["trials"], **{key: trial.model_dump(mode="json") for key, trial in trials.items()}},
     }
+
+
+def end_of_search(seeker: StudySearcher) -> str:
+    """Return a sentence for the user if studies have no more settings to try; "" if none has come to that."""
+    found, total = len(seeker.exhausted), len(seeker.studies)
+    which = "the study has" if total == 1 else f"{'all' if found == total else found} of {total} studies have"
+    return f"search: {which} tried every setting there is, so no further trial could tell more" if found else ""
 
 
 def _results(book: ExperimentRuns, records: Records) -> Callable[[str], Result | None]:

@@ -60,12 +60,8 @@ def test_results_are_those_of_the_sweep(mixed):
 def test_the_report_and_the_audit_mention_them(mixed, tmp_path, capsys):
     uri, _ = mixed
     words = ["small", "--tracking-uri", uri, "--no-log"]
-    assert (
-        report(
-            [*words, "--where", "architecture = resnet20 and compression = 10", "--output", str(tmp_path / "report")]
-        )
-        == 0
-    )
+    one_panel = ["--where", "architecture = resnet20 and compression = 10"]
+    assert report([*words, *one_panel, "--output", str(tmp_path / "report")]) == 0
     assert NOTICE in (tmp_path / "report" / "report.html").read_text()
     capsys.readouterr()
     assert audit([*words, "--trials", "1", "--output", str(tmp_path)]) == 2  # the numbers are invented
