@@ -10,11 +10,12 @@ from typing import Any
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning.study_plan import StudyPlan
-from orchestrator.results.store import public, sqlite_uri
+from orchestrator.results.store import database, public, sqlite_uri
 from orchestrator.search.optuna_study import Result, StudySearcher
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
 from trainables.record.event_log import read
+from trainables.record.mlflow import with_driver
 
 
 def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Records) -> StudySearcher:
@@ -28,12 +29,12 @@ def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Reco
     wanted = search.grid.space.search
     url = (wanted.storage if wanted else "") or sqlite_uri(output / "optuna.db")
     with storage_errors(url):
-        storage = RDBStorage(url)
+        storage = RDBStorage(with_driver(url))
     return StudySearcher(search.grid, search.studies, storage, _results(book, records))
 
 
 def require_storage(url: str) -> None:
-    """Check that Optuna knows the kind of storage, without connecting to it.
+    """Check that Optuna knows the kind of storage, and that a database which is no file can be reached.
 
     Raises:
         SpaceError: in one sentence.
@@ -41,7 +42,9 @@ def require_storage(url: str) -> None:
     from sqlalchemy import make_url
 
     with storage_errors(url):
-        make_url(url).get_dialect().import_dbapi()
+        if make_url(url).get_backend_name() != "sqlite":
+            with database(url):
+                pass
 
 
 @contextmanager

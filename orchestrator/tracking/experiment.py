@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.planning.epoch_times import TrialKind
 from orchestrator.results.details import Details, read_json
 from orchestrator.results.own_runs import foreign_runs, trial_runs
-from orchestrator.results.store import connect, one_line, runs, sqlite_file
+from orchestrator.results.store import connect, is_empty, one_line, runs
 from orchestrator.tracking.dataset_input import log_dataset
 from orchestrator.tracking.measured_speeds import label_of, on_a_gpu, workers_of
 from search_spaces import EarlyStopping, SpaceError, Trial
@@ -284,8 +284,7 @@ def existing(tracking_uri: str, experiment: str) -> ExperimentRuns | None:
     Raises:
         SpaceError: if the store cannot be read, or the experiment was deleted, which blocks its name.
     """
-    file = sqlite_file(tracking_uri)
-    if file is not None and not file.exists():
+    if is_empty(tracking_uri):
         return None
     with one_line(tracking_uri):
         client = connect(tracking_uri)
