@@ -22,6 +22,7 @@ from orchestrator.command_line import called
 from orchestrator.results.own_runs import foreign_runs, foreign_words
 from orchestrator.results.results import experiment_named
 from orchestrator.results.store import ReportError, connect, sqlite_uri
+from orchestrator.terminal import say, terminal
 from orchestrator.tracking.audits import log_audit
 from search_spaces import SpaceError
 
@@ -53,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     environment.prepare_reading()
     try:
-        return _audit(given, Console())
+        return _audit(given, terminal())
     except (ReportError, SpaceError) as error:
-        print(f"audit: {error}", file=sys.stderr)  # noqa: T201
+        say(terminal(stderr=True), f"audit: {error}")
         return REFUSED
 
 
