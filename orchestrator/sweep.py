@@ -9,7 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,21 +17,22 @@ from rich.text import Text
 
 from orchestrator.command_line import called
 from orchestrator.live.interrupt import length
-from orchestrator.live.terminal import terminal
 from orchestrator.planning.catalog import show_catalog
 from orchestrator.planning.check_networks import dense_shares
 from orchestrator.planning.epoch_times import kind, several, shape, trial_seconds
 from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.estimate import show as show_cost
-from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan, size_words
 from orchestrator.planning.resources import Resources
 from orchestrator.report.published_recipes import as_published
+from orchestrator.results.own_runs import foreign_words
 from orchestrator.results.store import ReportError, require_answer, require_name, sqlite_uri
 from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
 from orchestrator.running.request import Request
 from orchestrator.running.resource_flags import PACK, resources_of, room_for
 from orchestrator.running.resume_studies import require_storage
+from orchestrator.terminal import say, terminal
 from orchestrator.tracking.experiment import ExperimentRuns, existing
 from orchestrator.tracking.measured_speeds import images_per_second, of_one_worker
 from pruners import PruningError
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request = read_request(args, shlex.join(arguments if arguments is not None else sys.argv[1:]))
         return sweep(request, args.space, args.overrides, console)
     except REFUSALS as error:
-        terminal(stderr=True).print(f"sweep: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        say(terminal(stderr=True), f"sweep: {error}", "red")
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -174,13 +175,15 @@ def sweep(request: Request, space: str, overrides: Sequence[str], console: Conso
     loaded = load(space, overrides)
     request = request.with_space(loaded)
     resources = resources_of(request)
+    if large := size_words(loaded):
+        say(console, large, "yellow")
     prepared = prepare(request, loaded)
     _show(prepared.plan, prepared.over, console)
     cost = estimate_cost(request, prepared, resources)
     if prepared.todo:
         console.print(f"each trial gets {cost.resources}", highlight=False)
         for notice in cost.notices:
-            console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            say(console, notice, "yellow")
         show_cost(cost.estimate, console, request.dry_run, request.address is None)
     return DONE if request.dry_run else execute(_job(request, prepared, cost), console)
 
@@ -207,6 +210,8 @@ def prepare(request: Request, space: Space) -> Prepared:
     known = existing(uri, experiment)
     planned = planned.after(known.done(space.early_stopping) if known else ())
     over = bool(planned.search and known and not planned.todo and known.settled(planned))
+    if foreign := foreign_words(known.foreign) if known else "":
+        planned = replace(planned, notices=(*planned.notices, foreign))
     return Prepared(planned, experiment, known, over)
 
 

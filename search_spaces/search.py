@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -49,6 +50,17 @@ class Range(BaseModel):
     def ends(self) -> tuple[Any, ...]:
         """Return the values to validate: all choices, or both ends; if these are allowed, those between are."""
         return self.choices if self.choices is not None else (self.low, self.high)
+
+    @property
+    def count(self) -> int | None:
+        """Return how many values there are to choose from; None if they are without end."""
+        if self.choices is not None:
+            return len(self.choices)
+        assert self.low is not None and self.high is not None  # a range without choices has bounds
+        if self.step is None and not self.whole:
+            return None
+        step = Decimal(str(self.step or 1))  # in decimals, as they are written: 0.1 three times is 0.3
+        return 1 + int((Decimal(str(self.high)) - Decimal(str(self.low))) // step)
 
 
 class Search(BaseModel):

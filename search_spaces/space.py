@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -50,6 +52,11 @@ class Space:
         """Return the fields with more than one value: the axes of the grid."""
         return tuple(key for key, values in self.axes.items() if len(values) > 1)
 
+    @property
+    def size(self) -> int:
+        """Return how many points the grid has. Its cells may be fewer, and its trials fewer still."""
+        return math.prod(map(len, self.axes.values()))
+
     def ranges(self, point: Mapping[str, Any]) -> dict[str, Range]:
         """Return what is searched at a point of the grid: fields, and settings of its pruner and its architecture."""
         inner = {
@@ -85,9 +92,7 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
             raise SpaceError(f"{key}: the list is empty; an axis needs at least one value")
         field_name = "compression" if key in DENSITIES else key
         axes[field_name] = tuple(_value(key, v) for v in values)
-        for index, v in enumerate(axes[field_name]):
-            if v in axes[field_name][:index]:
-                raise SpaceError(f"{key}: {values[index]} is listed twice")
+        _require_unique(key, axes[field_name], values)
     for required in ("dataset", "architecture", "pruner"):
         if required not in axes and required not in searched:
             raise SpaceError(f"{required}: missing; a space must name at least one")
@@ -100,6 +105,16 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         early_stopping=read_early_stopping(raw["early_stopping"]) if "early_stopping" in raw else None,
         **{key: _count(key, raw[key]) for key in ROOM if key in raw},
     )
+
+
+def _require_unique(key: str, values: Sequence[Any], written: Sequence[Any]) -> None:
+    """Raise SpaceError if a value of an axis is listed twice; there may be ten thousand seeds."""
+    seen: set[Any] = set()
+    for index, value in enumerate(values):
+        settings = isinstance(value, dict)
+        if value in (values[:index] if settings else seen):
+            raise SpaceError(f"{key}: {written[index]} is listed twice")
+        seen |= set() if settings else {value}
 
 
 def _count(key: str, value: Any) -> int:
@@ -157,11 +172,18 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
     if isinstance(value, bool) and info.annotation is not bool:  # YAML's yes is True, which Python accepts as 1
         raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be a number or a word")
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]
-        return adapter.validate_python(value)
+        return _adapter(key).validate_python(value)
     except ValidationError as error:
         reason = re.sub(r"^Input should be |, (unable to|got) .*", "", error.errors()[0]["msg"])
-        raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be {reason}") from None
+        written = "nothing" if value is None else repr(value)
+        raise SpaceError(f"{shown or key}: {written} is not allowed; it must be {reason}") from None
+
+
+@cache
+def _adapter(key: str) -> TypeAdapter[Any]:
+    """Return the validator of a field, which takes a thousand times longer to make than to use."""
+    info = Trial.model_fields[key]
+    return TypeAdapter(Annotated[info.annotation, info])  # type: ignore[arg-type]
 
 
 def _range(key: str, value: dict[str, Any]) -> Range:

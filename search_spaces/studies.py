@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from search_spaces.catalog import Catalog
 from search_spaces.errors import SpaceError, choose
 from search_spaces.grid import Grid, Point
+from search_spaces.search import Range
 from search_spaces.space import FIELDS, Space
 from search_spaces.trial import TRAINING, amount
 
@@ -21,6 +23,7 @@ class Study:
 
     name: str
     points: tuple[Point, ...]
+    settings: int | None = None  # how many different settings there are to try; None: without end
 
 
 def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
@@ -35,19 +38,26 @@ def studies(space: Space, catalog: Catalog) -> tuple[Study, ...]:
     grid = Grid(space, catalog)
     if space.search.per == "sweep":
         points = tuple(grid.points())
-        for point in points:
-            grid.ranges(point)  # raises SpaceError if an end is not allowed
-        return (Study(space.name, points),)
+        counts = [_settings(grid.ranges(point)) for point in points]  # raises SpaceError if an end is not allowed
+        return (Study(space.name, points, None if None in counts else sum(filter(None, counts))),)
     alike: dict[str, list[Point]] = {}
     names: dict[str, str] = {}
+    settings: dict[str, int | None] = {}
     for point in grid.points():
         if ranges := grid.ranges(point):
             cell, trial = grid.at(point, {key: found.ends[0] for key, found in ranges.items()})
             alike.setdefault(trial.fingerprint, []).append(point)
+            settings[trial.fingerprint] = _settings(ranges)
             pruning = "dense" if trial.pruner == "dense" else f"{cell.pruner} {amount(cell)}"
-            settings = [f"{key}={value}" for key, value in cell.settings.items()]
-            names[trial.fingerprint] = " ".join([cell.dataset, cell.architecture, pruning, *settings])
-    return tuple(Study(name, tuple(alike[key])) for key, name in names.items())
+            varied = [f"{key}={value}" for key, value in cell.settings.items()]
+            names[trial.fingerprint] = " ".join([cell.dataset, cell.architecture, pruning, *varied])
+    return tuple(Study(name, tuple(alike[key]), settings[key]) for key, name in names.items())
+
+
+def _settings(ranges: Mapping[str, Range]) -> int | None:
+    """Return how many combinations of the ranges' values there are; None if they are without end."""
+    counts = [found.count for found in ranges.values()]
+    return None if None in counts else math.prod(filter(None, counts))
 
 
 def _require_sense(space: Space, catalog: Catalog) -> None:

@@ -81,7 +81,7 @@ def test_the_rooms_of_orchestrator_import_downwards():
         known = {name.split(".")[1] for name in modules(file) if name.startswith("orchestrator.")}
         up |= {f"{room}/{file.name}": other for other in known if floor.get(other, -1) > floor.get(room, -1)}
     assert up == {}
-    assert seen - set(floor) == {"__init__", "command_line", "colors", "environment"}
+    assert seen - set(floor) == {"__init__", "command_line", "colors", "environment", "terminal"}
 
 
 def test_no_two_public_classes_have_the_same_name():
@@ -99,3 +99,21 @@ def test_no_two_public_classes_have_the_same_name():
 
 def test_few_files_are_named_by_a_gerund():
     assert len([file.name for file in FILES if file.stem.endswith("ing")]) <= 5
+
+
+def test_the_wall_clock_stamps_points_and_measures_nothing():
+    """It may be set back. Durations, leases and patience are of `time.monotonic` and `time.perf_counter`."""
+    read = {"time", "time_ns", "now", "utcnow", "today"}
+    found = set()
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in read and isinstance(node.value, ast.Name):
+                found |= {file.relative_to(ROOT).as_posix()} if node.value.id in ("time", "datetime", "date") else set()
+            if isinstance(node, ast.ImportFrom) and node.module == "time":
+                assert not read & {alias.name for alias in node.names}, f"{file}: write time.time(), to be found"
+    assert found == {
+        "orchestrator/report/mlflow_ui/curves.py",  # the time of a point in MLflow, as in the next two
+        "orchestrator/tracking/audits.py",
+        "trainables/record/event_log.py",
+        "orchestrator/report/mlflow_ui/view.py",  # when a view was saved
+    }

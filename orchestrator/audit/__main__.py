@@ -19,7 +19,10 @@ from orchestrator.audit.run import Audited, audit_run, load_finished, pick
 from orchestrator.audit.sources import Sources
 from orchestrator.audit.table import show, told
 from orchestrator.command_line import called
+from orchestrator.results.own_runs import foreign_runs, foreign_words
+from orchestrator.results.results import experiment_named
 from orchestrator.results.store import ReportError, connect, sqlite_uri
+from orchestrator.terminal import say, terminal
 from orchestrator.tracking.audits import log_audit
 from search_spaces import SpaceError
 
@@ -51,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     environment.prepare_reading()
     try:
-        return _audit(given, Console())
+        return _audit(given, terminal())
     except (ReportError, SpaceError) as error:
-        print(f"audit: {error}", file=sys.stderr)  # noqa: T201
+        say(terminal(stderr=True), f"audit: {error}")
         return REFUSED
 
 
@@ -67,6 +70,8 @@ def _audit(given: argparse.Namespace, console: Console) -> int:
     uri: str = given.tracking_uri or sqlite_uri(given.output.expanduser() / "mlflow.db")
     client = connect(uri)
     found = load_finished(client, given.experiment)
+    if notice := foreign_words(foreign_runs(client, experiment_named(client, given.experiment).experiment_id)):
+        console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if not found:
         raise ReportError(f"experiment '{given.experiment}': no trial has finished yet")
     sources = Sources(given.data_root, given.output / "data", torch.device(given.device), given.run_code)

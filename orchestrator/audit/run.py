@@ -19,8 +19,9 @@ from orchestrator.audit.counts import count_macs
 from orchestrator.audit.plain import Tested, TooLongError, load_masked, test, test_images
 from orchestrator.audit.sources import Sources, UnavailableError
 from orchestrator.results.details import Details, read_bytes, read_json
+from orchestrator.results.own_runs import trial_runs
 from orchestrator.results.results import experiment_named, rank
-from orchestrator.results.store import ReportError, mlflow_errors, runs
+from orchestrator.results.store import ReportError, mlflow_errors
 from pruners.errors import in_one_line
 from search_spaces import TRAINING, Trial
 from trainables.datasets import Dataset
@@ -73,10 +74,10 @@ def load_finished(client: MlflowClient, experiment: str) -> list[Run]:
         ReportError: if there is no such experiment.
     """
     with mlflow_errors():
-        found = runs(client, experiment_named(client, experiment).experiment_id, "tags.kind = 'trial'")
-        last = {run.data.tags.get("fingerprint", ""): run for run in sorted(found, key=rank)}
+        found = trial_runs(client, experiment_named(client, experiment).experiment_id)
+        last = {run.data.tags["fingerprint"]: run for run in sorted(found, key=rank)}
     finished = [run for run in last.values() if run.info.status == "FINISHED"]
-    return sorted(finished, key=lambda run: _place(run.data.tags.get("fingerprint", "")))
+    return sorted(finished, key=lambda run: _place(run.data.tags["fingerprint"]))
 
 
 def pick(found: Sequence[Run], count: int | None) -> list[Run]:

@@ -24,6 +24,24 @@ from trainables.datasets.batches import steps_per_epoch
 from trainables.sparse_training import dynamics
 from trainables.training.trainer import pruner_of
 
+MOST = 100_000  # points of a grid; each takes 9 kB of memory and a millisecond to plan
+MANY = 10_000  # points from which on the user is told before they are planned
+
+
+def size_words(space: Space) -> str:
+    """Return one line about a grid that takes long to plan; "" for any other.
+
+    Raises:
+        SpaceError: in one sentence, if the grid is too large for one sweep.
+    """
+    if space.size <= MANY:
+        return ""
+    axes = " x ".join(f"{len(values):,} {key}" for key, values in space.axes.items() if len(values) > 1)
+    many = f"{space.size:,} cells ({axes}), and up to as many trials"
+    if space.size > MOST:
+        raise SpaceError(f"space: {many}; a sweep has at most {MOST:,}: list fewer values, or write several spaces")
+    return f"{many}: planning them takes about {space.size / 1000:.0f} s and {space.size * 9e-6:.1f} GB"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -120,6 +138,7 @@ def plan(
     """
     masks = memory(partial(given_masks.find, tracking_uri=tracking_uri))
     names = catalog(cache, masks)
+    size_words(space)  # before memory is used
     expand(space, names)  # reject unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)

@@ -20,7 +20,14 @@ class StudyPlan:
     def budget(self) -> int:
         """Return how many trials all studies request together, with the fresh seeds of their best."""
         search = self.grid.space.search
-        return (search.trials + search.confirm_seeds) * len(self.studies) if search else 0
+        return sum(self._trials) + search.confirm_seeds * len(self.studies) if search else 0
+
+    @property
+    def _trials(self) -> list[int]:
+        """Return how many trials each study requests: no more than it has settings to try."""
+        search = self.grid.space.search
+        asked = search.trials if search else 0
+        return [asked if study.settings is None else min(asked, study.settings) for study in self.studies]
 
     @property
     def words(self) -> str:
@@ -30,7 +37,10 @@ class StudyPlan:
             return ""
         studies = "1 study" if len(self.studies) == 1 else f"{len(self.studies)} studies"
         again = f", the best of each again with {search.confirm_seeds} fresh seeds" if search.confirm_seeds else ""
-        return f"{studies} of {search.trials} trials for {' and '.join(search.objective)}{again}"
+        fewest, most = min(self._trials, default=0), max(self._trials, default=0)
+        each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        all_ = f" (of {search.trials}: there are no more settings to try)" if fewest < search.trials else ""
+        return f"{studies} of {each} trials{all_} for {' and '.join(search.objective)}{again}"
 
     def examples(self) -> Iterator[Trial]:
         """Yield the trials at both ends of the ranges of each searched point: if they are valid, all between are."""

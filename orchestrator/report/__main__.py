@@ -15,6 +15,7 @@ from orchestrator.command_line import called, open_page
 from orchestrator.report.page import FOLDER
 from orchestrator.report.write import write_report
 from orchestrator.results.store import ReportError
+from orchestrator.terminal import say, terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,11 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         written = write_report(given.tracking_uri, given.experiment, given.output, given.log, given.where)
     except ReportError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        say(terminal(stderr=True), str(error))
         return 2
-    print(written)  # noqa: T201
+    say(terminal(), str(written))
     if given.open and (trouble := open_page(written)):
-        print(trouble, file=sys.stderr)  # noqa: T201
+        say(terminal(stderr=True), trouble)
     return 0
 
 

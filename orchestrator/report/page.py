@@ -23,6 +23,7 @@ from orchestrator.report.published_recipes import as_published
 from orchestrator.report.recipe import by_pruner, common, dense
 from orchestrator.report.search_tables import best_settings, compared, fronts, search_words
 from orchestrator.report.summary_text import audit_words
+from orchestrator.results.own_runs import foreign_words
 from orchestrator.results.results import Results
 from orchestrator.results.row import counts
 from orchestrator.results.store import public
@@ -76,6 +77,7 @@ def page(
         differing=by_pruner(results),
         masks=dict.fromkeys(given for sweep in results.sweeps for given in sweep.plan.get("masks", ())),
         versions=_versions(results),
+        foreign=foreign_words(results.foreign),
         planless=sum(not sweep.plan for sweep in results.sweeps),
         commands=[public(command) for command in _commands(results, tracking_uri, folder or FOLDER)],
     )

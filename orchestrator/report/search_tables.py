@@ -108,7 +108,8 @@ def search_words(results: Results) -> list[str]:
     studies = tuned(results)
     if not studies:
         return []
-    return [_what(results, studies), _how_many(studies), *_ends(studies), *_then(results, studies)]
+    said = [_what(results, studies), _how_many(studies), *_all_tried(studies), *_ends(studies)]
+    return [*said, *_then(results, studies)]
 
 
 def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
@@ -137,6 +138,15 @@ def _how_many(studies: tuple[Tuned, ...]) -> str:
         "each cell had its own study" if not any(study.axes for study in studies) else "each chose among several cells"
     )
     return f"{len(studies)} studies of {each} trials each ({samplers}); {per}."
+
+
+def _all_tried(studies: tuple[Tuned, ...]) -> list[str]:
+    """Return a sentence on the studies that had no more settings to try before their trials were used up."""
+    found = [study for study in studies if study.name in study.record.get("all_tried", ())]
+    if not found:
+        return []
+    which = "It" if len(studies) == 1 else "Each" if len(found) == len(studies) else f"{len(found)} of them"
+    return [f"{which} tried every setting there is, so further trials would only repeat results."]
 
 
 def _ends(studies: tuple[Tuned, ...]) -> list[str]:
@@ -168,7 +178,9 @@ def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
             else "The answer uses the trials that were chosen as best: without confirm_seeds it is too optimistic."
         )
     elif not several:
-        said.append("No study is finished yet, so the answer has no best settings.")
+        over = all(study.name in study.record.get("all_tried", ()) for study in studies)
+        why = "No trial of the search has a result" if over else "No study is finished yet"
+        said.append(f"{why}, so the answer has no best settings.")
     return said
 
 

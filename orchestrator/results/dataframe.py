@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
+from orchestrator.results.own_runs import foreign_words
 from orchestrator.results.results import Results, read
 from orchestrator.results.row import STATUSES
 from orchestrator.results.store import connect
@@ -34,6 +36,8 @@ def load_results(experiment: str | Sequence[str], tracking_uri: str = STORE, sel
     """
     names = [experiment] if isinstance(experiment, str) else list(experiment)
     results = read(connect(tracking_uri), *names)
+    if notice := foreign_words(results.foreign):
+        warn(notice, stacklevel=2)
     return frame(where(results, selection) if selection else results)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from orchestrator.results.details import Details, read_json
+from orchestrator.results.own_runs import foreign_runs, trial_runs
 from orchestrator.results.row import STATUS, Row
 from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
 from orchestrator.results.union import placed, unite
@@ -51,6 +55,7 @@ class Results:
     # Trials that a search tried before it chose; they are not results of the grid. The best of them are among `rows`.
     tried: tuple[Row, ...]
     details: Details  # read on demand: a table does not need the layers of all runs
+    foreign: int = 0  # runs of the experiments that no sweep has written
     selection: str = ""  # the `--where` expression; empty: all cells
 
     @property
@@ -83,14 +88,12 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
         found = [experiment_named(client, experiment).experiment_id for experiment in dict.fromkeys(experiments)]
         parents = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'sweep'")]
         parents.sort(key=lambda run: run.info.start_time or 0, reverse=True)
-        sweeps = tuple(
-            Sweep(run.info.run_id, run.data.tags, read_json(client, run.info.artifact_uri, "plan.json") or {})
-            for run in parents
-        )
-        trial_runs = [run for experiment in found for run in runs(client, experiment, "tags.kind = 'trial'")]
+        sweeps = tuple(_sweep(run, read_json(client, run.info.artifact_uri, "plan.json")) for run in parents)
+        of_trials = [run for experiment in found for run in trial_runs(client, experiment)]
+        foreign = sum(foreign_runs(client, experiment) for experiment in found)
     if not any(sweep.plan for sweep in sweeps):
         raise ReportError(f"experiment '{name}': none of its {len(sweeps)} sweeps has a plan.json that can be read")
-    best = {run.data.tags.get("fingerprint"): run for run in sorted(trial_runs, key=rank)}
+    best = {run.data.tags["fingerprint"]: run for run in sorted(of_trials, key=rank)}
     oldest_first = sweeps[::-1]
     trials = {key: trial for sweep in oldest_first for key, trial in sweep.trials.items()}
     chosen = _chosen(sweeps)
@@ -100,8 +103,18 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     tried = {(cell.study, cell.fingerprint): cell for cell in asked}
     tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried.values())
     require_finished(name, (*rows, *tried_rows))
-    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in trial_runs})
-    return Results(name, found[0], sweeps, rows, trials, tried_rows, details)
+    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in of_trials})
+    return Results(name, found[0], sweeps, rows, trials, tried_rows, details, foreign)
+
+
+def _sweep(run: Run, record: Any) -> Sweep:
+    """Return the sweep of a parent run with its `plan.json`; without a plan if another program wrote that file."""
+    found = Sweep(run.info.run_id, run.data.tags, record if isinstance(record, dict) else {})
+    with suppress(ValidationError, AttributeError, TypeError):
+        fingerprints = {cell.fingerprint for cell in found.cells}
+        if {"space", "description"} <= found.plan.keys() and fingerprints <= found.trials.keys():
+            return found
+    return replace(found, plan={})
 
 
 def _chosen(sweeps: Sequence[Sweep]) -> dict[str, list[Cell]]:

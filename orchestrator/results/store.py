@@ -19,7 +19,16 @@ from trainables.record import mlflow
 if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or writes it pays for that
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from sqlalchemy import Connection
 
+WEB = ("http://", "https://")
+CONNECT_SECONDS = 5  # wait for a database; MLflow tries ten times, for 102 seconds
+PACKAGES = {  # by the driver that they hold
+    "psycopg2": "psycopg2-binary",
+    "psycopg": "psycopg[binary]",
+    "mysqldb": "mysqlclient",
+    "pymysql": "pymysql",
+}
 PAGE = 250  # runs per answer: a busy server needs seconds for 1000, and the client times out after 10 seconds
 NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: no run can have such an id
 
@@ -34,7 +43,7 @@ def require_answer(tracking_uri: str) -> None:
     Raises:
         SpaceError: in one sentence.
     """
-    if tracking_uri.startswith(("http://", "https://")):
+    if tracking_uri.startswith(WEB):
         try:
             with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=5) as answer:
                 if answer.status == 200:
@@ -51,6 +60,70 @@ def require_answer(tracking_uri: str) -> None:
         raise SpaceError(
             f"--tracking-uri: '{public(tracking_uri)}' is not a tracking store; give http://HOST:PORT or sqlite:///FILE"
         )
+    if scheme != "sqlite":
+        _schema(tracking_uri)
+
+
+def is_empty(tracking_uri: str) -> bool:
+    """Return True if the store is a database that MLflow has not written to, or a SQLite file that is missing.
+
+    MLflow's client would create its tables there.
+
+    Raises:
+        SpaceError: if the database does not answer.
+    """
+    if (file := sqlite_file(tracking_uri)) is not None:
+        return not file.exists()
+    return not tracking_uri.startswith(WEB) and not _schema(tracking_uri)
+
+
+def _schema(tracking_uri: str) -> str:
+    """Return the version of MLflow's tables in a database; "" if it has none. Writes nothing.
+
+    Raises:
+        SpaceError: in one sentence, if the database cannot be used.
+    """
+    from sqlalchemy import inspect, text
+
+    try:
+        with database(tracking_uri) as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return ""
+            return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+    except ConnectionError as error:
+        raise SpaceError(f"tracking store: {public(tracking_uri)}: {error}") from None
+
+
+@contextmanager
+def database(url: str) -> Iterator[Connection]:
+    """Connect to a database, once and without retries, and yield the connection.
+
+    Raises:
+        ConnectionError: in one line, if its driver is missing, it does not answer in time, or it rejects us.
+    """
+    from mlflow.store.db.utils import create_sqlalchemy_engine  # with the certificates that MLflow is told of
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    driver = ""
+    try:
+        address = make_url(mlflow.with_driver(url))
+        driver = address.get_dialect().driver
+        address.get_dialect().import_dbapi()
+        if driver in PACKAGES and "connect_timeout" not in address.query:
+            address = address.update_query_dict({"connect_timeout": str(CONNECT_SECONDS)})
+        engine = create_sqlalchemy_engine(address.render_as_string(hide_password=False))  # type: ignore[no-untyped-call]
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+    except ModuleNotFoundError:
+        package = PACKAGES.get(driver, driver)
+        raise ConnectionError(f"its driver {driver} is not installed; run: pip install {package}") from None
+    except SQLAlchemyError as error:  # of the driver's own words the first line, without SQLAlchemy's advice
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise ConnectionError(public(reason)[:300]) from None
 
 
 def _reached_by_mlflow(tracking_uri: str) -> bool:
@@ -119,21 +192,27 @@ def connect(tracking_uri: str) -> MlflowClient:
     else:
         try:
             require_answer(tracking_uri)  # MLflow retries a server that does not answer for 20 seconds
+            schema = "" if tracking_uri.startswith(WEB) else _schema(tracking_uri)
         except SpaceError as error:
             raise ReportError(str(error)) from None
+        if not tracking_uri.startswith(WEB):
+            if not schema:
+                raise ReportError(f"tracking URI {public(tracking_uri)}: the database has no tables of MLflow yet")
+            _require_current(tracking_uri, schema)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return mlflow.connect(tracking_uri)
 
 
 def _require_current(tracking_uri: str, schema: str) -> None:
-    """Raise ReportError unless a SQLite store has the tables of this MLflow, which may change others without asking."""
+    """Raise ReportError unless a store has the tables of this MLflow, which may change others without asking."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     if schema != (expected := _get_latest_schema_revision()):  # type: ignore[no-untyped-call]
         raise ReportError(
-            f"tracking URI {tracking_uri}: written by another version of MLflow (tables {schema or 'unknown'}, "
-            f"expected {expected}); copy the file, then run: mlflow db upgrade {tracking_uri}"
+            f"tracking URI {public(tracking_uri)}: written by another version of MLflow (tables "
+            f"{schema or 'unknown'}, expected {expected}); make a copy, then run: mlflow db upgrade "
+            f"{public(tracking_uri)}"
         )
 
 

@@ -27,7 +27,7 @@ from orchestrator.results.store import ReportError, one_line, public
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
-from orchestrator.running.resume_studies import answered, settled, take_up
+from orchestrator.running.resume_studies import answered, end_of_search, settled, take_up
 from orchestrator.running.run_trials import Run
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus, create
 from search_spaces import Trial
@@ -89,6 +89,8 @@ def execute(job: Job, console: Console) -> int:
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
             _close(book, parent, status, console)
+    if seeker and (ended := end_of_search(seeker)):
+        console.print(ended, markup=False, highlight=False, soft_wrap=True)
     _last_words(job, book, run.trials, unasked, page, console)
     if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)

@@ -10,11 +10,12 @@ from typing import Any
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning.study_plan import StudyPlan
-from orchestrator.results.store import public, sqlite_uri
+from orchestrator.results.store import database, public, sqlite_uri
 from orchestrator.search.optuna_study import Result, StudySearcher
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
 from trainables.record.event_log import read
+from trainables.record.mlflow import with_driver
 
 
 def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Records) -> StudySearcher:
@@ -28,12 +29,12 @@ def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Reco
     wanted = search.grid.space.search
     url = (wanted.storage if wanted else "") or sqlite_uri(output / "optuna.db")
     with storage_errors(url):
-        storage = RDBStorage(url)
+        storage = RDBStorage(with_driver(url))
     return StudySearcher(search.grid, search.studies, storage, _results(book, records))
 
 
 def require_storage(url: str) -> None:
-    """Check that Optuna knows the kind of storage, without connecting to it.
+    """Check that Optuna knows the kind of storage, and that a database which is no file can be reached.
 
     Raises:
         SpaceError: in one sentence.
@@ -41,7 +42,9 @@ def require_storage(url: str) -> None:
     from sqlalchemy import make_url
 
     with storage_errors(url):
-        make_url(url).get_dialect().import_dbapi()
+        if make_url(url).get_backend_name() != "sqlite":
+            with database(url):
+                pass
 
 
 @contextmanager
@@ -66,11 +69,20 @@ def answered(record: Mapping[str, Any], seeker: StudySearcher) -> dict[str, Any]
     asked = list(seeker.asked)
     cells = [cell for cell, _ in best] + [found.cell for found in asked]
     trials = {trial.fingerprint: trial for trial in ([trial for _, trial in best] + [found.trial for found in asked])}
+    search = record.get("search", {}) | ({"all_tried": list(seeker.exhausted)} if seeker.exhausted else {})
     return {
         **record,
+        "search": search,
         "cells": [*record["cells"], *(cell.model_dump(mode="json") for cell in cells)],
         "trials": {**record["trials"], **{key: trial.model_dump(mode="json") for key, trial in trials.items()}},
     }
+
+
+def end_of_search(seeker: StudySearcher) -> str:
+    """Return a sentence for the user if studies have no more settings to try; "" if none has come to that."""
+    found, total = len(seeker.exhausted), len(seeker.studies)
+    which = "the study has" if total == 1 else f"{'all' if found == total else found} of {total} studies have"
+    return f"search: {which} tried every setting there is, so further trials would only repeat results" if found else ""
 
 
 def _results(book: ExperimentRuns, records: Records) -> Callable[[str], Result | None]:

@@ -68,6 +68,12 @@ class RunningStudy:
     optuna: optuna.Study
     asked: dict[int, SuggestedTrial] = field(default_factory=dict)  # by Optuna's trial number
     open: set[int] = field(default_factory=set)  # numbers of trials without a result yet
+    tried: set[str] = field(default_factory=set)  # different settings among those asked for
+
+    @property
+    def exhausted(self) -> bool:
+        """True if every setting that there is was asked for, so that another trial could only repeat one."""
+        return self.study.settings is not None and len(self.tried) >= self.study.settings
 
 
 class StudySearcher:
@@ -96,8 +102,8 @@ class StudySearcher:
         return (asked for running in self.studies for asked in running.asked.values())
 
     def left(self, running: RunningStudy) -> int:
-        """Return how many trials a study may still ask for."""
-        return max(0, self._search.trials - len(running.asked))
+        """Return how many trials a study may still ask for; none if all of its settings were asked for."""
+        return 0 if running.exhausted else max(0, self._search.trials - len(running.asked))
 
     @property
     def unasked(self) -> int:
@@ -109,6 +115,15 @@ class StudySearcher:
         """Number of trials that are not known yet: `unasked`, plus the fresh seeds of studies that are not over."""
         unfinished = sum(bool(self.left(running) or running.open) for running in self.studies)
         return self.unasked + self._search.confirm_seeds * unfinished
+
+    @property
+    def exhausted(self) -> tuple[str, ...]:
+        """Names of the studies that were given more trials than there are settings to try, and have tried all."""
+        return tuple(
+            running.study.name
+            for running in self.studies
+            if running.exhausted and len(running.tried) < self._search.trials
+        )
 
     @property
     def over(self) -> bool:
@@ -210,6 +225,7 @@ class StudySearcher:
         values = {key: choose(key, found) for key, found in self._grid.ranges(point).items()}
         cell, trial = self._grid.at(point, values, "search", running.study.name)
         running.asked[number] = SuggestedTrial(point, values, cell, trial)
+        running.tried.add(json.dumps([point, values], default=str))
         return running.asked[number]
 
     def _point(self, study: Study, choose: Callable[[str, Any], Any]) -> Point:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.planning.epoch_times import TrialKind
 from orchestrator.results.details import Details, read_json
-from orchestrator.results.store import connect, one_line, runs, sqlite_file
+from orchestrator.results.own_runs import foreign_runs, trial_runs
+from orchestrator.results.store import connect, is_empty, one_line, runs
 from orchestrator.tracking.dataset_input import log_dataset
 from orchestrator.tracking.measured_speeds import label_of, on_a_gpu, workers_of
 from search_spaces import EarlyStopping, SpaceError, Trial
@@ -91,10 +92,15 @@ class ExperimentRuns:
     def read(self) -> None:
         """Read the trial runs that exist now."""
         found: dict[str, list[Any]] = {}
-        for run in self._search("tags.kind='trial'"):
+        for run in trial_runs(self.client, self.experiment_id):
             found.setdefault(run.data.tags["fingerprint"], []).append(run)
         self._doubles = [run.info.run_id for runs in found.values() for run in _by_worth(runs)[1:]]
         self.runs = {fingerprint: _as_run(_by_worth(runs)[0]) for fingerprint, runs in found.items()}
+
+    @property
+    def foreign(self) -> int:
+        """Return how many runs of the experiment were not written by a sweep. Asks the store each time."""
+        return foreign_runs(self.client, self.experiment_id)
 
     @property
     def finished(self) -> frozenset[str]:
@@ -211,7 +217,8 @@ class ExperimentRuns:
             if run.status == "RUNNING" and fingerprint not in resumed:
                 self.close_trial(fingerprint, "KILLED")
         for sweep in list(self._search("tags.kind='sweep' and attributes.status='RUNNING'")):
-            self.close(sweep.info.run_id, "KILLED")
+            if "plan" in sweep.data.tags:
+                self.close(sweep.info.run_id, "KILLED")
 
     def settle(self, parent: str) -> None:
         """Delete the runs created by requests whose answers were lost, at the end of the sweep `parent`.
@@ -220,7 +227,12 @@ class ExperimentRuns:
         """
         ours = {parent, *(run.run_id for run in self.runs.values())}
         running = [run for run in self._search("attributes.status='RUNNING'") if run.info.run_id not in ours]
-        self._delete(run.info.run_id for run in running if run.data.tags.get("kind") in ("sweep", "trial"))
+        written_by_sweeps = {("sweep", "plan"), ("trial", "fingerprint")}
+        self._delete(
+            run.info.run_id
+            for run in running
+            if any(run.data.tags.get("kind") == kind and tag in run.data.tags for kind, tag in written_by_sweeps)
+        )
 
     def _delete(self, run_ids: Iterable[str]) -> None:
         """Delete runs the way MLflow does: they can be restored until `mlflow gc` removes them."""
@@ -272,8 +284,7 @@ def existing(tracking_uri: str, experiment: str) -> ExperimentRuns | None:
     Raises:
         SpaceError: if the store cannot be read, or the experiment was deleted, which blocks its name.
     """
-    file = sqlite_file(tracking_uri)
-    if file is not None and not file.exists():
+    if is_empty(tracking_uri):
         return None
     with one_line(tracking_uri):
         client = connect(tracking_uri)

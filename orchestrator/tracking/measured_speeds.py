@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.epoch_times import TrialShape, shape
-from orchestrator.results.store import connect, one_line, sqlite_file
+from orchestrator.results.store import connect, is_empty, one_line
 from search_spaces import Network, Trial
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[
 
 @contextmanager
 def _store(tracking_uri: str) -> Iterator[MlflowClient | None]:
-    """Yield a client for the store, or None if no file was written yet."""
-    file = sqlite_file(tracking_uri)
+    """Yield a client for the store, or None if nothing was written to it yet."""
     with one_line(tracking_uri):
-        yield None if file is not None and not file.exists() else connect(tracking_uri)
+        yield None if is_empty(tracking_uri) else connect(tracking_uri)
 
 
 def _runs(client: MlflowClient | None, trial: Trial) -> list[Any]:

@@ -143,7 +143,7 @@ def test_of_bfloat16_without_a_gpu_the_plan_says_what_to_expect(capsys, monkeypa
         (["digits", "--tracking-uri", "http://me:secret@127.0.0.1:9"], "tracking server: http://127.0.0.1:9 does not"),
         (["digits", "--tracking-uri", "sqlite:///"], "'sqlite:///' is not a tracking store"),
         (["digits", "--tracking-uri", "databricks"], "'databricks' is not a tracking store"),
-        (["digits", "--tracking-uri", "mysql://me@127.0.0.1/x"], "tracking store: mysql://127.0.0.1/x:"),
+        (["digits", "--tracking-uri", "mysql://me@127.0.0.1/x"], "tracking store: mysql://127.0.0.1/x: its driver"),
         (["digits", "--address", "127.0.0.1:9"], "--address: no Ray answers at '127.0.0.1:9'"),
         (["digits", "--address", "head:here"], "--address: no Ray answers at 'head:here'"),
         (["digits", "--experiment", " "], "experiment: ' ' is not a name"),

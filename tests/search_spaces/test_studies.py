@@ -144,3 +144,21 @@ def test_a_rule_says_all_that_decides():
     alone = read_early_stopping({"name": "median", "grace_epochs": 5, "group": []})
     assert alone.rule == "median of validation/top1, grace 5, reduction 3, same nothing"
     assert alone.stopped(f"epoch 12 by {alone.rule}") and not alone.stopped(f"epoch 12 by {rule}")
+
+
+@pytest.mark.parametrize(
+    ("searched", "count"),
+    [
+        ({"choices": [0.1, 0.2, 0.3]}, 3),
+        ({"low": 1, "high": 8}, None),  # of the learning rate, which takes fractions
+        ({"low": 0.1, "high": 0.7, "step": 0.1}, 7),
+        ({"low": 0.1, "high": 0.75, "step": 0.2}, 4),
+        ({"low": 0.1, "high": 0.7}, None),
+    ],
+)
+def test_how_many_settings_there_are_to_try(searched, count):
+    space = {"dataset": "digits", "architecture": "mlp", "pruner": "snip", "validation": 0.1, "lr": searched}
+    epochs = {"epochs": {"low": 1, "high": 8, "step": 3}}
+    for more, times in (({}, 1), (epochs, 3)):
+        (study,) = studies(load(space | more | {"search": {"trials": 5}}), catalog())
+        assert study.settings == (count and times * count)

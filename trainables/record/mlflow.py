@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 BATCH = 1000  # metrics in one request; MLflow accepts no more
 MARK = "uploaded.json"
 PICTURES = ("histograms.png",)  # logged as images too, so that they can be compared between runs
+DRIVERS = {  # of a kind of database: names in addresses -> modules, the first one first
+    "postgresql": {"psycopg2": "psycopg2", "psycopg": "psycopg"},
+    "mysql": {"mysqldb": "MySQLdb", "pymysql": "pymysql"},
+}
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -27,13 +32,25 @@ ENVIRONMENT = {
 }
 
 
+def with_driver(uri: str) -> str:
+    """Return the address of a PostgreSQL or MySQL database with a driver that is installed, unless it names one.
+
+    SQLAlchemy's own choice for `postgresql://` is another one in each of its versions.
+    """
+    for scheme, drivers in DRIVERS.items():
+        if uri.startswith(f"{scheme}://"):
+            found = next((name for name, module in drivers.items() if find_spec(module)), next(iter(drivers)))
+            return f"{scheme}+{found}{uri.removeprefix(scheme)}"
+    return uri
+
+
 def connect(tracking_uri: str) -> MlflowClient:
     """Return a client that gives up quickly: the event log keeps undelivered events, so waiting gains nothing."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracking_uri)
+    return MlflowClient(tracking_uri=with_driver(tracking_uri))
 
 
 def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, Any]]:

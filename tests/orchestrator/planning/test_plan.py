@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.planning.epoch_times import trial_seconds, wall_seconds, words
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import plan, size_words
 from orchestrator.planning.resources import Resources, concurrency, each_worker, require_legal, require_somewhere
-from search_spaces import Cell, SpaceError, Trial, load
+from search_spaces import Cell, Grid, SpaceError, Trial, load
+
+SPACE = {"dataset": "digits", "architecture": "mlp", "pruner": ["random", "snip"], "compression": [2, 4]}
 
 
 def digits(*overrides):
@@ -44,6 +46,19 @@ def test_the_record_gives_back_every_cell_and_trial(tmp_path):
     assert {key: Trial.model_validate(value) for key, value in record["trials"].items()} == {
         trial.fingerprint: trial for trial in made.trials
     }
+
+
+def test_a_grid_of_a_million_is_refused_before_it_is_expanded(tmp_path, monkeypatch):
+    space = load(SPACE | {"seed": list(range(20_000)), "lr": [number / 100 for number in range(1, 14)]})
+    monkeypatch.setattr(Grid, "points", lambda grid: pytest.fail("expanded"))
+    with pytest.raises(SpaceError, match=r"space: 1,040,000 cells \(.*20,000 seed x 13 lr.*at most 100,000"):
+        plan(space, cache=tmp_path)
+
+
+def test_a_grid_of_many_is_announced():
+    assert size_words(load(SPACE)) == ""
+    many = load(SPACE | {"seed": list(range(20_000)), "compression": 2})
+    assert size_words(many).startswith("40,000 cells (2 pruner x 20,000 seed), and up to as many trials")
 
 
 def test_planning_writes_nothing(tmp_path):

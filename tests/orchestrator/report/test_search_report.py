@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from invented_search import PLACES, SEEDS, TRIALS, Made
 
 from orchestrator.report.page import page
+from orchestrator.report.search_tables import search_words
 from orchestrator.report.statistics import t95
 from orchestrator.report.summary_text import headline
 from orchestrator.report.tables import tables
@@ -96,3 +98,21 @@ def test_the_page_has_a_section_only_where_something_was_searched(results: Resul
     assert '<section id="search">' in page(results, [], "sqlite:///x")
     plain = page(read(store.uri, "small"), [], "sqlite:///x")
     assert '<section id="search">' not in plain and "search.csv" not in plain
+
+
+def test_studies_that_had_nothing_more_to_try_say_so(results: Results, searched: Made) -> None:
+    for names, said in (
+        (list(searched.tried), "Each tried every setting there is"),
+        (list(searched.tried)[:1], "1 of them tried every setting there is"),
+        ([], None),
+    ):
+        sweeps = tuple(
+            replace(sweep, plan={**sweep.plan, "search": {**sweep.plan["search"], "all_tried": names}})
+            if "search" in sweep.plan
+            else sweep
+            for sweep in results.sweeps
+        )
+        words = search_words(replace(results, sweeps=sweeps))
+        assert any(f"{said}, so further trials would only repeat results." in sentence for sentence in words) is bool(
+            names
+        )

@@ -172,16 +172,47 @@ def test_a_search_that_learns_beats_one_that_does_not():
 @pytest.mark.parametrize("per", ["cell", "sweep"])
 @pytest.mark.parametrize("name", ["tpe", "random"])
 def test_repeated_points_are_answered_by_what_is_known(tmp_path, name, per):
-    lab = Lab(tmp_path, lr={"choices": [0.1, 0.2]}, search={"trials": 8, "sampler": name, "per": per})
+    choices = [round(0.1 + 0.01 * step, 2) for step in range(12)]
+    lab = Lab(tmp_path, lr={"choices": choices}, search={"trials": 12, "sampler": name, "per": per})
     seeker = lab.seeker()
     lab.run(seeker)
     assert seeker.over
-    assert len(lab.ran) == 2  # 8 trials of 2 points
     (running,) = seeker.studies
-    values = {t.params["lr"]: t.values for t in running.optuna.get_trials() if t.state is TrialState.COMPLETE}
-    assert len(running.optuna.get_trials(states=[TrialState.COMPLETE])) == 8
-    assert values[0.1] > values[0.2]
+    done = running.optuna.get_trials(states=[TrialState.COMPLETE])
+    assert len(lab.ran) < len(done) == 12  # some were asked for again, and cost no computation
+    by_lr = {t.params["lr"]: t.values for t in done}
+    assert all(t.values == by_lr[t.params["lr"]] for t in done)
+    assert seeker.exhausted == ()
+
+
+@pytest.mark.parametrize("seeds", [0, 2])
+@pytest.mark.parametrize(("per", "points"), [("cell", 2), ("sweep", 4)])
+def test_a_study_ends_when_every_setting_was_tried(tmp_path, per, points, seeds):
+    search = {"trials": 200, "sampler": "random", "per": per, "confirm_seeds": seeds}
+    lab = Lab(tmp_path, compression=[2, 4], lr={"choices": [0.1, 0.2]}, search=search)
+    seeker = lab.seeker()
+    assert [running.study.settings for running in seeker.studies] == [points] * (4 // points)
+    lab.run(seeker)
+    assert seeker.over
+    assert (seeker.unasked, seeker.next(1)) == (0, None)
+    assert len(lab.ran) == len(set(lab.ran)) == 4
+    assert len(seeker.exhausted) == 4 // points
+    assert all(len(running.asked) < 50 for running in seeker.studies)
     assert {trial.lr for _, trial in seeker.best()} == {0.1}
+    assert len(seeker.best()) == 2 * max(1, seeds)
+    assert lab.seeker().over  # a driver that begins now
+
+
+def test_a_study_without_a_result_ends_as_well(tmp_path):
+    lab = Lab(tmp_path, lr={"choices": [0.1, 0.2]}, search={"trials": 9, "confirm_seeds": 2})
+    seeker = lab.seeker()
+    for stopped_after in (1, None):  # given up for its rivals, and failed
+        while (trial := seeker.next(1)) is None:
+            assert not seeker.over
+        seeker.ended(trial.fingerprint, stopped_after)
+    assert seeker.next(1) is None
+    assert seeker.over
+    assert seeker.best() == ()
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsga2", "random"])

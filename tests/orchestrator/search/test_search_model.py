@@ -86,7 +86,9 @@ class Search(RuleBasedStateMachine):
                 self.out[trial.fingerprint] = trial.lr
         for running in self.seeker.studies:
             asked = running.optuna.get_trials(deepcopy=False)
-            assert len(asked) >= TRIALS
+            assert len(asked) >= TRIALS or running.exhausted
+            if running.exhausted:
+                assert len(running.tried) == running.study.settings
             for frozen in asked:
                 known = running.asked[frozen.number].trial
                 if frozen.state is TrialState.COMPLETE:

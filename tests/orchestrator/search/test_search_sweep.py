@@ -113,3 +113,17 @@ def test_several_objectives_over_the_whole_sweep(tmp_path):
     assert {row.cell.pruner for row in results.tried} <= {"snip", "synflow"}
     (sweep,) = results.sweeps
     assert sweep.plan["search"]["objective"] == objective
+
+
+def test_a_search_that_has_tried_everything_ends_well(tmp_path):
+    space = {"pruner": "random", "compression": 4, "lr": {"choices": [0.1, 0.2]}, "epochs": 1}
+    space["search"] = {"trials": 20, "confirm_seeds": 1}
+    said = finish(tmp_path, "--local", **space)
+    assert "1 study of 2 trials (of 20: there are no more settings to try)" in " ".join(said.split())
+    assert "the study has tried every setting there is, so further trials would only repeat results" in said
+    assert "3 of 3 trials finished" in said
+    page = (tmp_path / "results" / "report" / "report.html").read_text()
+    assert "It tried every setting there is, so further trials would only repeat results." in page
+    assert "nothing left to do" in finish(
+        tmp_path, "--local", "--dry-run", **space, search={"trials": 20, "confirm_seeds": 1}
+    )

@@ -47,6 +47,11 @@ class LastingStream:
             os.dup2(nothing.fileno(), self._stream.fileno())
 
 
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line as it is: without markup, colors of numbers, or breaks."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 def terminal(stderr: bool = False) -> Console:
     """Return a console on standard output or standard error that never raises because of its reader."""
     return Console(file=LastingStream(sys.stderr if stderr else sys.stdout))  # type: ignore[arg-type]
