@@ -65,6 +65,15 @@ METRICS: dict[str, Metric] = {
     "level/top1": Metric("test accuracy after each level of pruning (%)", "level", "maximize", 100),
     "level/compression": Metric("compression after each level of pruning", "level"),
     "model/compression": Metric("compression", better="maximize", objective=True),
+    "model/speedup": Metric(
+        "speedup over the dense network",
+        better="maximize",
+        digits=2,
+        objective=True,
+        table="speedup",
+        caption="Speedup: the dense network's testing time over that of the compacted one, measured in pairs",
+    ),
+    "model/speedup_spread": Metric("spread of the speedup (interquartile range of its pairs)"),
     "model/latency_ms": Metric(
         "testing time (ms)",
         better="minimize",
@@ -73,6 +82,7 @@ METRICS: dict[str, Metric] = {
         table="latency",
         caption="Testing time: milliseconds for 64 inputs, compacted",
     ),
+    "model/latency_inputs": Metric("inputs of a timed forward pass"),
     "model/macs": Metric("MACs of the dense network", unit="MACs"),
     "model/macs_kept": Metric(
         "MACs kept",
