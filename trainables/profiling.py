@@ -171,18 +171,18 @@ class Latency:
         }
 
 
-def latency(dense: nn.Module, model: nn.Module, input_shape: tuple[int, ...]) -> Latency:
+def latency(dense: nn.Module, model: nn.Module, input_shape: tuple[int, ...], clock: Clock | None = None) -> Latency:
     """Return the latency of `model` beside that of `dense`, measured in pairs (see `paired_times`), in eval mode.
 
     Both are measured as they are: no norms are folded, and a dense network may have weights of zero, which take as long
     as others. The time is wall time until the device has finished. On one CPU thread it is the process's CPU time, in
-    which time that other processes take from it does not count. On a CPU a pass has as many inputs as `timed_inputs`
-    says, and the milliseconds are scaled to `BATCH`.
+    which time that other processes take from it does not count, unless another `clock` is given. On a CPU a pass has as
+    many inputs as `timed_inputs` says, and the milliseconds are scaled to `BATCH`.
     """
     inputs = timed_inputs(dense, input_shape)
     x = _zeros(dense, (inputs, *input_shape))
     with _in_eval_mode(dense), _in_eval_mode(model), torch.cuda.device_of(x):
-        pairs = paired_times(partial(dense, x), partial(model, x), _clock(x))
+        pairs = paired_times(partial(dense, x), partial(model, x), clock or _clock(x))
     dense_ms, ms = (1000 * BATCH / inputs * statistics.median(times) for times in zip(*pairs, strict=True))
     low, speedup, high = statistics.quantiles((before / after for before, after in pairs), method="inclusive")
     return Latency(ms, dense_ms, speedup, high - low, inputs)

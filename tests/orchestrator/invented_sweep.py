@@ -143,6 +143,8 @@ def _finish(client: Any, run: str, trial: Trial, layers: int) -> dict[str, float
         "model/latency_ms": 3 + dice.random(),
         "model/speedup": trial.compression**0.2,
         "model/peak_mb": 20 + 10 / trial.compression,
+        "cost/training_macs": 3 * EPOCHS * 50_000 * macs / trial.compression,
+        "cost/dense_training_macs": 3 * EPOCHS * 50_000 * macs,
         "prune/empty_layers": sum(row[3] == 0 for row in table["data"]),
         "time/prune_seconds": 0.5 + dice.random(),
         "time/total_seconds": 60.0,

@@ -47,6 +47,7 @@ FIGURES = {
     "setting": hyperparameter.draw,
     "tradeoff": against_cost.draw_tradeoff,
     "tradeoff-speedup": against_cost.draw_tradeoff_speedup,
+    "tradeoff-training": against_cost.draw_tradeoff_training,
     "macs": against_compression.draw_macs,
     "params": against_compression.draw_params,
     "speedup": against_compression.draw_speedup,

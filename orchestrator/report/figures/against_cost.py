@@ -13,7 +13,7 @@ from orchestrator.colors import look
 from orchestrator.report.figures.accuracy import STRETCHED, accuracy_axis, top1
 from orchestrator.report.figures.against_compression import MACS_KEPT, draw_line, survivors_note
 from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.results.lines import Facet, RowValue, facets, line, metric, pruners
+from orchestrator.results.lines import Facet, RowValue, facets, line, metric, percent, pruners
 from orchestrator.results.results import Results
 
 CostAndAccuracy = tuple[float, float]  # cost, accuracy
@@ -97,3 +97,14 @@ def draw_tradeoff_speedup(results: Results) -> Iterator[Drawing]:
     )
     speedup = Cost("tradeoff-speedup", metric("model/speedup"), "speedup over dense", gain=True)
     yield from draw_against_cost(results, speedup, caption)
+
+
+def draw_tradeoff_training(results: Results) -> Iterator[Drawing]:
+    """Draw accuracy against the total training cost: the accuracy that a budget of training allows."""
+    caption = (
+        "Test accuracy after the last epoch against the multiply-accumulates of everything that the network needed: "
+        "dense training before pruning, every level, scoring and its own training, each with the weights that were "
+        "kept. 100 % is the dense network's training for as many epochs."
+    )
+    value = percent("cost/training_macs", "cost/dense_training_macs")
+    yield from draw_against_cost(results, Cost("tradeoff-training", value, "total training cost (% of dense)"), caption)

@@ -30,7 +30,8 @@ def results(store: Store) -> Results:
 
 PER_FACET = {f"{kind}-{architecture}-cifar10" for kind in ("density", "layer-macs", "training", "scores", "histograms")
              for architecture in ("vgg16-bn", "resnet20")}  # fmt: skip
-SHARED = {"accuracy", "collapse", "tradeoff", "tradeoff-speedup", "macs", "params", "speedup", "costs"}
+SHARED = {"accuracy", "collapse", "tradeoff", "tradeoff-speedup", "tradeoff-training", "macs", "params", "speedup",
+          "costs"}  # fmt: skip
 
 
 def drawn(results: Results) -> dict[str, Drawing]:
@@ -162,7 +163,7 @@ def test_the_front_is_what_nothing_beats() -> None:
 
 
 def test_faster_is_to_the_right_and_cheaper_too(drawings: dict[str, Drawing]) -> None:
-    for name, inverted in (("tradeoff-speedup", False), ("tradeoff", True)):
+    for name, inverted in (("tradeoff-speedup", False), ("tradeoff", True), ("tradeoff-training", True)):
         assert all(bool(axis.xaxis_inverted()) is inverted for axis in drawings[name].figure.axes)
 
 
