@@ -9,13 +9,14 @@ times and wall times of each network alone, 15 passes of one and then 15 of the 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
+import signal
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.synchronize import Event
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -29,37 +30,43 @@ SHAPE = (3, 32, 32)
 HELD = 0.1  # largest difference between the medians quiet and under load
 
 
-def _busy(started: Event) -> None:
-    torch.set_num_threads(1)
-    matrix = torch.rand(256, 256)
-    started.set()
-    while True:
-        matrix @ matrix
+class Load:
+    """Processes that multiply matrices while `busy`, and are paused otherwise, so that they start only once."""
 
+    WORK = "import numpy; a = numpy.random.rand(256, 256)\nwhile True: a @ a"
 
-@contextmanager
-def load(processes: int) -> Iterator[None]:
-    """Keep as many processes busy inside the block."""
-    context = multiprocessing.get_context("spawn")
-    started = [context.Event() for _ in range(processes)]
-    workers = [context.Process(target=_busy, args=(event,), daemon=True) for event in started]
-    for worker in workers:
-        worker.start()
-    try:
-        for event in started:
-            event.wait()
-        yield
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
+    def __init__(self, processes: int) -> None:
+        """Start the processes, paused."""
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        command = [sys.executable, "-c", self.WORK]
+        self._processes = [subprocess.Popen(command, env=os.environ | threads) for _ in range(processes)]
+        self._send(signal.SIGSTOP)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Let the processes run inside the block."""
+        self._send(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._send(signal.SIGSTOP)
+
+    def end(self) -> None:
+        """Kill the processes."""
+        self._send(signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+
+    def _send(self, what: signal.Signals) -> None:
+        for process in self._processes:
+            process.send_signal(what)
 
 
 def networks(compression: float) -> tuple[nn.Module, nn.Module]:
     """The dense ResNet-20 and its compacted form after SynFlow."""
     dense = laid_out(build("resnet20", SHAPE, 10, seed=0), SHAPE)
     example = [(torch.zeros(1, *SHAPE), torch.zeros(1, dtype=torch.int64))]
-    compacted = compact(dense, prune(dense, "synflow", compression, example), SHAPE)
+    compacted = compact(dense, prune(dense, "synflow", compression, example, iterations=10), SHAPE)
     assert not compacted.reason
     return dense, compacted.model
 
@@ -99,12 +106,15 @@ def main() -> None:
     torch.set_num_threads(1)
     dense, small = networks(args.compression)
     found: dict[str, dict[int, list[float]]] = {name: {0: [], args.processes: []} for name in METHODS}
-    before = os.getloadavg()[0]
-    for _ in range(args.repeats):
-        for processes in (0, args.processes):
-            with load(processes):
-                for name, method in METHODS.items():
-                    found[name][processes].append(method(dense, small))
+    before, others = os.getloadavg()[0], Load(args.processes)
+    try:
+        for _ in range(args.repeats):
+            for processes in (0, args.processes):
+                with others.busy() if processes else nullcontext():
+                    for name, method in METHODS.items():
+                        found[name][processes].append(method(dense, small))
+    finally:
+        others.end()
     print(
         f"{os.cpu_count()} cores; load of others at the start {before:.1f}; n={args.repeats}, medians (least to most)\n"
     )

@@ -18,7 +18,7 @@ def paired_times(first: Callable[[], object], second: Callable[[], object], cloc
 
     In a pair one function is timed directly after the other; which of them begins alternates. Each is called twice
     before. `torch.utils.benchmark.Timer` is not used: it makes two more calls for each timed one, which triples the
-    time of slow functions.
+    time of slow functions, and its import warns where there is no CUDA.
     """
     timers = [Timer(function, timer=clock) for function in (first, second)]
     calls = [_calls(timer) for timer in timers]

@@ -13,7 +13,6 @@ from typing import ParamSpec, TypeVar
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
-from torch.utils.benchmark import timer
 
 from pruners import compact, connected, dead_weights, effective, empty_layers, layers
 from pruners.errors import OF_THE_MACHINE, in_one_line, is_out_of_memory
@@ -181,7 +180,7 @@ def latency(dense: nn.Module, model: nn.Module, input_shape: tuple[int, ...], cl
     """
     inputs = timed_inputs(dense, input_shape)
     x = _zeros(dense, (inputs, *input_shape))
-    with _in_eval_mode(dense), _in_eval_mode(model), torch.cuda.device_of(x):
+    with _in_eval_mode(dense), _in_eval_mode(model):
         pairs = paired_times(partial(dense, x), partial(model, x), clock or _clock(x))
     dense_ms, ms = (1000 * BATCH / inputs * statistics.median(times) for times in zip(*pairs, strict=True))
     low, speedup, high = statistics.quantiles((before / after for before, after in pairs), method="inclusive")
@@ -193,18 +192,25 @@ def timed_inputs(dense: nn.Module, input_shape: tuple[int, ...]) -> int:
 
     The number depends on the network alone, so all trials of a network are measured with the same.
     """
-    counts = Unmeasured().attempt("macs", macs, dense, input_shape)  # whose own metrics have the reason
-    if counts is None or next(dense.parameters()).is_cuda:
+    if next(dense.parameters()).is_cuda:
+        return BATCH
+    counts = Unmeasured().attempt("macs", macs, dense, input_shape)  # the reason, if any, is recorded with `model/macs`
+    if counts is None:
         return BATCH
     most = TIMED_MACS // max(1, sum(map(sum, counts.values())))
     return min(BATCH, 1 << max(0, most.bit_length() - 1))
 
 
 def _clock(x: Tensor) -> Clock:
-    """Return the clock for passes of `x`."""
-    if x.is_cuda:
-        return timer  # waits for the GPU; not for CPUs, because it would occupy a GPU that the trial does not use
-    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    """Return the clock for passes of `x`: on one CPU thread the process's CPU time, else wall time."""
+    if not x.is_cuda:
+        return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+    def when_done() -> float:
+        torch.cuda.synchronize(x.device)
+        return time.perf_counter()
+
+    return when_done
 
 
 def latency_setting(share: float) -> str:

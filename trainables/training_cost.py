@@ -14,7 +14,7 @@ from trainables.record.event_log import read
 
 PASSES = 3  # forward passes that a pass forward and backward costs (Evci et al. 2020, appendix H)
 
-Logged = Mapping[tuple[str, int], float]  # metric and step -> value
+LoggedPoints = Mapping[tuple[str, int], float]  # metric and step -> value
 
 
 def kept_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Callable[[Mapping[str, Tensor]], dict[str, float]]:
@@ -52,7 +52,7 @@ def logged_metrics(folder: Path) -> dict[tuple[str, int], float]:
     }
 
 
-def training_cost(trial: Trial, logged: Logged, images: int, scored: int) -> dict[str, float]:
+def training_cost(trial: Trial, logged: LoggedPoints, images: int, scored: int) -> dict[str, float]:
     """Return the metrics of the trial's total training cost; {} if something that they need was not logged.
 
     A training costs `PASSES` forward passes of all `images` in each epoch, with the multiply-accumulates of the kept
