@@ -5,7 +5,7 @@
 Every network has batch norm statistics, shifts and scales as after training. Logits are those of 16 random inputs;
 their difference is the largest of all, as a share of the largest logit, in eval / in train mode. It is rounding where
 it vanishes in float64, and no more than the masked network's own in float32: its logits there against those in
-float64, "own rounding". Latency is of 64 inputs, in eval mode.
+float64, "own rounding". Latency is of 64 inputs, in eval mode, measured in pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pruners import PruningError, apply_masks, compact, prune
 from trainables.architectures import build
-from trainables.profiling import latency_ms, macs
+from trainables.profiling import latency, macs
 
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -72,7 +72,6 @@ def rows(name: str, pruner: str, granularity: str, compressions: list[float]) ->
     x = torch.randn(16, *SHAPE)
     batches = [(x, torch.arange(16) % 10)]
     before = sum(p.numel() for p in model.parameters()), sum(map(sum, macs(model, SHAPE).values()))
-    before_ms = latency_ms(model, SHAPE, repeats=5)
     for compression in compressions:
         title = (name, f"{pruner}, {granularity}", f"{compression:g}x")
         iterations = 10 if pruner == "synflow" else None
@@ -85,11 +84,11 @@ def rows(name: str, pruner: str, granularity: str, compressions: list[float]) ->
         masked, small = copy.deepcopy(model), compacted.model
         apply_masks(masked, masks)
         after = sum(p.numel() for p in small.parameters()), sum(map(sum, macs(small, SHAPE).values()))
-        after_ms = latency_ms(small, SHAPE, repeats=5)
+        times = latency(model, small, SHAPE)
         yield (
             *title,
             *(f"{a / 1e6:.3f} -> {b / 1e6:.3f}" for a, b in zip(before, after, strict=True)),
-            f"{before_ms:.1f} -> {after_ms:.1f} ({before_ms / after_ms:.1f}x)",
+            f"{times.dense_ms:.1f} -> {times.ms:.1f} ({times.speedup:.1f}x)",
             *([compacted.reason] if compacted.reason else differences(masked, small, x)),
         )
 

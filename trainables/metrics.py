@@ -42,6 +42,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "train/loss": Metric("training loss", "epoch", "minimize"),
     "train/top1": Metric("training accuracy (%)", "epoch", "maximize", 100),
+    "train/macs_kept": Metric("MACs kept, where masks change during training", "epoch"),
     "test/loss": Metric("test loss", "epoch", "minimize"),
     "test/top1": Metric("test accuracy (%)", "epoch", "maximize", 100),
     "test/top5": Metric("top-5 test accuracy (%)", "epoch", "maximize", 100),
@@ -64,7 +65,17 @@ METRICS: dict[str, Metric] = {
     "best/top1": Metric("test accuracy of the best epoch (%)", better="maximize", scale=100),
     "level/top1": Metric("test accuracy after each level of pruning (%)", "level", "maximize", 100),
     "level/compression": Metric("compression after each level of pruning", "level"),
+    "level/macs_kept": Metric("MACs kept after each level of pruning", "level"),
     "model/compression": Metric("compression", better="maximize", objective=True),
+    "model/speedup": Metric(
+        "speedup over the dense network",
+        better="maximize",
+        digits=2,
+        objective=True,
+        table="speedup",
+        caption="Speedup: the dense network's testing time over that of the compacted one, measured in pairs",
+    ),
+    "model/speedup_spread": Metric("spread of the speedup (interquartile range of its pairs)"),
     "model/latency_ms": Metric(
         "testing time (ms)",
         better="minimize",
@@ -73,6 +84,7 @@ METRICS: dict[str, Metric] = {
         table="latency",
         caption="Testing time: milliseconds for 64 inputs, compacted",
     ),
+    "model/latency_inputs": Metric("inputs of a timed forward pass"),
     "model/macs": Metric("MACs of the dense network", unit="MACs"),
     "model/macs_kept": Metric(
         "MACs kept",
@@ -95,6 +107,14 @@ METRICS: dict[str, Metric] = {
     "model/params_compacted": Metric("parameters, compacted", better="minimize", objective=True),
     "model/peak_mb": Metric("peak memory (MB)", better="minimize", objective=True),
     "model/file_mb": Metric("file size (MB)", better="minimize", objective=True),
+    "cost/training_macs": Metric(
+        "MACs of all training and scoring that the network needs",
+        better="minimize",
+        table="training-cost",
+        share_of="cost/dense_training_macs",
+        caption="Total training cost, in percent of the dense network's training",
+    ),
+    "cost/dense_training_macs": Metric("MACs of training the dense network for as many epochs", unit="MACs"),
     "prune/empty_layers": Metric("layers without a weight", better="minimize"),
     "prune/zero_scores": Metric("weights with a score of zero"),
     "prune/tied_scores": Metric("share of the kept weights that rounding alone could exchange for pruned ones"),

@@ -27,10 +27,11 @@ from trainables.record.sync import Copy
 from trainables.shared import masks as given_masks
 from trainables.shared.scores import shared
 from trainables.sparse_training import Dynamics
-from trainables.training.iterative import REWIND, prune_in_levels, rewind
+from trainables.training.iterative import REWIND, Report, prune_in_levels, rewind
 from trainables.training.loop import EpochProgress
 from trainables.training.precision import used
 from trainables.training.trainer import Trainer, make_trainer
+from trainables.training_cost import kept_macs, logged_metrics, scored_images, training_cost
 
 Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule that stops the trial early, or ""
 
@@ -119,14 +120,14 @@ def compute(attempt: Attempt) -> None:
         masks,
         state=_begin(on, folder, saved),
         save=lambda state: save(state | {"level": trial.levels}),
-        report=report,
+        report=_counting(report, on, masks) if dynamics else report,
         dynamics=dynamics,
         tell=lambda what, how: outbox.tags({what: how[:500]}),
     )
     if dynamics:
         recorder.pruned(on.model, masks, {}, data.input_shape)
     final = progress.last or on.test() | {f"validation_{key}": value for key, value in on.validate().items()}
-    _log_training(attempt, device, progress, final)
+    _log_training(attempt, on, progress, final)
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
     if device.type == "cuda":
         outbox.tags({"latency": latency_setting(place.gpus)})
@@ -138,14 +139,26 @@ def _scored(found: Pruning, device: torch.device) -> dict[str, str]:
     return {"scored": found.how} if found.how and (device.type != "cpu" or found.how != WHOLE) else {}
 
 
-def _log_training(attempt: Attempt, device: torch.device, progress: EpochProgress, final: dict[str, float]) -> None:
+def _counting(report: Report, on: Trainer, masks: Mapping[str, Tensor]) -> Report:
+    """Return `report` with the multiply-accumulates that an epoch kept, for masks that change during training."""
+    kept = kept_macs(on.model, on.data.input_shape)
+
+    def counted(metrics: dict[str, float], epoch: int) -> None:
+        report(metrics | {f"train/{name}": value for name, value in kept(masks).items()}, epoch)
+
+    return counted
+
+
+def _log_training(attempt: Attempt, on: Trainer, progress: EpochProgress, final: dict[str, float]) -> None:
     trial, outbox = attempt.trial, attempt.outbox
     outbox.metrics({f"final/{key}": value for key, value in final.items()})
     outbox.metrics({"best/top1": max(progress.best_top1, final["top1"])})
     if trial.levels:
         outbox.metrics({"level/top1": final["top1"], "level/compression": trial.compression}, trial.levels)
     outbox.metrics({"time/train_seconds": progress.train_seconds})
-    outbox.metrics(_speed(attempt.place, trial, device, progress))
+    outbox.metrics(_speed(attempt.place, trial, on.device, progress))
+    scored = scored_images(trial, on.data.num_classes)
+    outbox.metrics(training_cost(trial, logged_metrics(attempt.folder), len(on.data.rows), scored))
 
 
 def _speed(place: Place, trial: Trial, device: torch.device, progress: EpochProgress) -> dict[str, float]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from pruners.errors import OF_THE_MACHINE, in_one_line, is_out_of_memory
 from pruners.float32 import ieee_float32
 from trainables.architectures import Shape
 from trainables.mac_counter import NO_WEIGHTS, MacCounter
+from trainables.paired_times import Clock, paired_times
 from trainables.peak_memory import PeakMemory
 
 P = ParamSpec("P")
@@ -52,6 +54,7 @@ class Unmeasured:
 
 
 BATCH = 64  # examples per forward pass where latency and memory are measured
+TIMED_MACS = 25 * 10**9  # at most, of a timed pass on a CPU: about half a second on one thread; VGG-16 on CIFAR has 20
 
 
 @dataclass(frozen=True)
@@ -146,22 +149,68 @@ def _layer(
     )
 
 
-def latency_ms(model: nn.Module, input_shape: tuple[int, ...], repeats: int = 15) -> float:
-    """Return the median milliseconds of one forward pass of 64 inputs in eval mode, after three passes of warm-up.
+@dataclass(frozen=True)
+class Latency:
+    """Time of a network's forward pass beside that of the dense network, medians over the pairs measured."""
 
-    Wall time until the device has finished. `torch.utils.benchmark.Timer` measures the same, but makes two more passes
-    for each timed one, or as many as fill a given time.
+    ms: float  # milliseconds of a pass of `BATCH` inputs through the network
+    dense_ms: float  # through the dense one
+    speedup: float  # the dense network's time / the network's, of each pair
+    spread: float  # interquartile range of the pairs' speedups
+    inputs: int  # of a timed pass
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics that a trial logs."""
+        return {
+            "model/latency_ms": self.ms,
+            "model/latency_inputs": self.inputs,
+            "model/speedup": self.speedup,
+            "model/speedup_spread": self.spread,
+        }
+
+
+def latency(dense: nn.Module, model: nn.Module, input_shape: tuple[int, ...], clock: Clock | None = None) -> Latency:
+    """Return the latency of `model` beside that of `dense`, measured in pairs (see `paired_times`), in eval mode.
+
+    Both are measured as they are: no norms are folded, and a dense network may have weights of zero, which take as long
+    as others. The time is wall time until the device has finished. On one CPU thread it is the process's CPU time, in
+    which time that other processes take from it does not count, unless another `clock` is given. On a CPU a pass has as
+    many inputs as `timed_inputs` says, and the milliseconds are scaled to `BATCH`.
     """
-    x = _zeros(model, (BATCH, *input_shape))
-    times = []
-    with _in_eval_mode(model):
-        for _ in range(3 + repeats):
-            _wait(x)
-            started = time.perf_counter()
-            model(x)
-            _wait(x)
-            times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times[3:])
+    inputs = timed_inputs(dense, input_shape)
+    x = _zeros(dense, (inputs, *input_shape))
+    with _in_eval_mode(dense), _in_eval_mode(model):
+        pairs = paired_times(partial(dense, x), partial(model, x), clock or _clock(x))
+    dense_ms, ms = (1000 * BATCH / inputs * statistics.median(times) for times in zip(*pairs, strict=True))
+    low, speedup, high = statistics.quantiles((before / after for before, after in pairs), method="inclusive")
+    return Latency(ms, dense_ms, speedup, high - low, inputs)
+
+
+def timed_inputs(dense: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Return the inputs of a timed pass: `BATCH`; on a CPU fewer, a power of two, where these are over `TIMED_MACS`.
+
+    The number depends on the network alone, so all trials of a network are measured with the same.
+    """
+    if next(dense.parameters()).is_cuda:
+        return BATCH
+    counts = Unmeasured().attempt("macs", macs, dense, input_shape)  # the reason, if any, is recorded with `model/macs`
+    if counts is None:
+        return BATCH
+    most = TIMED_MACS // max(1, sum(map(sum, counts.values())))
+    return min(BATCH, 1 << max(0, most.bit_length() - 1))
+
+
+def _clock(x: Tensor) -> Clock:
+    """Return the clock for passes of `x`: on one CPU thread the process's CPU time, else wall time."""
+    if not x.is_cuda:
+        return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+    def when_done() -> float:
+        torch.cuda.synchronize(x.device)
+        return time.perf_counter()
+
+    return when_done
 
 
 def latency_setting(share: float) -> str:
@@ -218,19 +267,9 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _forward(model: nn.Module, x: Tensor) -> None:
-    with _in_eval_mode(model):
-        model(x)
-
-
 def _zeros(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     like = next(model.parameters())
     return torch.zeros(shape, dtype=like.dtype, device=like.device)
-
-
-def _wait(x: Tensor) -> None:
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
 
 
 def paths(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[dict[str, float], str]:
@@ -271,7 +310,8 @@ def measured(
 ) -> tuple[dict[str, float], str]:
     """Return metrics of the compacted model and ""; if it cannot be compacted, of the model itself and the reason.
 
-    A cost that cannot be measured is left out, and `unmeasured` records why.
+    Its testing time is measured beside that of `model`, which without its masks is the dense network. A cost that
+    cannot be measured is left out, and `unmeasured` records why.
     """
     try:
         compacted = compact(model, masks, input_shape)
@@ -283,10 +323,11 @@ def measured(
     costs: dict[str, Callable[[], float]] = {
         "model/params_compacted": lambda: sum(parameter.numel() for parameter in small.parameters()),
         "model/macs_compacted": lambda: sum(map(sum, macs(small, input_shape).values())),
-        "model/latency_ms": lambda: latency_ms(small, input_shape),
         "model/peak_mb": lambda: peak_mb(small, input_shape),
         "model/file_mb": lambda: file_mb(small),
     }
     unmeasured = unmeasured or Unmeasured()
     numbers = {cost: unmeasured.attempt(cost, measure) for cost, measure in costs.items()}
-    return {cost: number for cost, number in numbers.items() if number is not None}, reason
+    times = unmeasured.attempt("model/latency_ms", latency, model, small, input_shape)
+    known = {cost: number for cost, number in numbers.items() if number is not None}
+    return known | (times.metrics if times else {}), reason

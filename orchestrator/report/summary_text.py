@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from orchestrator.report import ranking_text
+from orchestrator.report.budgets import budget_words
 from orchestrator.report.figures import finding_sentences
 from orchestrator.report.figures.finding import listed
 from orchestrator.report.measured import trained
@@ -19,7 +20,7 @@ from orchestrator.tracking.audits import TAG
 def headline(results: Results) -> list[str]:
     """Return the sentences of the summary, followed by those on the search if there was one.
 
-    They are three, two if no pruner leads, one if nothing can be compared.
+    They are three, two if no pruner leads, one if nothing can be compared; one more if budgets differ.
     """
     ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
     tuned = search_words(results)
@@ -29,7 +30,7 @@ def headline(results: Results) -> list[str]:
         yet = " yet" if results.missing else ""
         chosen = " that early stopping did not choose" if flattering(results) else ""
         return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
-    return [_leaders(ranked), *_margin(ranked), _collapse(results), *tuned]
+    return [_leaders(ranked), *_margin(ranked), _collapse(results), *budget_words(results), *tuned]
 
 
 def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:

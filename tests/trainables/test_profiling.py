@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from time import perf_counter, process_time
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainables import profiling
 from trainables.architectures import build
-from trainables.profiling import file_mb, latency_ms, macs, peak_mb, profile
+from trainables.profiling import BATCH, TIMED_MACS, file_mb, latency, macs, peak_mb, profile, timed_inputs
 
 CIFAR = (3, 32, 32)
 
@@ -74,5 +77,50 @@ def test_peak_memory_counts_parameters_and_activations():
 
 def test_measurements_are_positive_numbers():
     model = build("conv", (1, 8, 8), 10, seed=0)
-    assert latency_ms(model, (1, 8, 8), repeats=2) > 0
+    found = latency(model, model, (1, 8, 8))
+    assert min(found.ms, found.dense_ms, found.speedup) > 0 <= found.spread
     assert file_mb(model) == pytest.approx(sum(p.numel() for p in model.parameters()) * 4 / 1e6, rel=0.05)
+
+
+def test_the_speedup_is_the_median_of_the_pairs_and_the_milliseconds_are_of_64_inputs(monkeypatch):
+    pairs = [(0.8, 0.2), (0.4, 0.4), (0.6, 0.2), (0.3, 0.2), (0.2, 0.1)]  # 4, 1, 3, 1.5 and 2 times as fast
+    sizes = []
+
+    def timed(dense, model, clock):
+        sizes.extend(len(network()) for network in (dense, model))
+        return pairs
+
+    monkeypatch.setattr(profiling, "paired_times", timed)
+    monkeypatch.setattr(profiling, "timed_inputs", lambda *_: 16)
+    dense, small = (nn.Sequential(nn.Flatten(), nn.Linear(4, width)) for width in (9, 2))
+    found = latency(dense.train(), small.eval(), (1, 2, 2))
+    assert (found.speedup, found.spread) == (2, pytest.approx(3 - 1.5))
+    assert (found.ms, found.dense_ms) == (pytest.approx(4 * 200), pytest.approx(4 * 400))
+    assert sizes == [16, 16]
+    assert (dense.training, small.training) == (True, False)
+    assert found.metrics.keys() == {f"model/{name}" for name in ("latency_ms", "latency_inputs", "speedup",
+                                                                 "speedup_spread")}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"), [(1, BATCH), (64, BATCH), (65, BATCH // 2), (256, BATCH // 4), (100_000, 1)]
+)
+def test_large_networks_are_timed_with_fewer_inputs(outputs, inputs):
+    width = TIMED_MACS // 64 // BATCH  # so that 64 outputs of `BATCH` inputs take `TIMED_MACS`
+    with torch.device("meta"):  # where nothing is computed
+        model = nn.Sequential(nn.Flatten(), nn.Linear(width, outputs, bias=False))
+    assert timed_inputs(model, (1, 1, width)) == inputs
+
+
+def test_a_network_that_cannot_be_counted_is_timed_with_all_inputs():
+    class Broken(nn.Linear):
+        def forward(self, x):
+            raise RuntimeError("no")
+
+    assert timed_inputs(Broken(4, 2), (4,)) == BATCH
+
+
+@pytest.mark.parametrize(("threads", "clock"), [(1, process_time), (2, perf_counter)])
+def test_time_that_other_processes_take_does_not_count_on_one_thread(monkeypatch, threads, clock):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert profiling._clock(torch.zeros(1)) is clock

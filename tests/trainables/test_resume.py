@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from timed_metrics import TIMED
 
 from search_spaces import Trial
 from trainables.context import Place
@@ -30,7 +31,7 @@ def numbers(place, trial):
     events = [event for event, _ in read(place.storage / trial.fingerprint)]
     points = [((key, e["step"]), value) for e in events for key, value in e.get("metrics", {}).items()]
     assert len(points) == len(dict(points))
-    return {key: value for key, value in points if not key[0].startswith("time/") and key[0] != "model/latency_ms"}
+    return {key: value for key, value in points if key[0] not in TIMED}
 
 
 def dies(trial, place, saves, within=False):

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from timed_metrics import TIMED
 
 from search_spaces import Trial, stage
 from trainables import phases
@@ -29,7 +30,7 @@ def numbers(place, trial):
         (key, event["step"]): value
         for event, _ in read(place.storage / trial.fingerprint)
         for key, value in event.get("metrics", {}).items()
-        if not key.startswith("time/") and key != "model/latency_ms"
+        if key not in TIMED
     }
 
 
@@ -43,7 +44,8 @@ def test_a_trial_records_what_the_design_promises(place):
         *("final/top1", "final/top5", "final/loss", "best/top1"),
         *("model/params", "model/params_kept", "model/compression", "model/macs", "model/macs_kept"),
         *("model/params_compacted", "model/macs_compacted", "prune/effective_density", "prune/dead_weights"),
-        *("model/latency_ms", "model/peak_mb", "model/file_mb"),
+        *("model/latency_ms", "model/latency_inputs", "model/speedup", "model/speedup_spread"),
+        *("model/peak_mb", "model/file_mb"),
         *("time/prune_seconds", "time/train_seconds", "time/images_per_second", "time/total_seconds"),
         *("profile/density", "profile/macs_kept", "prune/empty_layers", "prune/zero_scores"),
         "prune/tied_scores",

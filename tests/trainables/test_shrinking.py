@@ -37,6 +37,8 @@ def test_filters_make_it_smaller_by_what_was_asked():
     assert whole["model/macs_compacted"] == sum(map(sum, macs(model, SHAPE).values()))
     for metric in ("model/macs_compacted", "model/peak_mb", "model/file_mb"):
         assert 0 < small[metric] < whole[metric]
+    assert small["model/latency_inputs"] == whole["model/latency_inputs"] == 64
+    assert small["model/speedup"] > 2 * whole["model/speedup"]  # an eighth of the weights is left
 
 
 def test_paths_count_what_takes_part():

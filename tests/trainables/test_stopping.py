@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from timed_metrics import TIMED
 
 from pruners import registry
 from search_spaces import Trial
@@ -22,7 +23,7 @@ def metrics(place, trial):
     """Every metric but the times, by key and step."""
     events = [event for event, _ in read(place.storage / trial.fingerprint) if "metrics" in event]
     found = {(key, event["step"]): value for event in events for key, value in event["metrics"].items()}
-    return {key: value for key, value in found.items() if not key[0].startswith(("time/", "model/latency"))}
+    return {key: value for key, value in found.items() if key[0] not in TIMED}
 
 
 def tags(folder):

@@ -12,6 +12,7 @@ from torch import Tensor
 from pruners import Pruning
 from trainables.record import checkpoint
 from trainables.training.trainer import Trainer
+from trainables.training_cost import kept_macs
 
 REWIND = "rewind.pt"
 SaveState = Callable[[dict[str, Any]], None]
@@ -23,7 +24,7 @@ def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: S
 
     The model must have the trained weights of the dense network. Level l prunes the weights trained so far to
     density^(l/L) of all, rewinds the rest, and trains it; the training after the last level is the trial's own.
-    `report` receives `level/top1` and `level/compression` of the network that each level prunes.
+    `report` receives `level/top1`, `level/compression` and `level/macs_kept` of the network that each level prunes.
     `saved` is the trial's last checkpoint, empty if there is none; `save` writes the next one.
     Levels before the last are not shuffled, because a shuffled mask cannot be nested in another one.
     """
@@ -31,12 +32,16 @@ def prune_in_levels(on: Trainer, folder: Path, saved: Mapping[str, Any], save: S
     masks: dict[str, Tensor] = saved.get("masks", {})
     state = dict(saved) if "model" in saved else None
     last = on.trial.levels
+    kept = kept_macs(on.model, on.data.input_shape)
     while True:
         if level > 0:
             state = state or rewind(on, folder)
             on.train(masks, state=state, save=_marking(save, level, masks))
             state = None
-        report({"level/top1": on.test()["top1"], "level/compression": on.trial.compression ** (level / last)}, level)
+        result = on.test() | {"compression": on.trial.compression ** (level / last)} | kept(masks)
+        report(
+            {f"level/{name}": result[name] for name in ("top1", "compression", "macs_kept") if name in result}, level
+        )
         level += 1
         ablation = "none" if on.trial.ablation == "shuffle" and level < last else on.trial.ablation
         found = on.find(on.trial.compression ** (level / last), masks, ablation)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MEASURES = {
     "curve/top1": TOP1,
     "curve/macs_kept": metric("model/macs_kept"),
+    "curve/speedup": metric("model/speedup"),
     "curve/latency_ms": metric("model/latency_ms"),
 }
 LoggedCurve = list[dict[str, float]]

@@ -67,7 +67,7 @@ NUMBERS = "Numbers: the mean over seeds"
 # The page adds a bar chart for each other metric to a section named like the metric's prefix; those are folded.
 FOLDED = tuple(sorted({name.partition("/")[0] for name, kept in METRICS.items() if kept.when != "audit"} | {"curve"}))
 COLUMNS = ("pruner", "compression", "architecture", "dataset", "seed")
-SELECTED = ("final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "time/total_seconds")
+SELECTED = ("final/top1", "model/compression", "model/macs_kept", "model/speedup", "time/total_seconds")
 
 
 def save_overview(client: MlflowClient, experiment_id: str) -> None:
@@ -118,13 +118,13 @@ def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FO
         # A metric as x axis cannot be logarithmic, so the logarithm is logged as a metric of its own.
         line(CURVES, "curve/top1", x="curve/log2_compression"),
         line(CURVES, "curve/top1", x="curve/macs_kept"),
-        line(CURVES, "curve/top1", x="curve/latency_ms"),
+        line(CURVES, "curve/top1", x="curve/speedup"),
         line(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
-        line(CURVES, "curve/latency_ms", x="curve/log2_compression"),
+        line(CURVES, "curve/speedup", x="curve/log2_compression"),
         scatter(TRADEOFF, "model/compression", "final/top1"),
         scatter(TRADEOFF, "model/macs_kept", "final/top1"),
-        scatter(TRADEOFF, "model/latency_ms", "final/top1"),
-        parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/latency_ms", "final/top1"]),
+        scatter(TRADEOFF, "model/speedup", "final/top1"),
+        parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/speedup", "final/top1"]),
         line(LAYERS, "profile/density", logarithmic=True),
         line(LAYERS, "profile/macs_kept", logarithmic=True),
         line(TRAINING, "test/top1"),
@@ -159,7 +159,7 @@ def side_by_side(
 ) -> dict[str, Any]:
     """Return a view of one facet's trials at one amount of pruning; with several seeds, grouped by pruner."""
     shown = [
-        *(bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/latency_ms")),
+        *(bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/speedup")),
         line(LAYERS, "profile/density"),
         line(LAYERS, "profile/macs_kept", logarithmic=True),
         line(TRAINING, "test/top1"),

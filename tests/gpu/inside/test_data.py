@@ -18,7 +18,7 @@ from trainables.architectures import build
 from trainables.datasets import AUGMENTATIONS, DatasetError, load, resident
 from trainables.datasets.prefetch import AHEAD, prefetched
 from trainables.datasets.resident import release_unused
-from trainables.profiling import latency_ms, latency_setting, peak_mb, profile
+from trainables.profiling import latency, latency_setting, peak_mb, profile
 
 
 @pytest.fixture
@@ -206,7 +206,9 @@ def test_a_model_on_a_gpu_can_be_measured(gpu):
     shape = (1, 8, 8)
     on_cpu, on_gpu = (build("conv", shape, 10, seed=0).to(device) for device in ("cpu", gpu))
     assert profile(on_gpu, {}, {}, shape) == profile(on_cpu, {}, {}, shape)
-    assert latency_ms(on_gpu, shape, repeats=2) > 0
+    found = latency(on_gpu, on_gpu, shape)
+    assert min(found.ms, found.speedup) > 0
+    assert found.inputs == 64
     assert peak_mb(on_gpu, shape) == pytest.approx(peak_mb(on_cpu, shape), rel=0.1)
     assert on_gpu.training
 

@@ -30,7 +30,8 @@ def results(store: Store) -> Results:
 
 PER_FACET = {f"{kind}-{architecture}-cifar10" for kind in ("density", "layer-macs", "training", "scores", "histograms")
              for architecture in ("vgg16-bn", "resnet20")}  # fmt: skip
-SHARED = {"accuracy", "collapse", "tradeoff", "tradeoff-latency", "macs", "params", "latency", "costs"}
+SHARED = {"accuracy", "collapse", "tradeoff", "tradeoff-speedup", "tradeoff-training", "macs", "params", "speedup",
+          "costs"}  # fmt: skip
 
 
 def drawn(results: Results) -> dict[str, Drawing]:
@@ -139,7 +140,7 @@ def test_cost_lines_are_the_means_of_the_runs(drawings: dict[str, Drawing], resu
     for name, key, whole in (
         ("params", "model/params_kept", "model/params"),
         ("macs", "model/macs_kept", "model/macs"),
-        ("latency", "model/latency_ms", None),
+        ("speedup", "model/speedup", None),
     ):
         left = drawings[name].figure.axes[0]
         drawn = next(line for line in left.lines if line.get_color() == look("snip").color)
@@ -157,6 +158,13 @@ def test_cost_lines_are_the_means_of_the_runs(drawings: dict[str, Drawing], resu
 def test_the_front_is_what_nothing_beats() -> None:
     places = [(1.0, 50.0), (2.0, 80.0), (2.0, 70.0), (3.0, 75.0), (4.0, 90.0), (5.0, 90.0)]
     assert front(places) == [(1.0, 50.0), (2.0, 80.0), (4.0, 90.0)]
+    assert front(places, gain=True) == [(5.0, 90.0)]
+    assert front([(4.0, 10.0), (1.0, 90.0), (2.0, 80.0), (2.0, 85.0)], gain=True) == [(4, 10), (2, 85), (1, 90)]
+
+
+def test_faster_is_to_the_right_and_cheaper_too(drawings: dict[str, Drawing]) -> None:
+    for name, inverted in (("tradeoff-speedup", False), ("tradeoff", True), ("tradeoff-training", True)):
+        assert all(bool(axis.xaxis_inverted()) is inverted for axis in drawings[name].figure.axes)
 
 
 def test_training_curves_are_medians(drawings: dict[str, Drawing], results: Results, store: Store) -> None:
@@ -218,7 +226,7 @@ def test_a_dataset_without_any_result_has_no_empty_panels(results: Results) -> N
     rows = [Row(row.cell.model_copy(update={"dataset": "mnist"})) for row in results.rows]
     drawings = drawn(replace(results, rows=(*results.rows, *rows)))
     assert "Without a result yet: vgg16-bn · mnist, resnet20 · mnist." in drawings["accuracy"].caption
-    for name in ("accuracy", "tradeoff", "macs", "latency"):
+    for name in ("accuracy", "tradeoff", "macs", "speedup"):
         assert len(drawings[name].figure.axes) == 2
         assert drawings[name].save("svg")
 

@@ -21,8 +21,8 @@ from orchestrator.results.lines import Facet, facets
 from orchestrator.results.results import Results, read
 
 PREFIX = "mlflow.sharedViewState."
-NAMES = {"final/top1", "model/compression", "model/macs_kept", "model/latency_ms", "profile/density",
-         "profile/macs_kept", "test/top1", "train/loss", "curve/top1", "curve/macs_kept", "curve/latency_ms",
+NAMES = {"final/top1", "model/compression", "model/macs_kept", "model/speedup", "profile/density",
+         "profile/macs_kept", "test/top1", "train/loss", "curve/top1", "curve/macs_kept", "curve/speedup",
          "curve/log2_compression", "time/total_seconds", ""}  # fmt: skip
 
 

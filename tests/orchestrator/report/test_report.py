@@ -39,12 +39,22 @@ def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_folder_is_complete(page: Path) -> None:
     files = {str(path.relative_to(page.parent)) for path in page.parent.rglob("[!.]*.*")}
-    names = ["accuracy", "collapse", "tradeoff", "tradeoff-latency", "macs", "params", "latency", "costs"]
+    names = [
+        "accuracy",
+        "collapse",
+        "tradeoff",
+        "tradeoff-speedup",
+        "tradeoff-training",
+        "macs",
+        "params",
+        "speedup",
+        "costs",
+    ]
     names += [f"{kind}-{a}-cifar10" for kind in EACH for a in ("vgg16-bn", "resnet20")]
     drawn = {Path(file).stem for file in files if file.startswith("figures/")}
     assert drawn >= set(names)
     figures = {f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg", "pdf")}
-    shown = ("accuracy", "latency", "macs", "params", "published")
+    shown = ("accuracy", "speedup", "latency", "macs", "params", "training-cost", "published")
     tables = {f"tables/{name}.{kind}" for name in shown for kind in ("csv", "md", "tex")}
     assert files == {"report.html", *figures, *tables, "tables/trials.csv", "tables/pairs.csv"}
 

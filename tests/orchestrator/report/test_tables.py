@@ -31,6 +31,7 @@ def parse(text: str) -> list[dict[str, str]]:
         ("macs.csv", "model/macs_kept"),
         ("params.csv", "model/params_kept"),
         ("latency.csv", "model/latency_ms"),
+        ("speedup.csv", "model/speedup"),
     ],
 )
 def test_pivots_equal_what_was_logged(results: Results, store: Store, name: str, metric: str) -> None:

@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.distributed as dist
+from timed_metrics import TIMED
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import StochasticDepth
@@ -162,7 +163,7 @@ def numbers(place):
         (key, event["step"]): value
         for event, _ in read(place.storage / SNIP.fingerprint)
         for key, value in event.get("metrics", {}).items()
-        if not key.startswith("time/") and key not in ("model/latency_ms", "model/peak_mb")
+        if key not in {*TIMED, "model/peak_mb"}
     }
 
 

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from timed_metrics import TIMED
 
 from search_spaces import Trial
 from trainables.context import Place
@@ -19,7 +20,7 @@ def numbers(place):
     events = [event for event, _ in read(place.storage / TRIAL.fingerprint)]
     points = [((key, e["step"]), value) for e in events for key, value in e.get("metrics", {}).items()]
     assert len(points) == len(dict(points))
-    return {key: value for key, value in points if not key[0].startswith("time/") and key[0] != "model/latency_ms"}
+    return {key: value for key, value in points if key[0] not in TIMED}
 
 
 @pytest.fixture
