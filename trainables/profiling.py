@@ -202,9 +202,9 @@ def timed_inputs(dense: nn.Module, input_shape: tuple[int, ...]) -> int:
 
 
 def _clock(x: Tensor) -> Clock:
-    """Return the clock for passes of `x`: on one CPU thread the process's CPU time, else wall time."""
+    """Return the clock for passes of `x`: on one CPU thread its CPU time, else wall time."""
     if not x.is_cuda:
-        return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+        return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
     def when_done() -> float:
         torch.cuda.synchronize(x.device)

@@ -161,8 +161,8 @@ def draw_speedup(results: Results) -> Iterator[Drawing]:
     """Draw the speedup: what pruning gains on software that ignores masks."""
     caption = (
         "Speedup: the dense network's time for a forward pass, divided by the time of the pruned one after channels "
-        "without effect on the output were removed; both were measured in pairs. Single zero weights save no time; only "
-        "removed channels do."
+        "without effect on the output were removed; both were measured in pairs. Single zero weights save no time; "
+        "only removed channels do."
     )
     yield from draw_cost(results, "speedup", metric("model/speedup"), "speedup over dense", caption, share=False)
 
