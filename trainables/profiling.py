@@ -174,7 +174,7 @@ def latency(dense: nn.Module, model: nn.Module, input_shape: tuple[int, ...], cl
     """Return the latency of `model` beside that of `dense`, measured in pairs (see `paired_times`), in eval mode.
 
     Both are measured as they are: no norms are folded, and a dense network may have weights of zero, which take as long
-    as others. The time is wall time until the device has finished. On one CPU thread it is the process's CPU time, in
+    as others. The time is wall time until the device has finished. On one CPU thread it is the CPU time of that thread, in
     which time that other processes take from it does not count, unless another `clock` is given. On a CPU a pass has as
     many inputs as `timed_inputs` says, and the milliseconds are scaled to `BATCH`.
     """
