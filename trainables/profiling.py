@@ -174,8 +174,8 @@ def latency(dense: nn.Module, model: nn.Module, input_shape: tuple[int, ...], cl
     """Return the latency of `model` beside that of `dense`, measured in pairs (see `paired_times`), in eval mode.
 
     Both are measured as they are: no norms are folded, and a dense network may have weights of zero, which take as long
-    as others. The time is wall time until the device has finished. On one CPU thread it is the CPU time of that thread, in
-    which time that other processes take from it does not count, unless another `clock` is given. On a CPU a pass has as
+    as others. The time is wall time until the device has finished. On one CPU thread it is the CPU time of that thread,
+    which leaves out the time that other processes take. `clock` is used instead if it is given. On a CPU a pass has as
     many inputs as `timed_inputs` says, and the milliseconds are scaled to `BATCH`.
     """
     inputs = timed_inputs(dense, input_shape)
