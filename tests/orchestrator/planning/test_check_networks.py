@@ -70,9 +70,9 @@ def trial(dataset, architecture, **fields):
         (
             "cifar10",
             "resnet18",
-            r"62 % of its prunable weights can never train on the 32x32 .*ask for 'resnet18-cifar'",
+            r"62 % of its prunable weights can never train on the 32x32 .*choose 'resnet18-cifar'",
         ),
-        ("cifar10", "torchvision/resnet18", r"62 % .*ask for 'resnet18-cifar'\. --force"),
+        ("cifar10", "torchvision/resnet18", r"62 % .*choose 'resnet18-cifar'\. --force"),
         ("mnist", "vgg16-bn", r"43 % .*28x28 images of mnist.*maps shrink to one pixel"),
     ],
 )
