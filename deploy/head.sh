@@ -32,7 +32,10 @@ fi
 
 postgres_runs() { pg_isready --quiet --dbname postgres; }
 mlflow_runs() { ! flock --nonblock "$folder/mlflow.lock" true; }
-mlflow_answers() { curl --silent --fail --max-time 5 --noproxy '*' "http://127.0.0.1:$port/health" > /dev/null; }
+mlflow_answers() {
+    "$venv/bin/python" -c 'import sys, urllib.request as web
+web.build_opener(web.ProxyHandler({})).open(sys.argv[1], timeout=5)' "http://127.0.0.1:$port/health" > /dev/null 2>&1
+}
 # Of the server and its workers, also of workers that outlived it and keep its port: all that is in its session. The
 # names are asked for because after a reboot the number in the file may be somebody else's.
 mlflow_processes() {

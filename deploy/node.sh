@@ -4,6 +4,7 @@
 #
 #   deploy/node.sh [NFS_SERVER:/PATH]    mounts it at /shared; without it, /shared is there already
 set -euo pipefail
+chmod 600 ~/.ray/auth_token # first: until then it has the rights that it has on the machine of `ray up`
 cd "$(dirname "$0")/.."
 
 apt_install() {
@@ -44,4 +45,3 @@ fi
 for line in "export PATH=$venv/bin:\$PATH" 'export RAY_AUTH_MODE=token'; do
     grep -qxF "$line" ~/.bashrc 2> /dev/null || echo "$line" >> ~/.bashrc
 done
-chmod 600 ~/.ray/auth_token

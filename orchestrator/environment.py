@@ -16,6 +16,7 @@ ALWAYS = {
 HERE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's name for "bind to 127.0.0.1 only"
     "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 PATIENT = {  # a report waits for a busy server; a trial must not

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -179,11 +180,12 @@ def sweep(request: Request, space: str, overrides: Sequence[str], console: Conso
         say(console, large, "yellow")
     prepared = prepare(request, loaded)
     _show(prepared.plan, prepared.over, console)
-    cost = estimate_cost(request, prepared, resources)
+    tell = partial(say, console, style="yellow")
+    cost = estimate_cost(request, prepared, resources, tell)
     if prepared.todo:
         console.print(f"each trial gets {cost.resources}", highlight=False)
         for notice in cost.notices:
-            say(console, notice, "yellow")
+            tell(notice)
         show_cost(cost.estimate, console, request.dry_run, request.address is None)
     return DONE if request.dry_run else execute(_job(request, prepared, cost), console)
 
@@ -215,7 +217,7 @@ def prepare(request: Request, space: Space) -> Prepared:
     return Prepared(planned, experiment, known, over)
 
 
-def estimate_cost(request: Request, prepared: Prepared, resources: Resources) -> Cost:
+def estimate_cost(request: Request, prepared: Prepared, resources: Resources, say: Callable[[str], object]) -> Cost:
     """Find out what there is to run on, and how long the trials will take there.
 
     Raises:
@@ -225,7 +227,7 @@ def estimate_cost(request: Request, prepared: Prepared, resources: Resources) ->
     nodes: list[dict[str, float]] = []
     shared = ""
     if planned.started or planned.search:
-        nodes, resources, shared = room_for(request, resources)
+        nodes, resources, shared = room_for(request, resources, say)
     on_gpu = bool(resources.gpus)
     measured, machines = known.epoch_seconds(on_gpu=on_gpu) if known else ({}, set())
     unmeasured = [trial for trial in todo if kind(trial) not in measured]

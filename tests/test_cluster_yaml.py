@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,46 @@ def test_who_has_no_token_is_refused(name):
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
 
 
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_no_ray_sends_statistics_and_a_stopped_job_has_time(name):
+    head, workers = (read(name)[key][-1] for key in ("head_start_ray_commands", "worker_start_ray_commands"))
+    for command in (head, workers):
+        assert "/ray start" in command
+        assert "--disable-usage-stats" in command
+    assert "RAY_JOB_STOP_WAIT_TIME_S=100 " in head
+
+
+def test_every_ray_up_that_is_shown_sends_no_statistics():
+    shown = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").iterdir(), ROOT / "cluster.yaml"]
+    typed = re.compile(r"(?:^ {4}\S*|=0 |run `)ray up (?!--disable-usage-stats)", re.M)
+    assert not [file.name for file in shown if typed.search(file.read_text(encoding="utf-8"))]
+
+
+def test_ssh_on_aws_is_not_open_to_the_world():
+    """Ray leaves groups alone that are given for all kinds of nodes; its own lets everybody try."""
+    from ray.autoscaler._private.aws import config as aws
+
+    prepared = prepare_config(read("cluster.yaml"))
+    assert aws._configure_security_group(prepared) == prepared
+    groups = [kind["node_config"]["SecurityGroupIds"] for kind in prepared["available_node_types"].values()]
+    assert groups == [["sg-CHANGEME"]] * 2
+
+
+def test_a_low_limit_of_open_files_makes_no_noise():
+    (line,) = {read(name)["worker_start_ray_commands"][-1].partition(";")[0] for name in LAUNCHED}
+    script = f"ulimit -n 1024; {line}; ulimit -n"
+    nobody = "nobody" if os.getuid() == 0 else None  # root may raise any limit
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, user=nobody)
+    assert (done.stdout, done.stderr) == ("1024\n", "")
+
+
+def test_the_token_is_closed_before_anything_else():
+    script = (ROOT / "deploy/node.sh").read_text(encoding="utf-8")
+    commands = [line for line in script.splitlines() if line and not line.startswith("#")]
+    assert commands[1].startswith("chmod 600 ~/.ray/auth_token")
+    assert "(umask 077; .venv/bin/ray get-auth-token --generate)" in (ROOT / "docs/cluster.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("name", CLOUDS)
 def test_workers_come_and_go(name):
     config = prepare_config(read(name))
@@ -66,7 +108,7 @@ def test_what_all_clusters_share_is_the_same_in_all(key):
     assert len({yaml.safe_dump(read(name)[key]) for name in LAUNCHED}) == 1
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "deploy").glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted((ROOT / "deploy").glob("*.s[hb]*")), ids=lambda path: path.name)
 def test_scripts_are_bash(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
     assert script.stat().st_mode & 0o111, "not executable"

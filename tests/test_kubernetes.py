@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,34 @@ def test_mlflow_is_found_and_lets_the_driver_in():
     (box,) = named("Deployment", "mlflow")["spec"]["template"]["spec"]["containers"]
     assert any(argument.startswith("--allowed-hosts=mlflow:*,") for argument in box["command"])
     assert f"--port={port['port']}" in box["command"]
+
+
+@pytest.mark.parametrize(("code", "job"), [(0, 0), (1, 0), (2, 1), (130, 1), (137, 1)])
+def test_a_failed_trial_starts_no_other_cluster(code, job, tmp_path):
+    (tmp_path / "python").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "python").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    assert subprocess.run(["bash", "-c", JOB["entrypoint"]], env=environment, check=False).returncode == job
+
+
+def test_the_end_of_a_head_is_told_to_its_sweep_and_to_nothing_else():
+    pod = CLUSTER["headGroupSpec"]["template"]["spec"]
+    (head,) = pod["containers"]
+    bash, option, hook = head["lifecycle"]["preStop"]["exec"]["command"]
+    assert (bash, option) == ("bash", "-c")
+    pattern = re.search(r"pkill -TERM -f '(.+)'; sleep (\d+)", hook)
+    assert pattern
+    assert re.search(pattern[1], JOB["entrypoint"])
+    assert not re.search(pattern[1], f"/bin/bash -c {JOB['entrypoint']}")
+    assert 5 <= int(pattern[2]) < pod["terminationGracePeriodSeconds"]
+    assert "procps" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "100"} in head["env"]
+
+
+def test_the_image_works_in_any_folder():
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "--editable" not in dockerfile
+    assert dockerfile.index("--no-deps --force-reinstall .") > dockerfile.index("COPY trainables trainables")
 
 
 @pytest.mark.parametrize("name", ["mlflow", "mlflow-postgres"])

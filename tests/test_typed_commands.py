@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
 DEPLOYMENTS = [ROOT / "cluster.yaml", *(ROOT / "deploy").glob("*")]
 SWEEP = "python -m orchestrator.sweep"
-ELSEWHERE = {"docker", "kubectl", "ssh"}  # programs that need not be here
+ELSEWHERE = {"apptainer", "docker", "kubectl", "ssh"}  # programs that need not be here
 
 
 def mentioned() -> set[str]:
@@ -127,11 +127,12 @@ MODULES = {
 @pytest.mark.parametrize("command", sorted(mentioned()))
 def test_a_sweep_in_a_text_is_one(command):
     words = shlex.split(command, comments=True)
-    takes_sweep(words[words.index("orchestrator.sweep") + 1 :])
+    takes_sweep(words[words.index("orchestrator.sweep") + 1 : words.index("||") if "||" in words else None])
 
 
 @pytest.mark.parametrize("command", sorted(typed()))
 def test_the_program_takes_it(command):
+    command = re.sub(r"^\(umask 077; (.*)\)$", r"\1", command)
     words = shlex.split(re.sub(r"\$\([^)]*\)", "X", command), comments=True)
     while "=" in words[0]:  # an environment variable for it
         words = words[1:]
@@ -140,6 +141,8 @@ def test_the_program_takes_it(command):
         return
     if program == "cd":
         assert words[1] == "pruning-sweeps"
+    elif program == "sbatch":
+        takes_sweep(words[words.index("deploy/slurm.sbatch") + 1 :])
     elif program == "python":
         assert words[1] == "-m"
         MODULES.get(words[2], lambda rest: takes_module(words[2:]))(words[3:])

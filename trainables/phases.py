@@ -23,6 +23,7 @@ from trainables.profiling import latency_setting
 from trainables.record import checkpoint
 from trainables.record.checkpoint import CHECKPOINT
 from trainables.record.event_log import EventLog
+from trainables.record.files import appears
 from trainables.record.sync import Copy
 from trainables.shared import masks as given_masks
 from trainables.shared.scores import shared
@@ -80,14 +81,16 @@ def compute(attempt: Attempt) -> None:
     recorder, on = _prepare(attempt)
     device, data = on.device, on.data
     saved = checkpoint.load(folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
+    if not appears(lambda: outbox.read_again() >= saved.get("recorded_bytes", 0)):
+        saved = {}  # the record lacks epochs that the checkpoint skips; computed again, they are recorded again
     spent: float = saved.get("spent_seconds", 0.0)
 
     def seconds() -> float:
         return spent + time.perf_counter() - started
 
     def save(state: dict[str, Any]) -> None:
-        outbox.sync()  # metrics must be on disk before a checkpoint that skips their epoch
-        checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds()})
+        recorded = outbox.sync()  # metrics must be on disk before a checkpoint that skips their epoch
+        checkpoint.save(folder / CHECKPOINT, state | {"spent_seconds": seconds(), "recorded_bytes": recorded})
         copy.push()
 
     def report(metrics: dict[str, float], step: int) -> None:

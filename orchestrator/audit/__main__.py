@@ -21,13 +21,15 @@ from orchestrator.audit.table import show, told
 from orchestrator.command_line import called
 from orchestrator.results.own_runs import foreign_runs, foreign_words
 from orchestrator.results.results import experiment_named
-from orchestrator.results.store import ReportError, connect, sqlite_uri
+from orchestrator.results.store import ReportError, connect, mlflow_errors, sqlite_uri
 from orchestrator.terminal import say, terminal
 from orchestrator.tracking.audits import log_audit
+from orchestrator.tracking.missing_results import send_missing
 from search_spaces import SpaceError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 AGREE, DIFFER, REFUSED = 0, 1, 2
 
@@ -74,6 +76,10 @@ def _audit(given: argparse.Namespace, console: Console) -> int:
         console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if not found:
         raise ReportError(f"experiment '{given.experiment}': no trial has finished yet")
+    if given.log and (sent := _sent(client, found, given.output / "checkpoints")):
+        words = f"{len(sent)} of {len(found)} runs lacked results that are in the trials' records; they were sent"
+        console.print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        found = load_finished(client, given.experiment)
     sources = Sources(given.data_root, given.output / "data", torch.device(given.device), given.run_code)
     audited: list[Audited] = []
     unlogged = ""
@@ -90,6 +96,18 @@ def _audit(given: argparse.Namespace, console: Console) -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     verdicts = {each.verdict for each in audited}
     return DIFFER if "differs" in verdicts else AGREE if "agrees" in verdicts else REFUSED
+
+
+def _sent(client: MlflowClient, found: Sequence[Run], storage: Path) -> list[str]:
+    """Compare the runs with the trials' records, send what they lack, and return the fingerprints of these trials."""
+    runs = {run.data.tags.get("fingerprint", ""): run for run in found}
+    ids = {fingerprint: run.info.run_id for fingerprint, run in runs.items()}
+    metrics = {fingerprint: run.data.metrics for fingerprint, run in runs.items()}
+    try:
+        with mlflow_errors():
+            return send_missing(client, ids, storage, metrics)
+    except RuntimeError as error:
+        raise ReportError(str(error)) from None
 
 
 def _unlogged(client: MlflowClient, audited: Audited) -> str:

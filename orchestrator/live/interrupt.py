@@ -45,11 +45,12 @@ class Stop:
 
 
 @contextmanager
-def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
+def on_signals(stop: Stop, say: Callable[[str], None], at_once: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM request `stop` inside the block, and show a line by `say`; a second one exits at once.
 
-    SIGHUP is ignored, so that a sweep outlives its terminal. Outside of the main thread Python allows no handlers, so
-    signals do what they did before.
+    `at_once` is called in a thread as soon as the first one arrives, and has ended when the block ends: for what must
+    be done even if a kill follows within seconds, as with `ray job stop`. SIGHUP is ignored, so that a sweep outlives
+    its terminal. Outside of the main thread Python allows no handlers, so signals do what they did before.
     """
     if current_thread() is not main_thread():
         yield
@@ -59,8 +60,10 @@ def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
         if stop.reason == "Interrupted.":
             os._exit(130)
         stop.request("Interrupted.")
+        first.start()
         Thread(target=say, args=(SAVING,), daemon=True).start()  # the handler may interrupt a print
 
+    first = Thread(target=at_once, daemon=True)
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     # A closed terminal means that nobody reads the output, but the results are still wanted.
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -69,6 +72,21 @@ def on_signals(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if first.ident is not None:
+            first.join()
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt inside the block, as Ctrl-C does, so that what is open is closed."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def length(text: str, option: str = "--time-budget") -> float:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from orchestrator.search.optuna_study import StudySearcher
 from search_spaces import Trial
+from trainables.record.files import appears
 
 
 class Source(Protocol):
@@ -18,8 +19,8 @@ class Source(Protocol):
         """Return the next trial; None if there is none now, or none at all. `slots` is how many run at once."""
         ...
 
-    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
-        """Record that a trial is over, with any result; `stopped_after` is its epochs if it was stopped early."""
+    def ended(self, fingerprint: str, stopped_after: int | None = None, finished: bool = False) -> None:
+        """Record that a trial is over; `stopped_after` is its epochs if it was stopped early, `finished` its claim."""
         ...
 
     @property
@@ -37,7 +38,7 @@ class TrialList:
     def next(self, slots: int) -> Trial | None:
         return self._left.popleft() if self._left else None
 
-    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+    def ended(self, fingerprint: str, stopped_after: int | None = None, finished: bool = False) -> None:
         pass
 
     @property
@@ -62,7 +63,9 @@ class StudyTrials:
             self._seeker.ended(trial.fingerprint, stopped_after=0)  # it has a result, or was stopped early before
         return None
 
-    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+    def ended(self, fingerprint: str, stopped_after: int | None = None, finished: bool = False) -> None:
+        if finished:  # a shared folder may show its result late, and studies are told only once
+            appears(lambda: self._seeker.knows(fingerprint))
         self._seeker.ended(fingerprint, stopped_after)
 
     @property
@@ -93,9 +96,9 @@ class ChainedTrials:
                 return trial
         return None
 
-    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
+    def ended(self, fingerprint: str, stopped_after: int | None = None, finished: bool = False) -> None:
         for source in self._sources:
-            source.ended(fingerprint, stopped_after)
+            source.ended(fingerprint, stopped_after, finished)
 
     @property
     def over(self) -> bool:

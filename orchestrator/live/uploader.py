@@ -20,13 +20,19 @@ from orchestrator.colors import look
 from orchestrator.live.trial_records import Records
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus
 from search_spaces import Trial
-from trainables.record.event_log import DamagedRecordError, End, ended, read, size, stopped
-from trainables.record.mlflow import deliver
+from trainables.record.event_log import DamagedRecordError, End, Snapshot, ended, read, size, snapshot
+from trainables.record.mlflow import LateFileError, deliver, deliver_all, is_away
 
 POLL_SECONDS = 0.5
 DELIVER_SECONDS = 5.0  # so that one batch holds several short epochs; a trial's last events are sent at once
 BACKOFF_SECONDS = (1.0, 60.0)
 RESTARTS = 3  # of the loop after internal errors
+NO_TIME = "no time was left"
+AWAY = (
+    "MLflow does not answer; waiting up to {minutes:.0f} min for it. Ctrl-C leaves: "
+    "results stay in the trials' records, and the same command sends them"
+)
+LATE = "its record does not show its end yet, as seen from this node"
 
 
 @dataclass
@@ -38,7 +44,19 @@ class _Followed:
     delivered: float = 0.0  # monotonic time of the last upload
     over: bool = False  # True if its executor is done with it
     error: str | None = None  # why the executor lost it, if it did
-    problem: str = "no time was left"  # why its results are not in MLflow yet
+    end: End | None = None  # the event that its record must show before its run is closed
+    killed: bool = False  # True if its run says already that the sweep was asked to end
+    problem: str = NO_TIME  # why its results are not in MLflow yet
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What an executor said of a trial."""
+
+    fingerprint: str
+    over: bool = False
+    error: str | None = None
+    end: End | None = None
 
 
 def how_it_ended(folder: Path) -> End | None:
@@ -66,14 +84,18 @@ class Uploader(threading.Thread):
         self._on_event, self._on_notice = on_event, on_notice
         self._display_failed = False
         self.on_fault: Callable[[], object] = lambda: None  # called if this thread ends by errors
+        self.hurried: Callable[[], bool] = lambda: (
+            False
+        )  # True if the sweep may be killed soon: events are sent at once
         # Failures and early stops of earlier attempts were shown by the sweep that ran them, so they are skipped.
         self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) in ("failed", "stopped")}
-        self._calls: queue.SimpleQueue[tuple[str, bool, str | None]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._followed: dict[str, _Followed] = {}
         self.begun: set[str] = set()
         self.over: set[str] = set()
         self._closing: float | None = None
         self._failures = 0
+        self._away = False  # True if the last request failed because the server is away
         self._retry_at = 0.0
         self._refreshed = 0.0
 
@@ -81,30 +103,47 @@ class Uploader(threading.Thread):
         """Return the trial's name for the user; its fingerprint if it is not a trial of the sweep."""
         return self._trials[fingerprint].name if fingerprint in self._trials else fingerprint
 
-    def over_before(self, fingerprint: str) -> None:
+    def over_before(self, fingerprint: str, end: End) -> None:
         """Upload a trial that ended in an earlier sweep, which could not send it."""
         self._told.pop(fingerprint, None)
         self.started(fingerprint)
-        self.ended(fingerprint)
+        self.ended(fingerprint, end=end)
 
     def started(self, fingerprint: str) -> None:
         """Follow a trial that an executor starts."""
         self.begun.add(fingerprint)
-        self._calls.put((fingerprint, False, None))
+        self._calls.put(_Call(fingerprint))
 
-    def ended(self, fingerprint: str, error: str | None = None) -> None:
-        """Record that an executor is done with a trial; `error` is why it lost it, None if the event log has it."""
+    def ended(self, fingerprint: str, error: str | None = None, end: End | None = None) -> None:
+        """Record that an executor is done with a trial; `error` is why it lost it, None if the event log has it.
+
+        `end` is how the trial says that it ended. Its run stays open until the record shows this here: another node
+        wrote the record, and a shared folder may show its last lines late.
+        """
         self.over.add(fingerprint)
-        self._calls.put((fingerprint, True, error))
+        self._calls.put(_Call(fingerprint, True, error, end))
 
-    def close(self, seconds: float = 30.0) -> dict[str, str]:
-        """Upload the rest for at most `seconds`; return the trials whose results are not sent yet, and why."""
+    def close(
+        self, seconds: float = 60.0, patience: float = 0.0, left: Callable[[], bool] = lambda: False
+    ) -> dict[str, str]:
+        """Upload the rest for at most `seconds`; return the trials whose results are not sent yet, and why.
+
+        If the server is away, wait for it for `patience` seconds, unless `left` returns True.
+        """
         self._closing = time.monotonic() + seconds
         self._failures, self._retry_at = 0, 0.0  # the server may have come back while we waited
-        self.join()
+        ends, told = time.monotonic() + patience, False
+        while self.is_alive():
+            self.join(0.1)
+            if self._away and time.monotonic() < ends:
+                if not told:
+                    self.notice(AWAY.format(minutes=patience / 60))
+                told = True
+                self._closing = time.monotonic() + (0 if left() else seconds)
+                ends = 0 if left() else ends
         waiting = {fingerprint: followed.problem for fingerprint, followed in self._followed.items()}
         while not self._calls.empty():  # empty unless the thread ended by errors
-            waiting[self._calls.get()[0]] = "the thread that sends it has ended"
+            waiting[self._calls.get().fingerprint] = "the thread that sends it has ended"
         return waiting
 
     def notice(self, text: str) -> None:
@@ -139,17 +178,18 @@ class Uploader(threading.Thread):
 
     def _take_calls(self) -> None:
         while not self._calls.empty():
-            fingerprint, over, error = self._calls.get()
-            if over:
+            call = self._calls.get()
+            fingerprint = call.fingerprint
+            if call.over:
                 self._refreshed = 0.0  # fetch its last events at once
                 with suppress(OSError):
                     self._records.refresh([fingerprint])
             folder = self._storage / fingerprint
             followed = self._followed.setdefault(fingerprint, _Followed(offset=self._told.get(fingerprint, 0)))
             # A trial whose node died is started again, so a new report replaces that of the first attempt.
-            followed.over, followed.error = over, error
-            if error is not None and how_it_ended(folder) is None:
-                self._show(fingerprint, {"tags": {"error": error}})
+            followed.over, followed.error, followed.end = call.over, call.error, call.end
+            if call.error is not None and how_it_ended(folder) is None:
+                self._show(fingerprint, {"tags": {"error": call.error}})
                 self._show(fingerprint, {"end": "failed"})
 
     def _refresh(self) -> None:
@@ -178,9 +218,10 @@ class Uploader(threading.Thread):
             try:
                 if self._step(fingerprint, followed):
                     del self._followed[fingerprint]
-                self._failures = 0
+                self._failures, self._away = 0, False
             except Exception as error:  # noqa: BLE001 - upload errors never stop a sweep; the event log has all events
                 followed.problem = " ".join(str(error).split())[:200]
+                self._away = is_away(error)
                 self._back_off(followed.problem)
                 # Move it to the end of the queue: a run that MLflow never accepts must not hold up the others.
                 self._followed[fingerprint] = self._followed.pop(fingerprint)
@@ -201,20 +242,35 @@ class Uploader(threading.Thread):
         if followed.run_id is None:
             followed.run_id = self._ledger.take_up(trial, self._parent, look(trial.pruner).color, folder)
         now = time.monotonic()
-        if not followed.over and now - followed.delivered < DELIVER_SECONDS:
+        if not followed.over and not self.hurried() and now - followed.delivered < DELIVER_SECONDS:
             return False
-        with suppress(DamagedRecordError):  # earlier events are sent already; the executor reports the end
+        followed.problem = NO_TIME
+        record = Snapshot(())
+        try:
             self._records.complete(fingerprint)
-            deliver(self._ledger.client, followed.run_id, folder)
+            record = snapshot(folder)
+            whole = followed.over and record.end == "finished"
+            (deliver_all if whole else deliver)(self._ledger.client, followed.run_id, folder, record)
+        except DamagedRecordError as error:  # earlier events are sent already; the executor reports the end
+            followed.problem = str(error)
+        except LateFileError as error:
+            followed.problem = str(error)
+            return False
         followed.delivered = now
         if not followed.over:
+            if self.hurried() and not followed.killed:  # if this driver is killed soon, MLflow must not say RUNNING
+                followed.killed = True
+                self._ledger.close(followed.run_id, "KILLED")
             return False
-        how = how_it_ended(folder)
+        how = record.end  # of what was sent: a second look at the record may show more
+        if followed.end not in (None, how):
+            followed.problem = followed.problem if followed.problem != NO_TIME else LATE
+            return False
         status: RunStatus = "KILLED"  # stopped early, or interrupted: the next sweep can continue it
         if how == "finished":
             status = "FINISHED"
         elif how == "failed" or (how is None and followed.error is not None):
             status = "FAILED"
-        error = followed.error if how is None else None
-        self._ledger.close_trial(fingerprint, status, error, stopped(folder) if how == "stopped" else "")
+        reason = followed.error if how is None else None
+        self._ledger.close_trial(fingerprint, status, reason, record.stopped)
         return True

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pruners
 import search_spaces
 import trainables
 from orchestrator.planning.resources import Resources, require_somewhere, this_machine
+from orchestrator.ray_driver.absent_nodes import await_nodes
 from orchestrator.ray_driver.nodes import alive, lacking, to_come
 from orchestrator.ray_driver.preflight import require_sound
 from pruners.errors import words
@@ -72,14 +73,19 @@ def connected(
         ray.shutdown()
 
 
-def survey(address: str) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+def survey(
+    address: str, resources: Resources, say: Callable[[str], object]
+) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Return the resources of the nodes of the cluster at `address`, and of those that may join.
+
+    If no node can run a trial with `resources` while nodes of the cluster still install, wait for one; `say` tells.
 
     Raises:
         SpaceError: if nothing answers at `address`.
     """
     _join(address)
     try:
+        await_nodes(resources, say)
         return list(alive().values()), to_come()
     finally:
         ray.shutdown()
@@ -145,7 +151,7 @@ def _require_answer(address: str) -> None:
 
 
 def _require_server(tracking_uri: str) -> None:
-    if tracking_uri.startswith("sqlite"):
+    if tracking_uri.startswith("sqlite") and "SLURM_JOB_ID" not in os.environ:  # there drivers follow one another
         raise SpaceError(
             "--tracking-uri: SQLite is for one machine; with several nodes give a server, for example "
             "http://127.0.0.1:5000 on the head of a cluster of `ray up`"

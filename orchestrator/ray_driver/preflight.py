@@ -14,10 +14,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import SpaceError
 from trainables.gpu.memory import mps_runs
+from trainables.record.files import appears
 from trainables.record.object_store import Bucket, is_object_store
 from trainables.versions import unlike, versions
 
 ANSWER_SECONDS = 180.0  # limit for a node's first answer: it fetches our code and imports it
+SEEN_SECONDS = 10.0  # within which a node must see a new file of the driver; a new name is in no cache
 
 
 def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[str, bool]:
@@ -35,7 +37,9 @@ def require_sound(output: Path, data_root: Path | None, storage: str) -> dict[st
     option = "--storage" if storage else "--output"
     token = secrets.token_hex(16)
     file = _existing(shared) / f".seen-{token[:8]}" if shared else None
-    look = NodeCheck(file, output.resolve(), storage if shared is None else "", data_root and data_root.resolve())
+    look = NodeCheck(
+        file, token, output.resolve(), storage if shared is None else "", data_root and data_root.resolve()
+    )
     try:
         if file:
             file.write_text(token, encoding="utf-8")
@@ -75,6 +79,7 @@ class NodeCheck:
     """Paths that a node must be able to read or write."""
 
     file: Path | None  # written by the driver, to be read by all nodes; None if trials are stored in `bucket`
+    token: str  # its content
     output: Path  # folder to write into
     bucket: str
     data: Path | None
@@ -103,12 +108,17 @@ def _there(node: str) -> NodeAffinitySchedulingStrategy:
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(at: NodeCheck) -> NodeReport:
     """Check the paths on a node and return what was found."""
-    read = ""
-    try:
-        read = at.file.read_text(encoding="utf-8") if at.file else ""
-    except OSError as error:
-        read = error.strerror or "unreadable"
+    appears(lambda: at.file is None or _content(at.file) == at.token, SEEN_SECONDS)
+    read = _content(at.file) if at.file else ""
     return NodeReport(versions(), read, _refused(at), at.data is None or at.data.is_dir(), mps_runs(os.environ))
+
+
+def _content(file: Path) -> str:
+    """Return the content of a file, or why it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        return error.strerror or "unreadable"
 
 
 def _refused(at: NodeCheck) -> str:

@@ -43,10 +43,10 @@ class TrialQueue:
             return self._later.pop(0)
         return trial
 
-    def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
-        """Record that a trial is over; `stopped_after` is its number of epochs if it was stopped early."""
+    def ended(self, fingerprint: str, stopped_after: int | None = None, finished: bool = False) -> None:
+        """Record that a trial is over; `stopped_after` is its epochs if it was stopped early, `finished` its claim."""
         self._given.pop(fingerprint, None)
-        self._source.ended(fingerprint, stopped_after)
+        self._source.ended(fingerprint, stopped_after, finished)
         self._dry = False
 
     def again(self, fingerprint: str) -> None:

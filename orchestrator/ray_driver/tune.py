@@ -34,6 +34,7 @@ from orchestrator.ray_driver.ray_patches import (
 )
 from orchestrator.ray_driver.signals import Flag, is_up, of_gpu, of_one
 from orchestrator.ray_driver.trial_queue import Attempts, TrialQueue
+from pruners.errors import words
 from trainables.context import Place
 from trainables.on_ray.trial import Compared, ray_trial
 from trainables.versions import versions
@@ -160,9 +161,10 @@ class TrialCallback(tune.Callback):
         if end == "misplaced" and not self._stop():  # all other trials would end the same way
             self._stop.request(result["error"])
         if fingerprint in self._watch.begun:
-            self._watch.ended(fingerprint, result["error"] if end == "failed" else None)
+            recorded = end if end in ("finished", "stopped") else None
+            self._watch.ended(fingerprint, result["error"] if end == "failed" else None, recorded)
             if end not in ("interrupted", "misplaced", "elsewhere"):  # these continue when the command is run again
-                self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None)
+                self._handing.ended(fingerprint, result["epoch"] if end == "stopped" else None, end == "finished")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Queue a trial again whose process died, for another process, unless it died too often."""
@@ -292,6 +294,7 @@ def run_on_ray(
     handing = TrialQueue(source, stop)
     fairness = GroupedEarlyStopping(rivals) if rivals else None
     failures = 0  # of Tune, consecutive
+    fault: Exception | None = None
     health = health or GpuHealth(watch.notice)
     health.notice = watch.notice
     with Flag(stop) as flag:
@@ -302,12 +305,16 @@ def run_on_ray(
             known = len(watch.over)
             try:
                 _fit(asking, place, resources, tell, scratch, flag, fairness)
-            except Exception as error:
-                logging.getLogger(__name__).warning("Ray Tune stopped: %s", error, exc_info=True)
+            except Exception as error:  # noqa: BLE001 - Ray's errors of any kind, of a lost node for example
+                fault = error
+                watch.notice(
+                    f"Ray Tune stopped ({words(error)[:200]}); it is started again for the trials that are left"
+                )
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
             failures = 0 if known != len(watch.over) else failures + 1
             if failures > RESTARTS:
+                logging.getLogger(__name__).warning("Ray Tune stops again and again", exc_info=fault)
                 break
     for fingerprint in watch.begun - watch.over:  # trials whose end Tune did not report
         watch.ended(fingerprint, None if stop() else DIED)

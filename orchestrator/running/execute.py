@@ -17,7 +17,8 @@ from rich.console import Console
 
 from orchestrator import environment
 from orchestrator.command_line import beside, open_page
-from orchestrator.live.interrupt import Stop, on_signals
+from orchestrator.live.interrupt import Stop, on_signals, sigterm_as_ctrl_c
+from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
@@ -27,11 +28,16 @@ from orchestrator.results.store import ReportError, one_line, public
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
+from orchestrator.running.request import Request
 from orchestrator.running.resume_studies import answered, end_of_search, settled, take_up
-from orchestrator.running.run_trials import Run
+from orchestrator.running.run_trials import AWAY_SECONDS, Run
+from orchestrator.running.wait_for_server import came_back
+from orchestrator.terminal import say
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus, create
+from orchestrator.tracking.missing_results import send_missing
 from search_spaces import Trial
 from trainables.gpu.memory import sharing
+from trainables.record.mlflow import delivers_to
 from trainables.record.object_store import require_writable
 
 if TYPE_CHECKING:
@@ -47,55 +53,70 @@ def execute(job: Job, console: Console) -> int:
         SpaceError: before anything is written, if the executor or the output folder cannot be used.
     """
     request = job.request
-    environment.prepare_matplotlib(request.output)
-    if request.storage:
-        require_writable(request.storage)
+    _prepare(request)
     stop = Stop(request.budget)
-    with ExitStack() as stack:
+    # Ray in a stack of its own: its end takes seconds, in which a kill must not find the experiment locked.
+    with ExitStack() as cluster, ExitStack() as stack:
         todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
+        sole = Lease(request.output, stop, partial(say, console, style="dim"))
         opening: Future[ExperimentRuns] | None = None
         health: GpuHealth | None = None
         if request.address is None:
             # Nothing is left to reject, so the store opens while Ray starts, which takes as long.
-            opening = _opening(job, stop, stack, console)
+            opening = _opening(job, sole, stack, console)
         records = job.records()
         seeker = take_up(search, request.output, opening.result(), records) if search and opening else None
         known = seeker and opening and settled(seeker, opening.result().done(stopping))
         work = bool(todo or (search and not known))
         if work and not request.local:
-            job, health = _connected(job, stack, console)
+            job, health = _connected(job, cluster, console)
         if opening is None:
-            opening = _opening(job, stop, stack, console)
+            opening = _opening(job, sole, stack, console)
         _provide(job)
         book = opening.result()
         job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have finished trials meanwhile
         seeker = seeker or (take_up(search, request.output, book, records) if search else None)
-        parent = _begin(job, book)
+        parent = _begin(job, book, records, console)
         run = Run(job, book, records, parent, stop, console, seeker, health)
         status: RunStatus = "KILLED"
-        before, started = book.finished, time.monotonic()
+        before, started, unasked = book.finished, time.monotonic(), 0
         try:
-            with on_signals(stop, partial(console.print, style="yellow", markup=False, soft_wrap=True)):
+            with on_signals(stop, partial(say, console, style="yellow"), partial(_expect_a_kill, sole, book, parent)):
                 undisturbed = run() if work else True
                 new, took = book.finished - before, time.monotonic() - started
                 differs = undisturbed and audit_new(job, book.client, new, took, console, stop)
-            if seeker:
-                book.log_plan(parent, answered(job.plan.record(), seeker))
-            page = _report(job, parent, console)
+            with sigterm_as_ctrl_c():
+                if seeker:
+                    unasked = seeker.unasked
+                    book.log_plan(parent, answered(job.plan.record(), seeker))
+                page = _report(job, parent, console, patient=undisturbed and not run.unsent)
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
-            unasked = seeker.unasked if seeker else 0
             if not missing and not unasked:
                 rmtree(job.place.scores, ignore_errors=True)  # shared scores are no longer needed
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
             _close(book, parent, status, console)
     if seeker and (ended := end_of_search(seeker)):
-        console.print(ended, markup=False, highlight=False, soft_wrap=True)
+        say(console, ended)
     _last_words(job, book, run.trials, unasked, page, console)
     if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
     return FAILED if missing or unasked or page is None or differs else DONE
+
+
+def _prepare(request: Request) -> None:
+    """Prepare the output folder's environment; raise SpaceError if the storage cannot be written."""
+    environment.prepare_matplotlib(request.output)
+    if request.storage:
+        require_writable(request.storage)
+
+
+def _expect_a_kill(sole: Lease, book: ExperimentRuns, parent: str) -> None:
+    """Do at once what a kill within seconds must not prevent; the uploader does the same for the trials' runs."""
+    for step in (sole.leave, partial(book.close, parent, "KILLED")):
+        with suppress(Exception):  # a server that is away changes nothing: the next driver adopts what it finds
+            step()
 
 
 def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHealth | None]:
@@ -104,30 +125,48 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
     environment.prepare_ray(request.address)
     from orchestrator.ray_driver import GpuHealth, connected
 
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     mps = stack.enter_context(
         connected(
             request.address, job.resources, request.output, request.tracking_uri, request.data_root, request.storage
         )
     )
     if request.address is not None and job.resources.sharing and mps:  # without an address the plan printed it
-        say(sharing(mps))
+        say(console, sharing(mps))
     if not job.resources.gpus:
         return job, None
-    health = GpuHealth(partial(say, style="yellow"))
+    health = GpuHealth(partial(say, console, style="yellow"))
     stack.callback(health.close)
     health.try_all()
     return _measured(job, console) if job.resources.auto else job, health
 
 
-def _begin(job: Job, book: ExperimentRuns) -> str:
-    """Open the sweep's run in MLflow and save its charts; return the run's id."""
+def _begin(job: Job, book: ExperimentRuns, records: Records, console: Console) -> str:
+    """Open the sweep's run in MLflow and save its charts; complete earlier runs; return the run's id."""
     with one_line(job.request.tracking_uri):
         book.reconcile(job.plan)
         parent = book.start_sweep(job.plan, public(job.request.command))
     with suppress(Exception):  # the charts are optional
         save_overview(book.client, book.experiment_id)
+    _complete(job, book, records, console)
     return parent
+
+
+def _complete(job: Job, book: ExperimentRuns, records: Records, console: Console) -> None:
+    """Send what runs that finished in earlier sweeps lack of their trials' records, and tell the user."""
+    finished = {fp: book.runs[fp].run_id for fp in job.plan.done if fp in book.finished}
+    say = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    try:
+        marked = [fp for fp, run_id in finished.items() if delivers_to(records.folder / fp, run_id)]
+        records.refresh(marked)
+        sent = send_missing(book.client, finished, records.folder, {})
+    except Exception as error:  # noqa: BLE001 - servers and storages raise many kinds; the next sweep looks again
+        say(
+            f"finished runs were not compared with their trials' records ({public(' '.join(str(error).split()))[:200]})"
+        )
+        return
+    if sent:
+        runs = "1 finished run" if len(sent) == 1 else f"{len(sent)} finished runs"
+        say(f"{runs} lacked results that the trials' records have; they were sent")
 
 
 def _close(book: ExperimentRuns, parent: str, status: RunStatus, console: Console) -> None:
@@ -151,12 +190,12 @@ def _provide(job: Job) -> None:
     given_masks.provide(masks, job.request.tracking_uri, job.place)
 
 
-def _opening(job: Job, stop: Stop, stack: ExitStack, console: Console) -> Future[ExperimentRuns]:
+def _opening(job: Job, sole: Lease, stack: ExitStack, console: Console) -> Future[ExperimentRuns]:
     """Open the experiment in a thread and return its future; locks in `stack` make this the only driver that writes."""
     stack.enter_context(sole_in_folder(job.request.output))
     pool = stack.enter_context(ThreadPoolExecutor(1))
     say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
-    return pool.submit(_open, job, stack.enter_context(Lease(job.request.output, stop, say)), say)
+    return pool.submit(_open, job, stack.enter_context(sole), say)
 
 
 def _open(job: Job, sole: Lease, say: Callable[[str], None]) -> ExperimentRuns:
@@ -185,17 +224,25 @@ def _measured(job: Job, console: Console) -> Job:
     return replace(job, resources=replace(job.resources, gpus=most, shares=shares))
 
 
-def _report(job: Job, parent: str, console: Console) -> Path | None:
-    """Write the report; return its page, or None if it could not be written."""
+def _report(job: Job, parent: str, console: Console, patient: bool) -> Path | None:
+    """Write the report; return its page, or None if it could not be written.
+
+    If `patient`, wait for a server that is away.
+    """
     from orchestrator.report.write import write_report
 
-    try:
-        with console.status("writing the report"):
-            return write_report(job.request.tracking_uri, job.experiment, job.request.output / "report", run_id=parent)
-    except ReportError as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run must still be closed
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    uri = job.request.tracking_uri
+    while True:
+        try:
+            with console.status("writing the report"):
+                return write_report(uri, job.experiment, job.request.output / "report", run_id=parent)
+        except ReportError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run must still be closed
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if not patient or not came_back(uri, AWAY_SECONDS, console):
+            break
+        patient = False
     console.print(f"no report: {public(reason)}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     return None
 

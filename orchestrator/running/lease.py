@@ -22,6 +22,8 @@ from search_spaces import SpaceError
 TAG = "driver"  # tag of the experiment: "HOST:FOLDER BEAT", where BEAT is random and renewed
 BEAT_SECONDS = 5.0
 SILENT_SECONDS = 30.0  # a driver whose tag does not change for this long is gone; clocks are not compared
+LEAVING = "leaving-"  # begins the BEAT of a driver that was asked to end: it may be killed at any moment
+LEAVING_BEAT_SECONDS, LEAVING_SILENT_SECONDS = 1.0, 5.0  # of such a driver
 
 
 @contextmanager
@@ -56,6 +58,7 @@ class Lease(threading.Thread):
         self._stop_sweep, self._say = stop, say
         self._book: ExperimentRuns | None = None
         self._over = threading.Event()
+        self._leaving = False
 
     def __enter__(self) -> Lease:
         return self
@@ -80,10 +83,9 @@ class Lease(threading.Thread):
         seen = self._tag(book)
         holder = self._holder(book)
         if holder not in ("", self._owner):
-            self._say(
-                f"the last sweep here was by {holder}; waiting {SILENT_SECONDS:.0f} s to see whether it still runs"
-            )
-            deadline = time.monotonic() + SILENT_SECONDS
+            silent = LEAVING_SILENT_SECONDS if f" {LEAVING}" in seen else SILENT_SECONDS
+            self._say(f"the last sweep here was by {holder}; waiting {silent:.0f} s to see whether it still runs")
+            deadline = time.monotonic() + silent
             while time.monotonic() < deadline and not self._over.wait(min(1.0, BEAT_SECONDS)):
                 if self._holder(book) and self._tag(book) != seen:
                     raise SpaceError(
@@ -97,10 +99,20 @@ class Lease(threading.Thread):
         self._book = book
         self.start()
 
+    def leave(self) -> None:
+        """Let the tag say that this driver was asked to end: if it is killed, the next one need not wait for long."""
+        self._leaving = True
+        if self._book is not None:
+            self._renew(self._book)
+
     def run(self) -> None:
         """Renew the tag until the sweep is over or another driver has replaced it."""
         assert self._book is not None
-        while not self._over.wait(BEAT_SECONDS):
+        renewed = time.monotonic()
+        while not self._over.wait(min(LEAVING_BEAT_SECONDS, BEAT_SECONDS)):
+            if not self._leaving and time.monotonic() - renewed < BEAT_SECONDS:
+                continue
+            renewed = time.monotonic()
             with suppress(Exception):  # if the server does not answer, no other driver can take over either
                 if (holder := self._holder(self._book)) != self._owner:
                     self._stop_sweep.request(f"Another sweep has taken over '{self._book.experiment}' ({holder}).")
@@ -108,7 +120,8 @@ class Lease(threading.Thread):
                 self._renew(self._book)
 
     def _renew(self, book: ExperimentRuns) -> None:
-        book.client.set_experiment_tag(book.experiment_id, TAG, f"{self._owner} {secrets.token_hex(4)}")
+        beat = f"{LEAVING if self._leaving else ''}{secrets.token_hex(4)}"
+        book.client.set_experiment_tag(book.experiment_id, TAG, f"{self._owner} {beat}")
 
     def _holder(self, book: ExperimentRuns) -> str:
         return self._tag(book).rpartition(" ")[0]

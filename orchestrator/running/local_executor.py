@@ -18,7 +18,8 @@ def run_here(source: Source, place: Place, watch: Uploader, stop: Stop) -> bool:
             watch.notice(f"{trial.name}: {outcome.error}")
         if outcome.end == "broken":
             stop.request(f"{trial.name}: {outcome.error}.")
-        watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None)
+        end = outcome.end if outcome.end in ("finished", "stopped") else None
+        watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None, end)
         if outcome.end not in ("interrupted", "broken"):  # these continue when the command is run again
-            source.ended(trial.fingerprint)
+            source.ended(trial.fingerprint, finished=outcome.end == "finished")
     return not stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.environment import prepare_ray
@@ -68,8 +68,13 @@ def _number(flag: str, text: str) -> float:
         raise SpaceError(f"{flag}: '{text}' is not allowed; it must be auto, {FRACTION}") from None
 
 
-def room_for(request: Request, resources: Resources) -> tuple[list[dict[str, float]], Resources, str]:
-    """Return the nodes that can run trials, the resources of a trial, and a line on how GPUs are shared, if known."""
+def room_for(
+    request: Request, resources: Resources, say: Callable[[str], object]
+) -> tuple[list[dict[str, float]], Resources, str]:
+    """Return the nodes that can run trials, the resources of a trial, and a line on how GPUs are shared, if known.
+
+    `say` shows a line while nodes are waited for.
+    """
     if request.address is None or request.local:
         here = this_machine()
         mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not request.local else {}
@@ -77,7 +82,7 @@ def room_for(request: Request, resources: Resources) -> tuple[list[dict[str, flo
     prepare_ray(request.address)
     from orchestrator.ray_driver import connected, survey
 
-    nodes, to_come = survey(request.address)
+    nodes, to_come = survey(request.address, resources, say)
     resources = _usual(request, resources, [*nodes, *to_come])
     told = ""
     if request.dry_run:  # a dry run must reject whatever the sweep would reject

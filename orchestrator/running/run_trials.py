@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,19 +14,22 @@ from orchestrator.live.interrupt import Stop
 from orchestrator.live.progress import Progress
 from orchestrator.live.trial_records import Records
 from orchestrator.live.trial_sources import ChainedTrials, Source, StudyTrials, TrialList
-from orchestrator.live.uploader import Uploader, how_it_ended
+from orchestrator.live.uploader import Uploader
 from orchestrator.planning.epoch_times import trial_seconds
 from orchestrator.running.interim_report import InterimReports
 from orchestrator.running.local_executor import run_here
 from orchestrator.search.optuna_study import StudySearcher
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import Trial
-from trainables.record.event_log import FILE, DamagedRecordError, stopped
+from trainables.record.event_log import FILE, DamagedRecordError, Snapshot, snapshot
 from trainables.record.object_store import refused
 
 if TYPE_CHECKING:
     from orchestrator.ray_driver import GpuHealth
     from orchestrator.running.job import Job
+
+
+AWAY_SECONDS = 600.0  # wait at the end for a server that is away; `deploy/head.sh keep` restarts one in five minutes
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Run:
     console: Console
     seeker: StudySearcher | None = None
     health: GpuHealth | None = None  # of Ray's GPUs
+    unsent: list[str] = field(default_factory=list)  # fingerprints that MLflow did not take when the trials were over
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -69,6 +73,7 @@ class Run:
             trials = {trial.fingerprint: trial for trial in todo}
             watch = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
             watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
+            watch.hurried = self.stop
 
             def expect(trial: Trial) -> bool:
                 """Add a `trial` that a search chose; return False if it is done already."""
@@ -88,7 +93,9 @@ class Run:
                 rest = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
                 undisturbed = self._dispatch(TrialList(stages), watch) and self._dispatch(rest, watch, self._rivals())
             finally:
-                waiting = watch.close()
+                away = AWAY_SECONDS if self.job.request.tracking_uri.startswith("http") and not self.stop() else 0.0
+                waiting = watch.close(patience=away, left=self.stop)
+                self.unsent.extend(waiting)
         for fingerprint, reason in list(waiting.items())[:3]:
             self.console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
         if waiting:
@@ -125,10 +132,12 @@ class Run:
         left: dict[str, Trial] = {}
         stopping = self.job.plan.early_stopping
         for trial in trials:
-            folder = self.records.folder / trial.fingerprint
-            how = how_it_ended(folder)
-            if how == "finished" or (how == "stopped" and stopping and stopping.stopped(stopped(folder))):
-                watch.over_before(trial.fingerprint)
+            record = Snapshot(())
+            with suppress(DamagedRecordError):
+                record = snapshot(self.records.folder / trial.fingerprint)
+            how = record.end
+            if how == "finished" or (how == "stopped" and stopping and stopping.stopped(record.stopped)):
+                watch.over_before(trial.fingerprint, how)
             else:
                 left[trial.fingerprint] = trial
         return left

@@ -146,6 +146,10 @@ class StudySearcher:
                     return trial
         return None
 
+    def knows(self, fingerprint: str) -> bool:
+        """Return True if the trial has a result that can be read here."""
+        return self._result(fingerprint) is not None
+
     def ended(self, fingerprint: str, stopped_after: int | None = None) -> None:
         """Tell the studies that a trial is over; `stopped_after` is its number of epochs if it was stopped early."""
         result = self._result(fingerprint)

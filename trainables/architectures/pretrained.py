@@ -26,7 +26,7 @@ from pruners.errors import words
 from search_spaces import SpaceError
 from search_spaces.errors import choose
 from trainables.architectures.ends import classifier, stem
-from trainables.record.files import held
+from trainables.record.files import appears, held
 
 HASH = "sha256:"
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -102,7 +102,9 @@ def state(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
         SpaceError: if it is not in `folder` and cannot be downloaded, or is no state dict.
     """
     if asked.startswith(HASH):
-        return read(folder / asked.removeprefix(HASH))
+        given = folder / asked.removeprefix(HASH)
+        appears(given.exists)  # the driver has put it there, on its node
+        return read(given)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / ".lock"):
         return _torchvision(asked, weights, folder)

@@ -62,7 +62,12 @@ def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
                     os.fsync(file.fileno())  # otherwise a power cut can leave the new name on empty files
             del arrays, array  # they may map files in the scratch folder
             shutil.rmtree(scratch)
-            return partial.rename(cache / _folder(spec))
+            try:
+                return partial.rename(cache / _folder(spec))
+            except OSError:  # on a shared folder another node's may have been there unseen
+                if (folder := decoded(spec, cache)) is None:
+                    raise
+                return folder
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

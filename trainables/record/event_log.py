@@ -1,7 +1,8 @@
 """Event log of a trial: every param, metric and artifact, appended beside its checkpoint. MLflow shows a copy of it.
 
 Each line is one JSON object. An event is complete once its newline is on disk; a crash can lose only the last,
-incomplete one.
+incomplete one. A shared folder may show a node only the beginning of what another node has appended, for seconds or
+minutes. So what was read is never cut off, and whoever decides by an event reads it together with those before it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 FILE = "outbox.jsonl"
+CANCELLED = b"\x18\n"  # ASCII's "cancel": ends an incomplete line, which readers skip
 End = Literal["finished", "failed", "stopped"]  # stopped: pruned by early stopping; it can be resumed
 
 
@@ -32,15 +35,20 @@ class EventLog:
 
     def __init__(self, folder: Path) -> None:
         """Open the event log in `folder`, or create it."""
-        self._path = folder / FILE
+        self._folder, self._path = folder, folder / FILE
         self._known: set[tuple[str, int]] = set()
         self.artifacts: set[str] = set()  # files that are recorded as complete
-        self._size = 0
-        for event, self._size in read(folder):
+        # A line that looks incomplete may be complete on another node's disk: it is ended, never cut off.
+        self._torn = self.read_again() < size(folder)
+        self._file = self._path.open("ab", buffering=0)  # a buffer would keep what a full disk did not take
+
+    def read_again(self) -> int:
+        """Read what is recorded, also by earlier attempts on other nodes; return the bytes of complete events."""
+        end = 0
+        for event, end in read(self._folder):  # noqa: B007 - the last offset is wanted
             self._known |= {(key, event["step"]) for key in event.get("metrics", {})}
             self.artifacts |= {event["artifact"]} if "artifact" in event else set()
-        self._file = self._path.open("ab", buffering=0)  # a buffer would keep what a full disk did not take
-        self._file.truncate(self._size)
+        return end
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Record one point of each metric, with the current time.
@@ -66,7 +74,7 @@ class EventLog:
 
     def artifact(self, name: str) -> None:
         """Record that the file `name` in the trial's folder is complete."""
-        self._append({"artifact": name})
+        self._append({"artifact": name, "bytes": (self._folder / name).stat().st_size})
         self.artifacts.add(name)
 
     def end(self, how: End, resume: bool = False) -> None:
@@ -74,9 +82,10 @@ class EventLog:
         self._append({"end": how, "resume": resume} if resume else {"end": how})
         self.sync()
 
-    def sync(self) -> None:
-        """Make the recorded events durable. Call it before saving a checkpoint that skips their epochs."""
+    def sync(self) -> int:
+        """Make the recorded events durable and return their bytes. Call it before a checkpoint that skips them."""
         os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
@@ -84,13 +93,59 @@ class EventLog:
 
     def _append(self, event: dict[str, Any]) -> None:
         line = json.dumps({"time": time.time_ns() // 1_000_000} | event, allow_nan=False).encode() + b"\n"
-        try:
-            if self._file.write(line) != len(line):  # the disk had no space for the rest
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        except OSError:
-            self._file.truncate(self._size)  # otherwise the next event would continue this incomplete line
-            raise
-        self._size += len(line)
+        line = (CANCELLED if self._torn else b"") + line
+        written = self._file.write(line)
+        if written:
+            self._torn = written < len(line)
+        if written != len(line):  # the disk had no space for the rest
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one read of an event log showed: its complete events, each with the offset of its end."""
+
+    events: tuple[tuple[dict[str, Any], int], ...]
+
+    @property
+    def end(self) -> End | None:
+        """How the trial ended; None if it has not, or was resumed since."""
+        how: End | None = self._last.get("end")
+        return how
+
+    @property
+    def stopped(self) -> str:
+        """When and by which rule early stopping pruned the trial ("epoch 12 by …"); "" if it did not."""
+        tags = [event["tags"]["stopped"] for event, _ in self.events if "stopped" in event.get("tags", {})]
+        return tags[-1] if tags and self.end == "stopped" else ""
+
+    @property
+    def must_restart(self) -> bool:
+        """True if the trial itself failed. Its record is of no use then: its code may have changed since."""
+        return self.end == "failed" and not self._last.get("resume")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The value of each metric at its last step."""
+        last: dict[str, tuple[int, float]] = {}
+        for event, _ in self.events:
+            for key, value in event.get("metrics", {}).items():
+                if key not in last or event["step"] > last[key][0]:
+                    last[key] = event["step"], value
+        return {key: value for key, (_, value) in last.items()}
+
+    @property
+    def _last(self) -> dict[str, Any]:
+        return self.events[-1][0] if self.events else {}
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Read the event log in `folder` once.
+
+    Raises:
+        DamagedRecordError: at a line that is not an event.
+    """
+    return Snapshot(tuple(read(folder)))
 
 
 def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
@@ -107,6 +162,9 @@ def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         for line in file:
             if not line.endswith(b"\n"):
                 return
+            if line.endswith(CANCELLED):
+                offset += len(line)
+                continue
             try:
                 event = json.loads(line)
             except ValueError:
@@ -119,25 +177,12 @@ def read(folder: Path, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
 
 def ended(folder: Path) -> End | None:
     """Return how the trial in `folder` ended; None if it has not, or was resumed since."""
-    how: End | None = _last(folder).get("end")
-    return how
-
-
-def stopped(folder: Path) -> str:
-    """Return when and by which rule early stopping pruned the trial in `folder` ("epoch 12 by …").
-
-    "" if it was not pruned, or was resumed since.
-    """
-    tag = ""
-    for event, _ in read(folder):
-        tag = event.get("tags", {}).get("stopped", tag)
-    return tag if ended(folder) == "stopped" else ""
+    return snapshot(folder).end
 
 
 def must_restart(folder: Path) -> bool:
     """Return True if the trial itself failed. Its record is of no use then: its code may have changed since."""
-    last = _last(folder)
-    return last.get("end") == "failed" and not last.get("resume")
+    return snapshot(folder).must_restart
 
 
 def forget(folder: Path) -> None:
@@ -151,10 +196,3 @@ def size(folder: Path) -> int:
     """Return the size of the event log in bytes."""
     path = folder / FILE
     return path.stat().st_size if path.exists() else 0
-
-
-def _last(folder: Path) -> dict[str, Any]:
-    event: dict[str, Any] = {}
-    for event, _ in read(folder):  # noqa: B007 - the last one is wanted
-        pass
-    return event

@@ -1,9 +1,10 @@
-"""Lock files, which one process of a machine holds at a time, and atomic writes."""
+"""Lock files, which one process holds at a time, atomic writes, and files of other nodes that appear late."""
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,19 @@ from uuid import uuid4
 
 from filelock import FileLock
 from safetensors import SafetensorError
+
+LATE_SECONDS = 60.0  # how late a shared folder may show what another node has written: NFS caches names for so long
+
+
+def appears(seen: Callable[[], bool], seconds: float | None = None) -> bool:
+    """Return True as soon as `seen` does, False after `seconds` (`LATE_SECONDS`).
+
+    Ask only for what another node has surely written.
+    """
+    deadline = time.monotonic() + (LATE_SECONDS if seconds is None else seconds)
+    while not (there := seen()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return there
 
 
 @contextmanager

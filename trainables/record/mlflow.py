@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from trainables.record.event_log import read
+from trainables.record.event_log import Snapshot, size, snapshot
 from trainables.record.files import write_atomically
 
 if TYPE_CHECKING:
@@ -53,31 +55,42 @@ def connect(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=with_driver(tracking_uri))
 
 
-def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, Any]]:
-    """Send the events since the last delivery from the event log in `folder` to the run `run_id`, and return them.
+class LateFileError(Exception):
+    """Error: this node does not see all of a file yet that another node has written; it is sent later."""
 
-    Delivering twice changes nothing: every point carries the time at which it was recorded, which is part of
-    MLflow's key. So a crash between the last request and the mark that records it costs only a repetition.
+
+def deliver(client: MlflowClient, run_id: str, folder: Path, record: Snapshot | None = None) -> list[dict[str, Any]]:
+    """Send the events of `record` since the last delivery to the run `run_id`, and return them.
+
+    `record` is what was read of the event log in `folder`; by default it is read now. Delivering twice changes
+    nothing: every point carries the time at which it was recorded, which is part of MLflow's key. So a crash between
+    the last request and the mark that records it costs only a repetition. A point that two attempts recorded, because
+    the second did not see the first one's yet, is sent once.
 
     Raises:
+        LateFileError: if an artifact is not as long as recorded; nothing is sent then.
         Exception: whatever the client raises; undelivered events stay for the next call.
     """
     from mlflow.entities import Metric, Param, RunTag
 
+    record = snapshot(folder) if record is None else record
     offset = _read_mark(folder)["offset"] if delivers_to(folder, run_id) else 0
-    events = []
-    end = offset
-    for event, end in read(folder, offset):  # noqa: B007 - the last offset is wanted
-        events.append(event)
+    events = [event for event, end in record.events if end > offset]
     if not events:
         return []
+    files = {event["artifact"]: event for event in events if "artifact" in event}
+    for event in files.values():
+        _require_whole(folder / event["artifact"], event)
     if not delivers_to(folder, run_id):
         _mark(folder, run_id, 0)  # before its first point: a run that has points but no mark has them from elsewhere
-    metrics = [
-        Metric(key, value, event["time"], event["step"])
-        for event in events
+    sent = {(key, event["step"]) for event, end in record.events if end <= offset for key in event.get("metrics", {})}
+    points = {
+        (key, event["step"]): Metric(key, value, event["time"], event["step"])
+        for event in reversed(events)  # so that the first of two equal ones is left
         for key, value in event.get("metrics", {}).items()
-    ]
+        if (key, event["step"]) not in sent
+    }
+    metrics = list(reversed(points.values()))
     params = {key: value for event in events for key, value in event.get("params", {}).items()}
     tags = {key: value for event in events for key, value in event.get("tags", {}).items()}
     if params or tags:
@@ -88,12 +101,59 @@ def deliver(client: MlflowClient, run_id: str, folder: Path) -> list[dict[str, A
         )
     for start in range(0, len(metrics), BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-    for name, when in {event["artifact"]: event["time"] for event in events if "artifact" in event}.items():
-        client.log_artifact(run_id, str(folder / name))
-        if name in PICTURES:
-            _show(client, run_id, folder / name, when)
-    _mark(folder, run_id, end)
+    for name, event in files.items():
+        with TemporaryDirectory() as copied:
+            copy = Path(copied) / name
+            shutil.copyfile(folder / name, copy)
+            _require_whole(copy, event)  # the very bytes that are sent, not those of an earlier look
+            client.log_artifact(run_id, str(copy))
+            if name in PICTURES:
+                _show(client, run_id, copy, event["time"])
+    _mark(folder, run_id, record.events[-1][1])
     return events
+
+
+def deliver_all(client: MlflowClient, run_id: str, folder: Path, record: Snapshot) -> bool:
+    """Deliver a finished `record`, then compare MLflow with it; send all of it once more if MLflow lacks anything.
+
+    Returns whether anything was sent. MLflow may have less than the mark of the last delivery says: if it was restored
+    from a backup, for example.
+
+    Raises:
+        RuntimeError: if MLflow still lacks a metric.
+        Exception: as `deliver`.
+    """
+    sent = bool(deliver(client, run_id, folder, record))
+    if lacking(client.get_run(run_id).data.metrics, record):
+        sent = True
+        _mark(folder, run_id, 0)
+        deliver(client, run_id, folder, record)
+        if lacks := lacking(client.get_run(run_id).data.metrics, record):
+            raise RuntimeError(f"MLflow does not show {lacks[0]} as it was recorded, though it was sent twice")
+    return sent
+
+
+def is_away(error: Exception) -> bool:
+    """Return True if `error` says that the server is away or cannot work now; False if it refused the request."""
+    status = getattr(error, "get_http_status_code", None)  # of MLflow's own errors
+    return isinstance(error, OSError) if status is None else int(status()) >= 500
+
+
+def lacking(metrics: Mapping[str, float], record: Snapshot) -> list[str]:
+    """Return the metrics whose last value in MLflow, given as `metrics`, is missing or not that of `record`."""
+    return [key for key, value in record.metrics.items() if metrics.get(key) != value]
+
+
+def all_delivered(folder: Path, run_id: str) -> bool:
+    """Return True if the last delivery to that run reached the end of the event log in `folder`, as seen now."""
+    return delivers_to(folder, run_id) and bool(_read_mark(folder)["offset"] >= size(folder))
+
+
+def _require_whole(file: Path, event: Mapping[str, Any]) -> None:
+    there = file.stat().st_size if file.exists() else None
+    if there is None or there != event.get("bytes", there):  # older records do not say how long a file is
+        seen = "is not there" if there is None else f"has {there} of {event['bytes']} bytes"
+        raise LateFileError(f"{file.name} {seen}, as seen from this node")
 
 
 def delivers_to(folder: Path, run_id: str) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from pruners.errors import words
 from search_spaces import SpaceError
 from trainables.context import Place
-from trainables.record.files import write_atomically
+from trainables.record.files import appears, write_atomically
 from trainables.record.object_store import Bucket, refused
 
 
@@ -73,6 +73,7 @@ def load(name: str, place: Place, device: torch.device) -> dict[str, Tensor]:
     if place.mirror and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         Bucket(place.mirror).get(file, "masks", file.name)
+    appears(file.exists)  # the driver has written it, on its node
     content = file.read_bytes()
     if digest(content) != name:
         raise ValueError(f"the masks in {file} are damaged; remove the file, and the next sweep writes it again")

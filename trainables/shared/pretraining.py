@@ -10,8 +10,8 @@ from torch import Tensor
 
 from search_spaces import Trial
 from trainables.record.checkpoint import read_or_set_aside
-from trainables.record.event_log import must_restart, read
-from trainables.record.files import held
+from trainables.record.event_log import ended, must_restart, read
+from trainables.record.files import appears, held
 
 WEIGHTS = "weights.safetensors"
 
@@ -48,6 +48,9 @@ def trained_weights(
             with held(folder / ".writer.lock"):
                 bring(folder)
             weights = _read(folder)
+        spoiled = (folder / f"{WEIGHTS}.damaged").exists()
+        if weights is None and not spoiled and ended(folder) == "finished" and appears((folder / WEIGHTS).exists):
+            weights = _read(folder)  # another node trained them; training them again takes longer than to wait
         if weights is None:
             error = _error(folder) if must_restart(folder) else compute(stage) or "it left no weights"
             weights = _read(folder)

@@ -86,6 +86,17 @@ def epochs(folder: Path) -> int:
     return sum("train/loss" in event.get("metrics", {}) for record in records for event, _ in read(record))
 
 
+def read_until(sweep: subprocess.Popen[str], words: str) -> str:
+    """Return what the sweep prints, up to a line with these words."""
+    assert sweep.stdout is not None
+    out = ""
+    for line in sweep.stdout:
+        out += line
+        if words in line:
+            return out
+    pytest.fail(out)
+
+
 def complete(server: Server, of_epochs: int = EPOCHS) -> dict[str, float]:
     """The final accuracies by fingerprint, after making sure that every epoch has one point of each metric."""
     client = MlflowClient(server.uri)
@@ -116,7 +127,9 @@ def test_away_to_the_end_it_is_sent_by_the_same_command_without_training(tmp_pat
     sweep = start(tmp_path, server)
     until(lambda: epochs(tmp_path) > EPOCHS // 4)
     server.kill()
-    out, _ = sweep.communicate(timeout=300)
+    out = read_until(sweep, "waiting up to 10 min for it. Ctrl-C leaves")
+    sweep.send_signal(signal.SIGINT)
+    out += sweep.communicate(timeout=300)[0]
     assert sweep.returncode == 1, out
     assert "Traceback" not in out
     assert "2 trials could not be sent to MLflow yet; the same command sends them." in out
@@ -128,6 +141,40 @@ def test_away_to_the_end_it_is_sent_by_the_same_command_without_training(tmp_pat
     assert sweep.returncode == 0, out
     assert all(path.read_bytes() == content for path, content in records.items())
     assert len(complete(server)) == 2
+
+
+def test_away_at_the_end_it_is_waited_for_and_the_report_is_written(tmp_path, server):
+    sweep = start(tmp_path, server)
+    until(lambda: epochs(tmp_path) > EPOCHS // 4)
+    server.kill()
+    out = read_until(sweep, "waiting up to 10 min for it")
+    server.start()
+    out += sweep.communicate(timeout=300)[0]
+    assert sweep.returncode == 0, out
+    assert (tmp_path / "results/report/report.html").exists()
+    assert len(complete(server)) == 2
+
+
+def test_after_sigterm_and_a_kill_nothing_runs_in_mlflow_and_the_next_start_adopts(tmp_path, server):
+    long = 5 * EPOCHS
+    sweep = start(tmp_path, server, long)
+    client = MlflowClient(server.uri)
+
+    def runs(query: str) -> list[str]:
+        found = client.get_experiment_by_name("digits")
+        return [run.info.run_id for run in client.search_runs([found.experiment_id], query)] if found else []
+
+    until(lambda: epochs(tmp_path) > EPOCHS // 4 and runs("tags.kind='trial'"))
+    sweep.terminate()
+    until(lambda: not runs("attributes.status='RUNNING'"))
+    sweep.kill()  # as `ray job stop` does after 3 s
+    sweep.wait()
+    known = set(runs(""))
+    sweep = start(tmp_path, server, long)
+    out, _ = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0, out
+    assert len(complete(server, long)) == 2
+    assert known <= set(runs(""))
 
 
 def test_a_run_that_a_killed_driver_left_running_is_adopted(tmp_path, server):

@@ -136,6 +136,62 @@ def test_closing_does_not_wait_for_ever(watched, tmp_path):
     assert time.monotonic() - before < 30
 
 
+def test_a_server_that_is_away_at_the_end_is_waited_for(ledger, watched, tmp_path):
+    start, client, notices, _ = watched
+    (fingerprint, *_) = TRIALS
+    record(tmp_path, fingerprint)
+    watch = start(Flaky(client, failures=3))
+    watch.started(fingerprint)
+    watch.ended(fingerprint, end="finished")
+    assert watch.close(patience=600) == {}
+    assert ledger.runs[fingerprint].status == "FINISHED"
+    assert notices[-1].startswith("MLflow does not answer; waiting up to 10 min for it. Ctrl-C leaves")
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_who_leaves_need_not_wait_and_what_mlflow_refuses_is_not_waited_for(ledger, watched, tmp_path, left):
+    start, client, *_ = watched
+    (fingerprint, *_) = TRIALS
+    record(tmp_path, fingerprint)
+    run_id = ledger.take_up(TRIALS[fingerprint], "", "#000000", tmp_path / fingerprint)
+    watch = start(Flaky(client, failures=10**6 if left else 0, bad_run=run_id))
+    watch.started(fingerprint)
+    watch.ended(fingerprint, end="finished")
+    assert watch.close(seconds=1, patience=10**6, left=lambda: True if left else pytest.fail("asked")) == {
+        fingerprint: "no answer" if left else "this run is gone"
+    }
+
+
+def test_a_sweep_that_may_be_killed_soon_sends_what_there_is_and_says_so(ledger, watched, tmp_path):
+    start, client, *_ = watched
+    (fingerprint, *_) = TRIALS
+    record(tmp_path, fingerprint, end=None)
+    watch = start()
+    watch.started(fingerprint)
+
+    def reaches(status, points):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            run = ledger.runs.get(fingerprint)
+            if run is not None and client.get_run(run.run_id).info.status == status:
+                history = client.get_metric_history(run.run_id, "train/loss")
+                if len(history) == points:
+                    return True
+            time.sleep(0.05)
+        return False
+
+    assert reaches("RUNNING", 2)
+    outbox = EventLog(tmp_path / fingerprint)
+    outbox.metrics({"train/loss": 0.25}, 3)
+    watch.hurried = lambda: True
+    assert reaches("KILLED", 3)
+    outbox.end("finished")  # it was not killed
+    outbox.close()
+    watch.ended(fingerprint, end="finished")
+    assert watch.close() == {}
+    assert client.get_run(ledger.runs[fingerprint].run_id).info.status == "FINISHED"
+
+
 @pytest.mark.parametrize("fault", [KeyError("x"), SystemExit(1), OSError(5, "Input/output error")])
 def test_a_display_that_fails_costs_no_result(ledger, tmp_path, fault):
     (fingerprint, *_) = TRIALS

@@ -10,6 +10,7 @@ from filelock import FileLock
 from orchestrator.live.interrupt import Stop
 from orchestrator.planning.plan import plan
 from orchestrator.running import lease
+from orchestrator.running.execute import _expect_a_kill
 from orchestrator.running.lease import TAG, Lease
 from orchestrator.sweep import main
 from orchestrator.tracking.experiment import create, existing
@@ -69,6 +70,38 @@ def test_a_dead_driver_is_waited_for_only_where_nobody_has_its_folder(book, tmp_
         other.claim(book)
         assert str(tmp_path / "b") in tag(book)
     assert str(tmp_path / "a") in told[0]
+
+
+def test_one_that_was_asked_to_end_is_waited_for_seconds_only(book, tmp_path, monkeypatch):
+    dead = left_behind(book, tmp_path / "a")
+    dead._book = book
+    dead.leave()
+    monkeypatch.setattr(lease, "SILENT_SECONDS", 10**6)
+    monkeypatch.setattr(lease, "LEAVING_SILENT_SECONDS", 0.3)
+    told = []
+    with Lease(tmp_path / "b", Stop(), told.append) as other:
+        other.claim(book)
+        assert str(tmp_path / "b") in tag(book)
+    assert told
+
+
+def test_one_that_was_asked_to_end_and_still_lives_is_not_replaced(book, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "LEAVING_SILENT_SECONDS", 60)
+    with Lease(tmp_path / "a", Stop(), print) as leaving, Lease(tmp_path / "b", Stop(), print) as other:
+        leaving.claim(book)
+        leaving.leave()
+        with pytest.raises(SpaceError, match="another sweep writes to"):
+            other.claim(book)
+
+
+def test_the_first_signal_marks_the_sweep_as_killed_at_once(book, tmp_path):
+    parent = book.client.create_run(book.experiment_id).info.run_id
+    with Lease(tmp_path / "a", Stop(), print) as sole:
+        sole.claim(book)
+        _expect_a_kill(sole, book, parent)
+        assert " leaving-" in tag(book)
+    assert book.client.get_run(parent).info.status == "KILLED"
+    assert not tag(book)
 
 
 def test_one_that_was_taken_for_dead_stops_and_says_why(book, tmp_path):

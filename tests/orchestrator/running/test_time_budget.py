@@ -11,7 +11,7 @@ from queue import Queue
 import pytest
 from test_sweep_local import trial_runs
 
-from orchestrator.live.interrupt import Stop, length, on_signals
+from orchestrator.live.interrupt import Stop, length, on_signals, sigterm_as_ctrl_c
 from orchestrator.sweep import main
 from search_spaces import SpaceError
 
@@ -52,6 +52,23 @@ def test_the_first_signal_asks():
         assert stop.reason == "Interrupted."
     assert "Ctrl-C again" in said.get(timeout=60)  # else people wait without knowing for what
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_a_kill_must_not_prevent_is_done_at_once_and_before_the_block_ends():
+    done = []
+    with on_signals(Stop(), len, lambda: done.append("marked")):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert done == ["marked"]
+    with on_signals(Stop(), len, lambda: done.append("again")):
+        pass
+    assert done == ["marked"]
+
+
+def test_sigterm_ends_what_is_open_as_ctrl_c_does():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_second_signal_ends_the_program():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.datasets import DatasetError, load, resolve
+from trainables.datasets import DatasetError, cache, load, resolve
 from trainables.datasets.augmentation import Augmentation
 from trainables.datasets.spec import Arrays, DatasetSpec
 
@@ -111,6 +111,16 @@ def test_data_other_than_the_plan_counted_on_is_refused(tmp_path, register, wron
     with pytest.raises(DatasetError, match=message):
         load("tiny", None, tmp_path)
     assert not (tmp_path / "tiny").exists()
+
+
+def test_one_that_another_node_has_decoded_unseen_is_taken(tmp_path, register, monkeypatch):
+    register(tiny_spec())
+    whole = load("tiny", None, tmp_path)
+    looks = iter([None, None])  # a shared folder shows the folder late: before the lock and under it
+    seen = cache.decoded
+    monkeypatch.setattr(cache, "decoded", lambda spec, folder: next(looks, seen(spec, folder)))
+    assert torch.equal(load("tiny", None, tmp_path).train_x, whole.train_x)
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_damaged_cache_is_refused(tmp_path, register):

@@ -15,13 +15,14 @@ def test_events_come_back_in_order_with_their_time(tmp_path):
     outbox = EventLog(tmp_path)
     outbox.params({"lr": "0.1"})
     outbox.metrics({"train/loss": 2.0}, step=1)
+    (tmp_path / "layers.json").write_text("{}")
     outbox.artifact("layers.json")
     outbox.end("finished")
     outbox.close()
     assert events(tmp_path) == [
         {"params": {"lr": "0.1"}},
         {"metrics": {"train/loss": 2.0}, "step": 1},
-        {"artifact": "layers.json"},
+        {"artifact": "layers.json", "bytes": 2},
         {"end": "finished"},
     ]
     assert all(event["time"] > 1_700_000_000_000 for event, _ in read(tmp_path))
@@ -43,7 +44,7 @@ def test_a_point_is_recorded_once_across_restarts(tmp_path):
     ]
 
 
-def test_a_torn_line_is_not_an_event_and_is_written_over(tmp_path):
+def test_a_torn_line_is_not_an_event_and_is_skipped(tmp_path):
     outbox = EventLog(tmp_path)
     outbox.metrics({"a": 1.0})
     outbox.close()
@@ -54,6 +55,24 @@ def test_a_torn_line_is_not_an_event_and_is_written_over(tmp_path):
     outbox.metrics({"b": 2.0})
     outbox.close()
     assert events(tmp_path)[1:] == [{"metrics": {"b": 2.0}, "step": 0}]
+
+
+def test_what_another_node_appended_is_not_cut_off_where_it_is_not_seen(tmp_path, late):
+    first = EventLog(tmp_path)
+    for epoch in range(1, 5):
+        first.metrics({"train/loss": 1 / epoch}, epoch)
+    first.close()
+    whole = (tmp_path / FILE).read_bytes()
+    late.show_for_ever(tmp_path / FILE, whole.index(b"\n") + 20)  # the first event, and a part of the second
+    second = EventLog(tmp_path)
+    second.metrics({"test/top1": 0.5}, 4)
+    second.close()
+    late.show(tmp_path / FILE)
+    assert (tmp_path / FILE).read_bytes().startswith(whole)
+    assert [event["metrics"] for event in events(tmp_path)] == [
+        *({"train/loss": 1 / epoch} for epoch in range(1, 5)),
+        {"test/top1": 0.5},
+    ]
 
 
 def test_reading_goes_on_from_an_offset(tmp_path):
