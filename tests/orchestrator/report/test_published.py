@@ -202,7 +202,7 @@ def test_a_report_of_a_preset_says_in_what_it_is_as_published(results: Results, 
     [sweep] = results.sweeps
     of_preset = replace(results, sweeps=(replace(sweep, plan={**sweep.plan, "space": "synflow-cifar-vgg"}),))
     said = page(of_preset, [], store.uri).partition('<section id="published">')[2].partition("Read this first")[0]
-    assert "<code>synflow-cifar-vgg</code> as published: SynFlow (Tanaka 2020), but for:" in said
+    assert "<code>synflow-cifar-vgg</code> as published: SynFlow (Tanaka 2020), except for:" in said
     assert "<li>seeds: 3 there, 2 here</li>" in said
     assert "<li>epochs: 160 there, 3 here</li>" in said
     assert "a score is then a function of the seed and the images alone" in said
