@@ -57,7 +57,7 @@ def test_a_sweep_outlives_two_time_limits_and_cancelled_it_stays_so(slurm, tmp_p
         until(lambda: slurm.show(job, "JobState") == "RUNNING", "it runs again", SECONDS)
     until(lambda: len(epochs(folder)) > seen, "it goes on", SECONDS)
     assert epochs(folder) == list(range(1, len(epochs(folder)) + 1)), "an epoch was computed twice, or lost"
-    assert log.read_text().count("The same command goes on where this one stopped.") == 2
+    assert log.read_text().count("The same command continues where this one stopped.") == 2
     slurm.run("scancel", job)
     until(lambda: slurm.show(job, "JobState") == "CANCELLED", "it is cancelled", SECONDS)
     assert slurm.show(job, "Restarts") == "2"

@@ -19,6 +19,6 @@ class Listener:
     def started(self, fingerprint: str) -> None:
         self.begun.add(fingerprint)
 
-    def ended(self, fingerprint: str, error: str | None = None) -> None:
+    def ended(self, fingerprint: str, error: str | None = None, end: str | None = None) -> None:
         self.over.add(fingerprint)
         self.errors[fingerprint] = error
