@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.record.event_log import DamagedRecordError, snapshot
-from trainables.record.mlflow import LateFileError, all_delivered, deliver_all, delivers_to, lacking
+from trainables.record.mlflow import LateFileError, all_delivered, deliver_all, delivers_to
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,8 +20,9 @@ def send_missing(
     """Send what the finished `runs` (fingerprint -> run id) lack of the records in `storage`; return the fingerprints.
 
     A run whose last delivery ended before the end of its record lacks the rest. With `metrics` (fingerprint -> the last
-    value of each in MLflow) the values are compared too, which reads each record. Records that were sent to other runs,
-    and those of trials that have not finished, are left alone.
+    value of each in MLflow) metrics that are missing there are found too, which reads each record. A value that differs
+    from the record is not replaced: it is for the audit to report. Records that were sent to other runs, and those of
+    trials that have not finished, are left alone.
 
     Raises:
         Exception: whatever the client raises.
@@ -35,6 +36,7 @@ def send_missing(
             record = snapshot(folder)
             if record.end != "finished":
                 continue
-            if not all_delivered(folder, run_id) or lacking(metrics.get(fingerprint, record.metrics), record):
+            missing = record.metrics.keys() - metrics.get(fingerprint, record.metrics).keys()
+            if missing or not all_delivered(folder, run_id):
                 sent += [fingerprint] if deliver_all(client, run_id, folder, record) else []
     return sent
