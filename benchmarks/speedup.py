@@ -33,7 +33,12 @@ HELD = 0.1  # largest difference between the medians quiet and under load
 class Load:
     """Processes that multiply matrices while `busy`, and are paused otherwise, so that they start only once."""
 
-    WORK = "import numpy; a = numpy.random.rand(256, 256)\nwhile True: a @ a"
+    WORK = """
+import numpy, os
+a, parent = numpy.random.rand(256, 256), os.getppid()
+while os.getppid() == parent:  # it ends with the benchmark, however that ends
+    a @ a
+"""
 
     def __init__(self, processes: int) -> None:
         """Start the processes, paused."""
@@ -93,7 +98,7 @@ METHODS: dict[str, Callable[[nn.Module, nn.Module], float]] = {
 
 
 def _words(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f}, n={len(values)})"
 
 
 def main() -> None:
@@ -106,22 +111,28 @@ def main() -> None:
     torch.set_num_threads(1)
     dense, small = networks(args.compression)
     found: dict[str, dict[int, list[float]]] = {name: {0: [], args.processes: []} for name in METHODS}
-    before, others = os.getloadavg()[0], Load(args.processes)
+    print(f"{os.cpu_count()} cores; load of others at the start {os.getloadavg()[0]:.1f}\n", flush=True)
+    others = Load(args.processes)
     try:
         for _ in range(args.repeats):
-            for processes in (0, args.processes):
-                with others.busy() if processes else nullcontext():
-                    for name, method in METHODS.items():
+            for name, method in METHODS.items():
+                for processes in (0, args.processes):
+                    with others.busy() if processes else nullcontext():
                         found[name][processes].append(method(dense, small))
+                    print(f"{name}, {processes} busy: {found[name][processes][-1]:.3f}", file=sys.stderr, flush=True)
     finally:
         others.end()
-    print(
-        f"{os.cpu_count()} cores; load of others at the start {before:.1f}; n={args.repeats}, medians (least to most)\n"
-    )
-    print(f"| speedup of ResNet-20 at {args.compression:g}x | quiet | {args.processes} busy processes | difference | |")
+        report(found, args.processes, args.compression)  # of what there is, if it was interrupted
+
+
+def report(found: dict[str, dict[int, list[float]]], processes: int, compression: float) -> None:
+    """Print the table: medians, least to most, number of measurements."""
+    print(f"| speedup of ResNet-20 at {compression:g}x | quiet | {processes} busy processes | difference | |")
     print("| --- | --- | --- | --- | --- |")
     for name, by_load in found.items():
-        quiet, busy = by_load[0], by_load[args.processes]
+        quiet, busy = by_load[0], by_load[processes]
+        if not (quiet and busy):
+            continue
         difference = statistics.median(busy) / statistics.median(quiet) - 1
         verdict = f"at most {HELD:.0%}: {'held' if abs(difference) <= HELD else 'missed'}"
         print(f"| {name} | {_words(quiet)} | {_words(busy)} | {difference:+.1%} | {verdict} |")

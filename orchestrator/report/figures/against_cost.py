@@ -20,7 +20,7 @@ CostAndAccuracy = tuple[float, float]  # cost, accuracy
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostAxis:
     """Cost on the horizontal axis of a figure."""
 
     name: str  # of the figure
@@ -29,7 +29,7 @@ class Cost:
     gain: bool = False  # more of it is better, as of a speedup
 
 
-def draw_against_cost(results: Results, cost: Cost, caption: str) -> Iterator[Drawing]:
+def draw_against_cost(results: Results, cost: CostAxis, caption: str) -> Iterator[Drawing]:
     """Yield a figure with a panel per facet where the cost is known."""
     shown = [facet for facet in facets(results) if len(_places(results, facet, cost)) > 1]
     if not shown:
@@ -68,7 +68,7 @@ def front(places: Sequence[CostAndAccuracy], gain: bool = False) -> list[CostAnd
     return best
 
 
-def _places(results: Results, facet: Facet, cost: Cost) -> list[CostAndAccuracy]:
+def _places(results: Results, facet: Facet, cost: CostAxis) -> list[CostAndAccuracy]:
     found = set()
     for pruner in pruners(results):
         both = zip(line(results, facet, pruner, cost.value), line(results, facet, pruner, top1), strict=True)
@@ -86,7 +86,7 @@ def _front(axis: Axes, places: Sequence[CostAndAccuracy]) -> Iterator[Artist]:
 def draw_tradeoff(results: Results) -> Iterator[Drawing]:
     """Draw accuracy against MACs kept: the accuracy that a budget of work allows."""
     caption = "Test accuracy after the last epoch against the multiply-accumulates that remain."
-    yield from draw_against_cost(results, Cost("tradeoff", MACS_KEPT, "MACs kept (% of dense)"), caption)
+    yield from draw_against_cost(results, CostAxis("tradeoff", MACS_KEPT, "MACs kept (% of dense)"), caption)
 
 
 def draw_tradeoff_speedup(results: Results) -> Iterator[Drawing]:
@@ -95,7 +95,7 @@ def draw_tradeoff_speedup(results: Results) -> Iterator[Drawing]:
         "Test accuracy after the last epoch against the speedup of the compacted network: the dense network's testing "
         "time over its own, measured in pairs."
     )
-    speedup = Cost("tradeoff-speedup", metric("model/speedup"), "speedup over dense", gain=True)
+    speedup = CostAxis("tradeoff-speedup", metric("model/speedup"), "speedup over dense", gain=True)
     yield from draw_against_cost(results, speedup, caption)
 
 
@@ -107,4 +107,6 @@ def draw_tradeoff_training(results: Results) -> Iterator[Drawing]:
         "kept. 100 % is the dense network's training for as many epochs."
     )
     value = percent("cost/training_macs", "cost/dense_training_macs")
-    yield from draw_against_cost(results, Cost("tradeoff-training", value, "total training cost (% of dense)"), caption)
+    yield from draw_against_cost(
+        results, CostAxis("tradeoff-training", value, "total training cost (% of dense)"), caption
+    )
