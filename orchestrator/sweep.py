@@ -115,6 +115,8 @@ def read_request(args: argparse.Namespace, command: str) -> Request:
     """
     if args.pack is not None:
         raise SpaceError(PACK)
+    if args.local and args.address is not None:
+        raise SpaceError("--address: --local runs the trials in this process, on no cluster; leave one of the two out")
     if is_object_store(args.storage):
         Bucket(args.storage)  # rejects what can be seen without writing
     output = args.output.expanduser()

@@ -118,8 +118,9 @@ def _attempt(
 ) -> TrialOutcome:
     outbox = EventLog(folder)
     try:
-        if ended(folder) == "stopped":
-            outbox.tags({"stopped": ""})  # the trial continues
+        before = ended(folder)
+        if before in ("stopped", "failed"):  # the trial continues; of one that failed by itself nothing is left
+            outbox.tags({"stopped" if before == "stopped" else "error": ""})
         bring(trial.network, place)
         weights = partial(_weights, place=place, stop=stop)
         compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))

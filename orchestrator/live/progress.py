@@ -195,7 +195,7 @@ class Progress:
                 return  # if the stage failed, each trial that starts from it reports that
             if fingerprint in self._trials and (came := _result(trial, metrics)):
                 self._came[fingerprint] = came
-            if "error" in event.get("tags", {}) and fingerprint in self._trials:
+            if event.get("tags", {}).get("error") and fingerprint in self._trials:
                 self._failed[fingerprint] = event["tags"]["error"]
             if event.get("tags", {}).get("stopped"):
                 self._stopped[fingerprint] = event["tags"]["stopped"]
