@@ -10,9 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from orchestrator import environment
 from orchestrator.command_line import called, open_page
 from orchestrator.report.page import FOLDER
+from orchestrator.report.terminal_answer import print_answer
 from orchestrator.report.write import write_report
 from orchestrator.results.store import ReportError
 
@@ -42,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReportError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
-    print(written)  # noqa: T201
-    if given.open and (trouble := open_page(written)):
+    print(written.page, flush=True)  # noqa: T201
+    print_answer(written.results, Console())
+    if given.open and (trouble := open_page(written.page)):
         print(trouble, file=sys.stderr)  # noqa: T201
     return 0
 
