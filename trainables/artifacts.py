@@ -23,6 +23,7 @@ from trainables.profiling import LayerProfile, Unmeasured, collapsed, file_mb, m
 from trainables.record.checkpoint import read_or_set_aside
 from trainables.record.event_log import EventLog
 from trainables.record.files import write_atomically
+from trainables.record.predictions import PREDICTIONS, Predictions
 from trainables.shared.pretraining import WEIGHTS
 
 BINS = 41
@@ -151,6 +152,12 @@ class Recorder:
         """Record the table and the metrics of a measure."""
         self._text("measure.json", json.dumps({"columns": found.columns, "data": found.rows}))
         self.outbox.metrics(found.metrics)
+
+    def tested(self, predictions: Predictions) -> None:
+        """Record what the trained network answered to each test image."""
+        content = predictions.to_bytes()
+        write_atomically(self.folder / PREDICTIONS, lambda path: path.write_bytes(content))
+        self.outbox.artifact(PREDICTIONS)
 
     def trained(
         self,

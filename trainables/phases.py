@@ -131,6 +131,8 @@ def compute(attempt: Attempt) -> None:
         recorder.pruned(on.model, masks, {}, data.input_shape)
     final = progress.last or on.test() | {f"validation_{key}": value for key, value in on.validate().items()}
     _log_training(attempt, on, progress, final)
+    if predictions := on.predictions:  # of the test whose numbers are `final`: no other followed
+        recorder.tested(predictions)
     recorder.trained(on.model, masks, data.input_shape, place.weights_mb)
     if device.type == "cuda":
         outbox.tags({"latency": latency_setting(place.gpus)})

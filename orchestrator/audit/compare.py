@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from orchestrator.audit.counts import Macs, asked
@@ -15,6 +16,7 @@ from orchestrator.audit.plain import Hits, Tested
 from orchestrator.results.details import History
 from search_spaces import Trial
 from trainables.metrics import METRICS
+from trainables.record.predictions import Predictions
 
 SAME_DEVICE, OTHER_DEVICE = 1e-4, 1e-3  # relative rounding of float32 losses and logits
 EXACT = 1e-9  # relative, of numbers computed in float64 from counts
@@ -68,6 +70,17 @@ def accuracy(logged: Logged, tested: Tested, rounding: float, prefix: str = "fin
     yield _hits(f"{prefix}top1", metrics.get(f"{prefix}top1"), tested.top1, tested.images)
     if prefix == "final/":  # held-out images have no top-5
         yield _hits("final/top5", metrics.get("final/top5"), tested.top5, tested.images)
+
+
+def predictions(logged: Logged, stored: Predictions, test_y: Tensor, test_set: tuple[str, str]) -> Iterator[Check]:
+    """Compare the stored predictions with the logged accuracies and with the classes of the test images."""
+    where = "predictions.safetensors"
+    yield _same("test set", " ".join(stored.test_set), " ".join(test_set), where)
+    for key, bits in (("top1", stored.top1), ("top5", stored.top5)):
+        yield _same(f"final/{key}", logged.metrics.get(f"final/{key}"), int(bits.sum()) / len(bits), where)
+    if len(test_y) == len(stored.classes):
+        wrong = int(np.count_nonzero((stored.classes == test_y.numpy()) != stored.top1))
+        yield Check(f"predicted classes that do not fit their bits ({where})", 0, wrong, wrong == 0)
 
 
 def curves(logged: Logged, trial: Trial) -> Iterator[Check]:

@@ -25,6 +25,7 @@ from orchestrator.results.store import ReportError, mlflow_errors
 from pruners.errors import in_one_line
 from search_spaces import TRAINING, Trial
 from trainables.datasets import Dataset
+from trainables.record.predictions import PREDICTIONS, read_predictions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,6 +144,7 @@ class _Audit:
         checks += self._of_paths(trial, logged, data, masks)
         tested = self._tested(model, data, rounding, held_out=False)
         checks += [*compare.accuracy(logged, tested, rounding), *compare.curves(logged, trial)]
+        checks += self._of_predictions(logged, data)
         if len(data.held_out):
             held_out = self._tested(model, data, rounding, held_out=True)
             checks += compare.accuracy(logged, held_out, rounding, "final/validation_")
@@ -214,6 +216,18 @@ class _Audit:
         if counted.kept(masks) is None:
             self._notes.append("MACs of kept weights not counted: the network computes with transformed weights")
         yield from compare.macs(logged, counted, masks, model)
+
+    def _of_predictions(self, logged: Logged, data: Dataset) -> Iterator[Check]:
+        with mlflow_errors():
+            content = read_bytes(self._client, self._run.info.artifact_uri, PREDICTIONS)
+        if content is None:  # a run of an earlier version
+            self._notes.append(f"there is no {PREDICTIONS}")
+            return
+        try:
+            stored = read_predictions(content)
+        except ValueError as error:
+            raise _WrongFileError(f"{PREDICTIONS} cannot be read ({in_one_line(error)[:100]})") from None
+        yield from compare.predictions(logged, stored, data.test_y, (data.spec.name, data.test_digest))
 
     def _of_paths(self, trial: Trial, logged: Logged, data: Dataset, masks: dict[str, Tensor]) -> Iterator[Check]:
         try:

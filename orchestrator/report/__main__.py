@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator import environment
 from orchestrator.command_line import called, open_page
 from orchestrator.report.page import FOLDER
+from orchestrator.report.terminal_answer import print_answer
 from orchestrator.report.write import write_report
 from orchestrator.results.store import ReportError
 from orchestrator.terminal import say, terminal
@@ -43,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReportError as error:
         say(terminal(stderr=True), str(error))
         return 2
-    say(terminal(), str(written))
-    if given.open and (trouble := open_page(written)):
+    say(terminal(), str(written.page))
+    print_answer(written.results, terminal())
+    if given.open and (trouble := open_page(written.page)):
         say(terminal(stderr=True), trouble)
     return 0
 

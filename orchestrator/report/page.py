@@ -18,6 +18,7 @@ from orchestrator.report.compare_published import beside
 from orchestrator.report.figures import Drawing, Table, finding_tables
 from orchestrator.report.markdown_latex import latex, note
 from orchestrator.report.measured import trained
+from orchestrator.report.open_questions import what_would_decide
 from orchestrator.report.pivots import grids
 from orchestrator.report.published_recipes import as_published
 from orchestrator.report.recipe import by_pruner, common, dense
@@ -56,6 +57,7 @@ def page(
         headline=summary_text.short(results),
         answers=summary_text.panels(results),
         care=summary_text.care(results),
+        deciding=what_would_decide(known),
         audits=audit_words(results),
         measures=[(title, _compact(table)) for _, title, table in finding_tables(results)],
         figures=[shown for shown in pictures if not _of_search(shown[1])],

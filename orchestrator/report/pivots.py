@@ -66,6 +66,13 @@ def grids(results: Results) -> Iterator[tuple[PivotValue, list[PivotTable]]]:
             yield quantity, found
 
 
+def accuracies(results: Results, facet: Facet | None = None) -> PivotTable | None:
+    """Return the table of accuracies of a facet, by default of the first that has any; None if none has."""
+    (accuracy,) = (quantity for quantity in QUANTITIES if quantity.name == "accuracy")
+    shown = [facet] if facet else facets(results, accuracy.measure)[:1]
+    return _grid(results, shown[0], accuracy) if shown else None
+
+
 def _grid(results: Results, facet: Facet, quantity: PivotValue) -> PivotTable:
     leaders = set()
     if quantity.name == "accuracy":

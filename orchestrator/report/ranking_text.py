@@ -1,13 +1,14 @@
-"""Ranking in words: which pruner leads at which compression, by how much, and whether the seeds support it."""
+"""Ranking in words: which pruner leads at which compression, by how much, and by which test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
 from orchestrator.report.figures.finding import listed
-from orchestrator.report.statistics import MARGIN, SeedDifference, difference, points
+from orchestrator.report.statistics import points
+from orchestrator.report.verdicts import PairVerdict, PanelVerdicts, panel_verdicts
 from orchestrator.results.lines import TOP1, CurvePoint, Facet, compressions, dense, facet_of, flattering, line, pruners
 from orchestrator.results.results import Results
 from search_spaces.density import MANY_TIED
@@ -20,34 +21,44 @@ SURVIVORS = (
 
 @dataclass(frozen=True)
 class Ranking:
-    """Ranking at one compression of a facet: the pruners tied with the best, best first, and the missing pruners."""
+    """Ranking at one compression of a facet, highest mean first.
+
+    `leaders` are the best and all that no test tells apart from it, with everything between them: a lower mean is never
+    among them where a higher one is not.
+    """
 
     compression: float
     leaders: tuple[str, ...]
-    missing: tuple[str, ...]
+    missing: tuple[str, ...]  # pruners without a result that counts
     best: CurvePoint
-    next: str  # the first that is clearly below the best; empty if none is
-    lead: float | None  # of the best over `next`, as a fraction
-    sure: SeedDifference | None  # the interval of that lead, if there are enough seeds
+    next: str  # the first below the leaders; empty if there is none, so that nobody leads
+    verdict: PairVerdict | None  # on the best and `next`
     broken: tuple[str, ...]  # leaders that have a collapsed network
+    differing: tuple[PairVerdict, ...]  # pairs with the best that differ on these images, with one seed
 
     @property
-    def group(self) -> tuple[list[str], tuple[str, ...]]:
+    def lead(self) -> float | None:
+        """Return the lead of the best over `next`, as a fraction; None if nobody leads."""
+        return self.verdict.gap if self.verdict else None
+
+    @property
+    def group(self) -> tuple[list[str], tuple[str, ...], str, list[str]]:
         """Return a key: neighbouring compressions with the same key share one sentence."""
-        return sorted(self.leaders), self.missing
+        pairs = [f"{pair.better} {pair.worse}" for pair in self.differing]
+        return sorted(self.leaders), self.missing, self.differing[0].better if pairs else "", sorted(pairs)
 
 
 def sentences(results: Results, facet: Facet) -> list[str]:
-    """Return the statements that the results of a facet support."""
+    """Return the statements that the results of a facet support; the last one says how they were tested."""
     said = []
-    unpruned = dense(results, facet, TOP1)
+    unpruned, known = dense(results, facet, TOP1), panel_verdicts(results, facet)
     if unpruned is not None:
-        said.append(f"The dense network reaches {_percent(unpruned)}.")
+        said.append(f"The dense network reaches {_percent(unpruned, known)}.")
     ranked = list(standings(results, facet))
     for _, group in groupby(ranked, key=lambda standing: standing.group):
         said.append(_lead(list(group)))
     if unpruned is not None and ranked:
-        said.append(_free(unpruned, ranked))
+        said.append(_beside_dense(unpruned, ranked))
     if gone := _collapsed(results, facet):
         said.append(f"No path of kept weights leads from input to output: {'; '.join(gone)}.")
     if tied := _tied(results, facet):
@@ -57,7 +68,35 @@ def sentences(results: Results, facet: Facet) -> list[str]:
         )
     if missing := sum(facet_of(row) == facet for row in results.missing):
         said.append(f"Cells without a result, left out here and listed under Missing results: {missing}.")
+    if ranked and (tests := footer(results, facet)):
+        said.append(tests)
     return said if unpruned or ranked else ["Nothing to compare yet.", *said]
+
+
+def footer(results: Results, facet: Facet) -> str:
+    """Return which tests the verdicts of a panel rest on, over how many seeds and images; "" if none was made."""
+    known = panel_verdicts(results, facet)
+    counts = sorted({len(pair.seeds) for pair in known.pairs})
+    by_seeds = [pair for pair in known.pairs if pair.over_seeds]
+    by_images = [pair for pair in known.pairs if pair.over_images]
+    said = []
+    if by_seeds:
+        seeds = " to ".join(f"{count}" for count in dict.fromkeys((max(2, counts[0]), counts[-1])))
+        shared = (
+            f"; each variance is moderated by those of {known.pool.cells} cells, worth {known.pool.freedom:.1f} "
+            "degrees of freedom"
+            if known.pool.freedom
+            else ""
+        )
+        said.append(f"over {seeds} seeds Student's t on logits, in pairs{shared}")
+    if by_images:
+        how = "McNemar's exact test" if counts[-1] == 1 else "McNemar's test"
+        said.append(f"over {known.images:,} test images {how}")
+    elif known.pairs:
+        said.append("over test images none: these trials have no predictions stored")
+    if not by_seeds and not by_images:
+        return ""
+    return f"Tests: {'; '.join(said)}. Holm's correction for {len(by_seeds or by_images)} pairs, at 5 %."
 
 
 def care(results: Results) -> str:
@@ -71,39 +110,48 @@ def care(results: Results) -> str:
 
 def _seeds(count: int) -> str:
     if count == 1:
-        return "One seed: the spread is not known, and a difference under one point is not called a lead."
+        return (
+            "One seed: no pruner is said to lead, because another training may reverse any difference. Networks that "
+            "are said to differ on these images differ by more than the choice of test images explains."
+        )
     return (
-        f"{count} seeds: a pruner leads where the 95 % interval of the difference, seed by seed, excludes zero. "
-        "Elsewhere no difference is shown, which does not mean that there is none. The intervals are not corrected "
-        "for the number of comparisons: of twenty such statements one may be chance."
+        f"{count} seeds: a pruner leads where a test over seeds shows it, corrected so that at most 5 % of panels have "
+        "a false lead. Elsewhere no difference is shown, which does not mean that there is none. A lead holds on these "
+        "test images; the text says so where their choice could explain it. Intervals are those of one pair alone, "
+        "p-values are corrected."
     )
 
 
-def standings(results: Results, facet: Facet) -> Iterator[Ranking]:
-    """Yield the ranking at each compression where two or more pruners have a result without bias by early stopping."""
+def standings(results: Results, facet: Facet) -> tuple[Ranking, ...]:
+    """Return the ranking at each compression where two or more pruners have a result without bias by early stopping."""
     lines = {
         pruner: {point.compression: point for point in line(results, facet, pruner, TOP1)}
         for pruner in pruners(results)
     }
+    known = panel_verdicts(results, facet)
+    found = []
     for compression in compressions(results, facet):
         asked = {pruner: points[compression] for pruner, points in lines.items() if compression in points}
         here = {pruner: point for pruner, point in asked.items() if point.values and not point.flatters}
         if compression == 1 or len(here) < 2:
             continue
-        order = sorted(here, key=lambda pruner: here[pruner].mean, reverse=True)
-        best = here[order[0]]
-        leaders = tuple(pruner for pruner in order if not _beats(best, here[pruner]))
-        below = next((pruner for pruner in order if pruner not in leaders), "")
         missing = tuple(pruner for pruner in asked if pruner not in here)
-        lead = best.mean - here[below].mean if below else None
-        sure = difference(best, here[below], TOP1) if below else None
-        broken = tuple(pruner for pruner in leaders if here[pruner].collapsed)
-        yield Ranking(compression, leaders, missing, best, below, lead, sure, broken)
+        found.append(_ranking(known, compression, here, missing))
+    return tuple(found)
 
 
-def _beats(best: CurvePoint, other: CurvePoint) -> bool:
-    gap = difference(best, other, TOP1)
-    return best.mean - other.mean > MARGIN if gap is None else gap.shown and gap.mean > 0
+def _ranking(
+    known: PanelVerdicts, compression: float, here: dict[str, CurvePoint], missing: tuple[str, ...]
+) -> Ranking:
+    order = sorted(here, key=lambda pruner: here[pruner].mean, reverse=True)
+    best = order[0]
+    pairs = {pruner: known.between(compression, best, pruner) for pruner in order[1:]}
+    behind = {pruner for pruner, pair in pairs.items() if pair and pair.leads and pair.better == best}
+    last = max(place for place, pruner in enumerate(order) if pruner not in behind)
+    leaders, below = tuple(order[: last + 1]), order[last + 1] if last + 1 < len(order) else ""
+    broken = tuple(pruner for pruner in leaders if here[pruner].collapsed)
+    differing = tuple(pair for pair in pairs.values() if pair and pair.differs_on_images and pair.better == best)
+    return Ranking(compression, leaders, missing, here[best], below, pairs.get(below), broken, differing)
 
 
 def _lead(group: Sequence[Ranking]) -> str:
@@ -111,18 +159,29 @@ def _lead(group: Sequence[Ranking]) -> str:
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
         where += f" (without {listed(group[0].missing)})"
-    leaders = group[0].leaders
     leads = [standing.lead for standing in group if standing.lead is not None]
     if not leads:
-        return f"{where}, no difference is shown."
+        return f"{where}, {_on_images(group) or 'no difference is shown'}."
     ahead, others = points(min(leads), max(leads)), {standing.next for standing in group if standing.next}
-    if len(leaders) == 1:
-        return (
-            f"{where}, {leaders[0]} leads {others.pop() if len(others) == 1 else 'the next'} by {ahead}{_sure(group)}."
-        )
+    below = others.pop() if len(others) == 1 else ""
+    if len(group[0].leaders) == 1:
+        return f"{where}, {group[0].leaders[0]} leads {below or 'the next'} by {ahead}{_sure(group)}."
     return (
         f"{where}, no difference is shown between {listed(_leaders(group))}; the best of them is {ahead} above "
-        f"{others.pop() if len(others) == 1 else 'the first one clearly below'}{_sure(group)}."
+        f"{below or 'the first one clearly below'}{_sure(group)}."
+    )
+
+
+def _on_images(group: Sequence[Ranking]) -> str:
+    """Return what one seed shows: which networks differ from the best on these images; "" if none does."""
+    pairs = [pair for standing in group for pair in standing.differing]
+    if not pairs:
+        return ""
+    worse = listed(sorted({pair.worse for pair in pairs}))
+    apart = points(min(pair.gap for pair in pairs), max(pair.gap for pair in pairs))
+    return (
+        f"{pairs[0].better} differs from {worse} on these images, by {apart}; too few seeds to say that it holds for "
+        "another training"
     )
 
 
@@ -138,17 +197,18 @@ def _sure(group: Sequence[Ranking]) -> str:
     """Return how certain the lead is at the highest compression of a group, which readers care about most."""
     last = group[-1]
     at = f"at {last.compression:g}x: " if len(group) > 1 else ""
-    if last.sure is None:
-        return f" ({at}one seed in common, so without an interval)" if len(last.best.values) > 1 else ""
-    return f" ({at}{last.sure})"
+    return f" ({at}{last.verdict})"
 
 
-def _free(unpruned: CurvePoint, ranked: Sequence[Ranking]) -> str:
-    near = list(takewhile(lambda standing: unpruned.mean - standing.best.mean <= MARGIN, ranked))
-    if not near:
-        return "No pruned network stays within a point of the dense one."
-    last = near[-1]
-    return f"Up to {last.compression:g}x, the best ({last.leaders[0]}) stays within a point of the dense network."
+def _beside_dense(unpruned: CurvePoint, ranked: Sequence[Ranking]) -> str:
+    """Return how the best pruned network compares with the dense one at the lowest and the highest compression."""
+    ends = ranked if len(ranked) < 3 else (ranked[0], ranked[-1])
+    said = []
+    for standing in ends:
+        apart = standing.best.mean - unpruned.mean
+        words = f"{points(abs(apart), abs(apart))} {'higher' if apart > 0 else 'lower'}" if apart else "equal"
+        said.append(f"{words} at {standing.compression:g}x ({standing.leaders[0]})")
+    return f"Beside the dense network, the highest mean of a pruned one is {listed(said)}."
 
 
 def _collapsed(results: Results, facet: Facet) -> list[str]:
@@ -179,9 +239,13 @@ def _tied(results: Results, facet: Facet) -> list[str]:
     return said
 
 
-def _percent(point: CurvePoint) -> str:
-    spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
-    return f"{100 * point.mean:.1f}{spread} %"
+def _percent(point: CurvePoint, known: PanelVerdicts) -> str:
+    """Return an accuracy in percent with its 95 % interval, over seeds or, with one seed, over the test images."""
+    found = known.interval(point.values)
+    if found is None:
+        return f"{100 * point.mean:.1f} %"
+    low, high = (f"{100 * end:.1f}" for end in found)
+    return f"{100 * point.mean:.1f} % (95 % interval {low} to {high})"
 
 
 def _range(values: Sequence[float]) -> str:

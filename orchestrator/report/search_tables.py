@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 
 from orchestrator.report.figures import Table
 from orchestrator.report.figures.finding import listed
-from orchestrator.report.statistics import pairs
 from orchestrator.report.studies import Tuned, tuned
-from orchestrator.results.lines import TOP1, facet_of
+from orchestrator.report.verdicts import panel_verdicts
+from orchestrator.results.lines import TOP1, facet_of, facets
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
 from trainables.metrics import PER_EPOCH
@@ -94,12 +94,18 @@ def fronts(results: Results) -> Table:
 
 def compared(results: Results) -> Table:
     """Return a row per facet, compression and pair of pruners, in points of accuracy; empty without common seeds."""
-    rows = [
-        [pair.facet.title, f"{pair.compression:g}x", pair.one, pair.other, pair.verdict, f"{100 * pair.gap.mean:+.2f}",
-         *("" if pair.gap.even else f"{100 * end:+.2f}" for end in (pair.gap.low, pair.gap.high)), str(pair.gap.seeds)]
-        for pair in pairs(results)
-    ]  # fmt: skip
-    heads = ["cell", "compression", "one", "other", "shown", "one minus other", "95 % from", "to", "seeds"]
+    rows = []
+    for facet in facets(results):
+        for pair in panel_verdicts(results, facet).pairs:
+            seeds, images = pair.over_seeds, pair.over_images
+            rows.append([
+                facet.title, f"{pair.compression:g}x", pair.better, pair.worse, pair.verdict, f"{100 * pair.gap:.2f}",
+                *(f"{100 * end:+.2f}" if seeds else "" for end in (seeds.interval if seeds else (0, 0))),
+                f"{seeds.corrected:.2g}" if seeds else "", str(len(pair.seeds)),
+                f"{images.corrected:.2g}" if images else "", str(images.images) if images else "",
+            ])  # fmt: skip
+    heads = ["cell", "compression", "better", "worse", "verdict", "difference", "95 % from", "to", "p over seeds",
+             "seeds", "p over images", "images"]  # fmt: skip
     return [heads, *rows] if rows else []
 
 

@@ -1,8 +1,9 @@
-"""Summary over all panels in three sentences: how often each pruner leads, the largest lead, and collapses."""
+"""Summary over all panels in three sentences: how often each pruner leads, the surest lead, and collapses."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from orchestrator.report import ranking_text
 from orchestrator.report.budgets import budget_words
@@ -12,6 +13,7 @@ from orchestrator.report.measured import trained
 from orchestrator.report.ranking_text import Ranking, standings
 from orchestrator.report.search_tables import search_words
 from orchestrator.report.statistics import points
+from orchestrator.report.verdicts import PairVerdict
 from orchestrator.results.lines import Facet, facets, flattering, pruners
 from orchestrator.results.results import Results
 from orchestrator.tracking.audits import TAG
@@ -22,7 +24,7 @@ def headline(results: Results) -> list[str]:
 
     They are three, two if no pruner leads, one if nothing can be compared; one more if budgets differ.
     """
-    ranked = [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
+    ranked = all_standings(results)
     tuned = search_words(results)
     if not results.rows:
         return tuned
@@ -30,11 +32,16 @@ def headline(results: Results) -> list[str]:
         yet = " yet" if results.missing else ""
         chosen = " that early stopping did not choose" if flattering(results) else ""
         return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
-    return [_leaders(ranked), *_margin(ranked), _collapse(results), *budget_words(results), *tuned]
+    return [_leaders(ranked), *_surest(ranked), _collapse(results), *budget_words(results), *tuned]
+
+
+def all_standings(results: Results) -> list[tuple[Facet, Ranking]]:
+    """Return the rankings of all panels."""
+    return [(facet, standing) for facet in facets(results) for standing in standings(results, facet)]
 
 
 def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:
-    """Return a sentence on how often each pruner leads, and in how many comparisons."""
+    """Return a sentence on how often each pruner is in front, most often first, and in how many comparisons."""
     total = len(ranked)
     clear = [standing for _, standing in ranked if standing.lead is not None]
     counts = Counter(pruner for standing in clear for pruner in standing.leaders)
@@ -43,8 +50,8 @@ def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:
     shared = "; pruners tied with the best share first place" if alone.total() < counts.total() else ""
     what = f" A comparison is a network on a dataset at a compression{shared}." if total > 1 or shared else ""
     if not clear:
-        return f"In {of} no difference between the pruners is shown.{what}"
-    first, *more = sorted(counts, key=lambda pruner: (-alone[pruner], -counts[pruner]))
+        return f"In {of} no pruner is shown to lead.{what}{_on_images(ranked)}"
+    first, *more = sorted(counts, key=lambda pruner: (-counts[pruner], -alone[pruner]))
     said = [f"{first} is in front in {counts[first]} of {of}{_alone(alone[first], counts[first])}"]
     said += [f"{pruner} in {counts[pruner]}{_alone(alone[pruner], counts[pruner])}" for pruner in more[:2]]
     less = ""
@@ -60,18 +67,40 @@ def _alone(alone: int, count: int) -> str:
     return "" if not alone else " (alone)" if alone == count else f" (alone in {alone})"
 
 
-def _margin(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
-    """Return a sentence on the largest lead of one pruner and its certainty; none if no difference is shown at all."""
-    if all(standing.lead is None for _, standing in ranked):
+def _on_images(ranked: list[tuple[Facet, Ranking]]) -> str:
+    """Return in how many comparisons one seed shows networks that differ on these images; "" if in none."""
+    count = sum(bool(standing.differing) for _, standing in ranked)
+    if not count:
+        return ""
+    return (
+        f" In {count} the best network differs from others on these images; too few seeds to say that it holds for "
+        "another training."
+    )
+
+
+def strongest(ranked: Iterable[tuple[Facet, Ranking]]) -> tuple[Facet, Ranking, PairVerdict] | None:
+    """Return the lead with the smallest corrected p-value, of equal ones the largest; None if nobody leads."""
+    leads = [(facet, standing, standing.verdict) for facet, standing in ranked if standing.verdict]
+    if not leads:
+        return None
+
+    def strength(lead: tuple[Facet, Ranking, PairVerdict]) -> tuple[float, float]:
+        tested = lead[2].over_seeds
+        return (tested.corrected if tested else 1.0), -lead[2].gap
+
+    return min(leads, key=strength)
+
+
+def _surest(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
+    """Return a sentence on the strongest lead; none if nobody leads."""
+    found = strongest(ranked)
+    if found is None:
         return []
-    alone = [(facet, standing) for facet, standing in ranked if len(standing.leaders) == 1]
-    if not alone:
-        return ["No single pruner leads all others in any comparison."]
-    facet, best = max(alone, key=lambda place: place[1].lead or 0)
-    sure = best.sure or "one seed in common, so without an interval"
-    lead = points(best.lead or 0, best.lead or 0)
-    where = f"at {best.compression:g}x on {facet.title}"
-    return [f"The largest lead: {best.leaders[0]} over {best.next} {where}, {lead} ({sure})."]
+    facet, standing, verdict = found
+    tied = f" (tied with {listed(standing.leaders[1:])})" if standing.leaders[1:] else ""
+    where = f"at {standing.compression:g}x on {facet.title}"
+    return [f"The surest lead: {verdict.better}{tied} over {verdict.worse} {where}, {points(verdict.gap, verdict.gap)} "
+            f"({verdict})."]  # fmt: skip
 
 
 def _collapse(results: Results) -> str:

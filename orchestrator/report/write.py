@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.report.figures import draw
 from orchestrator.report.measured import trained
@@ -27,6 +27,13 @@ WRITTEN = ".written"  # in the report's folder: the names of its files
 KINDS = ("svg", "png", "pdf")  # for the page, for notes, for papers
 
 
+class WrittenReport(NamedTuple):
+    """Report on disk: its page, and the results that it shows."""
+
+    page: Path
+    results: Results
+
+
 def write_report(
     tracking_uri: str,
     experiment: str | Sequence[str],
@@ -34,15 +41,12 @@ def write_report(
     log: bool = True,
     selection: str = "",
     run_id: str = "",
-) -> Path:
+) -> WrittenReport:
     """Write `report.html`, `figures/` and `tables/` into `folder`; with `log`, into MLflow as well.
 
     Several experiments are read as one, and `selection` keeps the cells for which it holds (see `where`). For a single
     whole experiment, the files and the summary (on the sweep's run `run_id`, else on the newest), the curve runs and
     the saved views are logged. If MLflow refuses one of them, a warning says so and the report remains.
-
-    Returns:
-        The path of the page.
 
     Raises:
         ReportError: if there is nothing to report on, before anything is written, or no place to write to.
@@ -67,7 +71,7 @@ def write_report(
         raise ReportError(f"output folder '{folder}' cannot be written: {error.strerror}") from error
     if log and len(set(names)) == 1 and not selection:
         _log(client, results, run_id or results.sweeps[0].run_id, folder, list(files))
-    return folder / "report.html"
+    return WrittenReport(folder / "report.html", results)
 
 
 def _earlier(folder: Path) -> set[str]:

@@ -44,6 +44,16 @@ class Details:
                 self._artifacts.update(zip(((run_id, path) for run_id in missing), found, strict=True))
         return {run_id: self._artifacts[run_id, path] for run_id in wanted}
 
+    def files(self, run_ids: Iterable[str], path: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the run id and the content of the same file of many runs, fetched in parallel and not kept.
+
+        Runs without such a file are left out.
+        """
+        wanted = list(dict.fromkeys(run_ids))
+        with ThreadPoolExecutor(THREADS) as pool:
+            contents = pool.map(lambda run_id: read_bytes(self.client, self.uris[run_id], path), wanted)
+            yield from ((run_id, content) for run_id, content in zip(wanted, contents, strict=True) if content)
+
     def histories(self, run_ids: Iterable[str], key: str) -> dict[str, History]:
         """Return all points of a metric for many runs, with one request per hundred runs."""
         wanted = list(dict.fromkeys(run_ids))

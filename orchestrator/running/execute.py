@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ from trainables.record.object_store import require_writable
 
 if TYPE_CHECKING:
     from orchestrator.ray_driver import GpuHealth
+    from orchestrator.report.write import WrittenReport
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -89,7 +89,7 @@ def execute(job: Job, console: Console) -> int:
                 if seeker:
                     unasked = seeker.unasked
                     book.log_plan(parent, answered(job.plan.record(), seeker))
-                page = _report(job, parent, console, patient=undisturbed and not run.unsent)
+                report = _report(job, parent, console, patient=undisturbed and not run.unsent)
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             if not missing and not unasked:
                 rmtree(job.place.scores, ignore_errors=True)  # shared scores are no longer needed
@@ -98,11 +98,11 @@ def execute(job: Job, console: Console) -> int:
             _close(book, parent, status, console)
     if seeker and (ended := end_of_search(seeker)):
         say(console, ended)
-    _last_words(job, book, run.trials, unasked, page, console)
+    _last_words(job, book, run.trials, unasked, report, console)
     if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
-    return FAILED if missing or unasked or page is None or differs else DONE
+    return FAILED if missing or unasked or report is None or differs else DONE
 
 
 def _prepare(request: Request) -> None:
@@ -224,8 +224,8 @@ def _measured(job: Job, console: Console) -> Job:
     return replace(job, resources=replace(job.resources, gpus=most, shares=shares))
 
 
-def _report(job: Job, parent: str, console: Console, patient: bool) -> Path | None:
-    """Write the report; return its page, or None if it could not be written.
+def _report(job: Job, parent: str, console: Console, patient: bool) -> WrittenReport | None:
+    """Write the report; return None if it could not be written.
 
     If `patient`, wait for a server that is away.
     """
@@ -248,9 +248,17 @@ def _report(job: Job, parent: str, console: Console, patient: bool) -> Path | No
 
 
 def _last_words(
-    job: Job, book: ExperimentRuns, trials: Sequence[Trial], unasked: int, page: Path | None, console: Console
+    job: Job,
+    book: ExperimentRuns,
+    trials: Sequence[Trial],
+    unasked: int,
+    report: WrittenReport | None,
+    console: Console,
 ) -> None:
-    """Print the counts of trials, the report and MLflow's address; `unasked` trials were not chosen by a search yet."""
+    """Print the counts of trials, where the report and MLflow are, and the answer.
+
+    `unasked` trials were not chosen by a search yet.
+    """
     done = book.done(job.plan.early_stopping)
     missing = [trial for trial in trials if trial.fingerprint not in done]
     given_up = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)
@@ -265,12 +273,16 @@ def _last_words(
     counts += f", {idle} not done" if idle > 0 else ""
     console.print(counts, style="bold", highlight=False)
     say = {"markup": False, "highlight": False, "soft_wrap": True}
-    if page is not None:
-        console.print(f"Report  {page}", **say)  # type: ignore[arg-type]
-        if job.request.show and (trouble := open_page(page)):
+    if report is not None:
+        console.print(f"Report  {report.page}", **say)  # type: ignore[arg-type]
+        if job.request.show and (trouble := open_page(report.page)):
             console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
     server = public(job.request.tracking_uri).rstrip("/")
     if not server.startswith("http"):
         console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {shlex.quote(server)}   then open", **say)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"
     console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]
+    if report is not None:
+        from orchestrator.report.terminal_answer import print_answer
+
+        print_answer(report.results, console)

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from orchestrator.colors import look
 from search_spaces import Cell, Trial
+from trainables.record.predictions import PREDICTIONS, Predictions
 
 QUESTION = "Which pruner keeps the most accuracy, at which compression?"
 EPOCHS = 3
@@ -39,8 +43,12 @@ def build(
     compressions: Sequence[float] = (1, 2, 10),
     seeds: Sequence[int] = (0, 1),
     layers: int = 5,
+    predictions: bool = False,
 ) -> Store:
-    """Log the grid as an experiment of the folder's store; its last cell but one has failed, its last was never run."""
+    """Log the grid as an experiment of the folder's store; its last cell but one has failed, its last was never run.
+
+    With `predictions` each run stores them, as runs of earlier versions do not.
+    """
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
@@ -59,6 +67,8 @@ def build(
             client.set_terminated(run, "FAILED")
         else:
             logged[key] = _finish(client, run, trial, layers)
+            if predictions:
+                _predict(client, run, trial, logged[key]["final/top1"])
     client.set_terminated(parent)
     return Store(folder, uri, logged, failed, missing)
 
@@ -163,6 +173,18 @@ def _finish(client: Any, run: str, trial: Trial, layers: int) -> dict[str, float
         client.log_dict(run, {"layers": _scores(table)}, "scores.json")
     client.set_terminated(run)
     return once
+
+
+def _predict(client: Any, run: str, trial: Trial, top1: float, images: int = 1000) -> None:
+    """Log predictions in which images that are hard for one network are hard for the others too."""
+    noise = np.random.default_rng(int(trial.fingerprint, 16)).normal(0, 0.3, images)
+    easiest_first = np.argsort(np.random.default_rng(0).normal(0, 1, images) + noise)
+    right = np.zeros(images, dtype=bool)
+    right[easiest_first[: round(top1 * images)]] = True
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / PREDICTIONS
+        file.write_bytes(Predictions("cifar10", "0123", right, right, np.zeros(images, dtype=np.int64)).to_bytes())
+        client.log_artifact(run, str(file))
 
 
 def _layers(trial: Trial, count: int) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from timed_metrics import TIMED
 
 from search_spaces import Trial, stage
-from trainables import phases
+from trainables import datasets, phases
 from trainables import run as module
 from trainables.record import checkpoint
 from trainables.record.event_log import read
+from trainables.record.predictions import PREDICTIONS, read_predictions
 from trainables.run import main, run
 
 SNIP = Trial(
@@ -52,7 +53,9 @@ def test_a_trial_records_what_the_design_promises(place):
     }
     assert len(once) <= 40  # MLflow's pages slow down with every key
     artifacts = [event["artifact"] for event in events if "artifact" in event]
-    assert {"trial.json", "layers.json", "masks.safetensors", "histograms.json", "histograms.png"} <= set(artifacts)
+    assert {"trial.json", "layers.json", "masks.safetensors", "histograms.json", "histograms.png", PREDICTIONS} <= set(
+        artifacts
+    )
     assert all((folder / name).stat().st_size for name in artifacts)
     assert Trial.model_validate_json((folder / "trial.json").read_text()) == SNIP
     assert not checkpoint.generations(folder / "checkpoint.pt")
@@ -72,6 +75,26 @@ def test_the_numbers_fit_the_masks(place):
     assert [row[rows["columns"].index("kept")] for row in rows["data"]] == [int(m.sum()) for m in masks.values()]
     weights = load_file(folder / "weights.safetensors")
     assert all((weights[name][~mask] == 0).all() for name, mask in masks.items())
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"epochs": 0}, {"compression": 300}, {"ema": 0.9}, {"pruner": "imp", "levels": 2, "epochs": 1}]
+)
+def test_the_predictions_are_those_behind_the_final_accuracy(place, change):
+    trial = SNIP.model_copy(update={"epochs": 2} | change)
+    assert run(trial, place).error == ""
+    stored = read_predictions((place.storage / trial.fingerprint / PREDICTIONS).read_bytes())
+    found, data = numbers(place, trial), datasets.load("digits", None, place.cache)
+    assert stored.test_set == ("digits", data.test_digest)
+    assert stored.top1.mean() == found["final/top1", 0] and stored.top5.mean() == found["final/top5", 0]
+    assert ((stored.classes == data.test_y.numpy()) == stored.top1).all()
+
+
+def test_the_digest_is_of_the_test_sets_classes_and_of_the_users_images(cache):
+    data = datasets.load("digits", None, cache)
+    other = replace(data, test_y=data.test_y.roll(1)), replace(data, spec=replace(data.spec, digest="x"))
+    assert len({data.test_digest, *(each.test_digest for each in other)}) == 3
+    assert replace(data, train_y=data.train_y.roll(1)).test_digest == data.test_digest
 
 
 def test_a_finished_trial_is_not_computed_again(place, monkeypatch):
@@ -123,6 +146,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(place, tmp_path):
     assert checkpoint.generations(folder / "checkpoint.pt")
     assert run(SNIP, place).end == "finished"
     assert numbers(place, SNIP) == numbers(undisturbed, SNIP)
+    assert (folder / PREDICTIONS).read_bytes() == (undisturbed.storage / folder.name / PREDICTIONS).read_bytes()
     points = [(key, event["step"]) for event, _ in read(folder) for key in event.get("metrics", {})]
     assert len(points) == len(set(points))
 

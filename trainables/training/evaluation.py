@@ -13,22 +13,71 @@ from torch import Tensor, nn
 from pruners.channels import Norm, PrunableLayer, UnfollowableError, follow
 from pruners.float32 import ieee_float32
 from trainables.distributed import ALONE, Team
+from trainables.record.predictions import Predictions
+
+
+class PredictionRecorder:
+    """Recorder of the predictions of a test; the last one counts.
+
+    It keeps what a test computes in any case, and puts it together after the last batch: no step waits for it.
+    """
+
+    def __init__(self) -> None:
+        """Start without any test."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the tests so far, also one that was broken off."""
+        self._best: list[Tensor] = []
+        self._hits: list[Tensor] = []
+        self._whole: Tensor | None = None
+
+    def add(self, best: Tensor, hits: Tensor) -> None:
+        """Add a batch: the classes of its highest logits int64 [B, k], best first, and which of them are right."""
+        self._best.append(best)
+        self._hits.append(hits)
+
+    def finish(self, team: Team) -> None:
+        """End the test, on all workers of a team; their parts of the images follow each other in the order of ranks."""
+        hits = torch.cat(self._hits)
+        part = 4 * torch.cat(self._best)[:, 0] + 2 * hits.any(1) + hits[:, 0]  # one number per image
+        self._best, self._hits, self._whole = [], [], part
+        if team.size > 1:
+            sizes = [int(size) for size in team.gather(part.new_tensor([len(part)]))[:, 0].tolist()]
+            start = sum(sizes[: team.rank])
+            self._whole = part.new_zeros(sum(sizes))
+            self._whole[start : start + len(part)] = part
+            team.sum(self._whole)
+
+    def result(self, dataset: str, digest: str) -> Predictions | None:
+        """Return the predictions of the last test, which was on the test set of that name and digest; None if none."""
+        if self._whole is None:
+            return None
+        whole = self._whole.cpu().numpy()
+        return Predictions(dataset, digest, (whole & 1).astype(bool), (whole & 2).astype(bool), whole >> 2)
 
 
 @ieee_float32()
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: Team = ALONE) -> dict[str, float]:
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    team: Team = ALONE,
+    recorder: PredictionRecorder | None = None,
+) -> dict[str, float]:
     """Return mean cross-entropy, top-1 and top-5 accuracy (fractions) over all examples of `batches`.
 
     Computed in IEEE float32, whatever the process has set for training.
     `batches` yields inputs (N, C, H, W) and class numbers (N,). The model is left in eval mode.
     With fewer than five classes top-5 means any class. Each worker of a `team` has its own batches; all workers get the
-    result over all batches.
+    result over all batches. A `recorder` receives the predictions of the same forward passes.
 
     Raises:
         ValueError: if there are no batches.
     """
     model.eval()
+    if recorder:
+        recorder.begin()
     totals: Tensor | int = 0
     count = 0
     for x, y in batches:
@@ -39,9 +88,13 @@ def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], team: T
         # Sums stay on the device and are read once at the end: reading a number per batch would make a GPU wait.
         totals = totals + torch.stack([loss.double(), hits[:, 0].sum().double(), hits.sum().double()])
         count += len(y)
+        if recorder:
+            recorder.add(best, hits)
     if not isinstance(totals, Tensor):
         raise ValueError("evaluate: there are no batches")
     loss_sum, top1, top5, count = team.sum(torch.cat([totals, totals.new_tensor([count])])).tolist()
+    if recorder:
+        recorder.finish(team)
     return {"loss": loss_sum / count, "top1": top1 / count, "top5": top5 / count}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from trainables.architectures import build
 from trainables.datasets.batches import ImageBatch, steps_per_epoch
 from trainables.distributed import ALONE, Team
 from trainables.randomness import derive
+from trainables.record.predictions import Predictions
 from trainables.sparse_training import Dynamics, dynamics
 from trainables.training.compacted import CompactedTraining, smaller
-from trainables.training.evaluation import evaluate
+from trainables.training.evaluation import PredictionRecorder, evaluate
 from trainables.training.fast_paths import PLAIN, FastPaths, compacted_differs, fast_paths
 from trainables.training.loop import Callbacks, EpochProgress, TrainingData, TrainingState, train
 from trainables.training.precision import cudnn_benchmark
@@ -41,6 +42,7 @@ class Trainer:
     team: Team  # workers that train together; the first alone does scoring, and tests between trainings
     scoring_images: int = 0  # inputs of a forward pass while scoring, see `pruners.find`
     fast: FastPaths = PLAIN  # forms in which the model is trained and evaluated
+    _recorder: PredictionRecorder = field(default_factory=PredictionRecorder)
 
     def restart(self) -> None:
         """Reset the model to the weights that it was built with."""
@@ -56,7 +58,12 @@ class Trainer:
     def test(self, team: Team = ALONE) -> dict[str, float]:
         """Return loss and accuracies on the test set; pass a `team` only if all of its workers call this now."""
         batches = self.data.test_batches(self.device, blind=self._blind, part=team.part)
-        return evaluate(self._fixed(), batches, team)
+        return evaluate(self._fixed(), batches, team, self._recorder)
+
+    @property
+    def predictions(self) -> Predictions | None:
+        """Return the predictions of the last test, whether within a training or not; None without any."""
+        return self._recorder.result(self.data.spec.name, self.data.test_digest)
 
     def validate(self, team: Team = ALONE) -> dict[str, float]:
         """Return loss and accuracy on the held-out training images as `test` does; {} if none are held out."""

@@ -24,6 +24,7 @@ from search_spaces import Trial
 from search_spaces.space import validate
 from trainables.context import Place
 from trainables.record.mlflow import deliver
+from trainables.record.predictions import read_predictions
 from trainables.run import run as run_trial
 
 TINY = ["digits", "--local", "--set", "epochs=2", "--set", "architecture=mlp"]
@@ -158,6 +159,17 @@ def other_weights(stored: Stored) -> None:
     shutil.copy(stored.file("weights.safetensors", pruner="synflow"), stored.file("weights.safetensors"))
 
 
+def other_predictions(stored: Stored) -> None:
+    shutil.copy(stored.file("predictions.safetensors", pruner="synflow"), stored.file("predictions.safetensors"))
+
+
+def one_more_right(stored: Stored) -> None:
+    file = stored.file("predictions.safetensors")
+    found = read_predictions(file.read_bytes())
+    found.top1[found.top1.argmin()] = True
+    file.write_bytes(found.to_bytes())
+
+
 def of_another_network(stored: Stored) -> None:
     shutil.copy(stored.file("weights.safetensors", architecture="conv"), stored.file("weights.safetensors"))
 
@@ -208,6 +220,12 @@ SPOILT = {
     "a pruned weight that is not zero": (wake_a_weight, "pruned weights that are not zero"),
     "the weights of another run": (other_weights, "final/loss"),
     "the weights of another network": (of_another_network, "weights.safetensors does not fit"),
+    "the predictions of another run": (other_predictions, "final/top1 (predictions.safetensors)"),
+    "one prediction": (one_more_right, "predicted classes that do not fit their bits"),
+    "no predictions but bytes": (
+        lambda stored: stored.file("predictions.safetensors").write_bytes(b"abc"),
+        "predictions.safetensors cannot be read",
+    ),
     "no weights but bytes": (lambda stored: stored.file("weights.safetensors").write_bytes(b"abc"), "cannot be read"),
     "a layer's weights": (in_layers("kept", 1), "layers.json"),
     "a layer's MACs": (in_layers("macs_kept", 8), "MACs pruned (layers.json)"),
@@ -253,6 +271,14 @@ def test_what_is_absent_is_no_difference_and_never_agrees(stored, capsys):
         file.unlink()
     assert stored.audit() == 2
     assert "nothing to compare, 6 not auditable" in capsys.readouterr().out
+
+
+def test_runs_of_earlier_versions_have_no_predictions_and_agree(stored, capsys):
+    stored.file("predictions.safetensors").unlink()
+    assert stored.audit("--no-log") == 0
+    out = capsys.readouterr().out
+    assert "audited 6 of 6 finished runs: all agree" in out
+    assert "not checked in 1 of them: there is no predictions.safetensors" in out
 
 
 def test_images_that_are_not_here_are_no_difference(stored, capsys):

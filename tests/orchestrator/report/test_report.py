@@ -25,7 +25,7 @@ from orchestrator.results.row import Row
 
 @pytest.fixture(scope="module")
 def page(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(store.uri, "small", tmp_path_factory.mktemp("report"))
+    return write_report(store.uri, "small", tmp_path_factory.mktemp("report")).page
 
 
 EACH = ("density", "layer-macs", "training", "scores", "histograms")  # figures of each panel
@@ -71,7 +71,7 @@ def test_the_page_tells_all(page: Path, store: Store) -> None:
     assert "36 cells" in html and "28 trials" in html
     assert "RuntimeError: the loss is not finite in epoch 2" in html
     assert "resnet20 cifar10 synflow 10x" in html
-    assert "2 seeds: a pruner leads where the 95 % interval" in html
+    assert "2 seeds: a pruner leads where a test over seeds shows it" in html
     assert "Read this first: while the recipes differ" in html
     assert "epochs: 160 there, 3 here" in html
     assert "0123abc" in html  # the commit
@@ -128,7 +128,7 @@ def test_what_mlflow_refuses_costs_only_itself(
         raise MlflowException("the disk is full\nand a traceback")
 
     monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
-    assert write_report(store.uri, "small", tmp_path).is_file()
+    assert write_report(store.uri, "small", tmp_path).page.is_file()
     assert caplog.messages == ["the report's files were not logged: MLflow: the disk is full"]
 
 
@@ -136,7 +136,10 @@ def test_what_mlflow_refuses_costs_only_itself(
 def test_the_command(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     assert main(["small", "--tracking-uri", store.uri, "--output", str(output), "--no-log"]) == 0
-    assert capsys.readouterr().out.strip() == str(output / "report.html")
+    page, *answer = capsys.readouterr().out.splitlines()
+    assert page == str(output / "report.html")
+    assert any(line.startswith("vgg16-bn · cifar10  test accuracy in %") for line in answer)
+    assert any(line.startswith("synflow ") and "±" in line for line in answer)
 
 
 def test_a_report_takes_away_what_the_last_one_there_left_and_nothing_else(
@@ -147,7 +150,7 @@ def test_a_report_takes_away_what_the_last_one_there_left_and_nothing_else(
     write_report(store.uri, "small", tmp_path, log=False)
     assert (tmp_path / "figures" / "collapse.pdf").exists()
     (tmp_path / "figures" / "mine.png").touch()
-    page = write_report(store.uri, "small", tmp_path, log=False)
+    page = write_report(store.uri, "small", tmp_path, log=False).page
     left = {path.name for path in (tmp_path / "figures").iterdir()}
     assert left == {"accuracy.svg", "accuracy.png", "accuracy.pdf", "mine.png"}
     assert f"--output {tmp_path}" in page.read_text("utf-8")

@@ -15,9 +15,9 @@ from orchestrator.report.figures.style import house_style
 from orchestrator.report.mlflow_ui.curves import curve
 from orchestrator.report.pivots import grids
 from orchestrator.report.ranking_text import care, standings
-from orchestrator.report.statistics import pairs
 from orchestrator.report.summary_text import headline
 from orchestrator.report.tables import tables
+from orchestrator.report.verdicts import panel_verdicts
 from orchestrator.results.lines import CurvePoint, facets, flattering, line, metric
 from orchestrator.results.results import Results, read
 from orchestrator.results.row import Row
@@ -62,11 +62,11 @@ def test_it_is_compared_with_nothing(whole: Results, results: Results) -> None:
     there = {standing.compression: standing for standing in standings(results, facet)}
     assert "snip" in there[2].missing and "snip" not in there[2].leaders
     assert "snip" not in there[10].missing
-    compared = {(p.facet, p.compression, p.one, p.other) for p in pairs(results)}
-    before = {(p.facet, p.compression, p.one, p.other) for p in pairs(whole)}
-    assert (
-        before - compared == {found for found in before if found[:2] == (facet, 2.0) and "snip" in found[2:]} != set()
+    compared, before = (
+        {(p.compression, frozenset([p.better, p.worse])) for p in panel_verdicts(of, facet).pairs}
+        for of in (results, whole)
     )
+    assert before - compared == {found for found in before if found[0] == 2.0 and "snip" in found[1]} != set()
     assert "Early stopping gave up some seeds of 1 points" in care(results)
     assert "early stopping" not in care(whole)
 

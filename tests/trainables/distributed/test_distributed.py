@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.ops import StochasticDepth
 
 from search_spaces import Trial
+from trainables import datasets
 from trainables.architectures import build
 from trainables.artifacts import machine
 from trainables.datasets import DATASETS
@@ -32,8 +33,9 @@ from trainables.phases import _speed
 from trainables.record import checkpoint
 from trainables.record.checkpoint import CHECKPOINT
 from trainables.record.event_log import ended, read
+from trainables.record.predictions import PREDICTIONS, read_predictions
 from trainables.run import TrialOutcome, run, run_together
-from trainables.training.evaluation import evaluate
+from trainables.training.evaluation import PredictionRecorder, evaluate
 from trainables.training.loop import Callbacks, EpochProgress, TrainingData, TrainingState, train
 from trainables.training.trainer import make_trainer
 
@@ -237,6 +239,28 @@ def test_stopped_in_the_middle_of_an_epoch_two_workers_compute_the_same(place, m
     assert (state["progress"]["epoch"], state["begun"]["batches"], state["begun"]["images"]) == (0, 5, 5 * 64)
     assert run_together(SNIP, stopped).end == "finished"
     assert numbers(stopped) == numbers(through)
+    kept = [(at.storage / SNIP.fingerprint / PREDICTIONS).read_bytes() for at in (stopped, through)]
+    assert kept[0] == kept[1]
+    predictions = read_predictions(kept[0])
+    assert predictions.top1.mean() == numbers(through)["final/top1", 0]
+    assert (
+        (predictions.classes == datasets.load("digits", None, place.cache).test_y.numpy()) == predictions.top1
+    ).all()
+
+
+def answers(place, team):
+    """Whether an image is right and its class, of seven images of which each worker tests a part."""
+    logits, y = torch.eye(7), torch.tensor([0, 1, 2, 0, 0, 5, 6])
+    recorder = PredictionRecorder()
+    (rows,) = part_of(torch.arange(7), team.part)
+    evaluate(nn.Identity(), [(logits[part], y[part]) for part in torch.split(rows, 2)], team, recorder)
+    found = recorder.result("d", "")
+    return found.top1.tolist(), found.classes.tolist()
+
+
+@pytest.mark.slow
+def test_the_predictions_of_all_workers_are_in_the_order_of_the_images(place):
+    assert by_all(place, 3, answers) == ([True, True, True, False, False, True, True], list(range(7)))
 
 
 @dataclass

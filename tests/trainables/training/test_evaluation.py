@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.training.evaluation import evaluate
+from trainables.distributed import ALONE
+from trainables.training.evaluation import PredictionRecorder, evaluate
 
 
 def test_uneven_batches_count_by_their_examples():
@@ -18,6 +19,18 @@ def test_uneven_batches_count_by_their_examples():
     assert found["top1"] == pytest.approx(1 / 3)
     assert found["top5"] == pytest.approx(2 / 3)
     assert found["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
+
+
+def test_the_recorder_has_the_answers_of_the_last_test_in_order():
+    logits = torch.tensor([[4.0, 0, 0, 0, 0, 0], [0, 4.0, 0, 0, 0, 0], [4.0, 3, 2, 1, 0.5, 0]])
+    labels, recorder = torch.tensor([0, 0, 5]), PredictionRecorder()
+    assert recorder.result("d", "") is None
+    recorder.add(torch.tensor([[3]]), torch.tensor([[True]]))  # of a test that was broken off
+    evaluate(nn.Identity(), [(logits[:2], labels[:2]), (logits[2:], labels[2:])], ALONE, recorder)
+    found = recorder.result("d", "7")
+    assert found.test_set == ("d", "7")
+    assert found.top1.tolist() == [True, False, False] and found.top5.tolist() == [True, True, False]
+    assert found.classes.tolist() == [0, 1, 0]
 
 
 def test_with_few_classes_top5_is_any_class():

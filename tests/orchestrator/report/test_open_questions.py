@@ -1,0 +1,74 @@
+"""What would decide an open comparison: how many seeds, how many hours, and which command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from invented_sweep import Store, build
+
+from benchmarks.verdicts import SCENARIOS, power
+from orchestrator.report.open_questions import MOST, more_seeds, open_questions, seeds_to_decide, what_would_decide
+from orchestrator.report.statistics import SeedMean
+from orchestrator.report.verdicts import PairVerdict, SeedTest
+from orchestrator.results.results import Results, read
+
+
+def pair(apart: float, error: float, seeds: int = 3) -> PairVerdict:
+    return PairVerdict(10, "a", "b", 0.01, tuple(range(seeds)), SeedTest(SeedMean(apart, error, 4.0), 0.0, seeds))
+
+
+def test_the_number_of_seeds_is_that_of_the_usual_formula() -> None:
+    """For 5 % of one comparison and a power of 80 %: (1.960 + 0.842)² times the variance over the squared distance."""
+    assert seeds_to_decide(pair(0.1, 0.06), 1) == 9  # 7.849 * 3 * 0.06² / 0.1² = 8.48
+    assert seeds_to_decide(pair(0.1, 0.06), 10) > 9  # type: ignore[operator]  # more comparisons ask for more
+    assert seeds_to_decide(pair(0.5, 0.06), 1) == 4  # at least one more than there are
+    assert seeds_to_decide(pair(0.1, 0.6), 1) is None  # more than MOST
+    assert seeds_to_decide(replace(pair(0.1, 0.06), over_seeds=None), 1) is None
+
+
+def test_as_many_seeds_do_decide_in_simulation() -> None:
+    """Neighbours a point apart with deviations of 0.3, beside 25 open pairs: the number told decides most of them."""
+    error = 0.3 / 100 / (0.91 * 0.09) * (2 / 3) ** 0.5  # at 91 %, on the scale of logits, over three seeds
+    told = seeds_to_decide(pair(0.01 / (0.91 * 0.09), error), 25)
+    assert told is not None and told <= MOST
+    assert power(SCENARIOS[0], told, 10, np.random.default_rng(0))[0].value > 0.6
+
+
+@pytest.mark.parametrize(
+    ("command", "seeds", "expected"),
+    [
+        ("digits", [0], "digits --set 'seed=[0, 1, 2]'"),
+        ("digits --set seed=4 --local", [4], "digits --local --set 'seed=[0, 1, 4]'"),
+        ("digits '--set=seed=[0, 1]' --set epochs=3", [0, 1], "digits --set epochs=3 --set 'seed=[0, 1, 2]'"),
+    ],
+)
+def test_the_command_is_the_sweeps_own_with_more_seeds(command: str, seeds: list[int], expected: str) -> None:
+    assert more_seeds(command, seeds, 3) == f"python -m orchestrator.sweep {expected}"
+
+
+@pytest.fixture(scope="module")
+def results(store: Store) -> Results:
+    build(store.folder, "open", ["mlp"], ["magnitude", "snip", "synflow"], [1, 2, 50], [0, 1, 2, 3], layers=2)
+    return read(store.uri, "open")
+
+
+def test_only_comparisons_with_a_leader_are_asked(results: Results) -> None:
+    found = open_questions(results)
+    assert found and all(question.pair.compression == 2 for question in found)  # at 50x they are far apart
+    near = [question for question in found if question.seeds is not None]
+    for question in near:
+        assert question.seeds > len(question.pair.seeds)  # type: ignore[operator]
+        assert question.hours == pytest.approx(question.further * 2 * 60 / 3600)  # type: ignore[operator]  # a minute each
+    said = what_would_decide(results)
+    assert said[0].startswith(f"{len(found)} comparison")
+    if near:
+        assert "python -m orchestrator.sweep open" in said[-1] and "http://host" in said[-1]  # without the password
+
+
+def test_with_one_seed_three_are_a_start(results: Results) -> None:
+    alone = replace(results, rows=tuple(row for row in results.rows if row.cell.seed == 0))
+    [said] = what_would_decide(alone)
+    assert "with one seed the spread is not known. Three seeds are a start, 2 more seeds of all cells" in said
+    assert said.endswith("--set 'seed=[0, 1, 2]'")
