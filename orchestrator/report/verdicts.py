@@ -96,7 +96,7 @@ class PairVerdict:
     @property
     def holds_for_other_images(self) -> bool | None:
         """Return True if the choice of test images does not explain the difference; None if that is not known."""
-        return self.over_images and self.over_images.corrected <= ALPHA
+        return None if self.over_images is None else self.over_images.corrected <= ALPHA
 
     @property
     def differs_on_images(self) -> bool:
