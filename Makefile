@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPACE ?= digits
 
-.PHONY: help sweep test test-slow test-zoo test-random test-gpu test-cluster lint docs coverage mutants bench bench-answers bench-gpu install clean
+.PHONY: help sweep test test-slow test-zoo test-random test-gpu test-cluster test-soak lint docs coverage mutants bench bench-answers bench-gpu install clean
 .DEFAULT_GOAL := sweep
 
 help:  ## these lines
@@ -12,7 +12,7 @@ help:  ## these lines
 sweep: .venv/installed  ## run a space to its report (make sweep SPACE=cifar10-quick)
 	$(BIN)/python -m orchestrator.sweep $(SPACE)
 
-test: .venv/installed  ## the test suite, but for what takes minutes: the next five
+test: .venv/installed  ## the test suite, but for what takes minutes: the next six
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/installed  ## Ray, servers and whole sweeps started and stopped; the largest networks
@@ -29,6 +29,10 @@ test-gpu: .venv/installed  ## every kind of trial on a pretended GPU, which need
 
 test-cluster: .venv/installed  ## several Ray nodes, servers, all killed (a part: make test-cluster CHOSEN='-k slots')
 	$(BIN)/python -m pytest -m cluster -rs tests/cluster tests/orchestrator $(CHOSEN)
+
+test-soak: .venv/installed  ## a sweep killed at 200 of its writes, and 10,000 steps of a search against Optuna's study; an hour
+	KILLS=200 SEARCH_STEPS=10000 $(BIN)/python -m pytest -m 'slow or not slow' $(CHOSEN) \
+	    tests/orchestrator/running/test_killed_at_a_write.py tests/orchestrator/search/test_search_model.py
 
 lint: .venv/installed  ## style and types
 	$(BIN)/ruff check .

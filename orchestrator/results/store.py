@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces import SpaceError
 from trainables.record import mlflow
+from trainables.record.files import create_database
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or writes it pays for that
     from mlflow import MlflowClient
@@ -101,6 +102,7 @@ def database(url: str) -> Iterator[Connection]:
     Raises:
         ConnectionError: in one line, if its driver is missing, it does not answer in time, or it rejects us.
     """
+    mlflow.prepare()
     from mlflow.store.db.utils import create_sqlalchemy_engine  # with the certificates that MLflow is told of
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -183,12 +185,10 @@ def connect(tracking_uri: str) -> MlflowClient:
         if not path.is_file():
             raise ReportError(f"tracking URI {tracking_uri}: there is no file '{path}'")
         try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-                database.execute("SELECT 1 FROM experiments LIMIT 1")
-                schema = database.execute("SELECT version_num FROM alembic_version").fetchone()
+            schema = _schema_of_file(path)
         except sqlite3.Error as error:
             raise ReportError(f"tracking URI {tracking_uri}: '{path}' {_trouble(path, error)}") from None
-        _require_current(tracking_uri, schema[0] if schema else "")
+        _require_current(tracking_uri, schema)
     else:
         try:
             require_answer(tracking_uri)  # MLflow retries a server that does not answer for 20 seconds
@@ -202,6 +202,40 @@ def connect(tracking_uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
         return mlflow.connect(tracking_uri)
+
+
+def _schema_of_file(path: Path) -> str:
+    """Return the version of MLflow's tables in a SQLite file. Writes nothing, unless a killed process left it halfway.
+
+    Raises:
+        sqlite3.Error: if it is locked, or not a store.
+    """
+    for mode in ("ro", "rw"):
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)) as opened:
+                opened.execute("SELECT 1 FROM experiments LIMIT 1")
+                found = opened.execute("SELECT version_num FROM alembic_version").fetchone()
+                return str(found[0]) if found else ""
+        except sqlite3.OperationalError as error:
+            # SQLite takes back what a killed process had half written, which only a connection that may write can do.
+            if mode == "rw" or "readonly" not in str(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def create_store(tracking_uri: str) -> None:
+    """Create the tables of a SQLite store that is missing. A process that is killed meanwhile leaves no half of it."""
+    mlflow.prepare()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    def create(new: str) -> None:
+        # MLflow's client would name the current folder as the place of its default experiment, in SQL that fails if
+        # that holds a quote.
+        SqlAlchemyStore(new, (path.resolve().parent / "artifacts").as_uri())._dispose_engine()  # type: ignore[no-untyped-call]
+
+    path = sqlite_file(tracking_uri)
+    if path is not None:
+        create_database(path, create)
 
 
 def _require_current(tracking_uri: str, schema: str) -> None:

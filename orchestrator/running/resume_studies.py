@@ -10,11 +10,12 @@ from typing import Any
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning.study_plan import StudyPlan
-from orchestrator.results.store import database, public, sqlite_uri
+from orchestrator.results.store import database, public, sqlite_file, sqlite_uri
 from orchestrator.search.optuna_study import Result, StudySearcher
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
 from trainables.record.event_log import read
+from trainables.record.files import create_database
 from trainables.record.mlflow import with_driver
 
 
@@ -29,6 +30,8 @@ def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Reco
     wanted = search.grid.space.search
     url = (wanted.storage if wanted else "") or sqlite_uri(output / "optuna.db")
     with storage_errors(url):
+        if file := sqlite_file(url):
+            create_database(file, lambda new: RDBStorage(new).engine.dispose())
         storage = RDBStorage(with_driver(url))
     return StudySearcher(search.grid, search.studies, storage, _results(book, records))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.planning.epoch_times import TrialKind
 from orchestrator.results.details import Details, read_json
 from orchestrator.results.own_runs import foreign_runs, trial_runs
-from orchestrator.results.store import connect, is_empty, one_line, runs
+from orchestrator.results.store import connect, create_store, is_empty, one_line, runs
 from orchestrator.tracking.dataset_input import log_dataset
 from orchestrator.tracking.measured_speeds import label_of, on_a_gpu, workers_of
 from search_spaces import EarlyStopping, SpaceError, Trial
@@ -301,6 +301,7 @@ def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Experi
     logging.getLogger("alembic").setLevel(logging.WARNING)  # users need not see each step of creating a store
     location = artifacts.resolve().as_uri() if artifacts else None
     with one_line(tracking_uri):
+        create_store(tracking_uri)
         client = mlflow.connect(tracking_uri)
         found = _experiment(client, experiment)
         if found is None:

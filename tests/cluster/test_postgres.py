@@ -10,8 +10,12 @@ import pytest
 from harness import Server, Sweep, until
 from mlflow import MlflowClient
 from postgres import Postgres
+from sqlalchemy import inspect, text
 
+from orchestrator.results.store import ReportError, connect
+from orchestrator.results.store import database as reach
 from orchestrator.running.execute import DONE, FAILED
+from orchestrator.tracking.experiment import create, existing
 
 pytestmark = [pytest.mark.cluster, postgres.installed]
 TRIALS, EPOCHS = 8, 150
@@ -88,3 +92,21 @@ def test_no_point_is_lost_or_doubled_when_both_are_killed(tmp_path, database, se
     assert len(sweep.results(server.uri, "digits")) == TRIALS
     assert len(list(meeting.iterdir())) == TRIALS  # nothing began twice
     assert sweep.recorded() == TRIALS * EPOCHS
+
+
+def test_a_look_at_an_empty_database_makes_no_tables(tmp_path, database):
+    plain = database.uri.replace("+psycopg2", "")  # the driver that is installed is found
+    assert existing(plain, "digits") is None
+    with pytest.raises(ReportError, match="the database has no tables of MLflow yet"):
+        connect(plain)
+    with reach(plain) as connection:
+        assert inspect(connection).get_table_names() == []
+    book = create(plain, "digits", tmp_path / "artifacts")
+    found = existing(plain, "digits")
+    assert found is not None
+    assert found.experiment_id == book.experiment_id
+    with reach(plain) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0a8213491aaa'"))
+        connection.commit()
+    with pytest.raises(ReportError, match=r"written by another version of MLflow \(tables 0a8213491aaa"):
+        connect(plain)

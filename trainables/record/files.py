@@ -57,3 +57,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create_database(path: Path, create: Callable[[str], object]) -> None:
+    """Let `create` write a new SQLite database, given its address, and give it the name `path` when it is complete.
+
+    An existing one is left as it is. Creating one takes thousands of writes: a process that is killed meanwhile would
+    leave a database of which nobody can tell what it lacks.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with held(lock):
+        if path.exists():  # another process was faster
+            return
+        for left in path.parent.glob(f".{path.name}.new-*"):  # by a process that was killed
+            left.unlink()
+        new = path.with_name(f".{path.name}.new-{uuid4().hex[:8]}")
+        create(f"sqlite:///{new}")
+        new.replace(path)
+        lock.unlink()  # those who wait for it find the database

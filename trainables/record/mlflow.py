@@ -46,10 +46,15 @@ def with_driver(uri: str) -> str:
     return uri
 
 
-def connect(tracking_uri: str) -> MlflowClient:
-    """Return a client that gives up quickly: the event log keeps undelivered events, so waiting gains nothing."""
+def prepare() -> None:
+    """Set the variables that MLflow reads when it is imported, unless the user has set them."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """Return a client that gives up quickly: the event log keeps undelivered events, so waiting gains nothing."""
+    prepare()
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=with_driver(tracking_uri))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
 
-from orchestrator.results.store import ReportError, connect, public, require_answer, sqlite_uri
+from orchestrator.results.store import ReportError, connect, create_store, public, require_answer, sqlite_uri
 from orchestrator.sweep import main
 from search_spaces import SpaceError
 
@@ -134,3 +136,22 @@ def test_a_server_that_asks_for_a_login_is_reached_with_one_and_only_then(monkey
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw")
         require_answer(f"http://{address}")
         server.shutdown()
+
+
+def test_a_store_that_was_left_in_the_middle_of_a_write_is_read(tmp_path):
+    """A killed process leaves a journal, which only those who may write can take back."""
+    from mlflow import MlflowClient
+
+    file = tmp_path / "mlflow.db"
+    create_store(sqlite_uri(file))
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    writer = (
+        "import os, sqlite3, sys; database = sqlite3.connect(sys.argv[1]); database.execute('PRAGMA cache_size = 1');"
+        "database.execute('UPDATE experiments SET name = name');"
+        "database.executemany('INSERT INTO tags VALUES (?, ?, ?)', [(str(n), 'x' * 500, 'r') for n in range(2000)]);"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", writer, file], check=True)
+    assert (tmp_path / "mlflow.db-journal").exists()
+    assert connect(sqlite_uri(file)).get_experiment("0").name == "Default"
+    assert MlflowClient(sqlite_uri(file)).search_runs(["0"]) == []

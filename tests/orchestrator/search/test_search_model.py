@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -99,6 +101,12 @@ class Search(RuleBasedStateMachine):
 
 
 TestSearch = Search.TestCase
+STEPS = int(os.environ.get("SEARCH_STEPS", "750"))  # make test-soak takes 10,000
 TestSearch.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=STEPS // 25,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )

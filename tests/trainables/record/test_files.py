@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 import torch
 
 from trainables.record import checkpoint
-from trainables.record.files import write_atomically
+from trainables.record.files import create_database, write_atomically
 
 CPU = torch.device("cpu")
 
@@ -94,3 +97,26 @@ def test_a_gpu_without_memory_or_that_broke_is_no_damage(tmp_path, monkeypatch, 
     with pytest.raises(error):
         checkpoint.load(tmp_path / "c.pt", CPU)
     assert (tmp_path / "c.1.pt").exists()
+
+
+def fill(address):
+    with closing(sqlite3.connect(address.removeprefix("sqlite:///"))) as database, database:
+        database.execute("CREATE TABLE found (value)")
+        database.execute("INSERT INTO found VALUES (1)")
+
+
+def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "new" / "store.db"
+
+    def killed(address):
+        fill(address)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_database(file, killed)
+    assert not file.exists()
+    create_database(file, fill)
+    assert [path.name for path in file.parent.iterdir()] == ["store.db"]
+    create_database(file, lambda address: pytest.fail("created again"))
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT value FROM found").fetchall() == [(1,)]

@@ -1,0 +1,95 @@
+"""A sweep ends well in the environments that people have: other variables, odd paths, low limits.
+
+One sweep has all variables and another all limits: if one of them fails, run it with half of the table.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.results.results import read
+from orchestrator.results.store import sqlite_uri
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+SPACE = "dataset: digits\narchitecture: mlp\npruner: random\ncompression: 4\nepochs: 1\n"
+VARIABLES = {
+    "HOME": "/nowhere",
+    "LANG": "C",
+    "LC_ALL": "C",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONWARNINGS": "error::UserWarning:nowhere",
+    "TERM": "dumb",
+    "COLUMNS": "40",
+    "NO_COLOR": "1",
+    "OMP_NUM_THREADS": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "RAY_ADDRESS": "127.0.0.1:9",
+    "RAY_AUTH_MODE": "token",
+    "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    "MLFLOW_REGISTRY_URI": "http://127.0.0.1:9",
+    "MLFLOW_TRACKING_USERNAME": "ann",
+    "MLFLOW_TRACKING_TOKEN": "token",
+    "MLFLOW_EXPERIMENT_NAME": "another",
+    "MLFLOW_EXPERIMENT_ID": "17",
+    "MLFLOW_RUN_ID": "0123456789abcdef0123456789abcdef",
+    "MLFLOW_LOGGING_LEVEL": "DEBUG",
+    "MPLBACKEND": "TkAgg",
+    "GIT_DIR": "/nowhere/.git",
+}
+PATHS = ["plain", "with spaces and 'quotes' \"both\"", "größe-数-🎉", "percent % and # and ;", "x" * 200]
+
+
+def run(folder: Path, output: Path, environment: dict[str, str], limit=None) -> str:
+    space = folder / "found.yaml"
+    space.write_text(SPACE)
+    command = [sys.executable, "-m", "orchestrator.sweep", space, "--local", "--output", output, "--audit", "1"]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}/nowhere"} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        preexec_fn=limit,
+        timeout=1200,
+        check=False,
+    )
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    assert done.returncode == 0, said[-4000:]
+    assert "Traceback" not in said
+    return said
+
+
+def finished(output: Path) -> list[str]:
+    return [row.status for row in read(sqlite_uri(output / "mlflow.db"), "found").rows]
+
+
+def test_variables_that_are_set_already(tmp_path):
+    said = run(tmp_path, tmp_path / "o", VARIABLES)
+    assert finished(tmp_path / "o") == ["finished"]
+    assert "1 of 1 trials finished" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.yaml", "o"]
+    assert not Path(VARIABLES["HOME"]).exists()
+
+
+def test_low_limits_in_a_path_of_all_kinds(tmp_path):
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.umask(0o077)
+
+    folder = tmp_path.joinpath(*PATHS)
+    folder.mkdir(parents=True)
+    output = folder / "o"
+    run(folder, output, {"OMP_NUM_THREADS": "1"}, limit)
+    assert finished(output) == ["finished"]
+    assert not [path for path in output.rglob("*") if path.stat().st_mode & 0o077]
