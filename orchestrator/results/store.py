@@ -225,17 +225,16 @@ def _schema_of_file(path: Path) -> str:
 
 def create_store(tracking_uri: str) -> None:
     """Create the tables of a SQLite store that is missing. A process that is killed meanwhile leaves no half of it."""
+    path = sqlite_file(tracking_uri)
+    if path is None:
+        return
     mlflow.prepare()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    def create(new: str) -> None:
-        # MLflow's client would name the current folder as the place of its default experiment, in SQL that fails if
-        # that holds a quote.
-        SqlAlchemyStore(new, (path.resolve().parent / "artifacts").as_uri())._dispose_engine()  # type: ignore[no-untyped-call]
-
-    path = sqlite_file(tracking_uri)
-    if path is not None:
-        create_database(path, create)
+    # MLflow's client would name the current folder as the place of its default experiment, in SQL that fails if that
+    # holds a quote.
+    artifacts = (path.resolve().parent / "artifacts").as_uri()
+    create_database(path, lambda new: SqlAlchemyStore(new, artifacts)._dispose_engine())  # type: ignore[no-untyped-call]
 
 
 def _require_current(tracking_uri: str, schema: str) -> None:
