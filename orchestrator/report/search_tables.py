@@ -93,11 +93,13 @@ def fronts(results: Results) -> Table:
 
 
 def compared(results: Results) -> Table:
-    """Return a row per facet, compression and pair of pruners, in points of accuracy; empty without common seeds."""
+    """Return a row per facet, compression and tested pair of pruners, in points of accuracy; [] without any."""
     rows = []
     for facet in facets(results):
         for pair in panel_verdicts(results, facet).pairs:
             seeds, images = pair.over_seeds, pair.over_images
+            if not seeds and not images:  # one seed without stored predictions: nothing was tested
+                continue
             rows.append([
                 facet.title, f"{pair.compression:g}x", pair.better, pair.worse, pair.verdict, f"{100 * pair.gap:.2f}",
                 *(f"{100 * end:+.2f}" if seeds else "" for end in (seeds.interval if seeds else (0, 0))),

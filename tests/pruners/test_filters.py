@@ -94,7 +94,7 @@ def test_a_channel_that_left_has_no_standing():
 
 
 def test_beyond_reach_is_refused_with_what_is_reachable():
-    with pytest.raises(PruningError, match=r"Unreachable filter compression 10x.*at 3\.5x"):
+    with pytest.raises(PruningError, match=r"Unreachable filter compression 10x.*at most 3\.5x"):
         prune(three_layers(), "magnitude", 10, granularity="filter")  # 2 + 1 + 1 = 4 of 14 weights
     assert kept(prune(three_layers(), "magnitude", 3.5, granularity="filter")) == 4
     with pytest.raises(PruningError, match="Unreachable"):

@@ -83,7 +83,7 @@ def test_an_interval_never_leaves_what_is_possible() -> None:
 
 
 def test_the_panels_other_cells_let_two_seeds_decide() -> None:
-    dice = np.random.default_rng(0)
+    dice = np.random.default_rng(3)
     centres = {"a": 0.854, "b": 0.81, "c": 0.78, "d": 0.75, "e": 0.4}
     here = [
         PanelTrial(name, compression, seed, value + float(dice.normal(0, 0.004)))
@@ -93,9 +93,9 @@ def test_the_panels_other_cells_let_two_seeds_decide() -> None:
     ]
     pooled, alone = (
         verdicts(here),
-        verdicts([trial for trial in here if trial.pruner in "ae" and trial.compression == 2]),
+        verdicts([trial for trial in here if trial.pruner in "ab" and trial.compression == 2]),
     )
-    assert all(pair.leads for pair in pooled.pairs if pair.worse == "e" and pair.better == "a")
+    assert all(pair.leads for pair in pooled.pairs if pair.worse == "b" and pair.better == "a")
     assert not only(alone).leads
 
 
@@ -172,7 +172,7 @@ def test_the_answer_leads_where_a_test_shows_it(decided: Results) -> None:
     in_front, surest, collapsed = headline(decided)
     assert in_front.startswith("synflow is in front in 2 of 2 comparisons")
     assert surest.startswith("The surest lead: synflow over ") and "95 % interval" in surest and "p = " in surest
-    assert collapsed == "No network collapsed: in each, weights still lead from input to output."
+    assert collapsed == "No network collapsed: each has a path of kept weights from input to output."
     [facet] = facets(decided)
     said = sentences(decided, facet)
     assert said[0].startswith("The dense network reaches") and "(95 % interval" in said[0]
