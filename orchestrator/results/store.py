@@ -227,14 +227,13 @@ def create_store(tracking_uri: str) -> None:
     mlflow.prepare()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    def create(new: str) -> None:
-        # MLflow's client would name the current folder as the place of its default experiment, in SQL that fails if
-        # that holds a quote.
-        SqlAlchemyStore(new, (path.resolve().parent / "artifacts").as_uri())._dispose_engine()  # type: ignore[no-untyped-call]
-
     path = sqlite_file(tracking_uri)
-    if path is not None:
-        create_database(path, create)
+    if path is None:
+        return
+    # MLflow's client would name the current folder as the place of its default experiment, in SQL that fails if that
+    # holds a quote.
+    files = (path.resolve().parent / "artifacts").as_uri()
+    create_database(path, lambda new: SqlAlchemyStore(new, files)._dispose_engine())  # type: ignore[no-untyped-call]
 
 
 def _require_current(tracking_uri: str, schema: str) -> None:
