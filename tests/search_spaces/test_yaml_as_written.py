@@ -37,7 +37,7 @@ MEANT = {  # what is added to a space -> the values of its axis
 }
 
 WRONG = {  # what is added to a space -> what the line says
-    "seed: yes": "seed: True is not allowed; it is no number or word",
+    "seed: yes": "seed: True is not allowed; it must be a number or a word",
     "seed:": "seed: nothing is not allowed; it must be a valid integer",
     "seed: ~": "seed: nothing is not allowed",
     "seed: [0, null]": "seed: nothing is not allowed",
