@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Key = TypeVar("Key", bound=Hashable)
+Comparison = TypeVar("Comparison", bound=Hashable)
 ALPHA = 0.05  # of false claims in one family of comparisons
 UNKNOWN_IMAGES = 10_000  # assumed size of a test set without stored predictions
 EXACT = 50  # images that differ: with more, the normal distribution is as good as counting
@@ -185,12 +185,12 @@ def sign_flips(differences: NDArray[np.int64]) -> float:
     return min(1.0, float(chances[np.abs(sums) >= total].sum()))
 
 
-def holm(p: Mapping[Key, float]) -> dict[Key, float]:
+def holm(p: Mapping[Comparison, float]) -> dict[Comparison, float]:
     """Return the p-values of one family, corrected for their number: the chance of any false claim is kept (Holm 1979).
 
     No more than 5 % of families have a false claim if claims are made where a corrected p-value is at most 0.05.
     """
-    corrected: dict[Key, float] = {}
+    corrected: dict[Comparison, float] = {}
     largest = 0.0
     for rank, key in enumerate(sorted(p, key=lambda key: p[key])):
         largest = max(largest, min(1.0, p[key] * (len(p) - rank)))

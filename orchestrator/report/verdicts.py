@@ -37,7 +37,7 @@ from orchestrator.results.lines import TOP1, Facet, line, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.right_images import RightImages, right_images
 
-Place = tuple[float, str, str]  # compression and two pruners
+PairPlace = tuple[float, str, str]  # compression and two pruners
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class PanelVerdicts:
 
     pool: VariancePool
     images: int  # of the test set; 0 if no trial stored its predictions
-    _pairs: Mapping[Place, PairVerdict] = field(default_factory=dict)
+    _pairs: Mapping[PairPlace, PairVerdict] = field(default_factory=dict)
 
     @property
     def pairs(self) -> tuple[PairVerdict, ...]:
@@ -156,7 +156,7 @@ def verdicts(trials: Iterable[PanelTrial]) -> PanelVerdicts:
     spreads = {place: (variance(found), len(found) - 1) for place, found in logits.items() if len(found) > 1}
     pool = pool_variances(list(spreads.values()))
     outliers = {place for place, spread in spreads.items() if not pool.fits(*spread)}
-    pairs: dict[Place, PairVerdict] = {}
+    pairs: dict[PairPlace, PairVerdict] = {}
     for compression in sorted({compression for compression, _ in cells}):
         names = [pruner for where, pruner in cells if where == compression]
         for one, other in combinations(names, 2):
@@ -212,7 +212,7 @@ def _over_images(
     return ImageTest(len(differences), sign_flips(differences))
 
 
-def _corrected(pairs: Mapping[Place, PairVerdict]) -> dict[Place, PairVerdict]:
+def _corrected(pairs: Mapping[PairPlace, PairVerdict]) -> dict[PairPlace, PairVerdict]:
     """Return the verdicts with p-values corrected over all pairs, seeds and images each as a family of its own."""
     # A mean of logits may point the other way than the mean accuracy: then nothing is claimed.
     by_seeds = {
