@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save
+from timed_metrics import TIMED
 
 from orchestrator.ray_driver.preflight import NodeCheck, _look
 from search_spaces import Trial
@@ -33,7 +34,7 @@ def numbers(place):
         for key, value in event.get("metrics", {}).items():
             points.setdefault((key, event["step"]), value)
     assert {step for key, step in points if key == "train/loss"} == set(range(1, TRIAL.epochs + 1))
-    return {key: n for key, n in points.items() if not key[0].startswith("time/") and "latency" not in key[0]}
+    return {key: n for key, n in points.items() if key[0] not in TIMED}
 
 
 def after_two_epochs(place):

@@ -46,6 +46,7 @@ def test_a_trial_records_what_the_design_promises(place):
         *("model/params", "model/params_kept", "model/compression", "model/macs", "model/macs_kept"),
         *("model/params_compacted", "model/macs_compacted", "prune/effective_density", "prune/dead_weights"),
         *("model/latency_ms", "model/latency_inputs", "model/speedup", "model/speedup_spread"),
+        *("cost/training_macs", "cost/dense_training_macs"),
         *("model/peak_mb", "model/file_mb"),
         *("time/prune_seconds", "time/train_seconds", "time/images_per_second", "time/total_seconds"),
         *("profile/density", "profile/macs_kept", "prune/empty_layers", "prune/zero_scores"),
