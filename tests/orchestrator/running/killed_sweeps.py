@@ -31,7 +31,7 @@ from trainables.record.event_log import read
 SETTINGS = ("architecture=mlp", "pruner=random", "compression=[2, 4]", "epochs=2", "batch_size=512")
 WORDS = ["digits", "--local", "--audit", "0", "--checkpoint-every", "0.001"]
 WORDS += [word for setting in SETTINGS for word in ("--set", setting)]
-MEASURED = ("time/", "model/latency_ms", "model/speedup", "model/peak_mb")  # the beginnings of metrics that differ between runs
+MEASURED = ("time/", "model/latency_ms", "model/speedup", "model/peak_mb")  # beginnings of metrics that differ
 LIBRARY = ctypes.CDLL(None)
 assert write and execute  # imported before the forks
 
