@@ -101,24 +101,24 @@ def what_would_decide(results: Results, shown: int = 100) -> list[str]:
             [f"{hint}, {_cost(results, 3 - len(seeds))}: {_command(results, seeds, 3)}"] if len(seeds) < 3 else [hint]
         )
     near = [question for question in found if question.seeds is not None]
-    said = [f"{count}. Expected number of further seeds, if the differences are as large as they look:"]
-    said += [
-        f"{question.where} ({points(question.pair.gap, question.pair.gap)} apart): {question.further}"
-        + ("" if question.hours is None else f", {_time(question.hours)} {_device(results)}")
-        for question in near[:shown]
-    ]
+    far = [question for question in found if question.seeds is None]
+    said = [f"{count}."]
+    for question in near[:shown]:
+        hours = "" if question.hours is None else f", {_time(question.hours)} {_device(results)}"
+        apart = points(question.pair.gap, question.pair.gap)
+        said.append(
+            f"{question.where}, {apart} apart: {question.further} more seeds if it is as large as it looks{hours}."
+        )
     if len(near) > shown:
         said.append(f"{len(near) - shown} more are in the report.")
-    if far := [question for question in found if question.seeds is None]:
-        said.append(
-            f"{len(far)} would need more than {MOST} seeds in all, or have no known spread"
-            + (f": {listed([question.where for question in far[:shown]])}" if len(far) <= shown else "")
-            + "."
-        )
     if near:
-        most = max(question.seeds or 0 for question in near)
         seeds = sorted({row.cell.seed for row in results.rows})
-        said.append(f"All of these, with {_cost(results, most - len(seeds))}: {_command(results, seeds, most)}")
+        most = max(len(seeds) + 1, *(question.seeds or 0 for question in near))
+        said.append(f"To decide {'these' if near[1:] else 'this'}, run {_cost(results, most - len(seeds))}: "
+                    f"{_command(results, seeds, most)}")  # fmt: skip
+    if far:
+        which = f": {listed([question.where for question in far])}" if len(far) <= shown else ""
+        said.append(f"{len(far)} would need more than {MOST} seeds in all, or have no known spread{which}.")
     return said
 
 

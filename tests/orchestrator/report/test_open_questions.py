@@ -50,21 +50,27 @@ def test_the_command_is_the_sweeps_own_with_more_seeds(command: str, seeds: list
 
 @pytest.fixture(scope="module")
 def results(store: Store) -> Results:
-    build(store.folder, "open", ["mlp"], ["magnitude", "snip", "synflow"], [1, 2, 50], [0, 1, 2, 3], layers=2)
+    build(store.folder, "open", ["mlp"], ["magnitude", "snip", "synflow"], [1, 2.5, 50], [0, 1, 2, 3], layers=2)
     return read(store.uri, "open")
 
 
 def test_only_comparisons_with_a_leader_are_asked(results: Results) -> None:
     found = open_questions(results)
-    assert found and all(question.pair.compression == 2 for question in found)  # at 50x they are far apart
+    assert found and all(question.pair.compression == 2.5 for question in found)  # at 50x they are far apart
     near = [question for question in found if question.seeds is not None]
+    assert near
     for question in near:
         assert question.seeds > len(question.pair.seeds)  # type: ignore[operator]
         assert question.hours == pytest.approx(question.further * 2 * 60 / 3600)  # type: ignore[operator]  # a minute each
     said = what_would_decide(results)
     assert said[0].startswith(f"{len(found)} comparison")
-    if near:
-        assert "python -m orchestrator.sweep open" in said[-1] and "http://host" in said[-1]  # without the password
+    assert f"{near[0].further} more seeds if it is as large as it looks" in said[1]
+    [command] = [line for line in said if line.startswith("To decide th")]
+    assert "python -m orchestrator.sweep open" in command and "http://host" in command  # without the password
+    most = max(question.seeds for question in near)  # type: ignore[type-var]
+    assert command.endswith(f"--set 'seed={list(range(most))}'")  # type: ignore[arg-type]
+    short = what_would_decide(results, shown=0)
+    assert f"{len(near)} more are in the report." in short
 
 
 def test_with_one_seed_three_are_a_start(results: Results) -> None:
