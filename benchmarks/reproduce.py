@@ -18,10 +18,10 @@ from rich.console import Console
 import search_spaces
 from orchestrator.planning.catalog import catalog
 from orchestrator.planning.check_networks import outline
-from orchestrator.planning.epoch_times import SLACK, trial_seconds, words
+from orchestrator.planning.epoch_times import SLACK, duration, trial_seconds
 from search_spaces import Trial, expand, load, stage
 from trainables.datasets import lookup
-from trainables.profiling import macs
+from trainables.profiling import macs_per_layer
 
 FASTEST, ANCHOR = 60_000, 50_000 * 556e6  # images a second; multiply-accumulates of images a second, forward
 CORES = 2
@@ -42,7 +42,7 @@ def main() -> None:
         every = tuple(({trial.fingerprint: trial for trial in trials} | stages).values())
         seconds = sum(trial_seconds(every, {}).values()) / CORES
         epochs = sum(trial.epochs_to_train for trial in every)
-        console.print(f"| {name} | {len(trials):,} | {epochs:,} | {words(_on_gpu(every))} | {words(seconds)} |")
+        console.print(f"| {name} | {len(trials):,} | {epochs:,} | {duration(_on_gpu(every))} | {duration(seconds)} |")
 
 
 def _on_gpu(trials: tuple[Trial, ...]) -> float:
@@ -52,7 +52,7 @@ def _on_gpu(trials: tuple[Trial, ...]) -> float:
 
 def _images_a_second(trial: Trial) -> float:
     shape = lookup(trial.dataset).input_shape
-    return min(FASTEST, ANCHOR / sum(map(sum, macs(outline(trial.network, trial.dataset), shape).values())))
+    return min(FASTEST, ANCHOR / sum(map(sum, macs_per_layer(outline(trial.network, trial.dataset), shape).values())))
 
 
 if __name__ == "__main__":

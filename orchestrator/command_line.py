@@ -16,7 +16,7 @@ def called(module: str) -> str:
     return name if name.startswith("prune-") else f"python -m {module}"
 
 
-def beside(program: str) -> str:
+def program_path(program: str) -> str:
     """Return `mlflow` if the shell finds the one of this environment, else its path: `.venv/bin/mlflow`."""
     own = Path(sys.executable).with_name(program)
     if not own.exists() or shutil.which(program) == str(own):

@@ -20,7 +20,7 @@ from orchestrator.command_line import called
 from orchestrator.live.interrupt import length
 from orchestrator.planning.catalog import show_catalog
 from orchestrator.planning.check_networks import dense_shares
-from orchestrator.planning.epoch_times import kind, several, shape, trial_seconds
+from orchestrator.planning.epoch_times import several, shape, trial_kind, trial_seconds
 from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.estimate import show as show_cost
 from orchestrator.planning.plan import Plan, plan, size_words
@@ -180,7 +180,7 @@ def sweep(request: Request, space: str, overrides: Sequence[str], console: Conso
     resources = resources_of(request)
     if large := size_words(loaded):
         say(console, large, "yellow")
-    prepared = prepare(request, loaded)
+    prepared = prepare_plan(request, loaded)
     _show(prepared.plan, prepared.over, console)
     tell = partial(say, console, style="yellow")
     cost = estimate_cost(request, prepared, resources, tell)
@@ -192,7 +192,7 @@ def sweep(request: Request, space: str, overrides: Sequence[str], console: Conso
     return DONE if request.dry_run else execute(_job(request, prepared, cost), console)
 
 
-def prepare(request: Request, space: Space) -> Prepared:
+def prepare_plan(request: Request, space: Space) -> Prepared:
     """Plan the space, without what the store says is done.
 
     Raises:
@@ -232,12 +232,12 @@ def estimate_cost(request: Request, prepared: Prepared, resources: Resources, sa
         nodes, resources, shared = room_for(request, resources, say)
     on_gpu = bool(resources.gpus)
     measured, machines = known.epoch_seconds(on_gpu=on_gpu) if known else ({}, set())
-    unmeasured = [trial for trial in todo if kind(trial) not in measured]
+    unmeasured = [trial for trial in todo if trial_kind(trial) not in measured]
     speeds, others = images_per_second(request.tracking_uri, unmeasured, on_gpu)
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
     each = {trial.fingerprint: trial for trial in todo}.values()
-    seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
+    seen = sum(trial_kind(trial) in measured or shape(trial) in speeds for trial in each)
     estimated = estimate(planned, seconds, seen, machines | others, nodes, resources, request.local)
     return Cost(resources, seconds, tuple(filter(None, (shared, *_device_notices(request, todo, on_gpu)))), estimated)
 

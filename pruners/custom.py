@@ -51,11 +51,6 @@ def _run(path: Path, text: str, what: str) -> ModuleType:
     return module
 
 
-def is_custom(name: str) -> bool:
-    """Return True if `name` names an object in a file, and not a pruner of this package."""
-    return ".py:" in name
-
-
 def load(name: str, code: str = "") -> Pruner:
     """Load the pruner `path/to/file.py:NAME`, a `Pruner` or a score function, which is wrapped in one.
 

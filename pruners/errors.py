@@ -31,10 +31,10 @@ class PruningWarning(UserWarning):
 
 def in_one_line(error: BaseException) -> str:
     """Return an error's type and message in one line: `ValueError: it has no layer`."""
-    return f"{type(error).__name__}: {words(error)}"
+    return f"{type(error).__name__}: {message_of(error)}"
 
 
-def words(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return an error's message in one line; of a GPU's error only its first line, as the rest is torch's advice."""
     said = str(error)
     return " ".join((said.partition("\n")[0] if isinstance(error, torch.AcceleratorError) else said).split())

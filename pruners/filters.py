@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, UnfollowableError, follow
+from pruners.channels import Channels, UnfollowableError, trace_channels
 from pruners.errors import PruningError, require_known
 from pruners.scopes import kept_of
 from pruners.selection import require_finite
@@ -35,7 +35,7 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
     for another scope, and for a compression or kappa that is out of reach.
     """
     try:
-        channels = follow(model)
+        channels = trace_channels(model)
     except UnfollowableError as error:
         raise PruningError(f'Granularity "filter" must follow channels through the model, but {error}') from error
     rows, columns = _sides(model, channels)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pruners.gradients import call, passes
-from pruners.reparametrised import plain
+from pruners.reparametrised import plain_copy
 from pruners.unrolled import NAMES, RecurrentKind, unrolled
 from pruners.weights import prunable
 
@@ -33,7 +33,7 @@ def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[
     return {name: weight.detach() * slope != 0 for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
 
 
-def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
+def is_connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
     """Return True if any path of kept weights leads from the input to the output; if none does, the output is constant.
 
     An empty layer cuts only what cannot bypass it: a shortcut that a network adds, joins or multiplies counts.
@@ -51,7 +51,7 @@ def _run(
         name: masks.get(name, torch.ones_like(weight)).to(weight.device, torch.float32).requires_grad_()
         for name, weight in prunable(model).items()
     }
-    model, names = plain(model)
+    model, names = plain_copy(model)
     given = {names.get(name, name): weight for name, weight in weights.items()}
     # Ones, so that multiplications let everything pass. What layers add, their biases, is ignored (`_layer`).
     others = {

@@ -14,6 +14,7 @@ from pruners.scores.px import PX
 from pruners.scores.random import RANDOM
 from pruners.scores.snip import FORCE, ITER_SNIP, SNIP
 from pruners.scores.synflow import SYNFLOW
+from search_spaces.catalog import is_custom
 
 PRUNERS: dict[str, Pruner] = {
     "random": RANDOM,
@@ -42,7 +43,7 @@ def lookup(name: str, code: str = "") -> Pruner:
 
     Raises PruningError, with the nearest name, if there is no such pruner.
     """
-    if custom.is_custom(name):
+    if is_custom(name):
         return custom.load(name, code)
     require_known("pruner", name, PRUNERS)
     return PRUNERS[name]

@@ -62,7 +62,7 @@ def computed(module: nn.Module) -> list[str]:
     return [*registered, *(name for name in dict.fromkeys(hooked) if name)]
 
 
-def plain(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
+def plain_copy(model: nn.Module) -> tuple[nn.Module, dict[str, str]]:
     """Return a copy whose reparametrised tensors are plain parameters, and the names that change: old -> new.
 
     The values are those of eval mode. If no tensor is reparametrised, the model itself is returned.
@@ -91,7 +91,7 @@ def of_plain_weights(score: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def scored(model: nn.Module, batches: Any, **settings: Any) -> Any:
-        weights, names = plain(model)
+        weights, names = plain_copy(model)
         if weights is model:
             return score(model, batches, **settings)
         if settings.get("masks") is not None:

@@ -97,6 +97,33 @@ def test_no_two_public_classes_have_the_same_name():
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
 
 
+# Functions that several modules offer alike, called with the module's name before them: `figure.draw`, `measure.find`.
+OFFERED_ALIKE = {"draw", "rows", "sentences"}  # by figures
+OFFERED_ALIKE |= {"find", "check"}  # by measures
+OFFERED_ALIKE |= {"score"}  # by pruners
+OFFERED_ALIKE |= {"describe", "forget"}  # by image sets that are read from files
+OFFERED_ALIKE |= {"main", "parser"}  # by commands
+OFFERED_ALIKE |= {
+    "connect",
+    "load",
+    "lookup",
+    "provide",
+    "read",
+    "save",
+    "show",
+}  # the same of any object
+
+
+def test_a_name_of_functions_means_one_thing():
+    found: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in found.items() if len(files) > 1 and name not in OFFERED_ALIKE} == {}
+    assert not {name for name in OFFERED_ALIKE if len(found.get(name, [])) < 2}, "no longer shared"
+
+
 def test_few_files_are_named_by_a_gerund():
     assert len([file.name for file in FILES if file.stem.endswith("ing")]) <= 5
 

@@ -19,7 +19,16 @@ from pruners.selection import tied_share
 from pruners.weights import per_layer
 from search_spaces import Trial
 from trainables.measures import Found
-from trainables.profiling import LayerProfile, Unmeasured, collapsed, file_mb, measured, own_memory, paths, profile
+from trainables.profiling import (
+    LayerProfile,
+    Unmeasured,
+    collapsed,
+    compacted_metrics,
+    file_mb,
+    own_memory,
+    paths,
+    profile,
+)
 from trainables.record.checkpoint import read_or_set_aside
 from trainables.record.event_log import EventLog
 from trainables.record.files import write_atomically
@@ -57,7 +66,7 @@ def score_histograms(scores: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     return layers
 
 
-def draw(layers: list[dict[str, Any]], title: str, path: Path) -> None:
+def draw_histograms(layers: list[dict[str, Any]], title: str, path: Path) -> None:
     """Draw histograms as an image: one ridge per layer, first layer on top, each scaled to its own width and height."""
     from matplotlib.figure import Figure
 
@@ -172,7 +181,7 @@ class Recorder:
         Weights of the dense trial stay on disk whatever their size: trials that prune trained weights start from them.
         """
         unmeasured = Unmeasured()
-        costs, reason = measured(model, masks, input_shape, unmeasured)
+        costs, reason = compacted_metrics(model, masks, input_shape, unmeasured)
         self.outbox.metrics(costs)
         if reason:
             self.outbox.tags({"compaction": reason[:500]})
@@ -185,7 +194,7 @@ class Recorder:
     def _histograms(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         counts = histograms(model, masks)
         self._text("histograms.json", json.dumps({"layers": counts}))
-        draw(counts, self.trial.name, self.folder / "histograms.png")
+        draw_histograms(counts, self.trial.name, self.folder / "histograms.png")
         self.outbox.artifact("histograms.png")
 
     def _text(self, name: str, text: str) -> None:

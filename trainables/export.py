@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pruners import compact, prunable, refit
-from pruners.errors import words
+from pruners.errors import message_of
 from search_spaces import Trial
 from trainables.architectures import build
 from trainables.datasets import DatasetSpec, lookup
@@ -65,7 +65,7 @@ class Trained:
         }
 
 
-def trained(folder: Path) -> Trained:
+def trained_model(folder: Path) -> Trained:
     """Return the model that the trial of `folder` trained; `results/checkpoints/<fingerprint>` or its artifacts.
 
     Raises:
@@ -84,7 +84,7 @@ def trained(folder: Path) -> Trained:
         model.load_state_dict(weights)
         small = compact(model, masks, data.input_shape)
     except (RuntimeError, ValueError) as error:
-        raise ExportError(f"{folder}: these are not the files of {trial.name}: {words(error)[:300]}") from None
+        raise ExportError(f"{folder}: these are not the files of {trial.name}: {message_of(error)[:300]}") from None
     params = sum(parameter.numel() for parameter in model.parameters())
     return Trained(trial, small.model.eval(), data, params, small.reason)
 
@@ -130,7 +130,7 @@ def save_onnx(model: nn.Module, input_shape: tuple[int, int, int], facts: Mappin
                 verbose=False,
             )
     except Exception as error:  # noqa: BLE001 - a forward that cannot be traced may raise anything
-        raise ValueError(f"{out}: torch cannot translate this model: {words(error)[:300]}") from None
+        raise ValueError(f"{out}: torch cannot translate this model: {message_of(error)[:300]}") from None
     assert program is not None
     program.model.metadata_props.update(facts)
     write_atomically(out, lambda path: program.save(path, external_data=False))
@@ -162,7 +162,7 @@ def load(path: Path | str, model: nn.Module | None = None) -> nn.Module:
     except KeyError as error:
         raise ExportError(f"{path}: its metadata has no {error}; it was not written by trainables.export") from None
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be loaded: {words(error)[:300]}") from None
+        raise ExportError(f"{path}: cannot be loaded: {message_of(error)[:300]}") from None
     return model.eval()
 
 
@@ -181,7 +181,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(file))
     except (OSError, SafetensorError) as error:
-        raise ExportError(f"{file}: cannot be read: {words(error)[:300]}") from None
+        raise ExportError(f"{file}: cannot be read: {message_of(error)[:300]}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,10 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help=f"the file to write; its ending sets the format: {' or '.join(FORMATS)}")
     given = parser.parse_args(arguments)
     try:
-        made = trained(given.folder)
+        made = trained_model(given.folder)
         save(made, given.out)
     except (ValueError, OSError) as error:
-        print(f"export: {words(error)[:300]}", file=sys.stderr)  # noqa: T201
+        print(f"export: {message_of(error)[:300]}", file=sys.stderr)  # noqa: T201
         return 2
     if made.reason:
         print(f"export: not compacted, the network has its full size: {made.reason[:300]}", file=sys.stderr)  # noqa: T201

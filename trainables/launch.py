@@ -28,7 +28,7 @@ from trainables.training.loop import StoppedError, TrainingError
 from trainables.training.trainer import Trainer, make_trainer
 
 
-def follow(place: Place, team: Team) -> None:
+def follow_first_worker(place: Place, team: Team) -> None:
     """Train as the first worker orders, until it needs no others or is gone; write only the decoded dataset."""
     device = make_ready(place)
     on: Trainer | None = None
@@ -98,7 +98,7 @@ def leading(place: Place, host: str, launch: Callable[[WorkerAddress], Other]) -
             other.kill()
 
 
-def take_part(place: Place, seat: WorkerAddress, work: Callable[[Place, Team], object] = follow) -> None:
+def take_part(place: Place, seat: WorkerAddress, work: Callable[[Place, Team], object] = follow_first_worker) -> None:
     """Run `work` as the worker of `seat`; report any error to the first worker, then raise it."""
     with socket.create_connection((seat.host, seat.port), timeout=60) as connection:
         own = connection.getsockname()[0]
@@ -211,7 +211,7 @@ class WorkerProcess:
 
 
 @contextmanager
-def with_workers(place: Place) -> Iterator[Place]:
+def local_workers(place: Place) -> Iterator[Place]:
     """Yield `place` with its workers started on this machine, each with a GPU of its own if it uses GPUs."""
     if place.workers == 1:
         yield place

@@ -44,7 +44,7 @@ class EarlyStoppingJudge:
         """Ask `judge` after each epoch; without one the trial is never stopped early."""
         self._epochs, self._judge = trial.epochs, judge
         self.epoch = 0
-        self.given_up = ""  # when and by which rule the trial was stopped: "epoch 12 by …"
+        self.stopped_early = ""  # when and by which rule the trial was stopped: "epoch 12 by …"
 
     def hear(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Pass the metrics of `epoch` to the judge, unless it is the last epoch, after which the trial ends anyway."""
@@ -52,7 +52,7 @@ class EarlyStoppingJudge:
             return
         self.epoch = epoch
         rule = self._judge(metrics, epoch)
-        self.given_up = f"epoch {epoch} by {rule}" if rule else ""
+        self.stopped_early = f"epoch {epoch} by {rule}" if rule else ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _prepare(attempt: Attempt) -> tuple[Recorder, Trainer]:
         outbox.tags({"precision": used(trial, device)})
 
     def stop() -> bool:
-        return bool(attempt.judged.given_up) or attempt.stop()
+        return bool(attempt.judged.stopped_early) or attempt.stop()
 
     on = make_trainer(trial, data, device, place.save_seconds, stop, place.pretrained, place.team, place.scoring_images)
     return recorder, on

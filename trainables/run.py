@@ -21,14 +21,14 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
-from pruners.errors import in_one_line, is_out_of_memory, words
+from pruners.errors import in_one_line, is_out_of_memory, message_of
 from search_spaces import SpaceError, Trial
 from trainables.context import Place
 from trainables.distributed import LostError
 from trainables.gpu.memory import works
-from trainables.launch import with_workers
+from trainables.launch import local_workers
 from trainables.phases import Attempt, EarlyStoppingJudge, Judge, compute
-from trainables.record.event_log import DamagedRecordError, End, EventLog, ended, forget, must_restart, read
+from trainables.record.event_log import DamagedRecordError, End, EventLog, ended, must_restart, read, remove_record
 from trainables.record.files import held
 from trainables.record.object_store import Bucket
 from trainables.record.sync import Copy, InPlace, Mirror, SupersededError, fetch, sweep_up
@@ -105,7 +105,7 @@ def _run(
     if place.mirror:
         sweep_up(place.storage)
     if must_restart(folder):
-        forget(folder)
+        remove_record(folder)
     outcome = TrialOutcome("finished")
     if ended(folder) != "finished" or (trial.pruner == "dense" and not stored(trial, place.storage)):
         outcome = _attempt(trial, place, folder, copy, stop, judged)
@@ -125,9 +125,9 @@ def _attempt(
         weights = partial(_weights, place=place, stop=stop)
         compute(Attempt(trial, place, folder, outbox, copy, judged, stop, weights))
     except StoppedError:
-        if not judged.given_up:
+        if not judged.stopped_early:
             return TrialOutcome("interrupted")
-        outbox.tags({"stopped": judged.given_up})
+        outbox.tags({"stopped": judged.stopped_early})
         outbox.end("stopped")
         return TrialOutcome("stopped", epoch=judged.epoch)
     except (SupersededError, ElsewhereError, LostError):
@@ -181,7 +181,7 @@ def run_together(trial: Trial, place: Place, stop: Callable[[], bool] = lambda: 
     """Run `trial` with the workers of `place`; if one dies, run it again from the last checkpoint, `ATTEMPTS` times."""
     for _ in range(ATTEMPTS):
         try:
-            with with_workers(place) as led:
+            with local_workers(place) as led:
                 return run(trial, led, stop)
         except LostError as error:
             lost = str(error)
@@ -198,7 +198,7 @@ def main() -> int:
     try:
         trial = Trial.model_validate_json(source.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        print(f"run: {words(error)}", file=sys.stderr)  # noqa: T201
+        print(f"run: {message_of(error)}", file=sys.stderr)  # noqa: T201
         return 2
     outcome = run_together(trial, Place(storage=folder, cache=folder / "data", workers=workers))
     for event, _ in read(folder / trial.fingerprint):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 
-def connected(make: Callable[[], nn.Module], masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool | None:
+def input_reaches_output(
+    make: Callable[[], nn.Module], masks: Mapping[str, Tensor], input_shape: tuple[int, ...]
+) -> bool | None:
     """Return whether the input reaches the output through kept weights; None if this test does not apply.
 
     The network that `make` builds gets ones for kept weights, zeros for pruned ones and biases, and norms that pass

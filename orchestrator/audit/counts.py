@@ -23,7 +23,7 @@ TYPED = 9  # most significant digits of a density or sparsity from which a compr
 CLOSE = Fraction(1, 10**11)  # relative: compressions are recorded to 12 digits
 
 
-def kept_of(n: int, compression: float) -> int:
+def exactly_kept(n: int, compression: float) -> int:
     """Return how many of `n` weights a compression keeps: n - floor((1 - 1/compression) n), in exact arithmetic."""
     pruned = (1 - typed_density(compression)) * n
     return n - pruned.numerator // pruned.denominator
@@ -53,8 +53,8 @@ def asked(trial: Trial, sizes: Mapping[str, Sequence[int]]) -> dict[str, int]:
     if trial.pruner == "dense" or trial.granularity != "weight" or trial.kappa or trial.mask:
         return {}
     if trial.scope == "layer":
-        return {name: sum(kept_of(n, trial.compression) for n in each) for name, each in sizes.items()}
-    return {"": kept_of(sum(map(sum, sizes.values())), trial.compression)}
+        return {name: sum(exactly_kept(n, trial.compression) for n in each) for name, each in sizes.items()}
+    return {"": exactly_kept(sum(map(sum, sizes.values())), trial.compression)}
 
 
 aten = torch.ops.aten

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from orchestrator.audit import compare
 from orchestrator.audit.compare import HISTORIES, Check, Logged
-from orchestrator.audit.connectivity import connected
+from orchestrator.audit.connectivity import input_reaches_output
 from orchestrator.audit.counts import count_macs
 from orchestrator.audit.plain import Tested, TooLongError, load_masked, test, test_images
 from orchestrator.audit.sources import Sources, UnavailableError
@@ -231,7 +231,7 @@ class _Audit:
 
     def _of_paths(self, trial: Trial, logged: Logged, data: Dataset, masks: dict[str, Tensor]) -> Iterator[Check]:
         try:
-            reached = connected(lambda: self._sources.network(trial, data), masks, data.input_shape)
+            reached = input_reaches_output(lambda: self._sources.network(trial, data), masks, data.input_shape)
         except Exception as error:  # noqa: BLE001 - a network that does not run in float64 may raise anything
             self._notes.append(f"paths not followed: {in_one_line(error)}")
             return

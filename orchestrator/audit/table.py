@@ -39,7 +39,7 @@ def show(audited: Sequence[Audited], console: Console) -> None:
 
 def told(audited: Sequence[Audited], finished: int) -> list[str]:
     """Return lines: all differences, what could not be audited and why, and the totals."""
-    lines = differences(audited)
+    lines = difference_lines(audited)
     reasons = Counter(each.reason for each in audited if each.reason)
     lines += [f"not auditable ({count}): {reason}" for reason, count in reasons.most_common()]
     notes = Counter(note for each in audited for note in each.notes)
@@ -47,7 +47,7 @@ def told(audited: Sequence[Audited], finished: int) -> list[str]:
     return [*lines, summary(audited, finished), ROUNDING.format(SAME_DEVICE, SAME_DEVICE, OTHER_DEVICE)]
 
 
-def differences(audited: Sequence[Audited]) -> list[str]:
+def difference_lines(audited: Sequence[Audited]) -> list[str]:
     """Return a line for each difference: the run, what was logged, what was recomputed."""
     lines = []
     for each in audited:

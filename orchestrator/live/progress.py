@@ -18,14 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.colors import look
-from orchestrator.planning.epoch_times import words
+from orchestrator.planning.epoch_times import duration
 from search_spaces import TRAINING, Trial, amount
 
 SHOWN = 8  # running trials shown at most, even on a tall terminal
 COLUMN = 24  # width of a table's column in characters
 
 
-def panel(
+def live_panel(
     head: RenderableType,
     running: Sequence[tuple[str, Trial, int]],
     done: Iterable[tuple[Trial, float]],
@@ -264,7 +264,7 @@ class Progress:
         parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
         parts += [f"{failed} failed"] if failed else []
         left = self._left() if done + failed < self._count else None
-        return ", ".join(parts) + (f", about {words(left)} left" if left else "")
+        return ", ".join(parts) + (f", about {duration(left)} left" if left else "")
 
     def _left(self) -> float | None:
         """Return the estimated seconds to the end, by the pace so far; None if it is too early."""
@@ -287,4 +287,4 @@ class Progress:
             trials = [(self._shown(fingerprint), epoch) for fingerprint, epoch in self._epochs.items()]
             running = [(self._name(trial), trial, epoch) for trial, epoch in trials]
             done = [(self._trials[fp], value) for fp, (name, value) in self._came.items() if name == TOP1]
-            return panel(bar, running, done, self._console.size)
+            return live_panel(bar, running, done, self._console.size)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from trainables.record.event_log import FILE, forget, must_restart, read
+from trainables.record.event_log import FILE, must_restart, read, remove_record
 from trainables.record.mlflow import MARK
 from trainables.record.object_store import CLAIM, Bucket, StoredAttempts, newest
 from trainables.shared.pretraining import WEIGHTS
@@ -38,7 +38,7 @@ class Records:
             DamagedRecordError: if its event log cannot be read.
         """
         if must_restart(self.folder / fingerprint):
-            forget(self.folder / fingerprint)
+            remove_record(self.folder / fingerprint)
 
 
 class FetchedRecords(Records):
@@ -85,7 +85,7 @@ class FetchedRecords(Records):
             for name in files:
                 if name != CLAIM or attempt != max(attempts):
                     self._bucket.remove(fingerprint, attempt, name)
-        forget(self.folder / fingerprint)
+        remove_record(self.folder / fingerprint)
         del self._trials[fingerprint]
 
     def _bring(self, fingerprint: str, name: str) -> None:

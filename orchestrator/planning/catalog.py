@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.planning.given_masks import find
+from orchestrator.planning.given_masks import find_masks
 from pruners import GRANULARITIES, MODES, PRUNERS, SCHEDULES, SCOPES, lookup
 from search_spaces import Catalog, presets
 from search_spaces.catalog import MaskTraits
@@ -35,7 +35,7 @@ def catalog(cache: Path = Path("results/data"), mask: Callable[[str], MaskTraits
         scopes=SCOPES,
         schedules=SCHEDULES,
         modes=MODES,
-        mask=mask or partial(find, tracking_uri=""),
+        mask=mask or partial(find_masks, tracking_uri=""),
         custom=lookup,
         measures=MEASURES,
         objectives=OBJECTIVES,

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from orchestrator.planning.try_network import PreflightError, shortened, takes_part, try_out
 from pruners import dead_weights
-from pruners.errors import in_one_line, words
+from pruners.errors import in_one_line, message_of
 from pruners.weights import dense_share
 from search_spaces import Network, Space, SpaceError, Trial
 from trainables.architectures import ARCHITECTURES, build, lookup, pretrained
-from trainables.architectures.module import layers_of, listed
+from trainables.architectures.module import first_names, layers_of
 from trainables.context import Place
 from trainables.datasets import lookup as dataset_of
 from trainables.shared import weights
@@ -97,7 +97,7 @@ def _built(network: Network, dataset: str, seed: int) -> nn.Module:
     try:
         return build(network.fresh, spec.input_shape, spec.num_classes, seed)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
-        line = words(error) if isinstance(error, ValueError) else in_one_line(error)
+        line = message_of(error) if isinstance(error, ValueError) else in_one_line(error)
         raise SpaceError(_named(network, shortened(line))) from None
 
 
@@ -231,7 +231,7 @@ def _dead(network: Network, dataset: str) -> str:
     cause, dead = max(found.items(), key=lambda item: item[1].share)
     what = f"{100 * share:.0f} % of its prunable weights can never train on the {size} images of {dataset}"
     little = "so its compressions would be misleading"
-    layers = f"layer{'s' * (len(dead.layers) > 1)} {listed(dead.layers)}"
+    layers = f"layer{'s' * (len(dead.layers) > 1)} {first_names(dead.layers)}"
     if cause in ("idle", "training"):
         some = len(dead.layers) > 1
         how = f"take{'' if some else 's'} no part in the forward pass{' of a test' if cause == 'training' else ''}"

@@ -7,7 +7,7 @@ from functools import cache
 
 from orchestrator.planning.check_networks import model_of
 from pruners import concerns
-from pruners.errors import in_one_line, words
+from pruners.errors import in_one_line, message_of
 from pruners.granularity import check
 from search_spaces import TRAINING, Network, SpaceError, Trial
 from trainables.datasets import lookup
@@ -56,7 +56,7 @@ def _require_granularity(network: Network, dataset: str, granularity: str, compr
     try:
         check(model_of(network, dataset), granularity, compression, kappa)
     except Exception as error:  # noqa: BLE001 - a user's network may raise anything
-        line = words(error) if isinstance(error, ValueError) else in_one_line(error)
+        line = message_of(error) if isinstance(error, ValueError) else in_one_line(error)
         raise SpaceError(f"architecture {network.label}: {line}") from None
 
 
@@ -65,5 +65,5 @@ def _require_measure(network: Network, dataset: str, measure: str) -> None:
     try:
         MEASURES[measure].check(model_of(network, dataset))
     except Exception as error:  # noqa: BLE001 - as above
-        line = words(error) if isinstance(error, ValueError) else in_one_line(error)
+        line = message_of(error) if isinstance(error, ValueError) else in_one_line(error)
         raise SpaceError(f"measure: {measure} is not for architecture {network.label}: {line}") from None

@@ -29,7 +29,7 @@ TEST = 1 / 3  # cost of a test relative to training: a test has no backward pass
 TrialShape = tuple[str, str]  # architecture, size of the images: the main factors of an image's time
 
 
-def kind(trial: Trial) -> TrialKind:
+def trial_kind(trial: Trial) -> TrialKind:
     """Return the kind of a trial; epochs of one kind take about the same time."""
     return trial.dataset, Network(trial.architecture, trial.network.options).label, trial.batch_size
 
@@ -39,7 +39,7 @@ def shape(trial: Trial) -> TrialShape:
 
     So a small folder of images of ImageNet's size predicts ImageNet.
     """
-    return kind(trial)[1], "x".join(map(str, lookup(trial.dataset).input_shape))
+    return trial_kind(trial)[1], "x".join(map(str, lookup(trial.dataset).input_shape))
 
 
 def trial_seconds(
@@ -53,7 +53,7 @@ def trial_seconds(
     used where no epoch of the same kind is known. Kinds without either are timed on one CPU thread.
     """
     return {
-        t.fingerprint: t.epochs_to_train * _epoch_seconds(t, measured.get(kind(t), ()), speeds.get(shape(t), ()))
+        t.fingerprint: t.epochs_to_train * _epoch_seconds(t, measured.get(trial_kind(t), ()), speeds.get(shape(t), ()))
         for t in trials
     }
 
@@ -122,7 +122,7 @@ def wall_seconds(seconds: Sequence[float], concurrency: int) -> float:
     return max(slots)
 
 
-def words(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a length of time for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
     if seconds < 1:
         return "1 s"  # precise enough for short times, and 0 s would be wrong

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.planning.epoch_times import wall_seconds, words
+from orchestrator.planning.epoch_times import duration, wall_seconds
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resources import Resources, concurrency
 from search_spaces import Trial
@@ -85,7 +85,7 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
     """
     each, workers = cost.resources, cost.resources.workers
     gpus = each.gpus * workers
-    amount = f"about {words(cost.total)} of training"
+    amount = f"about {duration(cost.total)} of training"
     if not cost.known_on_gpu:
         amount += " on one CPU thread; GPUs are faster; the first trials show by how much"
         console.print(amount, highlight=False)
@@ -97,7 +97,7 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
     if cost.nodes:
         count = len(cost.nodes)
         there = "this machine" if here else f"{count} node{'s' * (count > 1)} of the cluster"
-        amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
+        amount += f"; {duration(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
     console.print(amount, highlight=False)
     if in_full:
         seen = f"the speed of earlier trials on {', '.join(sorted(cost.machines))}" if cost.measured else ""
@@ -122,7 +122,7 @@ def _on_more(cost: Estimate) -> Table:
     table.add_column("takes", justify="right")
     for count in NODES:
         nodes = [node] * count
-        table.add_row(f"{count}", f"{cost.at_once(nodes)}", words(cost.wall(nodes)))
+        table.add_row(f"{count}", f"{cost.at_once(nodes)}", duration(cost.wall(nodes)))
         if cost.alone or cost.at_once(nodes) >= len(cost.trials):
             break
     return table

@@ -37,7 +37,7 @@ class GivenMasks:
     words: str
 
 
-def find(asked: str, tracking_uri: str) -> GivenMasks:
+def find_masks(asked: str, tracking_uri: str) -> GivenMasks:
     """Return the masks of a finished run of the store at `tracking_uri`, or of a file. Writes nothing.
 
     For a run, pruner, settings and compression are those of its trial; for a file, the pruner is the file's name and

@@ -136,7 +136,7 @@ def plan(
     Raises:
         SpaceError, DatasetError: in one sentence, if the space names something unknown or asks for the impossible.
     """
-    masks = memory(partial(given_masks.find, tracking_uri=tracking_uri))
+    masks = memory(partial(given_masks.find_masks, tracking_uri=tracking_uri))
     names = catalog(cache, masks)
     size_words(space)  # before memory is used
     expand(space, names)  # reject unknown names before looking for data

@@ -1,8 +1,8 @@
 """Execution of trials by Ray Tune, on this machine or on a cluster. Nothing else in `orchestrator` imports Ray."""
 
-from orchestrator.ray_driver.cluster import connected, survey
+from orchestrator.ray_driver.cluster import cluster_resources, ray_connection
 from orchestrator.ray_driver.gpu_health import GpuHealth
 from orchestrator.ray_driver.gpu_probe import measured_shares
 from orchestrator.ray_driver.tune import run_on_ray
 
-__all__ = ["GpuHealth", "connected", "measured_shares", "run_on_ray", "survey"]
+__all__ = ["GpuHealth", "cluster_resources", "measured_shares", "ray_connection", "run_on_ray"]

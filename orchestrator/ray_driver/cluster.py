@@ -20,9 +20,9 @@ import search_spaces
 import trainables
 from orchestrator.planning.resources import Resources, require_somewhere, this_machine
 from orchestrator.ray_driver.absent_nodes import await_nodes
-from orchestrator.ray_driver.nodes import alive, lacking, to_come
+from orchestrator.ray_driver.nodes import alive, to_come, why_no_node
 from orchestrator.ray_driver.preflight import require_sound
-from pruners.errors import words
+from pruners.errors import message_of
 from search_spaces import SpaceError
 from trainables.gpu.memory import mps_runs
 
@@ -35,7 +35,7 @@ SHORTER = "; set RAY_TMPDIR to a folder that you can write, with a short path su
 
 
 @contextmanager
-def connected(
+def ray_connection(
     address: str | None,
     resources: Resources,
     output: Path,
@@ -62,7 +62,7 @@ def connected(
     try:
         mps = {node: mps_runs(os.environ) for node, has in alive().items() if has.get("GPU", 0)}  # for one node
         if address is not None:
-            why = lacking(resources, resources.gpus)
+            why = why_no_node(resources, resources.gpus)
             if why is not None:
                 raise SpaceError(why)
             if len(alive()) + len(to_come()) > 1:
@@ -73,7 +73,7 @@ def connected(
         ray.shutdown()
 
 
-def survey(
+def cluster_resources(
     address: str, resources: Resources, say: Callable[[str], object]
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Return the resources of the nodes of the cluster at `address`, and of those that may join.
@@ -104,7 +104,7 @@ def _init(what_failed: str, **options: Any) -> None:
         if isinstance(error, AuthenticationError) or "Failed to connect to Ray cluster" in str(error):
             raise SpaceError(NO_ENTRY) from None
         hint = SHORTER if isinstance(error, OSError) and not isinstance(error, ConnectionError) else ""
-        raise SpaceError(f"{what_failed} ({words(error)[:300]}){hint}") from None
+        raise SpaceError(f"{what_failed} ({message_of(error)[:300]}){hint}") from None
 
 
 @contextmanager

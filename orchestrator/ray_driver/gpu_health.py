@@ -59,7 +59,7 @@ class GpuHealth:
         """Use `notice` to show the user a line of text."""
         self.notice = notice
         self.avoid: Callable[[Gpu, bool], object] = lambda gpu, yes: None  # signals trials to leave a GPU, or ends that
-        self.given_up: dict[Gpu, str] = {}  # broken GPU -> why
+        self.broken_gpus: dict[Gpu, str] = {}  # broken GPU -> why
         self._records: dict[Gpu, Record] = {}
         self._suspects: dict[Gpu, Suspect] = {}
         self._coming: list[tuple[str, Any, Any]] = []  # holders that wait for a GPU: node, actor, future GPU number
@@ -101,7 +101,7 @@ class GpuHealth:
             raise SpaceError(f"--gpus-per-trial: {'; '.join(lines.values())}")
         for gpu, line in lines.items():
             self.notice(f"{line}; no trial gets it")
-            self.given_up[gpu] = faults[gpu]
+            self.broken_gpus[gpu] = faults[gpu]
             self._suspects[gpu] = Suspect(time.monotonic())
         deadline = time.monotonic() + ANSWER_SECONDS
         while self.waiting and time.monotonic() < deadline:  # all GPUs are free: only the start of processes takes time
@@ -113,7 +113,7 @@ class GpuHealth:
 
         Under MPS all processes on a GPU die of one fault; that counts once.
         """
-        if gpu is None or gpu in self.given_up:
+        if gpu is None or gpu in self.broken_gpus:
             return
         record = self._records.setdefault(gpu, Record())
         record.trials.add(fingerprint)
@@ -176,7 +176,7 @@ class GpuHealth:
         suspect = self._suspects.get(gpu)
         if suspect is None or suspect.holder is not None:
             self._others.append((node, actor))
-        elif gpu in self.given_up:
+        elif gpu in self.broken_gpus:
             self._holders.append(actor)
             del self._suspects[gpu]
         else:
@@ -195,8 +195,8 @@ class GpuHealth:
             return
         del self._suspects[gpu]
         self._holders.append(suspect.holder)
-        self.given_up[gpu] = fault or record.why
-        why = f" ({self.given_up[gpu]})" if self.given_up[gpu] else ""
+        self.broken_gpus[gpu] = fault or record.why
+        why = f" ({self.broken_gpus[gpu]})" if self.broken_gpus[gpu] else ""
         self.avoid(gpu, False)
         self.notice(f"GPU {gpu.number} of node {_address(gpu.node)} gets no more trials: processes die on it{why}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import ray
 import torch
 
-from orchestrator.planning.epoch_times import TrialKind, kind
+from orchestrator.planning.epoch_times import TrialKind, trial_kind
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver.nodes import alive
 from search_spaces import SpaceError, Trial
@@ -49,7 +49,7 @@ def measured_shares(trials: Sequence[Trial], resources: Resources, say: Callable
     """
     kinds: dict[TrialKind, list[Trial]] = {}
     for trial in trials:
-        kinds.setdefault(kind(trial), []).append(trial)
+        kinds.setdefault(trial_kind(trial), []).append(trial)
     asked = {key: _measure.options(num_cpus=resources.cpus).remote(alike) for key, alike in kinds.items()}
     shares: dict[str, float] = {}
     for (dataset, network, batch), alike in kinds.items():

@@ -17,10 +17,10 @@ from search_spaces import SpaceError
 LAUNCHER = Path("~/ray_bootstrap_config.yaml")  # `ray up` writes it on the head
 
 
-def alive(given_up: Collection[Gpu] = ()) -> dict[str, dict[str, float]]:
-    """Return the resources of each node that is alive, by its id, without the broken GPUs `given_up`."""
+def alive(broken_gpus: Collection[Gpu] = ()) -> dict[str, dict[str, float]]:
+    """Return the resources of each node that is alive, by its id, without the broken GPUs `broken_gpus`."""
     known = {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-    for node, _ in given_up:
+    for node, _ in broken_gpus:
         if node in known:
             known[node]["GPU"] = max(0.0, known[node].get("GPU", 0.0) - 1)
     return known
@@ -53,10 +53,10 @@ def to_come() -> list[dict[str, float]]:
     return kinds + [dict(group.resources) for group in groups if group.max_count]
 
 
-def lacking(resources: Resources, gpus: float, given_up: Collection[Gpu] = ()) -> str | None:
+def why_no_node(resources: Resources, gpus: float, broken_gpus: Collection[Gpu] = ()) -> str | None:
     """Return why no node, present or to be added, can run a trial with `gpus`; None if one can."""
     try:
-        require_somewhere(list(alive(given_up).values()), replace(resources, gpus=gpus), to_come())
+        require_somewhere(list(alive(broken_gpus).values()), replace(resources, gpus=gpus), to_come())
     except SpaceError as error:
         return str(error)
     return None

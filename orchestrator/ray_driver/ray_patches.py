@@ -63,7 +63,7 @@ def silence_death_reports() -> None:
     setattr(worker, original.__name__, printed)
 
 
-def forget(trial: Any) -> None:
+def free_statistics(trial: Any) -> None:
     """Free the statistics that Tune keeps of each metric of a finished trial."""
     trial.run_metadata.metric_analysis.clear()
     trial.run_metadata.metric_n_steps.clear()

@@ -91,14 +91,14 @@ class Attempts:
         self._gpus[fingerprint] = min(1.0, 2 * before)
         return before, self._gpus[fingerprint]
 
-    def died(self, fingerprint: str, node: str, gpu: Gpu | None = None, given_up: Collection[Gpu] = ()) -> int:
+    def died(self, fingerprint: str, node: str, gpu: Gpu | None = None, broken_gpus: Collection[Gpu] = ()) -> int:
         """Record a death of the trial's process on `node`, and return how many of the trial's deaths count.
 
         `node` has several ids, separated by commas, if the trial has several workers. Deaths on nodes that are gone do
         not count, because on spot instances a trial may lose many nodes. A node may disappear some seconds after its
-        processes, so all nodes are checked each time. Deaths on a broken `gpu`, one of `given_up`, do not count either.
+        processes, so all nodes are checked each time. Deaths on a `gpu` that is one of `broken_gpus` do not count.
         """
         deaths = self._died_on[fingerprint]
         deaths.append((node, gpu))
         there = {node: not node or all(map(answers, node.split(","))) for node, _ in deaths}
-        return sum(there[node] and gpu not in given_up for node, gpu in deaths)
+        return sum(there[node] and gpu not in broken_gpus for node, gpu in deaths)

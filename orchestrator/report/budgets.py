@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.report.figures.finding import listed
-from orchestrator.results.lines import CurvePoint, facets, line, metric, pruned, pruners
+from orchestrator.report.figures.finding import in_words
+from orchestrator.results.lines import CurvePoint, facets, line, metric_reader, pruned, pruners
 from orchestrator.results.results import Results
 from search_spaces import stage
 
 FAR = 2.0  # ratio of two total training costs from which a report mentions it
-COST = metric("cost/training_macs")
+COST = metric_reader("cost/training_macs")
 
 
 def budget_words(results: Results) -> list[str]:
@@ -48,7 +48,7 @@ def _epochs(results: Results) -> Iterator[str]:
         for pruner, epochs in seen.items():
             same.setdefault((min(epochs), max(epochs)), []).append(pruner)
         spans = [
-            f"{listed(names)} {'trains' if len(names) == 1 else 'train'} {low if low == high else f'{low} to {high}'}"
+            f"{in_words(names)} {'trains' if len(names) == 1 else 'train'} {low if low == high else f'{low} to {high}'}"
             for (low, high), names in sorted(same.items(), reverse=True)
         ]
         yield f"{', '.join(spans)} epochs in all, dense training and levels included"

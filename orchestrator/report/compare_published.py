@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from orchestrator.report.published import Published, at, differences, for_trial
-from orchestrator.results.lines import TOP1, CurvePoint, Facet, facets, line, metric, pruners
+from orchestrator.report.published import Published, at, for_trial, known_differences
+from orchestrator.results.lines import TOP1, CurvePoint, Facet, facets, line, metric_reader, pruners
 from orchestrator.results.results import Results
 from search_spaces import Trial
 
@@ -30,7 +30,7 @@ class Beside:
         return 100 * self.point.mean - self.top1
 
 
-def beside(results: Results) -> list[Beside]:
+def published_points(results: Results) -> list[Beside]:
     """Return each of our points for which a result is published, once per source."""
     lines = ((facet, pruner) for facet in facets(results) for pruner in pruners(results))
     return [found for facet, pruner in lines for found in _line(results, facet, pruner)]
@@ -52,11 +52,11 @@ def published_lines(results: Results, facet: Facet) -> tuple[str, dict[str, list
 def _line(results: Results, facet: Facet, pruner: str) -> Iterator[Beside]:
     for _, rows in _sources(_rows(results, facet, pruner)):
         name = "best/top1" if rows[0].epoch == "best" else "final/top1"
-        for point in line(results, facet, pruner, metric(name)):
+        for point in line(results, facet, pruner, metric_reader(name)):
             theirs = at(rows, point.compression) if point.values and not point.flatters else None
             if theirs is not None:
                 trial = results.trials[point.rows[0].cell.fingerprint]
-                yield Beside(facet, pruner, point, rows[0], *theirs, tuple(differences(trial, rows[0])))
+                yield Beside(facet, pruner, point, rows[0], *theirs, tuple(known_differences(trial, rows[0])))
 
 
 def _rows(results: Results, facet: Facet, pruner: str) -> list[Published]:

@@ -19,7 +19,7 @@ def note(grids: Sequence[PivotTable]) -> str:
         "Bold: the best, and all that no test tells apart from it.": any(entry.leads for entry in entries),
         "An asterisk: no path of kept weights leads from input to output.": any(entry.collapsed for entry in entries),
         "(1/3): one of three seeds has a result.": any(entry.hole and entry.value is not None for entry in entries),
-        "(best 1/3): early stopping gave up the other seeds, so the mean is too optimistic.": any(
+        "(best 1/3): the other seeds were stopped early, so the mean is too optimistic.": any(
             "(best " in entry.text for entry in entries
         ),
     }

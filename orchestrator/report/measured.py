@@ -30,7 +30,7 @@ class Measured:
 
 
 @lru_cache(maxsize=4)
-def trained(results: Results) -> Results:
+def without_measures(results: Results) -> Results:
     """Return the results without the rows of measures."""
     return _only(results, TRAINING)
 
@@ -42,7 +42,7 @@ def measures(results: Results) -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def measured(results: Results, measure: str) -> dict[Facet, list[Measured]]:
+def tables_by_panel(results: Results, measure: str) -> dict[Facet, list[Measured]]:
     """Return the finished trials of a measure with their tables, by panel."""
     rows = [row for row in results.rows if row.status == "finished" and _measure(results, row) == measure]
     tables = results.details.artifacts([row.run_id for row in rows], "measure.json")
@@ -51,17 +51,17 @@ def measured(results: Results, measure: str) -> dict[Facet, list[Measured]]:
         if table := tables[row.run_id]:
             columns = dict(zip(table["columns"], map(list, zip(*table["data"], strict=True)), strict=True))
             one = Measured(row, results.trials[row.cell.fingerprint], columns)
-            found.setdefault(panel(row), []).append(one)
+            found.setdefault(panel_of(row), []).append(one)
     return found
 
 
-def panel(row: Row) -> Facet:
+def panel_of(row: Row) -> Facet:
     """Return the panel in which a row of a measure is shown."""
     facet = facet_of(row)
     return replace(facet, settings=tuple((key, value) for key, value in facet.settings if key not in NOT_PANELS))
 
 
-def by_pruner(found: list[Measured]) -> dict[str, list[Measured]]:
+def seeds_by_pruner(found: list[Measured]) -> dict[str, list[Measured]]:
     """Return the seeds of each pruner, with pruners in the order of the space."""
     pruners: dict[str, list[Measured]] = {}
     for one in found:

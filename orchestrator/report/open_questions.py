@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.report.figures.finding import listed
+from orchestrator.report.figures.finding import in_words
 from orchestrator.report.ranking_text import standings
 from orchestrator.report.statistics import ALPHA, points
 from orchestrator.report.verdicts import PairVerdict, panel_verdicts
@@ -117,7 +117,7 @@ def what_would_decide(results: Results, shown: int = 100) -> list[str]:
         said.append(f"To decide {'these' if near[1:] else 'this'}, run {_cost(results, most - len(seeds))}: "
                     f"{_command(results, seeds, most)}")  # fmt: skip
     if far:
-        which = f": {listed([question.where for question in far])}" if len(far) <= shown else ""
+        which = f": {in_words([question.where for question in far])}" if len(far) <= shown else ""
         said.append(f"{len(far)} would need more than {MOST} seeds in all, or have no known spread{which}.")
     return said
 

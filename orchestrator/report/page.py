@@ -14,15 +14,15 @@ from jinja2 import Environment, StrictUndefined
 
 from orchestrator.colors import look
 from orchestrator.report import summary_text, tables
-from orchestrator.report.compare_published import beside
+from orchestrator.report.compare_published import published_points
 from orchestrator.report.figures import Drawing, Table, finding_tables
 from orchestrator.report.markdown_latex import latex, note
-from orchestrator.report.measured import trained
+from orchestrator.report.measured import without_measures
 from orchestrator.report.open_questions import what_would_decide
 from orchestrator.report.pivots import grids
 from orchestrator.report.published_recipes import as_published
-from orchestrator.report.recipe import by_pruner, common, dense
-from orchestrator.report.search_tables import best_settings, compared, fronts, search_words
+from orchestrator.report.recipe import common, fields_by_pruner, never_pruned_shares
+from orchestrator.report.search_tables import best_settings, compared_pairs, fronts, search_words
 from orchestrator.report.summary_text import audit_words
 from orchestrator.results.own_runs import foreign_words
 from orchestrator.results.results import Results
@@ -44,7 +44,7 @@ def page(
     """Return the page's HTML; figures are given as SVG, and `folder` is where the page will be written."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_file("report.html.j2"))
-    known = trained(results)
+    known = without_measures(results)
     shown = list(grids(known))
     ordered = sorted(figures, key=lambda figure: _of_search(figure[0]))  # in the order of the page
     pictures = [(number, drawing, b64encode(svg).decode()) for number, (drawing, svg) in enumerate(ordered, 1)]
@@ -54,9 +54,9 @@ def page(
         results=results,
         counts=counts(results.rows),
         axes=_axes(results),
-        headline=summary_text.short(results),
-        answers=summary_text.panels(results),
-        care=summary_text.care(results),
+        headline=summary_text.short_summary(results),
+        answers=summary_text.panel_sentences(results),
+        care=summary_text.overall_trust(results),
         deciding=what_would_decide(known),
         audits=audit_words(results),
         measures=[(title, _compact(table)) for _, title, table in finding_tables(results)],
@@ -65,18 +65,18 @@ def page(
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
         best=_said_once(_compact(best_settings(results))),
         fronts=_said_once(_compact(fronts(results))),
-        pairs=_said_once(compared(known)),
+        pairs=_said_once(compared_pairs(known)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=note([grid for _, found in shown for grid in found]),
-        published=_filled([[*row[:12], *row[13:]] for row in tables.published(known)]),  # recipes are shown above
+        published=_filled([[*row[:12], *row[13:]] for row in tables.published_table(known)]),  # recipes are shown above
         recipes=_recipes(known),
         presets=_presets(results),
         trials=_said_once(_ids_last(_compact(tables.trials(results), ids=True))),
         many=MANY,
         amount=amount,
         color=lambda pruner: look(pruner).color,
-        recipe=[*common(results.trials.values()), *dense(results)],
-        differing=by_pruner(results),
+        recipe=[*common(results.trials.values()), *never_pruned_shares(results)],
+        differing=fields_by_pruner(results),
         masks=dict.fromkeys(given for sweep in results.sweeps for given in sweep.plan.get("masks", ())),
         versions=_versions(results),
         foreign=foreign_words(results.foreign),
@@ -129,7 +129,7 @@ def _recipes(results: Results) -> list[tuple[str, list[str]]]:
     """Return, for each published source, how its recipe differs from ours; readers need this before the numbers."""
     found: dict[str, dict[str, dict[str, None]]] = {}  # source -> difference -> pruners
     pruners: dict[str, dict[str, None]] = {}
-    for one in beside(results):
+    for one in published_points(results):
         source = one.row.title
         pruners.setdefault(source, {})[one.pruner] = None
         for text in one.recipe:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.report.ranking_text import standings
-from orchestrator.results.lines import CurvePoint, Facet, RowValue, compressions, facets, line, metric, pruners, ratio
+from orchestrator.results.lines import (
+    CurvePoint,
+    Facet,
+    RowValue,
+    compressions,
+    facets,
+    line,
+    metric_reader,
+    pruners,
+    ratio,
+)
 from orchestrator.results.results import Results
 from trainables.metrics import METRICS, Metric
 
@@ -49,9 +59,9 @@ class PivotTable:
 def _value(name: str, kept: Metric) -> PivotValue:
     title = kept.caption or kept.title
     if not kept.share_of:
-        return PivotValue(kept.table, title, metric(name), metric(name), kept.scale, kept.digits)
+        return PivotValue(kept.table, title, metric_reader(name), metric_reader(name), kept.scale, kept.digits)
     share, unit = ratio(name, kept.share_of), METRICS[kept.share_of].unit
-    return PivotValue(kept.table, title, share, metric(name), 100, kept.digits, kept.share_of, unit)
+    return PivotValue(kept.table, title, share, metric_reader(name), 100, kept.digits, kept.share_of, unit)
 
 
 # Accuracy, the three tables of Princeton's COS598D assignment, and every other metric with a table in the registry.

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from itertools import pairwise
 
-from orchestrator.report.published_recipes import Known, compared, of_row
+from orchestrator.report.published_recipes import Known, differing_fields, of_row
 from orchestrator.report.recipe_fields import counterpart
 from search_spaces import Trial
 
@@ -58,7 +58,7 @@ class Published:
 
 
 @cache
-def published() -> tuple[Published, ...]:
+def published_rows() -> tuple[Published, ...]:
     """Return all rows that have a counterpart here."""
     text = resources.files("orchestrator.report").joinpath("published.csv").read_text("utf-8")
     return tuple(row for line in csv.DictReader(text.splitlines()) if (row := _row(line)) is not None)
@@ -69,7 +69,7 @@ def for_trial(trial: Trial, pruner: str) -> list[Published]:
     where = counterpart(trial.dataset), trial.architecture
     return [
         row
-        for row in published()
+        for row in published_rows()
         if (row.dataset, row.architecture) == where
         and row.pruner == pruner
         and row.ablation == trial.ablation
@@ -97,7 +97,7 @@ def at(rows: Sequence[Published], compression: float) -> tuple[float, str] | Non
     return None
 
 
-def differences(trial: Trial, row: Published) -> list[str]:
+def known_differences(trial: Trial, row: Published) -> list[str]:
     """Return the known differences between a trial and a published result, in words."""
     from orchestrator.report.trial_recipe import facts  # imports torch, which most reports do not need
 
@@ -106,7 +106,7 @@ def differences(trial: Trial, row: Published) -> list[str]:
         said.append(f"images: {trial.dataset} here stands in for {row.dataset}")
     theirs = row.known.recipe.of(row.dataset, row.architecture, row.pruner) | dict(row.known.fields)
     theirs |= {"epochs": int(row.epochs) if row.epochs.isdigit() else "not said"}
-    said += [difference.words for difference in compared(theirs, facts(trial, theirs))]
+    said += [difference.words for difference in differing_fields(theirs, facts(trial, theirs))]
     for note in row.known.recipe.notes:
         if note.get("network", row.network) == row.network and note.get("pruner", row.pruner) == row.pruner:
             said += [note["says"]] if note.get("figure", "") in row.figure else []

@@ -120,7 +120,7 @@ def of_row(source: str, figure: str, network: str) -> Known | None:
     return None
 
 
-def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[RecipeDifference]:
+def differing_fields(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[RecipeDifference]:
     """Return the fields of both in which they differ, in the order of theirs."""
     return [
         RecipeDifference(name, text(name, value), text(name, ours[name]))
@@ -129,7 +129,7 @@ def compared(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[RecipeD
     ]
 
 
-def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[RecipeDifference]:
+def recipe_differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) -> list[RecipeDifference]:
     """Return every difference between a sweep and a recipe once, with its reason where one is recorded."""
     alike = {
         trial.model_copy(update={"seed": 0, "compression": 2.0, "kappa": 0.0}).fingerprint: trial for trial in trials
@@ -143,10 +143,10 @@ def differences(recipe: Recipe, cells: Iterable[Cell], trials: Iterable[Trial]) 
         ours = facts(trial, theirs)
         for name in theirs.keys() & ours.keys():
             knowing.setdefault(name, []).append(trial)
-        for difference in compared(theirs, ours):
+        for difference in differing_fields(theirs, ours):
             found.setdefault(difference, []).append(trial)
     whys = {(one.field, one.theirs, one.ours): one.why for one in recipe.known}
-    told = [(one, "") for one in compared(recipe.grid, _grid(cells, trials))]
+    told = [(one, "") for one in differing_fields(recipe.grid, _grid(cells, trials))]
     told += [(one, _where(some, knowing[one.field])) for one, some in found.items()]
     return [
         RecipeDifference(one.field, one.theirs, one.ours, whys.get((one.field, one.theirs, one.ours), ""), where)
@@ -159,7 +159,7 @@ def as_published(preset: str, cells: Iterable[Cell], trials: Iterable[Trial]) ->
     recipe = of_preset(preset)
     if recipe is None:
         return []
-    lines = [difference.line for difference in differences(recipe, cells, trials)]
+    lines = [difference.line for difference in recipe_differences(recipe, cells, trials)]
     return [f"as published: {recipe.program}{', except for' if lines else ''}", *(f"    {line}" for line in lines)]
 
 

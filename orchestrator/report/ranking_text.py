@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, takewhile
 
-from orchestrator.report.figures.finding import listed
+from orchestrator.report.figures.finding import in_words
 from orchestrator.report.statistics import points
 from orchestrator.report.verdicts import PairVerdict, PanelVerdicts, panel_verdicts
 from orchestrator.results.lines import TOP1, CurvePoint, Facet, compressions, dense, facet_of, flattering, line, pruners
@@ -14,7 +14,7 @@ from orchestrator.results.results import Results
 from search_spaces.density import MANY_TIED
 
 SURVIVORS = (
-    "Early stopping gave up some seeds of {} points. The mean of their other seeds is too optimistic, so the "
+    "Some seeds of {} points were stopped early. The mean of their other seeds is too optimistic, so the "
     "statements here leave these points out. Without early_stopping the same command continues the stopped trials."
 )
 
@@ -99,7 +99,7 @@ def footer(results: Results, facet: Facet) -> str:
     return f"Tests: {'; '.join(said)}. Holm's correction for {len(by_seeds or by_images)} pairs, at 5 %."
 
 
-def care(results: Results) -> str:
+def trust_by_seeds(results: Results) -> str:
     """Return how far differences can be trusted, given the number of seeds."""
     count = len({row.cell.seed for row in results.rows})
     if count == 0:
@@ -158,7 +158,7 @@ def _lead(group: Sequence[Ranking]) -> str:
     """Return one sentence for neighbouring compressions with the same leading pruners."""
     where = f"At {_range([standing.compression for standing in group])}"
     if group[0].missing:
-        where += f" (without {listed(group[0].missing)})"
+        where += f" (without {in_words(group[0].missing)})"
     leads = [standing.lead for standing in group if standing.lead is not None]
     if not leads:
         return f"{where}, {_on_images(group) or 'no difference is shown'}."
@@ -167,7 +167,7 @@ def _lead(group: Sequence[Ranking]) -> str:
     if len(group[0].leaders) == 1:
         return f"{where}, {group[0].leaders[0]} leads {below or 'the next'} by {ahead}{_sure(group)}."
     return (
-        f"{where}, no difference is shown between {listed(_leaders(group))}; the best of them is {ahead} above "
+        f"{where}, no difference is shown between {in_words(_leaders(group))}; the best of them is {ahead} above "
         f"{below or 'the first one clearly below'}{_sure(group)}."
     )
 
@@ -177,7 +177,7 @@ def _on_images(group: Sequence[Ranking]) -> str:
     pairs = [pair for standing in group for pair in standing.differing]
     if not pairs:
         return ""
-    worse = listed(sorted({pair.worse for pair in pairs}))
+    worse = in_words(sorted({pair.worse for pair in pairs}))
     apart = points(min(pair.gap for pair in pairs), max(pair.gap for pair in pairs))
     return (
         f"{pairs[0].better} differs from {worse} on these images, by {apart}; too few seeds to say that it holds for "
@@ -208,7 +208,7 @@ def _beside_dense(unpruned: CurvePoint, ranked: Sequence[Ranking]) -> str:
         apart = standing.best.mean - unpruned.mean
         words = f"{points(abs(apart), abs(apart))} {'higher' if apart > 0 else 'lower'}" if apart else "equal"
         said.append(f"{words} at {standing.compression:g}x ({standing.leaders[0]})")
-    return f"Beside the dense network, the highest mean of a pruned one is {listed(said)}."
+    return f"Beside the dense network, the highest mean of a pruned one is {in_words(said)}."
 
 
 def _collapsed(results: Results, facet: Facet) -> list[str]:
@@ -221,7 +221,7 @@ def _collapsed(results: Results, facet: Facet) -> list[str]:
         if to_the_end:
             where.append(f"{'from' if to_the_end[1:] else 'at'} {to_the_end[-1].compression:g}x")
         if where:
-            said.append(f"{pruner} {listed(where)}")
+            said.append(f"{pruner} {in_words(where)}")
     return said
 
 
@@ -235,7 +235,7 @@ def _tied(results: Results, facet: Facet) -> list[str]:
             if any(row.metrics.get("prune/tied_scores", 0.0) > MANY_TIED for row in point.rows)
         ]
         if where:
-            said.append(f"{pruner} at {listed(where)}")
+            said.append(f"{pruner} at {in_words(where)}")
     return said
 
 

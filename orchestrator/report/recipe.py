@@ -36,7 +36,7 @@ def common(trials: Iterable[Trial]) -> list[tuple[str, str]]:
     return [(key, value) for key, value in equal.items() if _acts(key, first)]
 
 
-def dense(results: Results) -> list[tuple[str, str]]:
+def never_pruned_shares(results: Results) -> list[tuple[str, str]]:
     """Return the share of parameters that each network never prunes: biases, norms, embeddings."""
     shares: dict[str, str] = {}
     for row in results.rows:
@@ -47,7 +47,7 @@ def dense(results: Results) -> list[tuple[str, str]]:
     return [(f"never pruned of {name}", f"{share} of its parameters") for name, share in shares.items()]
 
 
-def by_pruner(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def fields_by_pruner(results: Results) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return the fields that differ between pruners, and a row of their values per pruner; no fields if none differ.
 
     The last field is the number of epochs that a network trains in all, before and after pruning: it differs between

@@ -6,7 +6,7 @@ from collections import Counter
 from statistics import fmean, stdev
 
 from orchestrator.report.figures import Table
-from orchestrator.report.figures.finding import listed
+from orchestrator.report.figures.finding import in_words
 from orchestrator.report.studies import Tuned, tuned
 from orchestrator.report.verdicts import panel_verdicts
 from orchestrator.results.lines import TOP1, facet_of, facets
@@ -92,7 +92,7 @@ def fronts(results: Results) -> Table:
     return table if len(table) > 1 else []
 
 
-def compared(results: Results) -> Table:
+def compared_pairs(results: Results) -> Table:
     """Return a row per facet, compression and tested pair of pruners, in points of accuracy; [] without any."""
     rows = []
     for facet in facets(results):
@@ -124,7 +124,7 @@ def _what(results: Results, studies: tuple[Tuned, ...]) -> str:
     """Return a sentence on the searched fields and the objectives."""
     keys = sorted({key for study in studies for row in study.rows for key in study.chosen(row)})
     names = list(dict.fromkeys(objective.name for study in studies for objective in study.objectives))
-    said = f"Tuned: {listed(keys)}, for {listed(names)}"
+    said = f"Tuned: {in_words(keys)}, for {in_words(names)}"
     if not set(names) & set(PER_EPOCH):
         return f"{said}; the test set was not used."
     shares = sorted({results.trials[row.cell.fingerprint].validation for study in studies for row in study.rows})
@@ -162,7 +162,7 @@ def _ends(studies: tuple[Tuned, ...]) -> list[str]:
     counts = Counter(row.status for study in studies for row in study.rows)
     total = counts.total()
     lost = [f"{count} {_word(status)}" for status, count in counts.items() if status != "finished"]
-    return [f"Of the {total} trials tried, {listed(lost)}: none of these counts as a result."] if lost else []
+    return [f"Of the {total} trials tried, {in_words(lost)}: none of these counts as a result."] if lost else []
 
 
 def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
@@ -193,4 +193,4 @@ def _then(results: Results, studies: tuple[Tuned, ...]) -> list[str]:
 
 
 def _word(status: str) -> str:
-    return {"stopped": "were given up early", "failed": "failed", "running": "still run"}.get(status, f"were {status}")
+    return {"stopped": "were stopped early", "failed": "failed", "running": "still run"}.get(status, f"were {status}")

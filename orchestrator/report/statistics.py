@@ -123,7 +123,7 @@ class SeedMean:
         return self.mean - reach, self.mean + reach
 
 
-def estimate(values: Sequence[float], pool: VariancePool, of: int) -> SeedMean | None:
+def moderated_mean(values: Sequence[float], pool: VariancePool, of: int) -> SeedMean | None:
     """Return the mean of values, one per seed, with a variance moderated by the pool's (Smyth 2004).
 
     `of` is 1 for values of one cell, 2 for differences between two cells. None with fewer than two values, or if
@@ -213,7 +213,7 @@ def accuracy_interval(accuracies: Sequence[float], pool: VariancePool, images: i
     """
     if len(accuracies) == 1:
         return wilson(round(accuracies[0] * images), images) if images else None
-    found = estimate([logit(value, images or UNKNOWN_IMAGES) for value in accuracies], pool, of=1)
+    found = moderated_mean([logit(value, images or UNKNOWN_IMAGES) for value in accuracies], pool, of=1)
     if found is None:
         return None
     low, high = found.interval

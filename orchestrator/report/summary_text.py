@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from orchestrator.report import ranking_text
 from orchestrator.report.budgets import budget_words
 from orchestrator.report.figures import finding_sentences
-from orchestrator.report.figures.finding import listed
-from orchestrator.report.measured import trained
+from orchestrator.report.figures.finding import in_words
+from orchestrator.report.measured import without_measures
 from orchestrator.report.ranking_text import Ranking, standings
 from orchestrator.report.search_tables import search_words
 from orchestrator.report.statistics import points
@@ -97,7 +97,7 @@ def _surest(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
     if found is None:
         return []
     facet, standing, verdict = found
-    tied = f" (tied with {listed(standing.leaders[1:])})" if standing.leaders[1:] else ""
+    tied = f" (tied with {in_words(standing.leaders[1:])})" if standing.leaders[1:] else ""
     where = f"at {standing.compression:g}x on {facet.title}"
     return [f"The surest lead: {verdict.better}{tied} over {verdict.worse} {where}, {points(verdict.gap, verdict.gap)} "
             f"({verdict})."]  # fmt: skip
@@ -112,38 +112,38 @@ def _collapse(results: Results) -> str:
     if not first:
         return "No network collapsed: each has a path of kept weights from input to output."
     said = [
-        f"{listed([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
+        f"{in_words([pruner for pruner in pruners(results) if first.get(pruner) == compression])} from {compression:g}x"
         for compression in sorted(set(first.values()))
     ]
     safe = [pruner for pruner in pruners(results) if pruner not in first]
-    never = f"; never with {listed(safe)}" if safe else ""
+    never = f"; never with {in_words(safe)}" if safe else ""
     return f"Networks collapse (no path of kept weights from input to output) with {', '.join(said)}{never}."
 
 
-def short(results: Results) -> list[str]:
+def short_summary(results: Results) -> list[str]:
     """Return the summary over all panels, in a few sentences."""
     measured = [f"{title}: {' '.join(said[:2])}" for title, said in finding_sentences(results) if said]
-    return ([] if _only_measured(results) else headline(trained(results))) + measured
+    return ([] if _only_measured(results) else headline(without_measures(results))) + measured
 
 
-def panels(results: Results) -> list[tuple[str, list[str]]]:
+def panel_sentences(results: Results) -> list[tuple[str, list[str]]]:
     """Return the title and the sentences of each panel."""
-    known = trained(results)
+    known = without_measures(results)
     return [(facet.title, ranking_text.sentences(known, facet)) for facet in facets(known)] + finding_sentences(results)
 
 
-def care(results: Results) -> str:
+def overall_trust(results: Results) -> str:
     """Return how far differences can be trusted; "" if nothing was trained."""
-    return "" if _only_measured(results) else ranking_text.care(trained(results))
+    return "" if _only_measured(results) else ranking_text.trust_by_seeds(without_measures(results))
 
 
 def _only_measured(results: Results) -> bool:
-    return bool(results.rows) and not trained(results).rows
+    return bool(results.rows) and not without_measures(results).rows
 
 
 def audit_words(results: Results) -> tuple[str, list[str]]:
     """Return a sentence on the audits of all trained networks, or "", and a line for each that differs."""
-    known = trained(results)
+    known = without_measures(results)
     finished = {row.run_id: row for row in (*known.rows, *known.tried) if row.status == "finished"}
     if not finished:
         return "", []

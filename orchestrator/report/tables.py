@@ -6,12 +6,12 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from orchestrator.report.compare_published import beside
+from orchestrator.report.compare_published import published_points
 from orchestrator.report.figures import Table, finding_tables
 from orchestrator.report.markdown_latex import escape, latex, latex_table, markdown, markdown_table
-from orchestrator.report.measured import trained
+from orchestrator.report.measured import without_measures
 from orchestrator.report.pivots import grids
-from orchestrator.report.search_tables import best_settings, compared, fronts, tried
+from orchestrator.report.search_tables import best_settings, compared_pairs, fronts, tried
 from orchestrator.results.lines import RowValue, compressions, facets, flattering, line, pruners
 from orchestrator.results.results import Results
 from trainables.metrics import HISTORIES
@@ -20,12 +20,12 @@ from trainables.metrics import HISTORIES
 def tables(results: Results) -> dict[str, str]:
     """Return the text of each table file, by file name."""
     files = {}
-    known = trained(results)
+    known = without_measures(results)
     for quantity, shown in grids(known):
         files[f"{quantity.name}.csv"] = _csv(pivot(known, quantity.logged))
         files[f"{quantity.name}.md"] = markdown(quantity.title, shown)
         files[f"{quantity.name}.tex"] = latex(quantity.name, quantity.title, shown)
-    if beside_ours := published(known):
+    if beside_ours := published_table(known):
         heads, *rows = beside_ours
         files["published.csv"] = _csv(beside_ours)
         files["published.md"] = markdown_table(heads, rows) + "\n"
@@ -33,7 +33,7 @@ def tables(results: Results) -> dict[str, str]:
         files["published.tex"] = latex_table("tab:published", PUBLISHED, [heads[i] for i in SHORT], short) + "\n"
     for name, title, table in finding_tables(results):
         files |= _in_all_forms(name, title, table)
-    own = {"pairs": compared, "search": tried, "best-settings": best_settings, "pareto": fronts}
+    own = {"pairs": compared_pairs, "search": tried, "best-settings": best_settings, "pareto": fronts}
     files |= {f"{name}.csv": _csv(table) for name, make in own.items() if (table := make(results))}
     files["trials.csv"] = _csv(trials(results))
     return files
@@ -43,7 +43,7 @@ PUBLISHED = "Test accuracy here and as published, in percent. Recipes differ; se
 SHORT = (0, 1, 2, 3, 4, 5, 7, 9)  # the columns of the table below that fit on paper
 
 
-def published(results: Results) -> Table:
+def published_table(results: Results) -> Table:
     """Return our points for which a result is published, in percent, with recipe differences; empty if none."""
     rows = [
         [
@@ -62,7 +62,7 @@ def published(results: Results) -> Table:
             "; ".join(found.recipe) or "none known",
             f"{found.row.source}, {found.row.figure}",
         ]
-        for found in beside(results)
+        for found in published_points(results)
     ]
     heads = ["dataset", "architecture", "pruner", "compression", "ours", "ours std", "ours n", "published",
              "published std", "difference", "epoch", "compression there", "recipe differs in", "source"]  # fmt: skip

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.measured import trained
+from orchestrator.report.measured import without_measures
 from orchestrator.report.open_questions import SHOWN, what_would_decide
 from orchestrator.report.pivots import Entry, PivotTable, accuracies
-from orchestrator.report.summary_text import all_standings, short, strongest
+from orchestrator.report.summary_text import all_standings, short_summary, strongest
 from orchestrator.results.results import Results
 
 TITLE = "test accuracy in %, mean ± standard deviation over seeds"
@@ -18,13 +18,13 @@ BOLD, COLLAPSED = "bold: the best, and all that no test tells apart from it", "*
 
 def print_answer(results: Results, console: Console) -> None:
     """Print the table of the panel with the surest lead, else of the first, the summary, and what would decide more."""
-    known = trained(results)
+    known = without_measures(results)
     found = strongest(all_standings(known)) if known.rows else None
     shown = accuracies(known, found[0] if found else None)
     console.print()
     if shown is not None:
         _print_table(shown, console)
-    for sentence in (*short(results), *(what_would_decide(known, SHOWN) if known.rows else ())):
+    for sentence in (*short_summary(results), *(what_would_decide(known, SHOWN) if known.rows else ())):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -24,10 +24,10 @@ from orchestrator.report.statistics import (
     VariancePool,
     accuracy_interval,
     difference_in_points,
-    estimate,
     holm,
     logit,
     mcnemar,
+    moderated_mean,
     points,
     pool_variances,
     sign_flips,
@@ -191,7 +191,7 @@ def _over_seeds(
 ) -> SeedTest | None:
     """Return the paired test: equal seeds share their first weights and the order of their data."""
     lines = [[logit(side[seed].top1, images) for seed in seeds] for side in (one, other)]
-    apart = estimate([a - b for a, b in zip(*lines, strict=True)], pool, of=2)
+    apart = moderated_mean([a - b for a, b in zip(*lines, strict=True)], pool, of=2)
     if apart is None:
         return None
     return SeedTest(apart, fmean(map(fmean, lines)), len(seeds))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.report.figures import draw
-from orchestrator.report.measured import trained
+from orchestrator.report.measured import without_measures
 from orchestrator.report.mlflow_ui.curves import log_curves
 from orchestrator.report.mlflow_ui.notes import write_notes
 from orchestrator.report.mlflow_ui.view import save_views
@@ -105,7 +105,7 @@ def _log(client: MlflowClient, results: Results, run_id: str, folder: Path, name
     """Log each part by itself, so that a view that MLflow refuses does not prevent the curves."""
     steps: dict[str, Callable[[], object]] = {
         "files": lambda: _log_files(client, run_id, folder, names),
-        "curves": lambda: log_curves(client, trained(results)),
+        "curves": lambda: log_curves(client, without_measures(results)),
         "views": lambda: save_views(client, results),
         "answer": lambda: write_notes(client, results, run_id),
     }

@@ -67,12 +67,12 @@ class CurvePoint:
         return ", ".join(sorted({row.status for row in self.rows if row.status != "finished"}))
 
 
-def metric(name: str) -> RowValue:
+def metric_reader(name: str) -> RowValue:
     """Return a function that reads the metric of a row as logged, None if it has none."""
     return lambda row: row.metrics.get(name)
 
 
-TOP1 = metric("final/top1")  # the metric by which pruners are compared
+TOP1 = metric_reader("final/top1")  # the metric by which pruners are compared
 
 
 def ratio(part: str, whole: str) -> RowValue:
@@ -101,7 +101,7 @@ class Index:
 
 
 @lru_cache(maxsize=4)
-def index(results: Results) -> Index:
+def index_results(results: Results) -> Index:
     """Return the index of the results: facets and pruners in the order of the space, facets of one dataset together."""
     places: dict[tuple[Facet, str], dict[float, tuple[Row, ...]]] = {}
     for row in results.rows:
@@ -126,7 +126,7 @@ def facets(results: Results, measure: RowValue | None = None) -> list[Facet]:
 
     With `measure`, only those where some pruner has a value of it.
     """
-    found = index(results).facets
+    found = index_results(results).facets
     if measure is None:
         return found
     lines = {facet: [line(results, facet, pruner, measure) for pruner in pruners(results)] for facet in found}
@@ -135,18 +135,18 @@ def facets(results: Results, measure: RowValue | None = None) -> list[Facet]:
 
 def pruners(results: Results) -> list[str]:
     """Return the labels of the pruners in the order of the space."""
-    return index(results).pruners
+    return index_results(results).pruners
 
 
 def compressions(results: Results, facet: Facet | None = None) -> list[float]:
     """Return the compressions of a facet, or of all facets, in ascending order."""
-    places = index(results).places
+    places = index_results(results).places
     return sorted({c for (where, _), here in places.items() if facet in (None, where) for c in here})
 
 
 def pruned(results: Results, facet: Facet) -> list[float]:
     """Return the compressions above 1x at which some trial has finished."""
-    places = (here for (where, _), here in index(results).places.items() if where == facet)
+    places = (here for (where, _), here in index_results(results).places.items() if where == facet)
     return sorted(
         {c for here in places for c, rows in here.items() if c > 1 and any(r.status == "finished" for r in rows)}
     )
@@ -154,13 +154,13 @@ def pruned(results: Results, facet: Facet) -> list[float]:
 
 def rows_at(results: Results, facet: Facet, pruner: str, compression: float) -> tuple[Row, ...]:
     """Return the rows of one point, one per seed, finished or not."""
-    return index(results).places.get((facet, pruner), {}).get(compression, ())
+    return index_results(results).places.get((facet, pruner), {}).get(compression, ())
 
 
 def line(results: Results, facet: Facet, pruner: str, measure: RowValue) -> list[CurvePoint]:
     """Return a pruner's points, smallest compression first; points without any result are included, without values."""
     points = []
-    for compression, here in sorted(index(results).places.get((facet, pruner), {}).items()):
+    for compression, here in sorted(index_results(results).places.get((facet, pruner), {}).items()):
         values = (measure(row) for row in here if row.status == "finished")
         kept = tuple(value for value in values if value is not None and math.isfinite(value))
         points.append(CurvePoint(compression, kept, here))
@@ -169,7 +169,7 @@ def line(results: Results, facet: Facet, pruner: str, measure: RowValue) -> list
 
 def flattering(results: Results) -> int:
     """Return how many points have only the seeds that early stopping left."""
-    places = index(results).places.values()
+    places = index_results(results).places.values()
     return sum(CurvePoint(c, (), rows).flatters for place in places for c, rows in place.items())
 
 

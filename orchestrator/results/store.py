@@ -102,7 +102,7 @@ def database(url: str) -> Iterator[Connection]:
     Raises:
         ConnectionError: in one line, if its driver is missing, it does not answer in time, or it rejects us.
     """
-    mlflow.prepare()
+    mlflow.set_environment()
     from mlflow.store.db.utils import create_sqlalchemy_engine  # with the certificates that MLflow is told of
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -137,7 +137,7 @@ def _reached_by_mlflow(tracking_uri: str) -> bool:
     before = {name: os.environ.get(name) for name in once}
     os.environ.update(once)
     try:
-        mlflow.connect(tracking_uri).search_experiments(max_results=1)
+        mlflow.upload_client(tracking_uri).search_experiments(max_results=1)
     except MlflowException:
         return False
     finally:
@@ -160,7 +160,7 @@ def require_name(experiment: str) -> None:
 
 
 @contextmanager
-def one_line(tracking_uri: str) -> Iterator[None]:
+def store_errors(tracking_uri: str) -> Iterator[None]:
     """Turn every error while a store is opened into a SpaceError of one line.
 
     The errors are MLflow's own, those of its database driver, and a missing driver.
@@ -201,7 +201,7 @@ def connect(tracking_uri: str) -> MlflowClient:
             _require_current(tracking_uri, schema)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with mlflow_errors():
-        return mlflow.connect(tracking_uri)
+        return mlflow.upload_client(tracking_uri)
 
 
 def _schema_of_file(path: Path) -> str:
@@ -228,7 +228,7 @@ def create_store(tracking_uri: str) -> None:
     path = sqlite_file(tracking_uri)
     if path is None:
         return
-    mlflow.prepare()
+    mlflow.set_environment()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     # MLflow's client would name the current folder as the place of its default experiment, in SQL that fails if that

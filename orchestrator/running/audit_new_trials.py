@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.audit.run import Audited, audit_run, load_finished
 from orchestrator.audit.sources import Sources
-from orchestrator.audit.table import differences, summary
+from orchestrator.audit.table import difference_lines, summary
 from orchestrator.results.store import public
 from orchestrator.running.job import Job
 from orchestrator.tracking.audits import log_audit
@@ -75,7 +75,7 @@ def _say(audited: list[Audited], new: int, console: Console) -> bool:
         reason = Counter(each.reason for each in audited).most_common(1)[0][0] if audited else "no time was left"
         console.print(f"not audited: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         return False
-    found = differences(done)
+    found = difference_lines(done)
     for line in found:
         console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
     words = f"{summary(done, new)}; python -m orchestrator.audit recomputes all of them"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator import environment
-from orchestrator.command_line import beside, open_page
+from orchestrator.command_line import open_page, program_path
 from orchestrator.live.interrupt import Stop, on_signals, sigterm_as_ctrl_c
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
@@ -23,7 +23,7 @@ from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
 from orchestrator.report.mlflow_ui.view import link, save_overview
 from orchestrator.results.moved_store import follow_moved_store
-from orchestrator.results.store import ReportError, one_line, public
+from orchestrator.results.store import ReportError, public, store_errors
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
@@ -123,10 +123,10 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
     """Connect to Ray until `stack` closes, and test its GPUs; the returned job has the measured GPU shares."""
     request = job.request
     environment.prepare_ray(request.address)
-    from orchestrator.ray_driver import GpuHealth, connected
+    from orchestrator.ray_driver import GpuHealth, ray_connection
 
     mps = stack.enter_context(
-        connected(
+        ray_connection(
             request.address, job.resources, request.output, request.tracking_uri, request.data_root, request.storage
         )
     )
@@ -142,7 +142,7 @@ def _connected(job: Job, stack: ExitStack, console: Console) -> tuple[Job, GpuHe
 
 def _begin(job: Job, book: ExperimentRuns, records: Records, console: Console) -> str:
     """Open the sweep's run in MLflow and save its charts; complete earlier runs; return the run's id."""
-    with one_line(job.request.tracking_uri):
+    with store_errors(job.request.tracking_uri):
         book.reconcile(job.plan)
         parent = book.start_sweep(job.plan, public(job.request.command))
     with suppress(Exception):  # the charts are optional
@@ -204,7 +204,7 @@ def _open(job: Job, sole: Lease, say: Callable[[str], None]) -> ExperimentRuns:
     if artifacts and follow_moved_store(job.request.tracking_uri):
         say(f"these results were moved or copied; the store now has its files in {artifacts.resolve()}")
     book = create(job.request.tracking_uri, job.experiment, artifacts)
-    with one_line(job.request.tracking_uri):
+    with store_errors(job.request.tracking_uri):
         sole.claim(book)
     return book
 
@@ -261,11 +261,11 @@ def _last_words(
     """
     done = book.done(job.plan.early_stopping)
     missing = [trial for trial in trials if trial.fingerprint not in done]
-    given_up = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)
+    stopped_early = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)
     failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
     total = len(trials) + unasked
-    counts = f"{len(trials) - len(missing) - given_up} of {total} trials finished"
-    counts += f", {given_up} stopped early" if given_up else ""
+    counts = f"{len(trials) - len(missing) - stopped_early} of {total} trials finished"
+    counts += f", {stopped_early} stopped early" if stopped_early else ""
     unsent = sum(how_it_ended(job.folder / t.fingerprint) == "finished" for t in missing)
     idle = len(missing) + unasked - failed - unsent
     counts += f", {failed} failed" if failed else ""
@@ -279,7 +279,8 @@ def _last_words(
             console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
     server = public(job.request.tracking_uri).rstrip("/")
     if not server.startswith("http"):
-        console.print(f"MLflow  {beside('mlflow')} ui --backend-store-uri {shlex.quote(server)}   then open", **say)  # type: ignore[arg-type]
+        command = f"{program_path('mlflow')} ui --backend-store-uri {shlex.quote(server)}"
+        console.print(f"MLflow  {command}   then open", **say)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"
     console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]
     if report is not None:

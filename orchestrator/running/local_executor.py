@@ -9,17 +9,17 @@ from trainables.context import Place
 from trainables.run import run_together
 
 
-def run_here(source: Source, place: Place, watch: Uploader, stop: Stop) -> bool:
+def run_here(source: Source, place: Place, uploader: Uploader, stop: Stop) -> bool:
     """Run the trials of `source` one after the other; return False if the run was stopped."""
     while not stop() and (trial := source.next(1)) is not None:
-        watch.started(trial.fingerprint)
+        uploader.started(trial.fingerprint)
         outcome = run_together(trial, place, stop)
         if outcome.end in ("elsewhere", "superseded"):
-            watch.notice(f"{trial.name}: {outcome.error}")
+            uploader.notice(f"{trial.name}: {outcome.error}")
         if outcome.end == "broken":
             stop.request(f"{trial.name}: {outcome.error}.")
         end = outcome.end if outcome.end in ("finished", "stopped") else None
-        watch.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None, end)
+        uploader.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None, end)
         if outcome.end not in ("interrupted", "broken"):  # these continue when the command is run again
             source.ended(trial.fingerprint, finished=outcome.end == "finished")
     return not stop()

@@ -80,13 +80,13 @@ def room_for(
         mps = {"here": mps_runs(os.environ)} if here["GPU"] and resources.sharing and not request.local else {}
         return [here], resources, sharing(mps)
     prepare_ray(request.address)
-    from orchestrator.ray_driver import connected, survey
+    from orchestrator.ray_driver import cluster_resources, ray_connection
 
-    nodes, to_come = survey(request.address, resources, say)
+    nodes, to_come = cluster_resources(request.address, resources, say)
     resources = _usual(request, resources, [*nodes, *to_come])
     told = ""
     if request.dry_run:  # a dry run must reject whatever the sweep would reject
-        with connected(
+        with ray_connection(
             request.address, resources, request.output, request.tracking_uri, request.data_root, request.storage
         ) as mps:
             told = sharing(mps) if resources.sharing else ""

@@ -71,9 +71,9 @@ class Run:
         interim = InterimReports(job.request.tracking_uri, job.experiment, self.parent, job.request.output / "report")
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
-            watch = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
-            watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
-            watch.hurried = self.stop
+            uploader = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+            uploader.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
+            uploader.hurried = self.stop
 
             def expect(trial: Trial) -> bool:
                 """Add a `trial` that a search chose; return False if it is done already."""
@@ -85,16 +85,18 @@ class Run:
 
             for trial in before:
                 expect(trial)
-            watch.start()
+            uploader.start()
             try:
-                left = self._undelivered_first((*todo, *before), watch)
+                left = self._undelivered_first((*todo, *before), uploader)
                 # By fingerprint: comparing two records takes ten microseconds, too long for ten thousand trials.
                 listed = TrialList([trial for fingerprint, trial in left.items() if fingerprint in wanted])
                 rest = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
-                undisturbed = self._dispatch(TrialList(stages), watch) and self._dispatch(rest, watch, self._rivals())
+                undisturbed = self._dispatch(TrialList(stages), uploader) and self._dispatch(
+                    rest, uploader, self._rivals()
+                )
             finally:
                 away = AWAY_SECONDS if self.job.request.tracking_uri.startswith("http") and not self.stop() else 0.0
-                waiting = watch.close(patience=away, left=self.stop)
+                waiting = uploader.close(patience=away, left=self.stop)
                 self.unsent.extend(waiting)
         for fingerprint, reason in list(waiting.items())[:3]:
             self.console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
@@ -127,7 +129,7 @@ class Run:
             return []
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
 
-    def _undelivered_first(self, trials: Iterable[Trial], watch: Uploader) -> dict[str, Trial]:
+    def _undelivered_first(self, trials: Iterable[Trial], uploader: Uploader) -> dict[str, Trial]:
         """Queue trials that are finished on disk for upload to MLflow; return the others by fingerprint."""
         left: dict[str, Trial] = {}
         stopping = self.job.plan.early_stopping
@@ -137,21 +139,21 @@ class Run:
                 record = snapshot(self.records.folder / trial.fingerprint)
             how = record.end
             if how == "finished" or (how == "stopped" and stopping and stopping.stopped(record.stopped)):
-                watch.over_before(trial.fingerprint, how)
+                uploader.over_before(trial.fingerprint, how)
             else:
                 left[trial.fingerprint] = trial
         return left
 
-    def _dispatch(self, source: Source, watch: Uploader, rivals: EarlyStoppingGroups | None = None) -> bool:
+    def _dispatch(self, source: Source, uploader: Uploader, rivals: EarlyStoppingGroups | None = None) -> bool:
         job = self.job
         if source.over:
             return True
         if job.request.local:
-            return run_here(source, job.place, watch, self.stop)
+            return run_here(source, job.place, uploader, self.stop)
         from orchestrator.ray_driver import run_on_ray
 
         scratch = job.request.output / ".tune"
-        return run_on_ray(source, job.place, job.resources, watch, scratch, self.stop, rivals, self.health)
+        return run_on_ray(source, job.place, job.resources, uploader, scratch, self.stop, rivals, self.health)
 
 
 def _forget_failed(trials: Iterable[Trial], records: Records) -> None:

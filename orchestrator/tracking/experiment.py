@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.planning.epoch_times import TrialKind
 from orchestrator.results.details import Details, read_json
 from orchestrator.results.own_runs import foreign_runs, trial_runs
-from orchestrator.results.store import connect, create_store, is_empty, one_line, runs
+from orchestrator.results.store import connect, create_store, is_empty, runs, store_errors
 from orchestrator.tracking.dataset_input import log_dataset
 from orchestrator.tracking.measured_speeds import label_of, on_a_gpu, workers_of
 from search_spaces import EarlyStopping, SpaceError, Trial
@@ -115,8 +115,8 @@ class ExperimentRuns:
 
     def done(self, stopping: EarlyStopping | None) -> frozenset[str]:
         """Return the fingerprints that need no more training: finished, or stopped early by the same rule."""
-        given_up = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
-        return self.finished | {fp for fp in given_up if stopping and stopping.stopped(self.runs[fp].stopped)}
+        stopped_early = {fp for fp, run in self.runs.items() if run.status == "KILLED" and run.stopped}
+        return self.finished | {fp for fp in stopped_early if stopping and stopping.stopped(self.runs[fp].stopped)}
 
     def epoch_seconds(self, on_gpu: bool) -> tuple[dict[TrialKind, list[float]], set[str]]:
         """Return the seconds per epoch of earlier trials on GPUs, or on CPUs, and the machines they ran on.
@@ -286,7 +286,7 @@ def existing(tracking_uri: str, experiment: str) -> ExperimentRuns | None:
     """
     if is_empty(tracking_uri):
         return None
-    with one_line(tracking_uri):
+    with store_errors(tracking_uri):
         client = connect(tracking_uri)
         found = _experiment(client, experiment)
         return None if found is None else ExperimentRuns(client, experiment, found.experiment_id)
@@ -300,9 +300,9 @@ def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Experi
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # users need not see each step of creating a store
     location = artifacts.resolve().as_uri() if artifacts else None
-    with one_line(tracking_uri):
+    with store_errors(tracking_uri):
         create_store(tracking_uri)
-        client = mlflow.connect(tracking_uri)
+        client = mlflow.upload_client(tracking_uri)
         found = _experiment(client, experiment)
         if found is None:
             made = client.create_experiment(experiment, artifact_location=location)
@@ -312,7 +312,7 @@ def create(tracking_uri: str, experiment: str, artifacts: Path | None) -> Experi
             f"experiment '{experiment}' keeps its files in {found.artifact_location}, not in {location}: "
             "the output folder was moved or copied; move it back, or give another --output"
         )
-    with one_line(tracking_uri):
+    with store_errors(tracking_uri):
         return ExperimentRuns(client, experiment, found.experiment_id)
 
 

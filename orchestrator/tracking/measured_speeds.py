@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.epoch_times import TrialShape, shape
-from orchestrator.results.store import connect, is_empty, one_line
+from orchestrator.results.store import connect, is_empty, store_errors
 from search_spaces import Network, Trial
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def of_one_worker(tracking_uri: str, trials: Iterable[Trial]) -> dict[str, dict[
 @contextmanager
 def _store(tracking_uri: str) -> Iterator[MlflowClient | None]:
     """Yield a client for the store, or None if nothing was written to it yet."""
-    with one_line(tracking_uri):
+    with store_errors(tracking_uri):
         yield None if is_empty(tracking_uri) else connect(tracking_uri)
 
 

@@ -7,12 +7,12 @@ from torch import fx, nn
 from pruners.channels.records import OperationKind
 
 
-def kind(name: str) -> OperationKind | None:
+def operation_kind(name: str) -> OperationKind | None:
     """Return the kind of the operation with this plain name; None if its name alone does not decide it."""
     return _KINDS.get(name)
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return the plain name of an operation, the same for `MaxPool2d` and `max_pool2d`, for `ReLU` and `relu_`."""
     return name.lower().replace("_", "")
 

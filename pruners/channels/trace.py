@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from pruners.channels.operations import GATES, argument, flattens, kind, plain, spatial
+from pruners.channels.operations import GATES, argument, flattens, operation_kind, plain_name, spatial
 from pruners.channels.records import Channels, Norm, OperationKind, PrunableLayer, Step, UnfollowableError, widen
-from pruners.errors import OF_THE_MACHINE, words
+from pruners.errors import OF_THE_MACHINE, message_of
 from pruners.reparametrised import computed
 
 
-def follow(model: nn.Module) -> Channels:
+def trace_channels(model: nn.Module) -> Channels:
     """Return the channels of `model`, which takes one tensor (N, C, ...); nothing is computed, no data is needed.
 
     Raises UnfollowableError if torch.fx cannot trace the model or the effect of an operation is not known.
@@ -30,7 +30,7 @@ def follow(model: nn.Module) -> Channels:
     except (*OF_THE_MACHINE, UnfollowableError):
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
-        raise UnfollowableError(f"torch.fx cannot trace the model: {words(error)}") from error
+        raise UnfollowableError(f"torch.fx cannot trace the model: {message_of(error)}") from error
     finally:
         for buffer, before in buffers:
             buffer.copy_(before)
@@ -150,7 +150,7 @@ class _Walk:
             self.call(node, sources, node.target if isinstance(node.target, str) else node.target.__name__, None)
 
     def call(self, node: fx.Node, sources: list[fx.Node], name: str, module: nn.Module | None) -> None:
-        simple = plain(name)
+        simple = plain_name(name)
         if not sources or simple == "size" or (simple == "getattr" and node.args[1] in ("shape", "ndim")):
             self.numbers.add(node.name)
             return
@@ -170,9 +170,9 @@ class _Walk:
             self.record(node, "pointwise", sources, groups, flat=True, apply=lambda value: value)
         elif simple == "mean" and not flat and spatial(argument(node, 1, "dim", 1)):
             self.record(node, "pool", sources, groups, flat=not argument(node, 2, "keepdim", False))
-        elif kind(simple) == "pointwise":
+        elif operation_kind(simple) == "pointwise":
             self.pointwise(node, sources, name)
-        elif known := kind(simple):
+        elif known := operation_kind(simple):
             if known == "mix":
                 self.kept.append(groups)
             self.record(node, known, sources, groups, flat)
@@ -217,7 +217,7 @@ class _Walk:
                 return torch.as_tensor(getattr(arguments[0][0], node.target)(*arguments[0][1:], **arguments[1]))
             return torch.as_tensor(node.target(*arguments[0], **arguments[1]))
 
-        flat, gate = self.flat[sources[0].name], plain(name) in GATES
+        flat, gate = self.flat[sources[0].name], plain_name(name) in GATES
         self.record(node, "pointwise", sources, widen(known[0], size), flat, apply=apply, gate=gate)
 
     def record(

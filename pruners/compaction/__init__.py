@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import UnfollowableError, follow
+from pruners.channels import UnfollowableError, trace_channels
 from pruners.compaction.constant_model import Constant, constant_logits
 from pruners.compaction.removable import surviving
 from pruners.compaction.slice_layers import Indices, kept_indices, put, refit, slice_, take
-from pruners.errors import OF_THE_MACHINE, words
+from pruners.errors import OF_THE_MACHINE, message_of
 from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes
 from pruners.masks import apply_masks
@@ -72,7 +72,7 @@ def compact(
     whole = copied(model)
     apply_masks(whole, masks)
     try:
-        channels = follow(whole)
+        channels = trace_channels(whole)
         names = {id(weight): name for name, weight in layer_weights(whole).items()}
         of_layers = {
             layer: masks[name] for layer in channels.inputs if (name := names.get(id(layer.weight))) and name in masks
@@ -116,7 +116,7 @@ def _difference(whole: nn.Module, small: nn.Module, input_shape: tuple[int, ...]
     except OF_THE_MACHINE:
         raise
     except Exception as error:  # noqa: BLE001 - a forward written for one width fails as it likes
-        return f"the smaller model does not run: {words(error)}"
+        return f"the smaller model does not run: {message_of(error)}"
     finally:
         for module, training in modes:
             module.training = training

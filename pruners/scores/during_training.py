@@ -15,7 +15,7 @@ from pruners.pruner import Batch
 from pruners.scores import magnitude, random
 
 
-def size(
+def absolute_weights(
     model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator, **of_training: float
 ) -> dict[str, Tensor]:
     """Return |w|, the scores of magnitude pruning."""
@@ -32,7 +32,7 @@ def chance(
 # In the paper all layers have one density. Here weights compete globally, so that methods are compared, not scopes.
 GRADUAL = replace(
     magnitude.MAGNITUDE,
-    score=size,
+    score=absolute_weights,
     summary="|w| at many moments of training, the density falling by a cubic from dense",
     paper="Zhu and Gupta 2017, To prune, or not to prune: exploring the efficacy of pruning for model compression",
     when="during",

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, PrunableLayer, Step, UnfollowableError, follow
+from pruners.channels import Channels, PrunableLayer, Step, UnfollowableError, trace_channels
 from pruners.errors import PruningError
 from pruners.pruner import Batch, Pruner
 from pruners.weights import prunable
@@ -188,10 +188,10 @@ def score(
     Walks are run until half of all weights are taken, but at most as many as there are weights. Weights that were
     never taken rank last, by |w|, so that below 2x this is in part magnitude pruning. Pruned weights are never taken.
     Scores are float64.
-    Raises PruningError for a network whose channels `pruners.channels.follow` cannot follow.
+    Raises PruningError for a network whose channels `pruners.channels.trace_channels` cannot follow.
     """
     try:
-        channels = follow(model)
+        channels = trace_channels(model)
     except UnfollowableError as error:
         raise PruningError(f"PHEW must follow walks through the model, but {error}") from error
     weights = prunable(model)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from orchestrator import sweep
-from orchestrator.command_line import beside
+from orchestrator.command_line import program_path
 from orchestrator.report import __main__ as report
 
 
@@ -31,12 +31,12 @@ def test_a_program_of_this_environment(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(home / "python"))
     monkeypatch.chdir(tmp_path / "checkout")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert beside("mlflow") == ".venv/bin/mlflow"
+    assert program_path("mlflow") == ".venv/bin/mlflow"
     monkeypatch.chdir(tmp_path / "checkout" / ".venv")
-    assert beside("mlflow") == "bin/mlflow"
+    assert program_path("mlflow") == "bin/mlflow"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert beside("mlflow") == str(home / "mlflow")
+    assert program_path("mlflow") == str(home / "mlflow")
     monkeypatch.setenv("PATH", str(home))
-    assert beside("mlflow") == "mlflow"
-    assert beside("not-installed") == "not-installed"
+    assert program_path("mlflow") == "mlflow"
+    assert program_path("not-installed") == "not-installed"

@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from orchestrator.results.lines import facets, line, metric
+from orchestrator.results.lines import facets, line, metric_reader
 from orchestrator.results.results import read
 from orchestrator.sweep import main
 from trainables.training import trainer
@@ -34,7 +34,7 @@ def test_a_sweep_by_kappa_and_its_report(capsys, monkeypatch):
     found = results()
     (facet,) = facets(found)
     assert facet.settings == ()
-    points = line(found, facet, "snip", metric("final/top1"))
+    points = line(found, facet, "snip", metric_reader("final/top1"))
     assert [len(point.values) for point in points] == [2, 2, 2]  # seeds are one point
     for point, kappa in zip(points, (0, 0.3, 0.7), strict=True):
         assert {row.cell.kappa for row in point.rows} == {kappa}
@@ -67,8 +67,8 @@ def test_kappa_and_compressions_side_by_side():
     assert main([*TINY, "--set", pruners, "--set", "compression=[1, 2]"]) == 0
     found = results()
     (facet,) = facets(found)
-    assert [point.compression for point in line(found, facet, "random", metric("final/top1"))] == [1, 2]
-    assert len(line(found, facet, "snip", metric("final/top1"))) == 2
+    assert [point.compression for point in line(found, facet, "random", metric_reader("final/top1"))] == [1, 2]
+    assert len(line(found, facet, "snip", metric_reader("final/top1"))) == 2
 
 
 def test_a_kappa_without_a_result_is_a_hole_named_by_it():
@@ -86,7 +86,7 @@ def test_a_kappa_without_a_result_is_a_hole_named_by_it():
     found = results()
     (hole,) = found.missing
     assert (hole.cell.pruner, hole.cell.kappa, hole.cell.compression) == ("snip", 0.5, 0)
-    assert [point.compression for point in line(found, facets(found)[0], "snip", metric("final/top1"))] == [1]
+    assert [point.compression for point in line(found, facets(found)[0], "snip", metric_reader("final/top1"))] == [1]
     page = Path("results/report/report.html").read_text()
     assert "snip kappa=0.5" in page
     assert "out of luck" in page
@@ -104,7 +104,7 @@ def test_a_seed_without_a_result_stands_beside_the_others():
         patch.setattr(trainer, "find", failing)
         assert main([*TINY, "--set", "pruner=snip", "--set", "kappa=0.5", "--set", "seed=[0, 1]"]) == 1
     found = results()
-    (point,) = line(found, facets(found)[0], "snip", metric("final/top1"))
+    (point,) = line(found, facets(found)[0], "snip", metric_reader("final/top1"))
     assert (len(point.values), len(point.rows), point.hole) == (1, 2, "failed")
 
 

@@ -99,7 +99,7 @@ def test_without_ray_there_is_nobody_to_compare_with(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_search_tells_optuna_what_was_given_up(tmp_path):
+def test_a_search_tells_optuna_what_was_stopped_early(tmp_path):
     from optuna import load_study
     from optuna.trial import TrialState
 

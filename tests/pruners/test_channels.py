@@ -12,7 +12,7 @@ from smaller_networks import Branching, difference, full, masked, size, stirred
 from torch import nn
 
 from pruners import compact, prune
-from pruners.channels import UnfollowableError, follow
+from pruners.channels import UnfollowableError, trace_channels
 from pruners.channels.trace import _traced
 from trainables.architectures import build
 
@@ -45,7 +45,7 @@ class Ending(nn.Module):
 )
 def test_features_belong_to_channels(end, places):
     model = Ending(end, 4 * places)
-    found = follow(model)
+    found = trace_channels(model)
     assert found.inputs[model.head].tolist() == found.outputs[model.layer].repeat_interleave(places).tolist()
     assert len(found.outputs[model.layer].unique()) == 4
 
@@ -71,19 +71,19 @@ def test_features_belong_to_channels(end, places):
 )
 def test_where_following_ends(end, reason):
     with pytest.raises(UnfollowableError, match=reason):
-        follow(Ending(end))
+        trace_channels(Ending(end))
 
 
 def test_channels_within_a_group_go_together():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 6, 1, groups=2))
-    found = follow(model)
+    found = trace_channels(model)
     assert [len(found.inputs[model[1]].unique()), len(found.outputs[model[1]].unique())] == [2, 2]
 
 
 def test_two_layers_of_one_weight_go_together():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
     model[3].weight = model[1].weight
-    found = follow(model)
+    found = trace_channels(model)
     assert torch.equal(found.inputs[model[1]], found.inputs[model[3]]) and len(found.inputs[model[1]].unique()) == 4
     assert torch.equal(found.outputs[model[1]], found.outputs[model[3]])
 
@@ -92,7 +92,7 @@ def test_a_map_that_all_channels_are_multiplied_by_ties_them():
     gate = nn.Conv2d(4, 1, 1)
     model = Ending(lambda x: (x * model.gate(x).sigmoid()).mean((2, 3)))
     model.gate = gate
-    found = follow(model)
+    found = trace_channels(model)
     assert {*found.outputs[model.layer].tolist()} == {*found.outputs[gate].tolist()}
 
 
@@ -218,7 +218,7 @@ def test_blocks_left_out_at_random_are_followed_whatever_is_drawn(draw):
         for start in range(8):
             seed(start)
             before = str(state())
-            found = follow(model)
+            found = trace_channels(model)
             assert str(state()) == before
             assert model.training and model.inner.training
             assert len(found.outputs[model.inner].unique()) == 6
@@ -260,9 +260,9 @@ def test_the_graph_of_one_model_is_the_same_in_every_process():
 
 def test_what_decides_at_random_and_has_layers_for_training_alone_is_not_followed():
     with pytest.raises(UnfollowableError, match="random numbers decide"):
-        follow(Dropping(lambda: torch.rand(()), extra=True))
+        trace_channels(Dropping(lambda: torch.rand(()), extra=True))
     with pytest.raises(UnfollowableError, match="random numbers decide"):
-        follow(Ending(lambda x: x.mean((2, 3)) if torch.rand(()) < 0.5 else x.amax((2, 3))).eval())
+        trace_channels(Ending(lambda x: x.mean((2, 3)) if torch.rand(()) < 0.5 else x.amax((2, 3))).eval())
 
 
 def test_a_residual_stream_is_one_union():

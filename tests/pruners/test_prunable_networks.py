@@ -26,7 +26,7 @@ from pruners import (
 )
 from pruners.masks import apply_masks
 from pruners.model_copy import copied
-from pruners.reparametrised import plain
+from pruners.reparametrised import plain_copy
 from pruners.weights import dense_share
 
 IMAGE = (3, 6, 6)
@@ -295,8 +295,8 @@ def test_held_weights_compute_what_masked_weights_do(name):
     held = copied(model)
     apply_masks(held, masks)
     # By the weights themselves, without anything that computes them: after the mask, as the norms are of what is left.
-    by_hand, _ = plain(held)
-    given, names = plain(model)
+    by_hand, _ = plain_copy(held)
+    given, names = plain_copy(model)
     for key, mask in masks.items():
         weight = by_hand.get_parameter(names.get(key, key))
         assert not weight[~mask].any()

@@ -11,8 +11,8 @@ import pytest
 from as_published import table
 
 from orchestrator.planning.catalog import catalog
-from orchestrator.report.published import for_trial, published
-from orchestrator.report.published_recipes import as_published, differences, of_preset, recipes
+from orchestrator.report.published import for_trial, published_rows
+from orchestrator.report.published_recipes import as_published, of_preset, recipe_differences, recipes
 from orchestrator.report.recipe_fields import same
 from orchestrator.report.trial_recipe import facts, parameters, rates
 from orchestrator.sweep import main
@@ -32,7 +32,7 @@ def sweep(preset, *overrides):
 def test_a_preset_is_the_recipe_but_for_what_is_listed(preset):
     recipe = of_preset(preset)
     assert recipe is not None
-    found = {(one.field, one.theirs, one.ours) for one in differences(recipe, *sweep(preset))}
+    found = {(one.field, one.theirs, one.ours) for one in recipe_differences(recipe, *sweep(preset))}
     assert found == {(one.field, one.theirs, one.ours) for one in recipe.known}
     assert all(one.why for one in recipe.known)
 
@@ -56,14 +56,14 @@ def test_the_rate_of_every_epoch_is_the_programs(preset):
 
 def test_the_network_beside_published_numbers_is_theirs():
     counted = {name: told for name, told in PROGRAMS["parameters"].items() if name != "of"}
-    pairs = {(row.network, row.dataset, row.architecture) for row in published() if row.network in counted}
+    pairs = {(row.network, row.dataset, row.architecture) for row in published_rows() if row.network in counted}
     found = {(network, dataset): parameters(Network(ours), dataset) for network, dataset, ours in pairs}
     assert found == {(network, dataset): counted[network][dataset] for network, dataset in found}
     assert {network for network, *_ in pairs} == set(counted)
 
 
 def test_the_filter_level_vgg_is_not_the_small_one():
-    rows = [row for row in published() if row.source.startswith("SNIP-filter-level") and row.network == "vgg16_bn"]
+    rows = [row for row in published_rows() if row.source.startswith("SNIP-filter-level") and row.network == "vgg16_bn"]
     assert {row.architecture for row in rows} == {"torchvision/vgg16_bn"}
     assert parameters(Network("torchvision/vgg16_bn"), "cifar10") == 134_309_962  # models/build_model.py at c8d0868
     dense = Trial(dataset="cifar10", architecture="vgg16-bn")

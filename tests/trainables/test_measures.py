@@ -61,7 +61,7 @@ def test_scores_into_and_out_of_a_unit_are_summed_over_the_right_weights():
 def test_vgg16_loses_a_layer_where_the_published_runs_do(pruner, published, place, monkeypatch):
     """Within a step of 10^0.25 of the authors' notebook, figure 1; their random scores are normal and ours uniform."""
     near = [10 ** (published + step * 0.25) for step in (-1, 0, 1, 2)]
-    monkeypatch.setattr(critical_compression, "compressions", lambda limit: near)
+    monkeypatch.setattr(critical_compression, "scanned_compressions", lambda limit: near)
     metrics, _ = outcome(measure("critical-compression", architecture="vgg16-bn", pruner=pruner), place)
     assert metrics["critical/compression"] in near[:3]
     assert metrics["critical/maximum"] == pytest.approx(10**6.02, rel=0.01)  # 14.7 million weights in 14 layers

@@ -9,7 +9,7 @@ from torch import nn
 from pruners import compaction, prune
 from trainables import profiling
 from trainables.architectures import build
-from trainables.profiling import collapsed, macs, measured, paths
+from trainables.profiling import collapsed, compacted_metrics, macs_per_layer, paths
 from trainables.training import compacted
 
 SHAPE = (1, 8, 8)
@@ -29,12 +29,12 @@ class Unfollowed(nn.Module):
 def test_filters_make_it_smaller_by_what_was_asked():
     model = build("conv", SHAPE, 10, seed=0)
     masks = prune(model, "magnitude", 8, granularity="filter")
-    whole, _ = measured(model, {}, SHAPE)
-    small, reason = measured(model, masks, SHAPE)
+    whole, _ = compacted_metrics(model, {}, SHAPE)
+    small, reason = compacted_metrics(model, masks, SHAPE)
     assert not reason
     kept = sum(int(mask.sum()) for mask in masks.values())
     assert 0 < small["model/params_compacted"] - kept <= 32 + 32 + 10  # the biases
-    assert whole["model/macs_compacted"] == sum(map(sum, macs(model, SHAPE).values()))
+    assert whole["model/macs_compacted"] == sum(map(sum, macs_per_layer(model, SHAPE).values()))
     for metric in ("model/macs_compacted", "model/peak_mb", "model/file_mb"):
         assert 0 < small[metric] < whole[metric]
     assert small["model/latency_inputs"] == whole["model/latency_inputs"] == 64
@@ -73,7 +73,7 @@ def test_where_paths_cannot_be_told_any_empty_layer_counts():
 
 def test_what_cannot_be_followed_is_measured_as_it_is():
     model = Unfollowed()
-    found, reason = measured(model, prune(model, "random", 4), SHAPE)
+    found, reason = compacted_metrics(model, prune(model, "random", 4), SHAPE)
     assert "cannot trace" in reason
     assert found["model/params_compacted"] == 64 * 3 + 3
 
@@ -85,7 +85,7 @@ def test_a_failure_is_a_reason(part, monkeypatch):
 
     monkeypatch.setattr(profiling, part, fail)
     model = build("conv", SHAPE, 10, seed=0)
-    (found, reason) = measured(model, {}, SHAPE) if part == "compact" else paths(model, {}, SHAPE)
+    (found, reason) = compacted_metrics(model, {}, SHAPE) if part == "compact" else paths(model, {}, SHAPE)
     assert reason == "RuntimeError: something odd"
     assert bool(found) is (part == "compact")
 
@@ -102,7 +102,7 @@ def test_a_failure_of_the_machine_is_no_reason(monkeypatch, error):
     for where, part, ask in (
         (profiling, "effective", paths),
         (profiling, "connected", collapsed),
-        (profiling, "compact", measured),
+        (profiling, "compact", compacted_metrics),
         (compacted, "compact", compacted.smaller),
         (compaction, "call", compacted.smaller),
     ):
@@ -116,6 +116,6 @@ def test_the_model_is_left_as_it_was():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     masks = prune(model, "random", 50)
     paths(model, masks, (3, 8, 8))
-    measured(model, masks, (3, 8, 8))
+    compacted_metrics(model, masks, (3, 8, 8))
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

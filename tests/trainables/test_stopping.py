@@ -75,10 +75,10 @@ def test_a_stop_is_no_end_and_loses_no_epoch(tmp_path):
     [{}, {"pruner": "imp", "compression": 4, "levels": 2}, {"pruner": "lamp", "compression": 4, "pretrain_epochs": 3}],
     ids=["dense", "levels", "pretrained"],
 )
-def test_a_trial_that_is_given_up_can_be_carried_on(tmp_path, what):
+def test_a_trial_that_is_stopped_early_can_be_carried_on(tmp_path, what):
     trial = Trial(**SHORT | what)
-    alone, given_up = (Place(tmp_path / name, tmp_path / "data") for name in ("alone", "given_up"))
-    folder = given_up.storage / trial.fingerprint
+    alone, stopped_early = (Place(tmp_path / name, tmp_path / "data") for name in ("alone", "stopped_early"))
+    folder = stopped_early.storage / trial.fingerprint
     run(trial, alone)
     judged: list[int] = []
 
@@ -86,14 +86,14 @@ def test_a_trial_that_is_given_up_can_be_carried_on(tmp_path, what):
         judged.append(epoch)
         return "the rule" if epoch == 4 else ""
 
-    assert run(trial, given_up, judge=judge) == TrialOutcome("stopped", epoch=4)
+    assert run(trial, stopped_early, judge=judge) == TrialOutcome("stopped", epoch=4)
     assert judged == [1, 2, 3, 4]  # of its own training, not of those before it
     assert ended(folder) == "stopped"
     assert tags(folder)["stopped"] == "epoch 4 by the rule"
     assert generations(folder / CHECKPOINT)
-    assert run(trial, given_up).end == "finished"
+    assert run(trial, stopped_early).end == "finished"
     assert tags(folder)["stopped"] == ""
-    assert metrics(given_up, trial) == metrics(alone, trial)
+    assert metrics(stopped_early, trial) == metrics(alone, trial)
 
 
 def test_after_the_last_epoch_nobody_is_asked(tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from search_spaces import Trial
-from trainables.profiling import Unmeasured, file_mb, measured, own_memory, peak_mb
+from trainables.profiling import Unmeasured, compacted_metrics, file_mb, own_memory, peak_mb
 from trainables.record.event_log import read
 from trainables.run import run
 
@@ -174,6 +174,6 @@ def test_what_is_not_measured_is_absent_from_the_costs():
             raise RuntimeError("no")
 
     unmeasured = Unmeasured()
-    found, _ = measured(nn.Sequential(nn.Flatten(), Broken(4, 2)), {}, (1, 2, 2), unmeasured)
+    found, _ = compacted_metrics(nn.Sequential(nn.Flatten(), Broken(4, 2)), {}, (1, 2, 2), unmeasured)
     assert found.keys() == {"model/params_compacted", "model/file_mb"}
     assert unmeasured.reasons.keys() == {"model/macs_compacted", "model/latency_ms", "model/peak_mb"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainables.artifacts import BINS, draw, histograms
+from trainables.artifacts import BINS, draw_histograms, histograms
 
 
 def test_only_kept_weights_are_counted(tmp_path):
@@ -22,5 +22,5 @@ def test_only_kept_weights_are_counted(tmp_path):
 def test_an_empty_layer_has_an_empty_histogram_that_can_be_drawn(tmp_path):
     layers = histograms(nn.Linear(4, 2), {"weight": torch.zeros(2, 4, dtype=torch.bool)})
     assert sum(layers[0]["counts"]) == 0
-    draw(layers, "nothing left", tmp_path / "h.png")
+    draw_histograms(layers, "nothing left", tmp_path / "h.png")
     assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")

@@ -21,7 +21,7 @@ FAMILY = {
 }
 
 
-def resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width: int = 64) -> nn.Module:
+def imagenet_resnet(depth: int, small: bool, input_shape: Shape, num_classes: int, width: int = 64) -> nn.Module:
     """Build torchvision's ResNet, if `small` with a 3x3 stem without pooling: [N, C, H, W] -> [N, num_classes].
 
     He et al. 2016, table 1. Results on CIFAR and Tiny-ImageNet are reported for the small form (Tanaka et al. 2020):
@@ -70,7 +70,7 @@ def _wider(factor: int) -> type[nn.Module]:
 IMAGENET_RESNETS = (
     {
         f"resnet{depth}": Architecture(
-            partial(resnet, depth, False),
+            partial(imagenet_resnet, depth, False),
             f"torchvision's ResNet-{depth}",
             min_size=1,
             weights=f"resnet{depth}",
@@ -81,13 +81,13 @@ IMAGENET_RESNETS = (
     | {
         # From 9 pixels on, the last maps are wider than one pixel and every weight can train.
         f"resnet{depth}-cifar": Architecture(
-            partial(resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9, init=INIT
+            partial(imagenet_resnet, depth, True), f"ResNet-{depth} with a 3x3 stem", min_size=9, init=INIT
         )
         for depth in FAMILY
     }
     | {
         f"wide-resnet{depth}-cifar": Architecture(
-            partial(resnet, depth, True, width=128),
+            partial(imagenet_resnet, depth, True, width=128),
             f"ResNet-{depth} with a 3x3 stem, blocks twice as wide",
             min_size=9,
             init=INIT,

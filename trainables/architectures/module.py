@@ -79,7 +79,9 @@ def _initialise(model: nn.Module, input_shape: Shape) -> None:
                 module.reset_running_stats()
     model.train(training)
     if lazy := _lazy(model):
-        raise SpaceError(f"architecture: its lazy layers take no part in the forward pass: {listed(layers_of(lazy))}")
+        raise SpaceError(
+            f"architecture: its lazy layers take no part in the forward pass: {first_names(layers_of(lazy))}"
+        )
 
 
 def _lazy(model: nn.Module) -> list[str]:
@@ -157,7 +159,7 @@ def layers_of(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
-def listed(names: Sequence[str], most: int = 4) -> str:
+def first_names(names: Sequence[str], most: int = 4) -> str:
     """Return the names as text for a message: `a, b, c, d and 3 more`."""
     shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer, get_model, get_model_weights
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from pruners.errors import words
+from pruners.errors import message_of
 from search_spaces import SpaceError
 from search_spaces.errors import choose
 from trainables.architectures.ends import classifier, stem
@@ -132,7 +132,7 @@ def read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise SpaceError(f"pretrained: '{path.name}' is not a state dict: {words(error)[:200]}") from None
+        raise SpaceError(f"pretrained: '{path.name}' is not a state dict: {message_of(error)[:200]}") from None
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
@@ -184,7 +184,9 @@ def _torchvision(asked: str, weights: str, folder: Path) -> dict[str, Tensor]:
         with _hub(folder):
             model: nn.Module = get_model(weights, weights=asked, progress=False, **ONE_HEAD.get(weights, {}))
     except (OSError, RuntimeError) as error:
-        raise SpaceError(f"pretrained: {asked} of {weights} could not be downloaded: {words(error)[:200]}") from None
+        raise SpaceError(
+            f"pretrained: {asked} of {weights} could not be downloaded: {message_of(error)[:200]}"
+        ) from None
     return model.state_dict()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pruners.errors import words
+from pruners.errors import message_of
 from search_spaces.errors import SpaceError, choose
 from trainables.architectures.architecture import Architecture, Shape
 
@@ -43,7 +43,7 @@ def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
         model: nn.Module = timm.create_model(name, num_classes=num_classes, in_chans=channels, **size)
     except (ValueError, AssertionError, TypeError) as error:
         what = f"'{PREFIX}{name}' cannot be made for {height}x{width} images"
-        raise SpaceError(f"architecture: {what}: {words(error)}") from None
+        raise SpaceError(f"architecture: {what}: {message_of(error)}") from None
     return model
 
 

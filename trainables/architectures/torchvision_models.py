@@ -8,7 +8,7 @@ import torchvision.models
 from torch import nn
 from torchvision.models import get_model, list_models
 
-from pruners.errors import words
+from pruners.errors import message_of
 from search_spaces.errors import SpaceError, choose
 from trainables.architectures.architecture import Architecture, Shape
 from trainables.architectures.ends import see
@@ -41,7 +41,7 @@ def _make(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
         model = get_model(name, num_classes=num_classes, **_fitted(name, height), **_settings(name))
     except (ValueError, AssertionError) as error:
         what = f"'{PREFIX}{name}' cannot be made for {height}x{width} images"
-        raise SpaceError(f"architecture: {what}: {words(error)}") from None
+        raise SpaceError(f"architecture: {what}: {message_of(error)}") from None
     return see(model, channels)
 
 

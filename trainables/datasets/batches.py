@@ -45,7 +45,7 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return sum(1 for _ in spans(n, batch_size))
 
 
-def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
+def split_batch(batch: Tensor, count: int) -> tuple[Tensor, ...]:
     """Split a batch into `count` parts of about equal size, fewer if some would be single images without variance."""
     return batch.tensor_split(min(count, max(1, len(batch) // 2)))
 
@@ -53,7 +53,7 @@ def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
 def part_of(batch: Tensor, part: Part, count: int = 1) -> tuple[Tensor, ...]:
     """Return one worker's part of each of the `count` micro-batches: as equal as possible, and one may be empty."""
     number, of = part
-    return tuple(micro.tensor_split(of)[number] for micro in micro_batches(batch, count))
+    return tuple(micro.tensor_split(of)[number] for micro in split_batch(batch, count))
 
 
 def balanced(classes: Tensor, per_class: int) -> Tensor:

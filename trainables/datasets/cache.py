@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruners.errors import words
+from pruners.errors import message_of
 from trainables.datasets.sources import locate
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
 from trainables.record.files import held
@@ -83,7 +83,7 @@ def _read(spec: DatasetSpec, data_root: Path | None, cache: Path, scratch: Path)
     try:
         arrays = spec.read(files, scratch)
     except (OSError, RuntimeError, HTTPException) as error:  # errors of the network; torchvision raises RuntimeError
-        raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {words(error)}") from error
+        raise DatasetError(f"dataset: '{spec.name}' could not be read from {origin}: {message_of(error)}") from error
     _check(spec, arrays, origin)
     _check_classes(spec, arrays, origin)
     return arrays

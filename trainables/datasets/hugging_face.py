@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pruners.errors import words
+from pruners.errors import message_of
 from trainables.datasets.augmentation import shifted
 from trainables.datasets.folder import STATISTICS
 from trainables.datasets.pixels import decode, survey
@@ -112,7 +112,7 @@ def _load(called: str, local: Path, cache: Path) -> dict[str, Any]:
             source = str(local.resolve()) if local.exists() else called.removeprefix("hf:")
             found = library.load_dataset(source, cache_dir=place, download_config=config)
     except Exception as error:  # errors of many kinds: from the hub, the network, the parsers
-        raise DatasetError(f"dataset: '{called}' could not be read: {words(error)}") from error
+        raise DatasetError(f"dataset: '{called}' could not be read: {message_of(error)}") from error
     test = next((part for part in TESTS if part in found), None)
     if "train" not in found or test is None:
         raise DatasetError(f"dataset: '{called}' has {', '.join(found)}, expected train and one of {', '.join(TESTS)}")
@@ -159,7 +159,9 @@ def _raw(part: Any, column: str) -> Callable[[int], bytes]:
         try:
             return entry["bytes"] if entry["bytes"] is not None else Path(entry["path"]).read_bytes()
         except (OSError, TypeError) as error:  # TypeError: there is no entry
-            raise DatasetError(f"dataset: row {row} of column '{column}' holds no image: {words(error)}") from error
+            raise DatasetError(
+                f"dataset: row {row} of column '{column}' holds no image: {message_of(error)}"
+            ) from error
 
     return content
 

@@ -18,7 +18,7 @@ DEVKIT = "ILSVRC2012_devkit_t12/data"
 def _index(found: tuple[Path, ...] | None) -> Files:
     if found is None:
         raise DatasetError("dataset: 'imagenet' is not on disk (expected imagenet/train and imagenet/val)")
-    files = index(*found)
+    files = list_images(*found)
     if (len(files.train), len(files.test)) != (IMAGENET.train_size, IMAGENET.test_size):
         raise DatasetError(
             f"dataset: {found[0].parent} has {len(files.train)} + {len(files.test)} images, expected all "
@@ -27,7 +27,7 @@ def _index(found: tuple[Path, ...] | None) -> Files:
     return files
 
 
-def index(train: Path, val: Path) -> Files:
+def list_images(train: Path, val: Path) -> Files:
     """Return all labelled images of `train`/WNID/… and of `val`/WNID/… or `val`.
 
     If the 50 000 images of `val` are not in folders by class, the development kit gives their classes.

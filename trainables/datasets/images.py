@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pruners.errors import words
+from pruners.errors import message_of
 from trainables.datasets.spec import DatasetError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -111,4 +111,4 @@ def opened(path: str | bytes, content: bytes | None = None) -> Iterator[Image.Im
     except DatasetError:  # raised inside the context, with its own message
         raise
     except Exception as error:  # for a truncated file Pillow raises OSError, SyntaxError, TypeError, struct.error, …
-        raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {words(error)}") from error
+        raise DatasetError(f"dataset: {os.fsdecode(path)} is not a whole image: {message_of(error)}") from error

@@ -4,7 +4,8 @@ The numbers differ only by rounding, and for layers that draw by other means tha
 (`whole_batches`).
 
 The first worker is the trial: it prunes, keeps the record and the checkpoints, and decides when to stop. The others
-train and test with it when it tells them to (`trainables.launch.follow`), know nothing else, and end when it ends.
+train and test with it when it tells them to (`trainables.launch.follow_first_worker`), know nothing else, and end when
+it ends.
 """
 
 from trainables.distributed.group import ALONE, START, STEP, LostError, Team, WorkerError

@@ -28,7 +28,7 @@ def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     weights = {name: weight.numel() for name, weight in prunable(on.model).items()}
     rows: list[TableRow] = list(saved.get("rows", []))
     limit = sum(weights.values()) / len(weights)
-    scan = compressions(limit)
+    scan = scanned_compressions(limit)
     left = scan[len(rows) // len(weights) :]
     scores = on.find(1, at_once=True).scores if trial.iterations == 1 and left else {}
     for compression in left:
@@ -38,7 +38,7 @@ def find(on: Trainer, saved: Mapping[str, Any], save: Save) -> Found:
     return Found(COLUMNS, rows, {"critical/compression": critical(rows), "critical/maximum": limit})
 
 
-def compressions(limit: float) -> list[float]:
+def scanned_compressions(limit: float) -> list[float]:
     """Return the compressions of the scan, from 1 up to at most `limit`."""
     steps = [1.0]
     while (wider := 10.0 ** (STEP * len(steps))) <= limit:

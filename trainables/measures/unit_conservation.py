@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners import layer_weights
-from pruners.channels import PrunableLayer, follow
+from pruners.channels import PrunableLayer, trace_channels
 from trainables.measures.measure import Found, Measure, Save, TableRow
 from trainables.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ def units(model: nn.Module, scores: Mapping[str, Tensor]) -> list[TableRow]:
     Raises:
         UnfollowableError: if it cannot be determined which layer reads which channel.
     """
-    known = follow(model)
+    known = trace_channels(model)
     names = {id(weight): name for name, weight in layer_weights(model).items()}
     count = len(known.fixed)
     come, gone = torch.zeros(2, count, dtype=torch.float64)
@@ -79,7 +79,7 @@ def _error(come: float, gone: float) -> float:
 
 def check(model: nn.Module) -> None:
     """Raise UnfollowableError, a ValueError, for a network whose channels cannot be followed."""
-    follow(model)
+    trace_channels(model)
 
 
 UNIT_CONSERVATION = Measure(

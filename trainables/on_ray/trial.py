@@ -13,7 +13,7 @@ from ray import tune
 
 from search_spaces import Trial
 from trainables.context import Place
-from trainables.on_ray.workers import MisplacedError, misplaced, nodes, with_workers
+from trainables.on_ray.workers import MisplacedError, misplaced, nodes, ray_workers
 from trainables.run import TrialOutcome, run
 
 ASK_SECONDS = 1.0  # between two calls of `stop`; an epoch of a small network is shorter
@@ -25,7 +25,7 @@ class Compared:
 
     metric: str  # reported after each epoch
     rule: str  # the rule of early stopping, in words
-    given_up: Callable[[str], bool]  # True if the trial of a fingerprint was pruned; called after each report
+    stopped_early: Callable[[str], bool]  # True if the trial of a fingerprint was pruned; called after each report
 
 
 def ray_trial(
@@ -58,7 +58,7 @@ def ray_trial(
         tune.report(  # returns once Tune has judged it
             {"fingerprint": fingerprint, "epoch": epoch, compared.metric: metrics[compared.metric]}
         )
-        return compared.rule if compared.given_up(fingerprint) else ""
+        return compared.rule if compared.stopped_early(fingerprint) else ""
 
     try:
         why = misplaced(drivers_versions)  # nodes may join at any time, so a check before the sweep would miss some
@@ -68,7 +68,7 @@ def ray_trial(
         if place.workers > 1:
             tune.report({"fingerprint": fingerprint, "nodes": ",".join(nodes())})
         here = replace(place, gpus=point["gpus"], grow=point["grow"])
-        with with_workers(here, drivers_versions) as led:
+        with ray_workers(here, drivers_versions) as led:
             outcome = run(trial, led, _now_and_then(stop), judge if compared else None)
     except MisplacedError as error:
         outcome = TrialOutcome("misplaced", str(error))

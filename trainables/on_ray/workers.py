@@ -26,7 +26,7 @@ class MisplacedError(RuntimeError):
 
 
 @contextmanager
-def with_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[Place]:
+def ray_workers(place: Place, drivers_versions: Mapping[str, str]) -> Iterator[Place]:
     """Yield `place` with the workers that it asks for. Use it in the first bundle of the placement group.
 
     Raises:

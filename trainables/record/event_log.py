@@ -185,7 +185,7 @@ def must_restart(folder: Path) -> bool:
     return snapshot(folder).must_restart
 
 
-def forget(folder: Path) -> None:
+def remove_record(folder: Path) -> None:
     """Remove what the trial in `folder` recorded and computed."""
     for path in folder.iterdir():
         if path.is_file() and not path.name.endswith(".lock"):

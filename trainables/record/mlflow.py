@@ -46,15 +46,15 @@ def with_driver(uri: str) -> str:
     return uri
 
 
-def prepare() -> None:
+def set_environment() -> None:
     """Set the variables that MLflow reads when it is imported, unless the user has set them."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
-def connect(tracking_uri: str) -> MlflowClient:
+def upload_client(tracking_uri: str) -> MlflowClient:
     """Return a client that gives up quickly: the event log keeps undelivered events, so waiting gains nothing."""
-    prepare()
+    set_environment()
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=with_driver(tracking_uri))
@@ -129,11 +129,11 @@ def deliver_all(client: MlflowClient, run_id: str, folder: Path, record: Snapsho
         Exception: as `deliver`.
     """
     sent = bool(deliver(client, run_id, folder, record))
-    if lacking(client.get_run(run_id).data.metrics, record):
+    if missing_metrics(client.get_run(run_id).data.metrics, record):
         sent = True
         _mark(folder, run_id, 0)
         deliver(client, run_id, folder, record)
-        if lacks := lacking(client.get_run(run_id).data.metrics, record):
+        if lacks := missing_metrics(client.get_run(run_id).data.metrics, record):
             raise RuntimeError(f"MLflow does not show {lacks[0]} as it was recorded, though it was sent twice")
     return sent
 
@@ -144,7 +144,7 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, OSError) if status is None else int(status()) >= 500
 
 
-def lacking(metrics: Mapping[str, float], record: Snapshot) -> list[str]:
+def missing_metrics(metrics: Mapping[str, float], record: Snapshot) -> list[str]:
     """Return the metrics whose last value in MLflow, given as `metrics`, is missing or not that of `record`."""
     return [key for key, value in record.metrics.items() if metrics.get(key) != value]
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from trainables.record.event_log import FILE, DamagedRecordError, ended, forget
+from trainables.record.event_log import FILE, DamagedRecordError, ended, remove_record
 from trainables.record.object_store import CLAIM, Bucket, newest
 
 PUSH_SECONDS = 3.0  # between two pushes by `push_soon`
@@ -116,7 +116,7 @@ class Mirror:
                     raise
                 time.sleep(pause)
                 pause = min(2 * pause, BACKOFF_SECONDS)
-        forget(self._folder)
+        remove_record(self._folder)
 
     def _push(self, record_last: bool = False) -> None:
         if any(attempt > self._attempt for attempt in self._bucket.attempts(self._trial)):
@@ -140,7 +140,7 @@ def sweep_up(storage: Path) -> None:
     for record in storage.glob(f"*/{FILE}"):
         with suppress(Timeout, OSError, DamagedRecordError), FileLock(record.parent / ".writer.lock", timeout=0):
             if ended(record.parent) is None:
-                forget(record.parent)
+                remove_record(record.parent)
 
 
 def fetch(bucket: Bucket, folder: Path) -> str | None:
@@ -153,7 +153,7 @@ def fetch(bucket: Bucket, folder: Path) -> str | None:
         FileNotFoundError: if a file is removed meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    forget(folder)
+    remove_record(folder)
     attempts = bucket.attempts(folder.name)
     attempt = newest(attempts)
     if attempt is not None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parsed
 from torch import Tensor
 
-from pruners.errors import words
+from pruners.errors import message_of
 from search_spaces import SpaceError
 from trainables.context import Place
 from trainables.record.files import appears, write_atomically
@@ -35,7 +35,7 @@ def parse(content: bytes) -> dict[str, Tensor]:
     try:
         tensors = parsed(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"is not a safetensors file ({words(error)[:100]})") from None
+        raise ValueError(f"is not a safetensors file ({message_of(error)[:100]})") from None
     for name, tensor in tensors.items():
         if tensor.dtype != torch.bool and not ((tensor == 0) | (tensor == 1)).all():
             raise ValueError(f"holds no masks: {name} has values other than 0 and 1")

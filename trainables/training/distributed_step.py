@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.gradients import call, passes
-from trainables.datasets.batches import micro_batches, part_of
+from trainables.datasets.batches import part_of, split_batch
 from trainables.distributed.group import Team
 from trainables.distributed.sync_layers import Share, whole_batches
 from trainables.training.step import Stepper
@@ -48,7 +48,7 @@ class SharedStepper(Stepper):
     def _micro_batches(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
         """Yield this worker's images and classes per micro-batch, and whether it is the last; set `_share` for each."""
         rows, count = torch.arange(len(y)), self._trial.accumulate
-        wholes, parts = micro_batches(rows, count), part_of(rows, self._team.part, count)
+        wholes, parts = split_batch(rows, count), part_of(rows, self._team.part, count)
         sizes = [len(part) for part in parts]
         for number, (whole, part, images) in enumerate(zip(wholes, parts, torch.split(x, sizes), strict=True), 1):
             begin = int(part[0]) if len(part) else int(whole[0])

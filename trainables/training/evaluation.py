@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruners.channels import Norm, PrunableLayer, UnfollowableError, follow
+from pruners.channels import Norm, PrunableLayer, UnfollowableError, trace_channels
 from pruners.float32 import ieee_float32
 from trainables.distributed import ALONE, Team
 from trainables.record.predictions import Predictions
@@ -124,7 +124,7 @@ def foldable(model: nn.Module) -> list[LayerAndNorm]:
 
 def _pairs(model: nn.Module) -> list[LayerAndNorm]:
     """Return the foldable pairs in the mode that `model` is in."""
-    steps = follow(model).steps
+    steps = trace_channels(model).steps
     names = {module: name for name, module in model.named_modules()}
     made = {step.name: step for step in steps}
     read = Counter(source for step in steps for source in step.sources)

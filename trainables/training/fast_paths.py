@@ -226,14 +226,14 @@ def _seen(
     network = model.net if isinstance(model, CompactedTraining) else model
     with _drawn_alike(), form.training(network):
         with torch.autocast(like.device.type, torch.bfloat16, enabled=half):
-            logits: Tensor = model.train()(images(TRAINED, shape).to(like))
+            logits: Tensor = model.train()(random_images(TRAINED, shape).to(like))
         classes = torch.arange(TRAINED, device=like.device) % 2
         F.cross_entropy(logits.float() if half else logits, classes).backward()  # type: ignore[no-untyped-call]
         _move(model)
         apply_masks(model, masks or {})
         model.eval()
         with torch.no_grad():
-            evaluated = form.evaluated(network)(images(TESTED, shape).to(like))
+            evaluated = form.evaluated(network)(random_images(TESTED, shape).to(like))
     return {"logits in train mode": logits.detach(), "logits in eval mode": evaluated}
 
 
@@ -264,7 +264,7 @@ def _difference(plain: Mapping[str, Tensor], found: Mapping[str, Tensor], tolera
     return ""
 
 
-def images(count: int, shape: Shape) -> Tensor:
+def random_images(count: int, shape: Shape) -> Tensor:
     """Return random images [count, *shape], from low contrast to high contrast."""
     x = torch.randn(count, *shape, generator=generator(0, "images", count))
     return x * torch.logspace(-0.5, 0.5, count).view(-1, 1, 1, 1)

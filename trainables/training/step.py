@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pruners import masking
 from pruners.masks import factor
 from search_spaces import Trial
-from trainables.datasets.batches import micro_batches
+from trainables.datasets.batches import split_batch
 from trainables.sparse_training import Dynamics
 from trainables.training.precision import arithmetic, autocast
 
@@ -187,7 +187,7 @@ class Stepper:
         """
         found: Tensor | int = 0
         count = self._trial.accumulate
-        for images, classes in zip(micro_batches(x, count), micro_batches(y, count), strict=True):
+        for images, classes in zip(split_batch(x, count), split_batch(y, count), strict=True):
             loss, hits = self._forward(self._model, images, classes, "mean")
             share = len(classes) / len(y)
             (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]

@@ -35,7 +35,7 @@ from orchestrator.report.figures.layer_conservation import LAYER_CONSERVATION
 from orchestrator.report.figures.schedule_conservation import SCHEDULE_CONSERVATION
 from orchestrator.report.figures.style import Drawing, apology, house_style
 from orchestrator.report.figures.unit_conservation import UNIT_CONSERVATION
-from orchestrator.report.measured import measured, measures, trained
+from orchestrator.report.measured import measures, tables_by_panel, without_measures
 from orchestrator.results.results import Results
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     """
     named: Counter[str] = Counter()
     with house_style():
-        trainings = trained(results)
+        trainings = without_measures(results)
         for name, figure in (FIGURES | MEASURED).items():
             try:
                 for drawing in figure(trainings if name in FIGURES else results):
@@ -103,7 +103,7 @@ def finding_sentences(results: Results) -> list[tuple[str, list[str]]]:
     return [
         (facet.title, FINDINGS[measure].sentences(found))
         for measure in measures(results)
-        for facet, found in measured(results, measure).items()
+        for facet, found in tables_by_panel(results, measure).items()
     ]
 
 
@@ -112,7 +112,7 @@ def finding_tables(results: Results) -> list[tuple[str, str, Table]]:
     shown = []
     for measure in measures(results):
         finding = FINDINGS[measure]
-        panels = measured(results, measure).items()
+        panels = tables_by_panel(results, measure).items()
         rows = [[facet.title, *row] for facet, found in panels for row in finding.rows(found)]
         if rows:
             shown.append((measure, finding.title, [["panel", *finding.heads], *rows]))

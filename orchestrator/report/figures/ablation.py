@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from orchestrator.colors import look
 from orchestrator.report.figures.accuracy import top1
-from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
+from orchestrator.report.figures.style import Drawing, evenly_spaced, file_name, label, legend, panel_grid
 from orchestrator.results.lines import CurvePoint, Facet, facets, line, pruned, pruners
 from orchestrator.results.results import Results
 
@@ -22,7 +22,7 @@ HATCHES = {"none": "", "shuffle": "....", "reinitialize": "////", "invert": "xxx
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield a figure per facet in which ablations were compared, with a panel per compression."""
     for facet, kinds in _families(results).items():
-        shown = spread(pruned(results, kinds[0]), PANELS)
+        shown = evenly_spaced(pruned(results, kinds[0]), PANELS)
         if shown:
             yield _figure(results, facet, kinds, shown)
 
@@ -31,25 +31,28 @@ def _families(results: Results) -> dict[Facet, list[Facet]]:
     """Return facets that differ only in the ablation, by the facet of their common settings."""
     found: dict[Facet, list[Facet]] = {}
     for facet in facets(results):
-        if kind(facet):
+        if ablation_of(facet):
             rest = tuple((key, value) for key, value in facet.settings if key != "ablation")
             found.setdefault(replace(facet, settings=rest), []).append(facet)
-    return {common: sorted(some, key=lambda f: KINDS.index(kind(f))) for common, some in found.items() if some[1:]}
+    return {
+        common: sorted(some, key=lambda f: KINDS.index(ablation_of(f))) for common, some in found.items() if some[1:]
+    }
 
 
-def kind(facet: Facet) -> str:
+def ablation_of(facet: Facet) -> str:
     """Return the ablation of a facet, or "" if it has none."""
     return dict(facet.settings).get("ablation", "")
 
 
 def _figure(results: Results, facet: Facet, kinds: Sequence[Facet], shown: Sequence[float]) -> Drawing:
-    figure, axes = panels(len(shown), sharey=True)
+    figure, axes = panel_grid(len(shown), sharey=True)
     for axis, compression in zip(axes, shown, strict=True):
         _bars(axis, results, kinds, compression)
         axis.set_title(f"{compression:g}x")
     label(axes, "", "test accuracy (%)")
     keys = [
-        Patch(facecolor="#dddddd", edgecolor="#444444", hatch=HATCHES[kind(f)], label=_word(kind(f))) for f in kinds
+        Patch(facecolor="#dddddd", edgecolor="#444444", hatch=HATCHES[ablation_of(f)], label=_word(ablation_of(f)))
+        for f in kinds
     ]
     legend(figure, keys, title=facet.title)
     caption = (
@@ -67,7 +70,7 @@ def _bars(axis: Axes, results: Results, kinds: Sequence[Facet], compression: flo
             point = _point(results, facet, pruner, compression)
             if point is not None and point.values and not point.flatters:
                 axis.bar(i + (j - (len(kinds) - 1) / 2) * width, point.mean, width, yerr=point.std,
-                         color=look(pruner).color, alpha=0.75, edgecolor="white", hatch=HATCHES[kind(facet)],
+                         color=look(pruner).color, alpha=0.75, edgecolor="white", hatch=HATCHES[ablation_of(facet)],
                          linewidth=0.4, error_kw={"elinewidth": 0.8})  # fmt: skip
     axis.set_xticks(
         range(len(names)), names, rotation=35 if len(names) > 2 else 0, ha="right" if names[2:] else "center"

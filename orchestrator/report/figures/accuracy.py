@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from orchestrator.colors import GREY, look
 from orchestrator.report.compare_published import published_lines
 from orchestrator.report.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
-from orchestrator.report.figures.style import Drawing, label, legend, panels, pruner_handles
+from orchestrator.report.figures.style import Drawing, label, legend, panel_grid, pruner_handles
 from orchestrator.results.lines import Facet, compressions, dense, facet_of, facets, line, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
@@ -35,7 +35,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     shown = [facet for facet in facets(results) if _tried(results, facet)]
     if not shown:
         return  # only a search without chosen settings so far
-    figure, axes = panels(len(shown), sharey=False)
+    figure, axes = panel_grid(len(shown), sharey=False)
     marks: list[Artist] = []
     sources: list[str] = []
     for axis, facet in zip(axes, shown, strict=True):
@@ -52,7 +52,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             if COLLAPSED in marks
             else ""
         )
-        + (" Crosses: every run failed or was given up." if HOLE in marks else "")
+        + (" Crosses: every run failed or was stopped early." if HOLE in marks else "")
     )
     if waiting := [facet.title for facet in facets(results) if facet not in shown]:
         caption += f" Without a result yet: {', '.join(waiting)}."

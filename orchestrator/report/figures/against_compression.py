@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
-from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
+from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panel_grid, pruner_handles
 from orchestrator.results.lines import (
     TOP1,
     CurvePoint,
@@ -22,7 +22,7 @@ from orchestrator.results.lines import (
     facets,
     flattering,
     line,
-    metric,
+    metric_reader,
     percent,
     pruners,
 )
@@ -43,7 +43,7 @@ def draw_cost(
     shown = facets(results, measure)
     if not shown:
         return
-    figure, axes = panels(len(shown), sharey=False)
+    figure, axes = panel_grid(len(shown), sharey=False)
     marks: list[Artist] = []
     for axis, facet in zip(axes, shown, strict=True):
         x = compressions(results, facet)
@@ -154,7 +154,7 @@ def survivors_note(results: Results) -> str:
     """Return what a caption says of means biased by early stopping, with a space before it; "" without any."""
     if not flattering(results):
         return ""
-    return " Half-filled: early stopping gave up some of the seeds, so the mean of the others is too optimistic."
+    return " Half-filled: some of the seeds were stopped early, so the mean of the others is too optimistic."
 
 
 def draw_speedup(results: Results) -> Iterator[Drawing]:
@@ -164,7 +164,7 @@ def draw_speedup(results: Results) -> Iterator[Drawing]:
         "without effect on the output were removed; both were measured in pairs. Single zero weights save no time; "
         "only removed channels do."
     )
-    yield from draw_cost(results, "speedup", metric("model/speedup"), "speedup over dense", caption, share=False)
+    yield from draw_cost(results, "speedup", metric_reader("model/speedup"), "speedup over dense", caption, share=False)
 
 
 def draw_macs(results: Results) -> Iterator[Drawing]:

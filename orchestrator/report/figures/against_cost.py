@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from orchestrator.colors import look
 from orchestrator.report.figures.accuracy import STRETCHED, accuracy_axis, top1
 from orchestrator.report.figures.against_compression import MACS_KEPT, draw_line, survivors_note
-from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panels, pruner_handles
-from orchestrator.results.lines import Facet, RowValue, facets, line, metric, percent, pruners
+from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panel_grid, pruner_handles
+from orchestrator.results.lines import Facet, RowValue, facets, line, metric_reader, percent, pruners
 from orchestrator.results.results import Results
 
 CostAndAccuracy = tuple[float, float]  # cost, accuracy
@@ -34,7 +34,7 @@ def draw_against_cost(results: Results, cost: CostAxis, caption: str) -> Iterato
     shown = [facet for facet in facets(results) if len(_places(results, facet, cost)) > 1]
     if not shown:
         return
-    figure, axes = panels(len(shown), sharey=False)
+    figure, axes = panel_grid(len(shown), sharey=False)
     marks: list[Artist] = []
     for axis, facet in zip(axes, shown, strict=True):
         axis.set_xscale("log")
@@ -95,7 +95,7 @@ def draw_tradeoff_speedup(results: Results) -> Iterator[Drawing]:
         "Test accuracy after the last epoch against the speedup of the compacted network: the dense network's testing "
         "time over its own, measured in pairs."
     )
-    speedup = CostAxis("tradeoff-speedup", metric("model/speedup"), "speedup over dense", gain=True)
+    speedup = CostAxis("tradeoff-speedup", metric_reader("model/speedup"), "speedup over dense", gain=True)
     yield from draw_against_cost(results, speedup, caption)
 
 

@@ -12,10 +12,10 @@ from matplotlib.patches import Patch, Rectangle
 
 from orchestrator.report.figures.against_compression import HOLE
 from orchestrator.report.figures.style import Drawing, legend
-from orchestrator.results.lines import Facet, compressions, facets, metric, pruners, rows_at
+from orchestrator.results.lines import Facet, compressions, facets, metric_reader, pruners, rows_at
 from orchestrator.results.results import Results
 
-EMPTY_LAYERS = metric("prune/empty_layers")
+EMPTY_LAYERS = metric_reader("prune/empty_layers")
 COLUMNS = 2
 NONE, BORDER = "#f2f2f2", "white"
 SHADES = matplotlib.colormaps["OrRd"]

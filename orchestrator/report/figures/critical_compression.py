@@ -12,9 +12,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
-from orchestrator.report.figures.finding import Finding, layer_name, metric, spread
-from orchestrator.report.figures.style import Drawing, file_name, label, log_ticks, panels
-from orchestrator.report.measured import Measured, by_pruner, measured
+from orchestrator.report.figures.finding import Finding, layer_name, mean_and_deviation, metric_values
+from orchestrator.report.figures.style import Drawing, file_name, label, log_ticks, panel_grid
+from orchestrator.report.measured import Measured, seeds_by_pruner, tables_by_panel
 from orchestrator.results.lines import Facet
 from orchestrator.results.results import Results
 
@@ -23,18 +23,22 @@ CRITICAL, MAXIMUM = "critical/compression", "critical/maximum"
 
 def sentences(found: list[Measured]) -> list[str]:
     """Return sentences on the pruners, in descending order of their critical compression."""
-    pruners = by_pruner(found)
+    pruners = seeds_by_pruner(found)
     reach = {pruner: exponents(some, CRITICAL) for pruner, some in pruners.items()}
     order = sorted(reach, key=lambda pruner: -sum(reach[pruner]) / len(reach[pruner]))
     most = exponents(found, MAXIMUM)[0]
-    reached = ", ".join(f"10^{spread(reach[pruner])} for {pruner}" for pruner in order)
+    reached = ", ".join(f"10^{mean_and_deviation(reach[pruner])} for {pruner}" for pruner in order)
     said = [
         f"The largest compression before a layer is empty is {reached}; "
         f"no pruner can exceed 10^{most:.2f}, one weight per layer."
     ]
-    beyond = {p: intact(some) for p, some in pruners.items() if spread(intact(some)) != spread(reach[p])}
+    beyond = {
+        p: intact(some)
+        for p, some in pruners.items()
+        if mean_and_deviation(intact(some)) != mean_and_deviation(reach[p])
+    }
     if beyond:
-        later = ", ".join(f"10^{spread(values)} for {pruner}" for pruner, values in beyond.items())
+        later = ", ".join(f"10^{mean_and_deviation(values)} for {pruner}" for pruner, values in beyond.items())
         said.append(
             f"A pruner may empty a layer at one compression and none at a higher one: no layer is empty at {later}."
         )
@@ -51,20 +55,20 @@ def rows(found: list[Measured]) -> list[list[str]]:
     return [
         [
             pruner,
-            spread(exponents(some, CRITICAL)),
+            mean_and_deviation(exponents(some, CRITICAL)),
             f"{10 ** (sum(exponents(some, CRITICAL)) / len(some)):.4g}",
-            spread(intact(some)),
+            mean_and_deviation(intact(some)),
             f"{exponents(some, MAXIMUM)[0]:.2f}",
             emptied(some[0]) or "none",
             str(len(some)),
         ]
-        for pruner, some in by_pruner(found).items()
+        for pruner, some in seeds_by_pruner(found).items()
     ]
 
 
 def exponents(found: list[Measured], name: str) -> list[float]:
     """Return decimal logarithms of a metric: compressions are steps of 10^0.25."""
-    return [log10(value) for value in metric(found, name)]
+    return [log10(value) for value in metric_values(found, name)]
 
 
 def intact(found: list[Measured]) -> list[float]:
@@ -110,10 +114,10 @@ Profiles = Mapping[float, list[float]]  # compression -> the share that each lay
 
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield a figure of critical compressions with all panels, then one of the layers for each panel."""
-    found = measured(results, MEASURE)
+    found = tables_by_panel(results, MEASURE)
     if not found:
         return
-    figure, axes = panels(len(found), sharey=False)
+    figure, axes = panel_grid(len(found), sharey=False)
     for axis, (facet, all_) in zip(axes, found.items(), strict=True):
         _reach(axis, all_)
         axis.set_title(facet.title)
@@ -124,11 +128,11 @@ def draw(results: Results) -> Iterator[Drawing]:
     )
     yield Drawing(MEASURE, caption, figure)
     for facet, all_ in found.items():
-        yield _layers(facet, {pruner: some[0] for pruner, some in by_pruner(all_).items()})
+        yield _layers(facet, {pruner: some[0] for pruner, some in seeds_by_pruner(all_).items()})
 
 
 def _reach(axis: Axes, found: list[Measured]) -> None:
-    pruners = by_pruner(found)
+    pruners = seeds_by_pruner(found)
     for y, (pruner, some) in enumerate(pruners.items()):
         reached = [one.row.metrics[CRITICAL] for one in some]
         style = look(pruner)
@@ -150,7 +154,7 @@ def _layers(facet: Facet, found: Mapping[str, Measured]) -> Drawing:
     names = [layer_name(name, place) for place, name in enumerate(dict.fromkeys(some["layer"]), 1)]
     scale = LogNorm(1, max(some["compression"]))
     shades = matplotlib.colormaps["viridis_r"]
-    figure, axes = panels(len(found), sharey=True)
+    figure, axes = panel_grid(len(found), sharey=True)
     for axis, (pruner, lines) in zip(axes, profiles.items(), strict=True):
         for compression, shares in list(lines.items())[::2]:  # half as many as were measured, as in the paper
             whole = all(shares)

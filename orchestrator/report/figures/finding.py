@@ -21,19 +21,19 @@ class Finding:
     sentences: Callable[[list[Measured]], list[str]]
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
+def mean_and_deviation(values: Sequence[float], digits: int = 2) -> str:
     """Return `2.75 ± 0.10`, the mean over seeds and, with several, their standard deviation; "" without values."""
     if not values:
         return ""
     return f"{fmean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
-def metric(found: Sequence[Measured], name: str) -> list[float]:
+def metric_values(found: Sequence[Measured], name: str) -> list[float]:
     """Return the metric of each seed that has it."""
     return [one.row.metrics[name] for one in found if name in one.row.metrics]
 
 
-def listed(names: Sequence[str]) -> str:
+def in_words(names: Sequence[str]) -> str:
     """Return `a`, `a and b`, `a, b and c`, or "" without names."""
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from orchestrator.colors import look
 from orchestrator.report.figures.finding import layer_name
 from orchestrator.report.figures.layers import first_seed
-from orchestrator.report.figures.style import Drawing, file_name, legend, spread
+from orchestrator.report.figures.style import Drawing, evenly_spaced, file_name, legend
 from orchestrator.results.lines import Facet, facets, pruned, pruners
 from orchestrator.results.results import Results
 
@@ -27,7 +27,7 @@ LAYERS, COMPRESSIONS = 5, 3  # the most that fit the width of a page, and that c
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield one figure per facet: a row per pruner, a column per layer, a few compressions overlaid."""
     for facet in facets(results):
-        chosen = spread(pruned(results, facet), COMPRESSIONS)
+        chosen = evenly_spaced(pruned(results, facet), COMPRESSIONS)
         found = {
             (pruner, c): {entry["layer"]: entry for entry in file["layers"]}
             for pruner in pruners(results)
@@ -47,7 +47,7 @@ def _figure(
 ) -> Drawing:
     rows = [pruner for pruner in pruners(results) if any((pruner, c) in found for c in chosen)]
     every = list(next(iter(found.values())))
-    layers = spread(every, LAYERS)
+    layers = evenly_spaced(every, LAYERS)
     figure = Figure(figsize=(6.9, 0.75 * len(rows) + 0.95), layout="constrained")
     grid = figure.subplots(len(rows), len(layers), sharex="col", squeeze=False)
     shades = matplotlib.colormaps["viridis"]

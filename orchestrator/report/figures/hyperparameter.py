@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from orchestrator.colors import Look
 from orchestrator.report.figures.accuracy import STRETCHED, stretch, top1
 from orchestrator.report.figures.against_compression import draw_line, seeds_note
-from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
+from orchestrator.report.figures.style import Drawing, evenly_spaced, file_name, label, legend, panel_grid
 from orchestrator.results.lines import CurvePoint, Facet, facets, line, pruners
 from orchestrator.results.results import Results
 from search_spaces.labels import MARK
@@ -31,7 +31,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     for key, found in _families(results).items():
         shown = {title: values for title, values in found.items() if len(values) >= LEAST}
         if shown:
-            yield _figure(results, key, {title: shown[title] for title in spread(list(shown), PANELS)})
+            yield _figure(results, key, {title: shown[title] for title in evenly_spaced(list(shown), PANELS)})
 
 
 def _families(results: Results) -> dict[str, dict[str, dict[float, list[CurvePoint]]]]:
@@ -68,11 +68,11 @@ def _number(key: str, text: str) -> float | None:
 
 def _figure(results: Results, key: str, shown: Mapping[str, SettingValues]) -> Drawing:
     everything = [point for values in shown.values() for points in values.values() for point in points]
-    compressions = spread(sorted({point.compression for point in everything}), COMPRESSIONS)
+    compressions = evenly_spaced(sorted({point.compression for point in everything}), COMPRESSIONS)
     shades = matplotlib.colormaps["viridis"]
     colors = {c: shades(0.85 - 0.75 * i / max(1, len(compressions) - 1)) for i, c in enumerate(compressions)}
     seen = [value for point in everything if point.compression in colors for value in point.values]
-    figure, axes = panels(len(shown), sharey=True)
+    figure, axes = panel_grid(len(shown), sharey=True)
     marks: list[Artist] = []
     for axis, (title, values) in zip(axes, shown.items(), strict=True):
         stretch(axis, min(seen), max(seen))

@@ -9,8 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from orchestrator.report.figures.finding import Finding
 from orchestrator.report.figures.layer_conservation import inverse_axes
-from orchestrator.report.figures.style import Drawing, file_name, label, panels, spread
-from orchestrator.report.measured import Measured, by_pruner, measured
+from orchestrator.report.figures.style import Drawing, evenly_spaced, file_name, label, panel_grid
+from orchestrator.report.measured import Measured, seeds_by_pruner, tables_by_panel
 from orchestrator.results.results import Results
 from trainables.inverse_size_fit import inverse
 
@@ -80,13 +80,13 @@ SHOWN = 25  # most epochs to draw
 
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield one figure per panel and pruner, with an axis for each level, of the first seed."""
-    for facet, found in measured(results, MEASURE).items():
-        for pruner, some in by_pruner(found).items():
+    for facet, found in tables_by_panel(results, MEASURE).items():
+        for pruner, some in seeds_by_pruner(found).items():
             levels = by_epoch(some[0])
             last = max(len(epochs) for epochs in levels.values()) - 1
-            figure, axes = panels(len(levels), sharey=True)
+            figure, axes = panel_grid(len(levels), sharey=True)
             for axis, (level, epochs) in zip(axes, levels.items(), strict=True):
-                for epoch, layers in spread(list(enumerate(epochs)), SHOWN):
+                for epoch, layers in evenly_spaced(list(enumerate(epochs)), SHOWN):
                     alive = [(1 / size, square) for size, square in layers if size]
                     axis.plot(*zip(*alive, strict=True), color=SHADES(epoch / max(1, last)), linestyle="", marker="o")
                 ends = [(1 / size, square) for size, square in epochs[-1] if size]

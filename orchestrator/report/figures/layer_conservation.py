@@ -9,10 +9,10 @@ from statistics import fmean
 from matplotlib.axes import Axes
 
 from orchestrator.colors import GREY, look
-from orchestrator.report.figures.finding import Finding, listed, metric, spread
-from orchestrator.report.figures.style import Drawing, file_name, label, panels
+from orchestrator.report.figures.finding import Finding, in_words, mean_and_deviation, metric_values
+from orchestrator.report.figures.style import Drawing, file_name, label, panel_grid
 from orchestrator.report.figures.unit_conservation import ERROR, EXACT
-from orchestrator.report.measured import Measured, by_pruner, measured
+from orchestrator.report.measured import Measured, seeds_by_pruner, tables_by_panel
 from orchestrator.results.results import Results
 
 MEASURE = "layer-conservation"
@@ -20,9 +20,9 @@ MEASURE = "layer-conservation"
 
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield one figure per panel, with an axis for each pruner, of the first seed."""
-    for facet, found in measured(results, MEASURE).items():
-        pruners = {pruner: some[0] for pruner, some in by_pruner(found).items()}
-        figure, axes = panels(len(pruners), sharey=False)
+    for facet, found in tables_by_panel(results, MEASURE).items():
+        pruners = {pruner: some[0] for pruner, some in seeds_by_pruner(found).items()}
+        figure, axes = panel_grid(len(pruners), sharey=False)
         for axis, (pruner, one) in zip(axes, pruners.items(), strict=True):
             x = [1 / weights for weights in one.columns["weights"]]
             y = one.columns["average"]
@@ -57,13 +57,14 @@ SLOPE, CORRELATION = "conservation/slope", "conservation/correlation"
 
 def sentences(found: list[Measured]) -> list[str]:
     """Return which pruners have one total in all layers, and how the other averages depend on size."""
-    pruners = by_pruner(found)
-    kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
-    said = [f"All layers have the same total score for {listed(kept)}."] if kept else []
+    pruners = seeds_by_pruner(found)
+    kept = [pruner for pruner, some in pruners.items() if max(metric_values(some, ERROR)) < EXACT]
+    said = [f"All layers have the same total score for {in_words(kept)}."] if kept else []
     slopes = [
-        f"{spread(metric(some, SLOPE))} for {pruner} (correlation {spread(metric(some, CORRELATION))})"
+        f"{mean_and_deviation(metric_values(some, SLOPE))} for {pruner} "
+        f"(correlation {mean_and_deviation(metric_values(some, CORRELATION))})"
         for pruner, some in pruners.items()
-        if metric(some, SLOPE)
+        if metric_values(some, SLOPE)
     ]
     if slopes:
         said.append(f"The average score of a layer follows its inverse size to the power of {', '.join(slopes)}.")
@@ -75,12 +76,12 @@ def rows(found: list[Measured]) -> list[list[str]]:
     return [
         [
             pruner,
-            f"{max(metric(some, ERROR)):.2g}",
-            spread(metric(some, SLOPE), 3),
-            spread(metric(some, CORRELATION), 3),
+            f"{max(metric_values(some, ERROR)):.2g}",
+            mean_and_deviation(metric_values(some, SLOPE), 3),
+            mean_and_deviation(metric_values(some, CORRELATION), 3),
             str(len(some)),
         ]
-        for pruner, some in by_pruner(found).items()
+        for pruner, some in seeds_by_pruner(found).items()
     ]
 
 

@@ -14,13 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from orchestrator.colors import GREY, look
 from orchestrator.report.figures.style import (
     Drawing,
+    evenly_spaced,
     file_name,
     label,
     legend,
     log_ticks,
-    panels,
+    panel_grid,
     pruner_handles,
-    spread,
 )
 from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results.results import Results
@@ -46,7 +46,7 @@ class LayerColumn:
 def draw_layers(results: Results, quantity: LayerColumn) -> Iterator[Drawing]:
     """Yield one figure per facet whose runs have layers."""
     for facet in facets(results):
-        chosen = spread(pruned(results, facet), PANELS)
+        chosen = evenly_spaced(pruned(results, facet), PANELS)
         shown = {
             (c, pruner): row
             for c in chosen
@@ -84,7 +84,7 @@ def _figure(
     names = list(column(some, "params"))
     dense = column(some, quantity.whole, quantity.scale) if quantity.whole else dict.fromkeys(names, quantity.scale)
     lowest = min((value for values in lines.values() for value in values.values() if value > 0), default=0.01)
-    figure, axes = panels(len(chosen), sharey=True)
+    figure, axes = panel_grid(len(chosen), sharey=True)
     marks: list[Artist] = []
     for axis, compression in zip(axes, chosen, strict=True):
         axis.set_yscale("log")

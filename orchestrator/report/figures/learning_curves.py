@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, Dash, look
-from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels, spread
+from orchestrator.report.figures.style import Drawing, evenly_spaced, file_name, label, legend, panel_grid
 from orchestrator.results.details import History
 from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results.results import Results
@@ -22,19 +22,19 @@ SeedCurve = dict[int, tuple[float, float, float]]  # epoch -> lowest, median and
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield one figure per facet: one panel per compression, one line per pruner at the median of its seeds."""
     for facet in facets(results):
-        shown = spread(pruned(results, facet), PANELS)
+        shown = evenly_spaced(pruned(results, facet), PANELS)
         places = [(pruner, c) for pruner in pruners(results) for c in [1.0, *shown]]
         runs = {
             place: [row.run_id for row in rows_at(results, facet, *place) if row.status == "finished"]
             for place in places
         }
         histories = results.details.histories([run for ids in runs.values() for run in ids], "test/top1")
-        curves = {place: curve([histories[run] for run in ids]) for place, ids in runs.items()}
+        curves = {place: accuracy_per_epoch([histories[run] for run in ids]) for place, ids in runs.items()}
         if any(c > 1 and len(line) > 1 for (_, c), line in curves.items()):
             yield _figure(results, facet, shown, curves)
 
 
-def curve(histories: Sequence[History]) -> SeedCurve:
+def accuracy_per_epoch(histories: Sequence[History]) -> SeedCurve:
     """Return lowest, median and highest accuracy per epoch, over the seeds that reached it."""
     found = {}
     for epoch in sorted({epoch for history in histories for epoch in history}):
@@ -46,7 +46,7 @@ def curve(histories: Sequence[History]) -> SeedCurve:
 def _figure(
     results: Results, facet: Facet, shown: Sequence[float], curves: Mapping[tuple[str, float], SeedCurve]
 ) -> Drawing:
-    figure, axes = panels(len(shown), sharey=True)
+    figure, axes = panel_grid(len(shown), sharey=True)
     dense = next((curves[pruner, 1.0] for pruner in pruners(results) if curves[pruner, 1.0]), None)
     seeds = max(len(rows_at(results, facet, pruner, c)) for pruner, c in curves)
     handles = []

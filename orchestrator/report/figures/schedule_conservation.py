@@ -9,8 +9,8 @@ import matplotlib
 from matplotlib.colors import LogNorm
 
 from orchestrator.report.figures.finding import Finding
-from orchestrator.report.figures.style import Drawing, file_name, label, legend, panels
-from orchestrator.report.measured import Measured, measured
+from orchestrator.report.figures.style import Drawing, file_name, label, legend, panel_grid
+from orchestrator.report.measured import Measured, tables_by_panel
 from orchestrator.results.results import Results
 
 RATIO = "conservation/cut_to_flow"
@@ -20,7 +20,7 @@ Curves = dict[tuple[str, str], dict[float, dict[int, float]]]  # pruner, schedul
 def sentences(found: list[Measured]) -> list[str]:
     """Return sentences on the number of iterations from which no iteration cuts the whole flow, per schedule."""
     said = []
-    for (pruner, schedule), lines in curves(found).items():
+    for (pruner, schedule), lines in means_over_seeds(found).items():
         enough = {c: n for c, line in lines.items() if (n := _enough(line))}
         name = f"{pruner}, {schedule} schedule"
         never = [f"{c:g}x" for c in lines if c not in enough]
@@ -50,13 +50,13 @@ def rows(found: list[Measured]) -> list[list[str]]:
     """Return a table row per pruner, schedule, compression and number of iterations."""
     return [
         [pruner, schedule, f"{compression:g}", str(count), f"{ratio:.4g}"]
-        for (pruner, schedule), lines in curves(found).items()
+        for (pruner, schedule), lines in means_over_seeds(found).items()
         for compression, line in lines.items()
         for count, ratio in line.items()
     ]
 
 
-def curves(found: list[Measured]) -> Curves:
+def means_over_seeds(found: list[Measured]) -> Curves:
     """Return the means over seeds. One iteration is the same in every schedule, and is in each that was asked for."""
     values: dict[tuple[str, str], dict[float, dict[int, list[float]]]] = {}
     for one in found:
@@ -83,11 +83,11 @@ MEASURE = "schedule-conservation"
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield one figure per panel, with an axis for each pruner and schedule, and a line for each compression."""
     shades = matplotlib.colormaps["viridis_r"]
-    for facet, found in measured(results, MEASURE).items():
-        lines = curves(found)
+    for facet, found in tables_by_panel(results, MEASURE).items():
+        lines = means_over_seeds(found)
         compressions = sorted({compression for line in lines.values() for compression in line})
         scale = LogNorm(compressions[0] / 2, compressions[-1])
-        figure, axes = panels(len(lines), sharey=True)
+        figure, axes = panel_grid(len(lines), sharey=True)
         marks = []
         for axis, ((pruner, schedule), by_compression) in zip(axes, lines.items(), strict=True):
             for compression, line in by_compression.items():

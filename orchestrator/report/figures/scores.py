@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import look
 from orchestrator.report.figures.layers import first_seed
-from orchestrator.report.figures.style import Drawing, file_name, label, panels, power_ticks
+from orchestrator.report.figures.style import Drawing, file_name, label, panel_grid, power_ticks
 from orchestrator.results.lines import Facet, facets, pruned, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
@@ -37,7 +37,7 @@ def _least_pruned(results: Results, facet: Facet, pruner: str) -> Row | None:
 
 
 def _figure(facet: Facet, found: Mapping[str, ScoreHistograms], at: Mapping[str, float]) -> Drawing:
-    figure, axes = panels(len(found), sharey=False)
+    figure, axes = panel_grid(len(found), sharey=False)
     for axis, (pruner, layers) in zip(axes, found.items(), strict=True):
         _map(axis, pruner, layers)
         axis.set_title(f"{pruner} {at[pruner]:g}x", color=look(pruner).color)

@@ -14,13 +14,13 @@ from orchestrator.colors import Look, look
 from orchestrator.report.figures.accuracy import STRETCHED, stretch
 from orchestrator.report.figures.style import (
     Drawing,
+    evenly_spaced,
     file_name,
     label,
     legend,
     log_ticks,
-    panels,
+    panel_grid,
     pruner_handles,
-    spread,
 )
 from orchestrator.report.studies import Group, Tuned, groups
 from orchestrator.results.objectives import Objective
@@ -28,7 +28,7 @@ from orchestrator.results.results import Results
 
 PANELS = 6  # most panels of a figure; evenly chosen compressions if there are more
 TOGETHER = Look("#333333", "o")  # the best of a study that chose between pruners
-LOST = {"stopped": ("|", "given up early"), "failed": ("x", "failed")}  # marks of trials without a value, at the bottom
+LOST = {"stopped": ("|", "stopped early"), "failed": ("x", "failed")}  # marks of trials without a value, at the bottom
 
 
 def draw(results: Results) -> Iterator[Drawing]:
@@ -36,7 +36,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     for subject, found in groupby(groups(results), key=lambda group: group.subject):
         panels_of = [
             (group, objective)
-            for group in spread(list(found), PANELS)
+            for group in evenly_spaced(list(found), PANELS)
             for objective in dict.fromkeys(objective for study in group.studies for objective in study.objectives)
             if any(study.values for study in group.studies)
         ]
@@ -46,7 +46,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 def _figure(subject: str, shown: Sequence[tuple[Group, Objective]]) -> Drawing:
     alike = len({objective for _, objective in shown}) == 1
-    figure, axes = panels(len(shown), sharey=False)
+    figure, axes = panel_grid(len(shown), sharey=False)
     handles: list[Artist] = []
     extent = [value for group, objective in shown for value in _all(group, objective)]
     for axis, (group, objective) in zip(axes, shown, strict=True):

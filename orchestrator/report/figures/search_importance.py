@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from orchestrator.colors import look
 from orchestrator.report.figures.search_history import TOGETHER
-from orchestrator.report.figures.style import Drawing, legend, panels, pruner_handles
+from orchestrator.report.figures.style import Drawing, legend, panel_grid, pruner_handles
 from orchestrator.report.importance import TRIALS, importances
 from orchestrator.report.studies import Tuned, tuned
 from orchestrator.results.results import Results
@@ -29,7 +29,7 @@ def draw(results: Results) -> Iterator[Drawing]:
             found[objective.title] = shares
     if not found:
         return
-    figure, axes = panels(len(found), sharey=False)
+    figure, axes = panel_grid(len(found), sharey=False)
     for axis, (title, shares) in zip(axes, found.items(), strict=True):
         _rows(axis, shares)
         axis.set_title(title)

@@ -14,13 +14,13 @@ from orchestrator.report.figures.accuracy import STRETCHED
 from orchestrator.report.figures.search_history import PANELS, scale_axis
 from orchestrator.report.figures.style import (
     Drawing,
+    evenly_spaced,
     file_name,
     label,
     legend,
     log_ticks,
-    panels,
+    panel_grid,
     pruner_handles,
-    spread,
 )
 from orchestrator.report.studies import Group, Tuned, groups
 from orchestrator.results.objectives import Objective
@@ -35,7 +35,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     for subject, found in groupby(several, key=lambda group: group.subject):
         shown = [
             (group, other)
-            for group in spread(list(found), PANELS)
+            for group in evenly_spaced(list(found), PANELS)
             for other in group.studies[0].objectives[1:]
             if any(study.values for study in group.studies)
         ]
@@ -45,7 +45,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 def _figure(subject: str, shown: Sequence[tuple[Group, Objective]]) -> Drawing:
     first = shown[0][0].studies[0].objectives[0]
-    figure, axes = panels(len(shown), sharey=False)
+    figure, axes = panel_grid(len(shown), sharey=False)
     handles: list[Artist] = []
     for axis, (group, other) in zip(axes, shown, strict=True):
         places = [(study, study.objectives.index(other)) for study in group.studies]

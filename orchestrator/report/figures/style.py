@@ -93,7 +93,7 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
+def panel_grid(count: int, sharey: bool) -> tuple[Figure, list[Axes]]:
     """Return a figure with a grid of panels, at most three in a row; the last row may be shorter."""
     rows, columns = _shape(count)
     figure = Figure(figsize=(WIDTHS[columns], HEIGHT * rows + 0.5), layout="constrained")
@@ -150,7 +150,7 @@ def pruner_handles(pruners: Iterable[str]) -> list[Line2D]:
     return [Line2D([], [], label=pruner, **look(pruner).line) for pruner in pruners]
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
     """Return at most `count` of the items, evenly spaced, including the first and the last."""
     if len(items) <= count:
         return list(items)

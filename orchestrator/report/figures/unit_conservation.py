@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from orchestrator.colors import GREY, look
-from orchestrator.report.figures.finding import Finding, listed, metric
-from orchestrator.report.figures.style import Drawing, file_name, label, panels
-from orchestrator.report.measured import Measured, by_pruner, measured
+from orchestrator.report.figures.finding import Finding, in_words, metric_values
+from orchestrator.report.figures.style import Drawing, file_name, label, panel_grid
+from orchestrator.report.measured import Measured, seeds_by_pruner, tables_by_panel
 from orchestrator.results.results import Results
 
 MEASURE = "unit-conservation"
@@ -16,9 +16,9 @@ MEASURE = "unit-conservation"
 
 def draw(results: Results) -> Iterator[Drawing]:
     """Yield one figure per panel, with an axis for each pruner, of the first seed."""
-    for facet, found in measured(results, MEASURE).items():
-        pruners = {pruner: some[0] for pruner, some in by_pruner(found).items()}
-        figure, axes = panels(len(pruners), sharey=False)
+    for facet, found in tables_by_panel(results, MEASURE).items():
+        pruners = {pruner: some[0] for pruner, some in seeds_by_pruner(found).items()}
+        figure, axes = panel_grid(len(pruners), sharey=False)
         for axis, (pruner, one) in zip(axes, pruners.items(), strict=True):
             come, gone = one.columns["score_in"], one.columns["score_out"]
             ends = [min(*come, *gone), max(*come, *gone)]
@@ -45,18 +45,19 @@ ERROR, MEDIAN = "conservation/error", "conservation/median_error"
 
 def sentences(found: list[Measured]) -> list[str]:
     """Return which pruners conserve the score of units, and how large the errors of the others are."""
-    pruners = by_pruner(found)
-    kept = [pruner for pruner, some in pruners.items() if max(metric(some, ERROR)) < EXACT]
+    pruners = seeds_by_pruner(found)
+    kept = [pruner for pruner, some in pruners.items() if max(metric_values(some, ERROR)) < EXACT]
     said = []
     if kept:
-        most = max(error for pruner in kept for error in metric(pruners[pruner], ERROR))
-        said.append(f"The scores into and out of every hidden unit are equal for {listed(kept)}, to {most:.0e}.")
+        most = max(error for pruner in kept for error in metric_values(pruners[pruner], ERROR))
+        said.append(f"The scores into and out of every hidden unit are equal for {in_words(kept)}, to {most:.0e}.")
     lost = [
-        f"{pruner} ({fmean(metric(some, MEDIAN)):.1%} at the median unit, {max(metric(some, ERROR)):.0%} at the worst)"
+        f"{pruner} ({fmean(metric_values(some, MEDIAN)):.1%} at the median unit, "
+        f"{max(metric_values(some, ERROR)):.0%} at the worst)"
         for pruner, some in pruners.items()
         if pruner not in kept
     ]
-    return [*said, *([f"Score into and out of hidden units differs for {listed(lost)}."] if lost else [])]
+    return [*said, *([f"Score into and out of hidden units differs for {in_words(lost)}."] if lost else [])]
 
 
 def rows(found: list[Measured]) -> list[list[str]]:
@@ -65,11 +66,11 @@ def rows(found: list[Measured]) -> list[list[str]]:
         [
             pruner,
             str(len(some[0].columns["unit"])),
-            f"{fmean(metric(some, MEDIAN)):.2g}",
-            f"{max(metric(some, ERROR)):.2g}",
+            f"{fmean(metric_values(some, MEDIAN)):.2g}",
+            f"{max(metric_values(some, ERROR)):.2g}",
             str(len(some)),
         ]
-        for pruner, some in by_pruner(found).items()
+        for pruner, some in seeds_by_pruner(found).items()
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.colors import look
 from orchestrator.report.mlflow_ui.view import apart
-from orchestrator.results.lines import TOP1, Facet, facets, line, metric, pruners
+from orchestrator.results.lines import TOP1, Facet, facets, line, metric_reader, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.store import mlflow_errors, runs
 from search_spaces.labels import RUN_NAME, short
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 MEASURES = {
     "curve/top1": TOP1,
-    "curve/macs_kept": metric("model/macs_kept"),
-    "curve/speedup": metric("model/speedup"),
-    "curve/latency_ms": metric("model/latency_ms"),
+    "curve/macs_kept": metric_reader("model/macs_kept"),
+    "curve/speedup": metric_reader("model/speedup"),
+    "curve/latency_ms": metric_reader("model/latency_ms"),
 }
 LoggedCurve = list[dict[str, float]]
 
@@ -49,7 +49,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
         known = apart(results)
         for facet in facets(results):
             for pruner in pruners(results):
-                if points := curve(results, facet, pruner):
+                if points := curve_entries(results, facet, pruner):
                     key = short(f"{pruner} · {facet.title}", RUN_NAME)
                     fields = {"dataset": facet.dataset, "architecture": facet.architecture, **dict(facet.settings)}
                     fields |= known.get(facet, {}) | {"pruner": pruner}  # so that one search finds it with its trials
@@ -59,7 +59,7 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
     return ids
 
 
-def curve(results: Results, facet: Facet, pruner: str) -> LoggedCurve:
+def curve_entries(results: Results, facet: Facet, pruner: str) -> LoggedCurve:
     """Return one entry per compression with a result: means over seeds, without points that early stopping biased."""
     lines = {name: line(results, facet, pruner, measure) for name, measure in MEASURES.items()}
     steps = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.report.mlflow_ui.view import link
-from orchestrator.report.summary_text import audit_words, care, panels, short
+from orchestrator.report.summary_text import audit_words, overall_trust, panel_sentences, short_summary
 from orchestrator.results.results import Results
 from orchestrator.results.row import counts
 from orchestrator.results.store import mlflow_errors
@@ -35,9 +35,17 @@ def below(known: str, results: Results) -> str:
     """Return the note with our part replaced by the current results, in Markdown."""
     theirs = known.partition(HEADING)[0].strip()
     audited, differing = audit_words(results)
-    parts = [theirs, HEADING, _state(results), _list(short(results)), care(results), audited, _list(differing)]
+    parts = [
+        theirs,
+        HEADING,
+        _state(results),
+        _list(short_summary(results)),
+        overall_trust(results),
+        audited,
+        _list(differing),
+    ]
     text = "\n\n".join(filter(None, parts))
-    said = panels(results)
+    said = panel_sentences(results)
     for number, (title, sentences) in enumerate(said):
         panel = f"\n\n### {title}\n\n{_list(sentences)}"
         if len(text) + len(panel) > LONGEST:

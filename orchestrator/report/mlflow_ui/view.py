@@ -116,20 +116,20 @@ def overview(params: Mapping[str, str] | None = None, folded: Sequence[str] = FO
     """
     shown = [
         # A metric as x axis cannot be logarithmic, so the logarithm is logged as a metric of its own.
-        line(CURVES, "curve/top1", x="curve/log2_compression"),
-        line(CURVES, "curve/top1", x="curve/macs_kept"),
-        line(CURVES, "curve/top1", x="curve/speedup"),
-        line(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
-        line(CURVES, "curve/speedup", x="curve/log2_compression"),
+        line_chart(CURVES, "curve/top1", x="curve/log2_compression"),
+        line_chart(CURVES, "curve/top1", x="curve/macs_kept"),
+        line_chart(CURVES, "curve/top1", x="curve/speedup"),
+        line_chart(CURVES, "curve/macs_kept", x="curve/log2_compression", logarithmic=True),
+        line_chart(CURVES, "curve/speedup", x="curve/log2_compression"),
         scatter(TRADEOFF, "model/compression", "final/top1"),
         scatter(TRADEOFF, "model/macs_kept", "final/top1"),
         scatter(TRADEOFF, "model/speedup", "final/top1"),
         parallel(TRADEOFF, ["pruner", "compression"], ["model/macs_kept", "model/speedup", "final/top1"]),
-        line(LAYERS, "profile/density", logarithmic=True),
-        line(LAYERS, "profile/macs_kept", logarithmic=True),
-        line(TRAINING, "test/top1"),
-        line(TRAINING, "train/loss", logarithmic=True),
-        images(HISTOGRAMS, "histograms"),
+        line_chart(LAYERS, "profile/density", logarithmic=True),
+        line_chart(LAYERS, "profile/macs_kept", logarithmic=True),
+        line_chart(TRAINING, "test/top1"),
+        line_chart(TRAINING, "train/loss", logarithmic=True),
+        picture_chart(HISTOGRAMS, "histograms"),
     ]
     sections = [section(CURVES), section(TRADEOFF, columns=2), section(LAYERS, columns=2),
                 section(TRAINING, columns=2), _histograms()]  # fmt: skip
@@ -160,11 +160,11 @@ def side_by_side(
     """Return a view of one facet's trials at one amount of pruning; with several seeds, grouped by pruner."""
     shown = [
         *(bars(NUMBERS, metric) for metric in ("final/top1", "model/macs_kept", "model/speedup")),
-        line(LAYERS, "profile/density"),
-        line(LAYERS, "profile/macs_kept", logarithmic=True),
-        line(TRAINING, "test/top1"),
-        line(TRAINING, "train/loss", logarithmic=True),
-        images(HISTOGRAMS, "histograms"),
+        line_chart(LAYERS, "profile/density"),
+        line_chart(LAYERS, "profile/macs_kept", logarithmic=True),
+        line_chart(TRAINING, "test/top1"),
+        line_chart(TRAINING, "train/loss", logarithmic=True),
+        picture_chart(HISTOGRAMS, "histograms"),
     ]
     sections = [section(NUMBERS), section(LAYERS, columns=2), section(TRAINING, columns=2), _histograms()]
     query = " and ".join(["tags.kind = 'trial'", *_equal(dict([*params.items(), asked]))])
@@ -264,12 +264,12 @@ def bars(section: str, metric: str) -> Json:
     return _chart("BAR", section, metricKey=metric, dataAccessKey=metric)
 
 
-def images(section: str, key: str) -> Json:
+def picture_chart(section: str, key: str) -> Json:
     """Return a chart with a picture per run."""
     return _chart("IMAGE", section, imageKeys=[key], step=0, showRunParams=False)
 
 
-def line(section: str, *metrics: str, x: str = "", logarithmic: bool = False) -> Json:
+def line_chart(section: str, *metrics: str, x: str = "", logarithmic: bool = False) -> Json:
     """Return a chart of metrics against their step, or against the metric `x`; `logarithmic` is for the y axis."""
     return _chart(
         "LINE",

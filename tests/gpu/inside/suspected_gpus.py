@@ -43,13 +43,13 @@ def main() -> None:
     found["deaths of one fault"] = "suspected" if health.waiting else "not suspected"
     health.died("a", dead, time.monotonic())
     settle(health)
-    found["dead"] = [[gpu.number, why] for gpu, why in health.given_up.items()]
+    found["dead"] = [[gpu.number, why] for gpu, why in health.broken_gpus.items()]
     found["left"] = ray.get(where.remote())
 
     for _ in range(2):
         health.died("d", sound, time.monotonic())
     settle(health)
-    found["sound"] = "kept" if sound in health.given_up else "given back"
+    found["sound"] = "kept" if sound in health.broken_gpus else "given back"
     assert ray.get(where.remote()) == "1"
 
     for trial in range(CLEARED):  # it computes when it is tried, but trials die on it and not elsewhere
@@ -58,7 +58,7 @@ def main() -> None:
     for _ in range(4):  # twice as many as before: it was found sound once
         health.died("d", sound, time.monotonic())
     settle(health)
-    found["blamed by trials that ended well elsewhere"] = sorted(gpu.number for gpu in health.given_up)
+    found["blamed by trials that ended well elsewhere"] = sorted(gpu.number for gpu in health.broken_gpus)
     health.close()
     assert {ray.get(each) for each in [where.remote(), where.remote()]} <= {"0", "1"}
     print(json.dumps(found | {"told": told[:1], "avoided": avoided}))  # noqa: T201

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.audit.connectivity import connected
-from orchestrator.audit.counts import asked, count_macs, kept_of, typed_density
+from orchestrator.audit.connectivity import input_reaches_output
+from orchestrator.audit.counts import asked, count_macs, exactly_kept, typed_density
 from orchestrator.audit.plain import Hits, TooLongError, load_masked, test
 from search_spaces import Trial
 
@@ -36,7 +36,7 @@ del test  # pytest would take it for one of its own
     ],
 )
 def test_as_many_are_kept_as_exact_arithmetic_says(compression, n, kept):
-    assert kept_of(n, compression) == kept
+    assert exactly_kept(n, compression) == kept
 
 
 @pytest.mark.parametrize("percent", range(1, 100))
@@ -187,7 +187,7 @@ PATHS = {
 def test_whether_a_path_leads_through(name):
     make, masks, reached = PATHS[name]
     shape = (8, 4, 4) if make is Attention else (1, 2, 2)
-    assert connected(make, masks, shape) is reached
+    assert input_reaches_output(make, masks, shape) is reached
 
 
 def test_a_network_that_subtracts_is_not_told():
@@ -200,7 +200,7 @@ def test_a_network_that_subtracts_is_not_told():
             x = x.flatten(1)
             return self.linear(x - x.mean(1, keepdim=True))
 
-    assert connected(Centred, {}, (1, 2, 2)) is None
+    assert input_reaches_output(Centred, {}, (1, 2, 2)) is None
 
 
 class Fixed(nn.Module):

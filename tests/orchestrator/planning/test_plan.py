@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.planning.epoch_times import trial_seconds, wall_seconds, words
+from orchestrator.planning.epoch_times import duration, trial_seconds, wall_seconds
 from orchestrator.planning.plan import plan, size_words
 from orchestrator.planning.resources import Resources, concurrency, each_worker, require_legal, require_somewhere
 from search_spaces import Cell, Grid, SpaceError, Trial, load
@@ -119,7 +119,7 @@ def test_wall_time_fills_free_slots():
     ("seconds", "text"), [(3, "3 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h"), (260_000, "3.0 days")]
 )
 def test_times_in_words(seconds, text):
-    assert words(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from raylets import long, tags
 
 from orchestrator.planning.resources import Resources
-from orchestrator.ray_driver import tune
+from orchestrator.ray_driver import trial_callback
 from trainables.record.event_log import ended
 
 pytestmark = pytest.mark.cluster
@@ -32,8 +32,8 @@ def test_a_process_that_dies_every_time_is_not_started_for_ever(cluster, sweep, 
     deadly, plain = own("deadly"), long(0, epochs=1)
     undisturbed, told = sweep([deadly, plain])
     assert undisturbed
-    assert told.errors == {deadly.fingerprint: tune.DIED, plain.fingerprint: None}
-    assert len((tmp_path / "log").read_text()) == tune.ATTEMPTS
+    assert told.errors == {deadly.fingerprint: trial_callback.DIED, plain.fingerprint: None}
+    assert len((tmp_path / "log").read_text()) == trial_callback.ATTEMPTS
 
 
 def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
@@ -41,5 +41,5 @@ def test_a_trial_that_ray_kills_for_want_of_memory_says_so(cluster, sweep):
     trial = long(0, epochs=5000)
     undisturbed, told = sweep([trial])
     assert undisturbed
-    assert told.errors == {trial.fingerprint: f"{tune.LOW_MEMORY}, 4 times"}
-    assert told.notices == [f"{trial.fingerprint}: {tune.LOW_MEMORY}; it is tried again"] * 3
+    assert told.errors == {trial.fingerprint: f"{trial_callback.LOW_MEMORY}, 4 times"}
+    assert told.notices == [f"{trial.fingerprint}: {trial_callback.LOW_MEMORY}; it is tried again"] * 3

@@ -34,7 +34,7 @@ def rivals(folder, known=(), seeds=(), **rule):
 
 
 def survivors(fairness, trials, value):
-    """Trials one after the other, each to its last epoch but one or until it is given up."""
+    """Trials one after the other, each to its last epoch but one or until it is stopped early."""
     left = []
     for trial in trials:
         fairness.enter(trial)
@@ -75,7 +75,7 @@ def test_the_smaller_loss_is_the_better_one(tmp_path):
     assert fairness.falls_behind(worse.fingerprint, 1, 9.0)
 
 
-def test_nobody_is_given_up_in_its_grace(tmp_path):
+def test_nobody_is_stopped_in_its_grace(tmp_path):
     fairness = GroupedEarlyStopping(rivals(tmp_path, grace_epochs=9))
     good, bad, *_ = trials(pruner=["synflow", "random"], compression=2)
     for trial, value in ((good, 0.9), (bad, 0.1)):
@@ -92,12 +92,12 @@ def test_a_grace_longer_than_the_training_is_no_error(tmp_path):
 def test_hyperband_begins_to_stop_at_later_epochs_for_some(tmp_path):
     fairness = GroupedEarlyStopping(rivals(tmp_path, name="hyperband"))
     asked = trials(compression=2, seed=list(range(40)))
-    given_up = set()
+    stopped_early = set()
     for trial in asked:
         fairness.enter(trial)
         falls = (e for e in range(1, 27) if fairness.falls_behind(trial.fingerprint, e, 0.9 - trial.seed / 100))
-        given_up.add(next(falls, None))
-    assert {1, 3, 9, None} <= given_up
+        stopped_early.add(next(falls, None))
+    assert {1, 3, 9, None} <= stopped_early
 
 
 def test_an_epoch_computed_twice_is_judged_once(tmp_path):

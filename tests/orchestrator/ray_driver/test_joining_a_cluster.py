@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.trial_sources import TrialList
 from orchestrator.planning.resources import Resources
-from orchestrator.ray_driver import connected, run_on_ray
+from orchestrator.ray_driver import ray_connection, run_on_ray
 from orchestrator.ray_driver.nodes import to_come
 from orchestrator.sweep import main
 from search_spaces import SpaceError, Trial
@@ -82,7 +82,7 @@ def test_nodes_that_kuberay_may_start(tmp_path, monkeypatch):
 def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.running.resource_flags.prepare_ray", lambda address: None)
-    monkeypatch.setattr("orchestrator.ray_driver.survey", lambda *asked: (here, to_come))
+    monkeypatch.setattr("orchestrator.ray_driver.cluster_resources", lambda *asked: (here, to_come))
     monkeypatch.setattr("orchestrator.ray_driver.connected", lambda *where: nullcontext({"10.0.0.1": False}))
     assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0
     said = capsys.readouterr().out
@@ -102,7 +102,7 @@ def cluster(monkeypatch):
 def refused(cluster, output, tracking=SERVER, resources=Resources(1), data_root=None, storage=""):  # noqa: B008
     with (
         pytest.raises(SpaceError) as caught,
-        connected(cluster.address, resources, output, tracking, data_root, storage),
+        ray_connection(cluster.address, resources, output, tracking, data_root, storage),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -125,7 +125,7 @@ def test_a_cluster_of_one_node_is_as_good_as_this_machine(cluster, tmp_path, cap
 def test_what_several_nodes_need(cluster, tmp_path):
     output = tmp_path / "results"
     assert "SQLite is for one machine" in refused_with_two(cluster, output)
-    with connected(cluster.address, Resources(1), output, SERVER, tmp_path):
+    with ray_connection(cluster.address, Resources(1), output, SERVER, tmp_path):
         pass
     assert not list(tmp_path.iterdir())
     assert "does not see" in refused(cluster, output, data_root=tmp_path / "nowhere")
@@ -147,7 +147,7 @@ def test_a_submitted_job_joins_with_its_own_environment(cluster, tmp_path, monke
         shipped = [name for name in names if "py_modules_files" in str(importlib.import_module(name).__file__)]
         return os.environ.get("OF_THE_JOB"), shipped
 
-    with connected(cluster.address, Resources(1), tmp_path / "results", SERVER):
+    with ray_connection(cluster.address, Resources(1), tmp_path / "results", SERVER):
         seen = ray.get(seen_there.remote())
     assert seen == ("1", ["orchestrator", "pruners", "search_spaces", "trainables"])
 
@@ -164,9 +164,9 @@ def test_nodes_with_gpus_say_whether_mps_runs_there(cluster, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as daemon:
         daemon.bind(str(tmp_path / "control"))
         daemon.listen()
-        with connected(cluster.address, Resources(1, 0.5), tmp_path / "results", SERVER) as mps:
+        with ray_connection(cluster.address, Resources(1, 0.5), tmp_path / "results", SERVER) as mps:
             found += mps.values()
-    with connected(cluster.address, Resources(1, 0.5), tmp_path / "results", SERVER) as mps:
+    with ray_connection(cluster.address, Resources(1, 0.5), tmp_path / "results", SERVER) as mps:
         found += mps.values()
     assert found == [True, False]  # and nothing of the head, which has no GPU
 
@@ -217,7 +217,7 @@ def test_a_folder_that_another_node_does_not_see(cluster, tmp_path):
 def test_with_an_object_store_nodes_share_no_folder(bucket, cluster, stranger, tmp_path):
     output, trial = tmp_path / "results", Trial(dataset="digits", architecture="mlp", epochs=1)
     place = Place(output / ".scratch", output / "data", mirror=bucket)
-    with connected(cluster.address, Resources(2), output, SERVER, storage=bucket):
+    with ray_connection(cluster.address, Resources(2), output, SERVER, storage=bucket):
         assert not list(tmp_path.iterdir())  # to ask leaves nothing
         assert run_on_ray(TrialList([trial]), place, Resources(2), Listener(), tmp_path / ".tune", Stop())
     assert not output.exists()  # all of it happened elsewhere

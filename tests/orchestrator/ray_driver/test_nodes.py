@@ -14,9 +14,9 @@ from raylets import epochs, long, until
 
 from orchestrator.live.interrupt import Stop
 from orchestrator.planning.resources import Resources
-from orchestrator.ray_driver import tune
+from orchestrator.ray_driver import trial_callback
 from trainables.context import Place
-from trainables.on_ray.workers import MisplacedError, with_workers
+from trainables.on_ray.workers import MisplacedError, ray_workers
 from trainables.record import checkpoint
 from trainables.record.checkpoint import CHECKPOINT
 from trainables.record.event_log import ended
@@ -34,7 +34,7 @@ def test_each_kind_of_trial_has_its_own_share(cluster, sweep, own):
 
 
 def test_lost_nodes_do_not_use_up_the_attempts(cluster, sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(tune, "ATTEMPTS", 1)
+    monkeypatch.setattr(trial_callback, "ATTEMPTS", 1)
     trial = long(0, epochs=400)
     folder = tmp_path / "checkpoints" / trial.fingerprint
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
@@ -95,7 +95,7 @@ def test_a_node_of_other_versions_computes_nothing(cluster, sweep, tmp_path):
 
 @ray.remote(num_cpus=1)
 def taken_part(place):
-    with with_workers(place, versions()):
+    with ray_workers(place, versions()):
         pass
 
 
@@ -117,8 +117,8 @@ def test_a_worker_on_a_node_of_other_versions_computes_nothing(cluster, sweep, t
 
 
 def test_when_no_node_is_left_it_says_so_and_does_not_wait_for_ever(cluster, sweep, monkeypatch, tmp_path):
-    monkeypatch.setattr(tune, "LOOK_SECONDS", 0.5)
-    monkeypatch.setattr(tune, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(trial_callback, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(trial_callback, "WAIT_SECONDS", 1.0)
     small = cluster.add_node(num_cpus=1)
     big = cluster.add_node(num_cpus=2)
     trial = long(0, epochs=2000)

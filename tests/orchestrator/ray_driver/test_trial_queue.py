@@ -15,8 +15,8 @@ from orchestrator.live.trial_sources import TrialList
 from orchestrator.planning.resources import Resources
 from orchestrator.ray_driver.gpu_health import GpuHealth
 from orchestrator.ray_driver.ray_patches import survive_the_memory_monitor
+from orchestrator.ray_driver.trial_callback import TrialCallback
 from orchestrator.ray_driver.trial_queue import Attempts, TrialQueue
-from orchestrator.ray_driver.tune import TrialCallback
 from search_spaces import Trial
 
 TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in range(3)]
@@ -25,11 +25,11 @@ TRIALS = [Trial(dataset="digits", architecture="mlp", seed=seed) for seed in ran
 @pytest.fixture
 def driver():
     watch, stop = Listener(), Stop()
-    handing = TrialQueue(TrialList(TRIALS), stop)
-    assert handing.begin()
+    queue = TrialQueue(TrialList(TRIALS), stop)
+    assert queue.begin()
     attempts, resources = Attempts(0.25, {}), Resources(gpus=0.25)
     health = GpuHealth(watch.notice)
-    return handing, watch, TrialCallback(watch, handing, stop, Orders(), attempts, resources, health)
+    return queue, watch, TrialCallback(watch, queue, stop, Orders(), attempts, resources, health)
 
 
 def end(driver, trial, how):
@@ -45,20 +45,20 @@ def end(driver, trial, how):
 
 
 def test_one_that_another_process_computes_comes_again_when_nothing_else_is_left(driver):
-    handing, watch, _ = driver
-    busy = handing.next(1)
+    queue, watch, _ = driver
+    busy = queue.next(1)
     end(driver, busy, "elsewhere")
-    others = [handing.next(1), handing.next(1)]
+    others = [queue.next(1), queue.next(1)]
     assert others == TRIALS[1:]
     for _ in range(2):
-        assert handing.next(1) == busy
-        assert handing.next(1) is None
+        assert queue.next(1) == busy
+        assert queue.next(1) is None
         end(driver, busy, "elsewhere")
     assert watch.notices == [f"{busy.fingerprint}: another process computes it"]  # once
-    for trial in (*others, handing.next(1)):
-        assert not handing.over
+    for trial in (*others, queue.next(1)):
+        assert not queue.over
         end(driver, trial, "finished")
-    assert handing.over
+    assert queue.over
     assert watch.errors == {trial.fingerprint: None for trial in TRIALS}
 
 
@@ -76,9 +76,9 @@ def test_a_process_killed_by_rays_memory_monitor_is_one_that_died():
 
 
 def test_one_that_was_taken_over_is_left_and_has_not_failed(driver):
-    handing, watch, _ = driver
-    taken = handing.next(1)
+    queue, watch, _ = driver
+    taken = queue.next(1)
     end(driver, taken, "superseded")
     assert watch.errors == {taken.fingerprint: None}
     assert len(watch.notices) == 1
-    assert [handing.next(1) for _ in range(3)] == [*TRIALS[1:], None]
+    assert [queue.next(1) for _ in range(3)] == [*TRIALS[1:], None]

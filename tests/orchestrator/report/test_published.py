@@ -14,10 +14,10 @@ from invented_sweep import Store
 
 import pruners.registry
 import trainables.architectures
-from orchestrator.report.compare_published import beside, published_lines
+from orchestrator.report.compare_published import published_lines, published_points
 from orchestrator.report.figures import accuracy, draw
 from orchestrator.report.page import page
-from orchestrator.report.published import PRUNERS, at, differences, for_trial, published
+from orchestrator.report.published import PRUNERS, at, for_trial, known_differences, published_rows
 from orchestrator.report.tables import tables
 from orchestrator.results.lines import Facet
 from orchestrator.results.results import Results, read
@@ -51,8 +51,8 @@ def test_every_row_kept_is_of_the_file(raw: list[dict[str, str]]) -> None:
         (r["source"], r["figure_or_table"], r["architecture"], float(r["compression_x"]), float(r["top1_mean"]))
         for r in raw
     }
-    assert all((r.source, r.figure, r.network, r.compression, r.top1) in known for r in published())
-    assert {r.pruner for r in published()} <= set(PRUNERS.values())
+    assert all((r.source, r.figure, r.network, r.compression, r.top1) in known for r in published_rows())
+    assert {r.pruner for r in published_rows()} <= set(PRUNERS.values())
 
 
 def test_the_curve_of_the_paper(raw: list[dict[str, str]]) -> None:
@@ -75,13 +75,13 @@ def test_another_network_pruner_granularity_or_ablation_has_none() -> None:
 
 
 def test_what_they_are_called_here_can_be_run() -> None:
-    assert all(trainables.architectures.lookup(row.architecture) for row in published())
-    assert {row.pruner for row in published()} <= {"dense", *pruners.registry.PRUNERS}
+    assert all(trainables.architectures.lookup(row.architecture) for row in published_rows())
+    assert {row.pruner for row in published_rows()} <= {"dense", *pruners.registry.PRUNERS}
 
 
 def test_one_name_stands_for_the_network_that_fits_the_images() -> None:
     def called(dataset: str, network: str) -> set[str]:
-        return {row.architecture for row in published() if (row.dataset, row.network) == (dataset, network)}
+        return {row.architecture for row in published_rows() if (row.dataset, row.network) == (dataset, network)}
 
     assert called("imagenet", "resnet50") == {"resnet50"}
     assert called("cifar10", "resnet50") == {"resnet50-cifar"}
@@ -93,7 +93,7 @@ def test_one_name_stands_for_the_network_that_fits_the_images() -> None:
 
 def test_a_width_that_was_never_used_is_said() -> None:
     ours = trial(architecture="resnet18-cifar", compression=10)
-    said = {row.network: differences(ours, row) for row in for_trial(ours, "snip")}
+    said = {row.network: known_differences(ours, row) for row in for_trial(ours, "snip")}
     note = "their WideResNet18 never used its width: these are further runs of their ResNet-18"
     assert note in said["wide_resnet18(tinyimagenet)"]
     assert note not in said["resnet18(tinyimagenet)"]
@@ -102,12 +102,12 @@ def test_a_width_that_was_never_used_is_said() -> None:
 def test_the_recipe_is_said() -> None:
     [row] = [r for r in for_trial(trial(), "snip") if r.figure == FIG6 and r.compression == 10]
     same = {"compression": 10, "epochs": 160, "nesterov": True, "lr_schedule": "step", "lr_drops": (60, 120)}
-    only_best = differences(trial(**same, mode="eval"), row)
+    only_best = known_differences(trial(**same, mode="eval"), row)
     assert only_best == [
         "scoring_images: augmented and of any class there, plain and as many of each class here",
         "theirs is the best epoch on the test set; compared with our best epoch, not our last",
     ]
-    other = differences(trial(**same | {"epochs": 10}, dataset="cifar10-jpeg75", mode="train"), row)
+    other = known_differences(trial(**same | {"epochs": 10}, dataset="cifar10-jpeg75", mode="train"), row)
     assert "images: cifar10-jpeg75 here stands in for cifar10" in other
     assert "epochs: 160 there, 10 here" in other
     assert "mode: eval there, train here" in other
@@ -115,14 +115,14 @@ def test_the_recipe_is_said() -> None:
 
 def test_the_student_tables_prune_magnitude_after_training() -> None:
     dense_first = trial(architecture="vgg16", pruner="magnitude", compression=10)
-    said = {text for row in for_trial(dense_first, "magnitude") for text in differences(dense_first, row)}
+    said = {text for row in for_trial(dense_first, "magnitude") for text in known_differences(dense_first, row)}
     assert "pretrain_epochs: 200 there, 0 here" in said
 
 
 def test_differences_are_ours_minus_theirs(results: Results, store: Store) -> None:
     [found] = [
         one
-        for one in beside(results)
+        for one in published_points(results)
         if (one.facet.architecture, one.pruner, one.point.compression) == ("vgg16-bn", "snip", 10)
         and one.row.figure == FIG6
     ]
@@ -148,43 +148,49 @@ def test_they_are_drawn_faintly_behind(results: Results) -> None:
 
 
 def test_two_sources_are_never_one_title() -> None:
-    titles = {(row.source, row.figure): row.title for row in published()}
+    titles = {(row.source, row.figure): row.title for row in published_rows()}
     assert len(set(titles.values())) == len(titles)
     assert not any("file id" in title or re.search("[0-9]{8}", title) for title in titles.values())
-    lines = {(row.title, row.dataset, row.architecture, row.network, row.pruner, row.ablation) for row in published()}
-    points = [(row.title, row.dataset, row.network, row.pruner, row.ablation, row.compression) for row in published()]
+    lines = {
+        (row.title, row.dataset, row.architecture, row.network, row.pruner, row.ablation) for row in published_rows()
+    }
+    points = [
+        (row.title, row.dataset, row.network, row.pruner, row.ablation, row.compression) for row in published_rows()
+    ]
     assert len(set(points)) == len(points) >= len(lines)
 
 
 def test_a_pruner_by_two_scopes_is_two_lines() -> None:
     ours = trial(dataset="imagenet", architecture="resnet50", pruner="rigl", scope="erk", compression=10)
-    said = {row.figure: differences(ours, row) for row in for_trial(ours, "rigl")}
+    said = {row.figure: known_differences(ours, row) for row in for_trial(ours, "rigl")}
     assert "scope: layer there, erk here" in said["README 1x (100 ep), uniform"]
     assert not any(text.startswith("scope") for text in said["README 1x (100 ep), ERK"])
 
 
 def test_networks_are_not_mistaken_for_others_of_their_name() -> None:
-    networks = {(row.source.split()[0], row.network): row.architecture for row in published()}
+    networks = {(row.source.split()[0], row.network): row.architecture for row in published_rows()}
     assert networks["FlipOut", "vgg19_bn"] == "vgg19-bn"
     assert networks["SNIP-filter-level", "vgg16_bn"] == "torchvision/vgg16_bn"
     assert networks["COMP6258", "vgg16_bn"] == "vgg16-bn"
 
 
 def test_pruning_during_training_is_not_put_beside_pruning_before() -> None:
-    sources = {row.source.split()[0] for row in published() if row.pruner in ("random", "magnitude")}
+    sources = {row.source.split()[0] for row in published_rows() if row.pruner in ("random", "magnitude")}
     assert "FlipOut" not in sources
 
 
 def test_what_makes_their_grasp_another_is_said() -> None:
     ours = trial(pruner="grasp", compression=10)
-    [said] = [differences(ours, row) for row in for_trial(ours, "grasp") if (row.figure, row.compression) == (FIG6, 10)]
+    [said] = [
+        known_differences(ours, row) for row in for_trial(ours, "grasp") if (row.figure, row.compression) == (FIG6, 10)
+    ]
     assert "keeps: the smallest w (Hg) there, the largest w (Hg) here" in said
     assert not any("sign" in text for text in said)
 
 
 def test_one_iteration_of_synflow_is_said() -> None:
     ours = trial(architecture="resnet20", pruner="synflow", iterations=100, schedule="exponential", compression=10)
-    [said] = [differences(ours, row) for row in for_trial(ours, "synflow") if row.source == "COS568 student"][:1]
+    [said] = [known_differences(ours, row) for row in for_trial(ours, "synflow") if row.source == "COS568 student"][:1]
     assert "iterations: 1 there, 100 here" in said
 
 

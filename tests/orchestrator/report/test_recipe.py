@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from invented_sweep import Store
 
-from orchestrator.report.recipe import TOTAL, by_pruner, common, dense
+from orchestrator.report.recipe import TOTAL, common, fields_by_pruner, never_pruned_shares
 from orchestrator.results.results import read
 from orchestrator.results.row import Row
 from search_spaces import Cell, Trial
@@ -39,12 +39,12 @@ def test_the_dense_trials_do_not_hide_what_the_pruned_have_in_common() -> None:
 
 def test_in_what_the_pruners_differ(store: Store) -> None:
     results = read(store.uri, "small")
-    assert by_pruner(results)[0] == []
+    assert fields_by_pruner(results)[0] == []
     longer = {
         key: t.model_copy(update={"pretrain_epochs": 7, "mode": "train"}) if t.pruner == "snip" else t
         for key, t in results.trials.items()
     }
-    heads, rows = by_pruner(replace(results, trials=longer))
+    heads, rows = fields_by_pruner(replace(results, trials=longer))
     assert heads == ["mode", "pretrain_epochs", TOTAL]
     assert dict(rows) == {"random": ["eval", "0", "3"], "snip": ["train", "7", "10"], "synflow": ["eval", "0", "3"]}
 
@@ -54,4 +54,4 @@ def test_what_is_never_pruned_is_told_from_the_counts() -> None:
     metrics = {"model/params": 1000.0, "model/params_kept": 400.0, "model/compression": 3.0}
     cell = Cell.model_construct(architecture="vit", compression=3.0)
     results = SimpleNamespace(rows=[Row(cell, "failed"), Row(cell, "finished", metrics=metrics)])
-    assert dense(results) == [("never pruned of vit", "10 % of its parameters")]  # type: ignore[arg-type]
+    assert never_pruned_shares(results) == [("never pruned of vit", "10 % of its parameters")]  # type: ignore[arg-type]

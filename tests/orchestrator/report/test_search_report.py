@@ -84,7 +84,7 @@ def test_the_answer_says_what_was_tuned_on_what(results: Results) -> None:
     said = " ".join(headline(results))
     assert "Tuned: lr and pruner.iterations, for validation/top1 on 20 % of the training images" in said
     assert f"2 studies of {TRIALS + 2} trials each (tpe)" in said
-    assert "2 were given up early and 2 failed" in said
+    assert "2 were stopped early and 2 failed" in said
     assert "run again with 3 fresh seeds" in said
 
 

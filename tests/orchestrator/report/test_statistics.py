@@ -15,11 +15,11 @@ from orchestrator.report.statistics import (
     VariancePool,
     accuracy_interval,
     difference_in_points,
-    estimate,
     expit,
     holm,
     logit,
     mcnemar,
+    moderated_mean,
     points,
     pool_variances,
     sign_flips,
@@ -32,7 +32,7 @@ NONE = VariancePool()
 
 def test_without_a_pool_it_is_the_paired_t_test() -> None:
     one, other = [2.1, 2.4, 2.2, 2.9], [1.9, 2.0, 2.25, 2.3]
-    found = estimate([a - b for a, b in zip(one, other, strict=True)], NONE, of=2)
+    found = moderated_mean([a - b for a, b in zip(one, other, strict=True)], NONE, of=2)
     expected = ttest_rel(one, other)
     assert found is not None and found.p == pytest.approx(expected.pvalue)
     assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
@@ -40,15 +40,15 @@ def test_without_a_pool_it_is_the_paired_t_test() -> None:
 
 def test_a_pool_counts_as_so_many_more_seeds() -> None:
     gaps = [0.5, 0.1]
-    found = estimate(gaps, VariancePool(variance=0.02, freedom=4), of=2)  # of a difference: twice that of a cell
+    found = moderated_mean(gaps, VariancePool(variance=0.02, freedom=4), of=2)  # of a difference: twice that of a cell
     assert found is not None and found.freedom == 5
     assert found.error == pytest.approx(math.sqrt((4 * 0.04 + stdev(gaps) ** 2) / 5 / 2))
 
 
 def test_no_spread_is_no_certainty() -> None:
-    assert estimate([0.2], VariancePool(0.02, 4), of=2) is None
-    assert estimate([0.2, 0.2], NONE, of=2) is None
-    assert estimate([0.2, 0.2], VariancePool(0.02, 4), of=2) is not None
+    assert moderated_mean([0.2], VariancePool(0.02, 4), of=2) is None
+    assert moderated_mean([0.2, 0.2], NONE, of=2) is None
+    assert moderated_mean([0.2, 0.2], VariancePool(0.02, 4), of=2) is not None
 
 
 def test_equal_variances_are_pooled_and_unequal_ones_are_not() -> None:
@@ -68,7 +68,7 @@ def test_an_outlier_is_not_pooled() -> None:
     with_outlier = pool_variances([*equal, (9.0, 2)])
     assert with_outlier == pool_variances(equal) or with_outlier.cells == 20
     assert with_outlier.variance == pytest.approx(0.01, rel=0.5) and not with_outlier.fits(9.0, 2)
-    alone, pooled = estimate([3.0, 0.0], NONE, of=1), estimate([3.0, 0.0], with_outlier, of=1)
+    alone, pooled = moderated_mean([3.0, 0.0], NONE, of=1), moderated_mean([3.0, 0.0], with_outlier, of=1)
     assert alone == pooled
 
 

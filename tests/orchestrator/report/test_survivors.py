@@ -12,17 +12,17 @@ from invented_sweep import Store
 
 from orchestrator.report.figures import accuracy, against_cost
 from orchestrator.report.figures.style import house_style
-from orchestrator.report.mlflow_ui.curves import curve
+from orchestrator.report.mlflow_ui.curves import curve_entries
 from orchestrator.report.pivots import grids
-from orchestrator.report.ranking_text import care, standings
+from orchestrator.report.ranking_text import standings, trust_by_seeds
 from orchestrator.report.summary_text import headline
 from orchestrator.report.tables import tables
 from orchestrator.report.verdicts import panel_verdicts
-from orchestrator.results.lines import CurvePoint, facets, flattering, line, metric
+from orchestrator.results.lines import CurvePoint, facets, flattering, line, metric_reader
 from orchestrator.results.results import Results, read
 from orchestrator.results.row import Row
 
-PLACE = ("vgg16-bn", "snip", 2.0)  # of two seeds, the second is given up
+PLACE = ("vgg16-bn", "snip", 2.0)  # of two seeds, the second is stopped early
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def place(row: Row) -> tuple[str, str, float]:
 
 def point(results: Results) -> CurvePoint:
     [facet] = [facet for facet in facets(results) if facet.architecture == PLACE[0]]
-    return next(p for p in line(results, facet, PLACE[1], metric("final/top1")) if p.compression == PLACE[2])
+    return next(p for p in line(results, facet, PLACE[1], metric_reader("final/top1")) if p.compression == PLACE[2])
 
 
 def test_only_a_point_with_some_seeds_left_flatters(whole: Results, results: Results) -> None:
@@ -67,8 +67,8 @@ def test_it_is_compared_with_nothing(whole: Results, results: Results) -> None:
         for of in (results, whole)
     )
     assert before - compared == {found for found in before if found[0] == 2.0 and "snip" in found[1]} != set()
-    assert "Early stopping gave up some seeds of 1 points" in care(results)
-    assert "early stopping" not in care(whole)
+    assert "Some seeds of 1 points were stopped early" in trust_by_seeds(results)
+    assert "early stopping" not in trust_by_seeds(whole)
 
 
 def test_it_is_marked_in_tables_and_figures(whole: Results, results: Results) -> None:
@@ -96,8 +96,8 @@ def test_it_is_marked_in_tables_and_figures(whole: Results, results: Results) ->
 
 def test_mlflows_curve_has_no_such_point(whole: Results, results: Results) -> None:
     facet = facets(results)[0]
-    assert [step["curve/compression"] for step in curve(whole, facet, "snip")] == [1, 2, 10]
-    assert [step["curve/compression"] for step in curve(results, facet, "snip")] == [1, 10]
+    assert [step["curve/compression"] for step in curve_entries(whole, facet, "snip")] == [1, 2, 10]
+    assert [step["curve/compression"] for step in curve_entries(results, facet, "snip")] == [1, 10]
 
 
 def test_where_all_is_chosen_the_headline_says_why_it_compares_nothing(whole: Results) -> None:

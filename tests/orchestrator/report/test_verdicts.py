@@ -11,7 +11,7 @@ from invented_sweep import Store, build
 
 from benchmarks.verdicts import SCENARIOS, false_claims, power
 from orchestrator.report.pivots import accuracies
-from orchestrator.report.ranking_text import Ranking, _ranking, care, sentences
+from orchestrator.report.ranking_text import Ranking, _ranking, sentences, trust_by_seeds
 from orchestrator.report.summary_text import _leaders, headline, strongest
 from orchestrator.report.verdicts import PairVerdict, PanelTrial, PanelVerdicts, p_value, panel_verdicts, verdicts
 from orchestrator.results.lines import CurvePoint, Facet, facets
@@ -182,7 +182,7 @@ def test_the_answer_leads_where_a_test_shows_it(decided: Results) -> None:
     assert shown is not None
     bold = [(pruner, head) for pruner, row in shown.rows for head, e in zip(shown.heads, row, strict=True) if e.leads]
     assert ("synflow", "10x") in bold and not [place for place in bold if place[1] == "1x"]
-    assert "at most 5 % of panels have a false lead" in care(decided)
+    assert "at most 5 % of panels have a false lead" in trust_by_seeds(decided)
 
 
 def test_one_seed_claims_no_lead_and_no_bold(decided: Results) -> None:
@@ -190,7 +190,7 @@ def test_one_seed_claims_no_lead_and_no_bold(decided: Results) -> None:
     said = " ".join(headline(alone))
     assert said.startswith("In 2 comparisons no pruner is shown to lead.") and "The surest lead" not in said
     assert "differs from others on these images; too few seeds to say that it holds for another training" in said
-    assert care(alone).startswith("One seed: no pruner is said to lead")
+    assert trust_by_seeds(alone).startswith("One seed: no pruner is said to lead")
     shown = accuracies(alone)
     assert shown is not None and not any(entry.leads for _, row in shown.rows for entry in row)
     [facet] = facets(alone)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from invented_sweep import Store, build, log_plan
 
-from orchestrator.results.lines import Facet, dense, facets, line, metric, pruners
+from orchestrator.results.lines import Facet, dense, facets, line, metric_reader, pruners
 from orchestrator.results.results import Results, Sweep, read
 from orchestrator.results.store import ReportError, connect
 
@@ -39,7 +39,7 @@ def test_lines_take_seeds_together(results: Results, store: Store) -> None:
     facet = Facet("cifar10", "vgg16-bn")
     assert facets(results) == [facet, Facet("cifar10", "resnet20")]
     assert pruners(results) == ["random", "snip", "synflow"]
-    point = line(results, facet, "snip", metric("final/top1"))[1]
+    point = line(results, facet, "snip", metric_reader("final/top1"))[1]
     seeds = [store.logged[row.cell.fingerprint]["final/top1"] for row in point.rows]
     assert (point.compression, point.values) == (2, tuple(seeds))
     assert point.mean == pytest.approx(sum(seeds) / 2)
@@ -48,10 +48,10 @@ def test_lines_take_seeds_together(results: Results, store: Store) -> None:
 
 def test_all_pruners_start_at_the_dense_network(results: Results) -> None:
     facet = Facet("cifar10", "vgg16-bn")
-    unpruned = dense(results, facet, metric("final/top1"))
+    unpruned = dense(results, facet, metric_reader("final/top1"))
     assert unpruned is not None
     for pruner in pruners(results):
-        assert line(results, facet, pruner, metric("final/top1"))[0].values == unpruned.values
+        assert line(results, facet, pruner, metric_reader("final/top1"))[0].values == unpruned.values
 
 
 def test_collapse_is_known(results: Results) -> None:

@@ -61,7 +61,7 @@ def record(attempt, how, far):
     if how == "out of disk":
         raise OSError(28, "No space left on device", str(attempt.folder / "masks.safetensors"))
     if how == "stopped early":
-        attempt.judged.given_up = "epoch 1 by asha"
+        attempt.judged.stopped_early = "epoch 1 by asha"
     if how in ("interrupted", "stopped early"):
         raise StoppedError
     outbox.end("finished")

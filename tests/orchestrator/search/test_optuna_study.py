@@ -206,7 +206,7 @@ def test_a_study_ends_when_every_setting_was_tried(tmp_path, per, points, seeds)
 def test_a_study_without_a_result_ends_as_well(tmp_path):
     lab = Lab(tmp_path, lr={"choices": [0.1, 0.2]}, search={"trials": 9, "confirm_seeds": 2})
     seeker = lab.seeker()
-    for stopped_after in (1, None):  # given up for its rivals, and failed
+    for stopped_after in (1, None):  # stopped early, and failed
         while (trial := seeker.next(1)) is None:
             assert not seeker.over
         seeker.ended(trial.fingerprint, stopped_after)

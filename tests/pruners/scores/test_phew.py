@@ -5,7 +5,7 @@ import torch
 from torch import nn, tensor
 
 from pruners import PRUNERS, PruningError, effective, find, prune
-from pruners.channels import follow
+from pruners.channels import trace_channels
 from pruners.scores.phew import Edges, Walks
 from trainables.architectures import build
 
@@ -15,7 +15,7 @@ def scores_of(model, seed=0):
 
 
 def walks_of(model, **asked):
-    channels = follow(model)
+    channels = trace_channels(model)
     return Walks(channels, {layer: Edges(layer) for layer in channels.inputs}, torch.Generator(), **asked)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pruners import dead_weights, prunable
-from pruners.channels import UnfollowableError, follow
+from pruners.channels import UnfollowableError, trace_channels
 from search_spaces import Network
 from trainables.architectures import ARCHITECTURES, build
 from trainables.architectures.architecture import Architecture
@@ -39,7 +39,7 @@ def test_has_a_line_and_is_followed_in_all_its_layers_or_not_at_all(name):
         model = build(name, shape_of(name), 10, seed=0)
     names = {id(weight): key for key, weight in prunable(model).items()}
     try:
-        channels = follow(model)
+        channels = trace_channels(model)
     except UnfollowableError as error:
         pytest.skip(f"weights of {name} are pruned, but no channel of it can be removed: {error}")
     assert {names[id(layer.weight)] for layer in channels.inputs} == set(names.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.record.event_log import FILE, DamagedRecordError, EventLog, ended, forget, must_restart, read
+from trainables.record.event_log import FILE, DamagedRecordError, EventLog, ended, must_restart, read, remove_record
 
 
 def events(folder):
@@ -120,5 +120,5 @@ def test_what_failed_by_itself_starts_anew_and_what_the_machine_broke_goes_on(tm
     assert must_restart(tmp_path) is not resume
     (tmp_path / "masks.safetensors").write_bytes(b"")
     (tmp_path / ".writer.lock").write_bytes(b"")
-    forget(tmp_path)
+    remove_record(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".writer.lock"]

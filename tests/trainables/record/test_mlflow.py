@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from trainables.record.event_log import EventLog
-from trainables.record.mlflow import BATCH, connect, deliver
+from trainables.record.mlflow import BATCH, deliver, upload_client
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlflow")
-    client = connect(f"sqlite:///{folder / 'mlflow.db'}")
+    client = upload_client(f"sqlite:///{folder / 'mlflow.db'}")
     client.create_experiment("trials", artifact_location=(folder / "artifacts").as_uri())
     return client
 
@@ -84,7 +84,7 @@ def test_a_long_backlog_is_sent_in_pieces(client, run_id, outbox, tmp_path):
 
 def test_what_cannot_be_sent_stays(run_id, client, outbox, tmp_path):
     outbox.metrics({"a": 1.0}, 1)
-    nowhere = connect("http://127.0.0.1:9")
+    nowhere = upload_client("http://127.0.0.1:9")
     with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         deliver(nowhere, run_id, tmp_path)
     assert len(deliver(client, run_id, tmp_path)) == 1

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from search_spaces import Trial
-from trainables.datasets.batches import micro_batches
+from trainables.datasets.batches import split_batch
 from trainables.training import loop
 from trainables.training.loop import Callbacks, StoppedError, TrainingData, TrainingError, TrainingState, train
 
@@ -143,8 +143,8 @@ def test_micro_batches_make_the_step_of_the_whole_batch(parts):
 
 
 def test_no_micro_batch_is_a_single_image():
-    assert [len(part) for part in micro_batches(torch.zeros(5), 4)] == [3, 2]
-    assert [len(part) for part in micro_batches(torch.zeros(1), 4)] == [1]
+    assert [len(part) for part in split_batch(torch.zeros(5), 4)] == [3, 2]
+    assert [len(part) for part in split_batch(torch.zeros(1), 4)] == [1]
 
 
 def test_smoothed_labels_are_mixed_with_even_ones():
