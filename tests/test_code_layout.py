@@ -104,7 +104,6 @@ OFFERED_ALIKE |= {"score"}  # by pruners
 OFFERED_ALIKE |= {"describe", "forget"}  # by image sets that are read from files
 OFFERED_ALIKE |= {"main", "parser"}  # by commands
 OFFERED_ALIKE |= {
-    "connect",
     "load",
     "lookup",
     "provide",

@@ -18,10 +18,11 @@ from typing import Any
 
 from orchestrator.colors import look
 from orchestrator.live.trial_records import Records
+from orchestrator.results.store import public_reason
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus
 from search_spaces import Trial
 from trainables.record.event_log import DamagedRecordError, End, Snapshot, ended, read, size, snapshot
-from trainables.record.mlflow import LateFileError, deliver, deliver_all, is_away
+from trainables.record.mlflow import LateFileError, allow_slow_answers, deliver, deliver_all, is_away
 
 POLL_SECONDS = 0.5
 DELIVER_SECONDS = 5.0  # so that one batch holds several short epochs; a trial's last events are sent at once
@@ -220,8 +221,9 @@ class Uploader(threading.Thread):
                     del self._followed[fingerprint]
                 self._failures, self._away = 0, False
             except Exception as error:  # noqa: BLE001 - upload errors never stop a sweep; the event log has all events
-                followed.problem = " ".join(str(error).split())[:200]
+                followed.problem = public_reason(error)
                 self._away = is_away(error)
+                allow_slow_answers(error)
                 self._back_off(followed.problem)
                 # Move it to the end of the queue: a run that MLflow never accepts must not hold up the others.
                 self._followed[fingerprint] = self._followed.pop(fingerprint)

@@ -170,8 +170,7 @@ def store_errors(tracking_uri: str) -> Iterator[None]:
     except SpaceError:
         raise
     except Exception as error:  # noqa: BLE001 - many kinds, all meaning that the store does not open
-        reason = " ".join(str(error).split()).replace(tracking_uri, public(tracking_uri))
-        raise SpaceError(f"tracking store: {public(tracking_uri)}: {reason[:300]}") from None
+        raise SpaceError(f"tracking store: {public(tracking_uri)}: {public_reason(error)}") from None
 
 
 def connect(tracking_uri: str) -> MlflowClient:
@@ -306,6 +305,11 @@ def public(text: str) -> str:
     return _SECRETS.sub(r"\1***", text)
 
 
+def public_reason(error: BaseException) -> str:
+    """Return why a store or a server refused, in one line of at most 300 characters, without SQL and passwords."""
+    return public(mlflow.reason_of(error))[:300]
+
+
 def sqlite_uri(file: Path) -> str:
     """Return the address of a SQLite file.
 
@@ -328,4 +332,4 @@ def mlflow_errors() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise ReportError(f"MLflow: {str(error).splitlines()[0]}") from error
+        raise ReportError(f"MLflow: {public_reason(error)}") from error

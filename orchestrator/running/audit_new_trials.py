@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestrator.audit.run import Audited, audit_run, load_finished
 from orchestrator.audit.sources import Sources
 from orchestrator.audit.table import difference_lines, summary
-from orchestrator.results.store import public
+from orchestrator.results.store import public_reason
 from orchestrator.running.job import Job
 from orchestrator.tracking.audits import log_audit
 
@@ -45,8 +45,9 @@ def audit_new(
         with console.status("auditing a few trials"):
             audited = _audited(job, client, new, max(LEAST, SHARE * took), stop)
     except Exception as error:  # noqa: BLE001 - an audit is an extra and must not affect the sweep's results
-        reason = public(" ".join(str(error).split()))[:300]
-        console.print(f"not audited: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"not audited: {public_reason(error)}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
         return False
     return _say(audited, len(new), console)
 

@@ -23,7 +23,7 @@ from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
 from orchestrator.report.mlflow_ui.view import link, save_overview
 from orchestrator.results.moved_store import follow_moved_store
-from orchestrator.results.store import ReportError, public, store_errors
+from orchestrator.results.store import ReportError, public, public_reason, store_errors
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
@@ -160,9 +160,7 @@ def _complete(job: Job, book: ExperimentRuns, records: Records, console: Console
         records.refresh(marked)
         sent = send_missing(book.client, finished, records.folder, {})
     except Exception as error:  # noqa: BLE001 - servers and storages raise many kinds; the next sweep looks again
-        say(
-            f"finished runs were not compared with their trials' records ({public(' '.join(str(error).split()))[:200]})"
-        )
+        say(f"finished runs were not compared with their trials' records ({public_reason(error)})")
         return
     if sent:
         runs = "1 finished run" if len(sent) == 1 else f"{len(sent)} finished runs"
@@ -176,7 +174,7 @@ def _close(book: ExperimentRuns, parent: str, status: RunStatus, console: Consol
             book.settle(parent)
         book.close(parent, status)
     except Exception as error:  # noqa: BLE001 - servers, databases and disks raise many kinds of errors
-        reason = " ".join(str(error).split())[:200]
+        reason = public_reason(error)
         say = f"MLflow did not accept the end of this sweep ({reason}); run the same command again to record it."
         console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
@@ -239,7 +237,7 @@ def _report(job: Job, parent: str, console: Console, patient: bool) -> WrittenRe
         except ReportError as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - the results are safe, and the sweep's run must still be closed
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reason = f"{type(error).__name__}: {public_reason(error)}"
         if not patient or not came_back(uri, AWAY_SECONDS, console):
             break
         patient = False

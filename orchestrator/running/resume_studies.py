@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning.study_plan import StudyPlan
-from orchestrator.results.store import database, public, sqlite_file, sqlite_uri
+from orchestrator.results.store import database, public, public_reason, sqlite_file, sqlite_uri
 from orchestrator.search.optuna_study import Result, StudySearcher
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
@@ -56,8 +56,7 @@ def storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - SQLAlchemy's, Optuna's, the database driver's, or a missing driver
-        reason = public(" ".join(str(error).split()))[:200]
-        raise SpaceError(f"search: storage: '{public(url)}' cannot be used ({reason})") from None
+        raise SpaceError(f"search: storage: '{public(url)}' cannot be used ({public_reason(error)})") from None
 
 
 def settled(seeker: StudySearcher, done: Collection[str]) -> bool:

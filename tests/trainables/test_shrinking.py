@@ -101,7 +101,7 @@ def test_a_failure_of_the_machine_is_no_reason(monkeypatch, error):
     whole = prune(model, "random", 2)
     for where, part, ask in (
         (profiling, "effective", paths),
-        (profiling, "connected", collapsed),
+        (profiling, "is_connected", collapsed),
         (profiling, "compact", compacted_metrics),
         (compacted, "compact", compacted.smaller),
         (compaction, "call", compacted.smaller),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -24,13 +26,15 @@ DRIVERS = {  # of a kind of database: names in addresses -> modules, the first o
     "postgresql": {"psycopg2": "psycopg2", "psycopg": "psycopg"},
     "mysql": {"mysqldb": "MySQLdb", "pymysql": "pymysql"},
 }
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds that MLflow waits for an answer; it reads this before each request
+SLOW_SECONDS = 60  # for servers that are reached and answer late; too long for those that are away
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # users need not see how MLflow creates a store
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    TIMEOUT: "10",
 }
 
 
@@ -57,7 +61,22 @@ def upload_client(tracking_uri: str) -> MlflowClient:
     set_environment()
     from mlflow import MlflowClient
 
+    # It prints each error of a database with its SQL and two tracebacks, and then raises it.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=with_driver(tracking_uri))
+
+
+def allow_slow_answers(error: BaseException) -> None:
+    """If `error` says that a server was reached and did not answer in time, wait longer for it from now on."""
+    if "Read timed out" in str(error) and float(os.environ.get(TIMEOUT, SLOW_SECONDS)) < SLOW_SECONDS:
+        os.environ[TIMEOUT] = str(SLOW_SECONDS)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why MLflow or its database refused, in one line without SQL."""
+    said = re.sub(r"^\(raised as a result of [^)]*\) ", "", " ".join(str(error).split()))
+    said = re.sub(r"^\([\w.]+Error\) ", "", said.partition(" [SQL: ")[0])  # SQLAlchemy names the driver's class
+    return "the disk is full" if said == "database or disk is full" else said
 
 
 class LateFileError(Exception):

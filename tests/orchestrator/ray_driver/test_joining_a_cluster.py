@@ -83,7 +83,7 @@ def test_what_a_trial_gets_of_a_cluster(here, to_come, asked, gets, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.running.resource_flags.prepare_ray", lambda address: None)
     monkeypatch.setattr("orchestrator.ray_driver.cluster_resources", lambda *asked: (here, to_come))
-    monkeypatch.setattr("orchestrator.ray_driver.connected", lambda *where: nullcontext({"10.0.0.1": False}))
+    monkeypatch.setattr("orchestrator.ray_driver.ray_connection", lambda *where: nullcontext({"10.0.0.1": False}))
     assert main(["digits", "--address", "auto", "--dry-run", *asked]) == 0
     said = capsys.readouterr().out
     assert f"each trial gets {gets}\n" in said

@@ -49,10 +49,11 @@ VARIABLES = {
 PATHS = ["plain", "with spaces and 'quotes' \"both\"", "größe-数-🎉", "percent % and # and ;", "x" * 200]
 
 
-def run(folder: Path, output: Path, environment: dict[str, str], limit=None) -> str:
+def run(folder: Path, output: Path, environment: dict[str, str], limit=None, more=None, code=0) -> str:
     space = folder / "found.yaml"
     space.write_text(SPACE)
     command = [sys.executable, "-m", "orchestrator.sweep", space, "--local", "--output", output, "--audit", "1"]
+    command += [word for option in (more or {}).items() for word in option]
     done = subprocess.run(
         command,
         cwd=folder,
@@ -64,7 +65,7 @@ def run(folder: Path, output: Path, environment: dict[str, str], limit=None) -> 
         check=False,
     )
     said = (done.stdout + done.stderr).decode("utf-8", "replace")
-    assert done.returncode == 0, said[-4000:]
+    assert done.returncode == code, said[-4000:]
     assert "Traceback" not in said
     return said
 
@@ -93,3 +94,20 @@ def test_low_limits_in_a_path_of_all_kinds(tmp_path):
     run(folder, output, {"OMP_NUM_THREADS": "1"}, limit)
     assert finished(output) == ["finished"]
     assert not [path for path in output.rglob("*") if path.stat().st_mode & 0o077]
+
+
+def test_a_disk_that_is_full_and_then_is_not(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=False).returncode:
+        pytest.skip("no small disk can be mounted here, which needs root")
+    try:
+        cells = {"--set": "compression=[2, 4, 8]"}
+        said = run(tmp_path, disk / "o", {}, more=cells, code=1)
+        assert "the disk is full" in said
+        assert "the same command sends them" in said or "run the same command again" in said
+        subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+        assert "3 of 3 trials finished" in run(tmp_path, disk / "o", {}, more=cells)
+        assert finished(disk / "o") == ["finished"] * 3
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
