@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BATCH = 1000  # metrics in one request; MLflow accepts no more
 MARK = "uploaded.json"
 PICTURES = ("histograms.png",)  # logged as images too, so that they can be compared between runs
+TOO_LARGE, TOO_MANY = 413, 429  # HTTP statuses
+REFUSED_TAG = "not_uploaded"  # of a run: the last file that the server refused for its size
 DRIVERS = {  # of a kind of database: names in addresses -> modules, the first one first
     "postgresql": {"psycopg2": "psycopg2", "psycopg": "psycopg"},
     "mysql": {"mysqldb": "MySQLdb", "pymysql": "pymysql"},
@@ -125,15 +127,24 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, record: Snapshot | 
         )
     for start in range(0, len(metrics), BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    refused = ""
     for name, event in files.items():
         with TemporaryDirectory() as copied:
             copy = Path(copied) / name
             shutil.copyfile(folder / name, copy)
             _require_whole(copy, event)  # the very bytes that are sent, not those of an earlier look
-            client.log_artifact(run_id, str(copy))
+            try:
+                client.log_artifact(run_id, str(copy))
+            except Exception as error:
+                if _http_status(error) != TOO_LARGE:
+                    raise
+                # It stays in the trial's folder. The rest of the run must not wait for what will never be accepted.
+                refused = f"{name}: the server accepts no file of {copy.stat().st_size:,} bytes"
+                client.set_tag(run_id, REFUSED_TAG, refused)
+                continue
             if name in PICTURES:
                 _show(client, run_id, copy, event["time"])
-    _mark(folder, run_id, record.events[-1][1])
+    _mark(folder, run_id, record.events[-1][1], refused)
     return events
 
 
@@ -159,8 +170,17 @@ def deliver_all(client: MlflowClient, run_id: str, folder: Path, record: Snapsho
 
 def is_away(error: Exception) -> bool:
     """Return True if `error` says that the server is away or cannot work now; False if it refused the request."""
-    status = getattr(error, "get_http_status_code", None)  # of MLflow's own errors
-    return isinstance(error, OSError) if status is None else int(status()) >= 500
+    status = _http_status(error)
+    return isinstance(error, OSError) if status is None else status >= 500 or status == TOO_MANY
+
+
+def _http_status(error: Exception) -> int | None:
+    """Return the HTTP status that a server answered with; None if it did not answer."""
+    of_mlflow = getattr(error, "get_http_status_code", None)
+    if of_mlflow is not None:
+        return int(of_mlflow())
+    status = getattr(getattr(error, "response", None), "status_code", None)  # of requests' errors
+    return None if status is None else int(status)
 
 
 def missing_metrics(metrics: Mapping[str, float], record: Snapshot) -> list[str]:
@@ -204,8 +224,13 @@ def _show(client: MlflowClient, run_id: str, file: Path, when: int) -> None:
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
-def _mark(folder: Path, run_id: str, offset: int) -> None:
-    mark = json.dumps({"run_id": run_id, "offset": offset})
+def refused_file(folder: Path) -> str:
+    """Return which file of `folder` MLflow refused for its size in the last delivery, and why; "" if none."""
+    return str(_read_mark(folder).get("refused", ""))
+
+
+def _mark(folder: Path, run_id: str, offset: int, refused: str = "") -> None:
+    mark = json.dumps({"run_id": run_id, "offset": offset} | ({"refused": refused} if refused else {}))
     write_atomically(folder / MARK, lambda path: path.write_text(mark, encoding="utf-8"))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import requests
 
 from trainables.record.event_log import EventLog
-from trainables.record.mlflow import BATCH, deliver, upload_client
+from trainables.record.mlflow import BATCH, deliver, is_away, refused_file, upload_client
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,36 @@ def test_a_damaged_picture_holds_up_nothing(client, run_id, outbox, tmp_path):
     outbox.artifact("histograms.png")
     assert len(deliver(client, run_id, tmp_path)) == 1
     assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["histograms.png"]
+
+
+def test_a_file_that_is_too_large_for_the_server_holds_up_nothing(client, run_id, outbox, tmp_path, monkeypatch):
+    response = requests.Response()
+    response.status_code = 413
+    send = client.log_artifact
+
+    def limited(run_id, path):
+        if Path(path).stat().st_size > 1000:
+            raise requests.HTTPError("413 Client Error", response=response)
+        send(run_id, path)
+
+    monkeypatch.setattr(client, "log_artifact", limited)
+    for name, size in (("masks.safetensors", 1001), ("layers.json", 1000)):
+        (tmp_path / name).write_bytes(b"x" * size)
+        outbox.artifact(name)
+    outbox.metrics({"final/top1": 0.5})
+    outbox.end("finished")
+    deliver(client, run_id, tmp_path)
+    said = "masks.safetensors: the server accepts no file of 1,001 bytes"
+    assert refused_file(tmp_path) == said
+    run = client.get_run(run_id)
+    assert run.data.tags["not_uploaded"] == said
+    assert run.data.metrics == {"final/top1": 0.5}
+    assert [artifact.path for artifact in client.list_artifacts(run_id)] == ["layers.json"]
+
+
+@pytest.mark.parametrize(("status", "away"), [(None, True), (503, True), (429, True), (413, False), (403, False)])
+def test_a_server_that_refuses_is_not_away(status, away):
+    response = requests.Response()
+    response.status_code = status
+    error = requests.ConnectionError() if status is None else requests.HTTPError(response=response)
+    assert is_away(error) is away
