@@ -9,9 +9,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import ENOLCK, ENOSYS, EOPNOTSUPP
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock, lockf
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
@@ -34,8 +37,10 @@ def sole_in_folder(output: Path) -> Iterator[None]:
         SpaceError: if another sweep runs on it, or if the folder cannot be written.
     """
     lock = FileLock(output / ".sweep.lock")
+    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
+        _require_locks(output, missing)
         lock.acquire(timeout=0)
     except Timeout:
         raise SpaceError(
@@ -46,6 +51,24 @@ def sole_in_folder(output: Path) -> Iterator[None]:
     with lock:
         lock.release()  # acquired twice: above and by the context
         yield
+
+
+def _require_locks(output: Path, made: Sequence[Path]) -> None:
+    """Raise SpaceError if files in `output` cannot be locked; remove the folders that were `made` for it, then."""
+    try:
+        with TemporaryFile(dir=output) as file:
+            lockf(file, LOCK_EX | LOCK_NB)  # as SQLite locks its file
+            lockf(file, LOCK_UN)  # NFS has one lock for both
+            flock(file, LOCK_EX | LOCK_NB)  # as we lock the folder and trials
+    except OSError as error:
+        if error.errno not in (ENOLCK, ENOSYS, EOPNOTSUPP):
+            raise
+        for folder in made:
+            folder.rmdir()
+        raise SpaceError(
+            f"--output: files in '{output}' cannot be locked ({error.strerror}): its file system is mounted without "
+            "locks; give an --output on another one"
+        ) from None
 
 
 class Lease(threading.Thread):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from orchestrator.live.interrupt import Stop
 from orchestrator.planning.plan import plan
 from orchestrator.running import lease
 from orchestrator.running.execute import _expect_a_kill
-from orchestrator.running.lease import TAG, Lease
+from orchestrator.running.lease import TAG, Lease, sole_in_folder
 from orchestrator.sweep import main
 from orchestrator.tracking.experiment import create, existing
 from search_spaces import SpaceError, load
@@ -147,3 +148,14 @@ def test_a_folder_has_one_sweep(tmp_path):
         lease.sole_in_folder(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["lockf", "flock"])
+def test_a_file_system_without_locks_is_refused_and_nothing_is_left(kind, tmp_path, monkeypatch):
+    def without_locks(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lease, kind, without_locks)
+    with pytest.raises(SpaceError, match="cannot be locked"), sole_in_folder(tmp_path / "a" / "b"):
+        pytest.fail("it began")
+    assert not list(tmp_path.iterdir())
