@@ -31,13 +31,16 @@ def pattern(granularity: str) -> tuple[int, int] | None:
     return None
 
 
-def selector(granularity: str, model: nn.Module, compression: float, kappa: float = 0.0) -> Selector:
+def selector(
+    granularity: str, model: nn.Module, compression: float, kappa: float = 0.0, whole_filters: bool = False
+) -> Selector:
     """Return the function that draws masks of this granularity from scores of `model`'s weights.
 
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
-    weights' scores, "filter-mean" by the mean and "filter-max" by the largest. "n:m" keeps the n highest of every m
-    weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3); ties go to the
-    earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the width is below
+    weights' scores, "filter-mean" by the mean and "filter-max" by the largest; with `whole_filters`, all weights of a
+    filter have its score, and these are the sum, mean or largest over the filters of a channel. "n:m" keeps the n
+    highest of every m weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3);
+    ties go to the earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the width is below
     m or below 4: the first convolution on RGB images, depthwise ones. The others end at a density of exactly n/m, so
     that the compression must be m/n.
     Raises PruningError for an unknown name, a model whose channels cannot be followed, a compression other than
@@ -51,7 +54,7 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
     if blocks is None:
         if granularity == "weight":
             return _by_layer(layers(model))
-        return filters(model, compression, FILTERS[granularity], kappa)
+        return filters(model, compression, FILTERS[granularity], kappa, whole_filters)
     n, m = blocks
     transposed = _groups_of_transposed(model)
     if not math.isclose(compression * n, m):

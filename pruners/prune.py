@@ -142,7 +142,7 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     given |= {name: mask & given.get(name, torch.ones_like(mask)) for name, mask in (alive or {}).items()}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()} | given
     start = masks if given else None
-    choose = selector(granularity, working, float(1 / target), kappa)
+    choose = selector(granularity, working, float(1 / target), kappa, chosen.whole_filters)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
     memory = Memory(images=images_at_once)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pruners.errors import PruningError, require_known
-from pruners.granularity import pattern
+from pruners.granularity import FILTERS, pattern
 from pruners.schedules import SCHEDULES
 from pruners.scopes import SCOPES
 
@@ -50,6 +50,7 @@ class Pruner:
     uses_mode: bool = True  # scores depend on train or eval mode (batch norm, dropout)
     takes_masks: bool = False  # the score is called with masks=..., None meaning all True
     revives: bool = False  # a pruned weight may return in a later iteration: masks are not nested
+    whole_filters: bool = False  # all weights of a filter have the filter's score: only filters can be pruned by it
     scope: str = "global"
     schedule: str = "oneshot"
     iterations: int = 1
@@ -77,12 +78,17 @@ class Pruner:
         "oneshot" without iterations means one iteration; with one iteration every schedule is "oneshot".
         n:m compares weights within a layer, so its scope is "layer" whatever is asked for. Filters have no scope "erk".
         Raises PruningError for unknown names, options of another type than their default or with values that are not
-        allowed, fewer than 1 iteration, or "oneshot" with several.
+        allowed, fewer than 1 iteration, "oneshot" with several, or single weights by a score of `whole_filters`.
         """
         scope = self.scope if scope is None else scope
         mode = self.mode if mode is None else mode
         require_known("scope", scope, SCOPES)
-        if pattern(granularity):
+        blocks = pattern(granularity)
+        if self.whole_filters and granularity not in FILTERS:
+            raise PruningError(
+                f"It scores whole filters, so granularity {granularity!r} is not allowed: choose {', '.join(FILTERS)}."
+            )
+        if blocks:
             scope = "layer"
         elif granularity != "weight" and scope == "erk":
             raise PruningError(f'Granularity {granularity!r} has the scopes global and layer, not "erk".')

@@ -3,7 +3,9 @@
 from pruners import custom
 from pruners.errors import require_known
 from pruners.pruner import Pruner
+from pruners.scores.bn_scale import BN_SCALE
 from pruners.scores.during_training import GRADUAL, RIGL, SET
+from pruners.scores.fpgm import FPGM
 from pruners.scores.grasp import GRASP
 from pruners.scores.lamp import LAMP
 from pruners.scores.magnitude import IMP, MAGNITUDE
@@ -14,6 +16,7 @@ from pruners.scores.px import PX
 from pruners.scores.random import RANDOM
 from pruners.scores.snip import FORCE, ITER_SNIP, SNIP
 from pruners.scores.synflow import SYNFLOW
+from pruners.scores.taylor import TAYLOR
 from search_spaces.catalog import is_custom
 
 PRUNERS: dict[str, Pruner] = {
@@ -29,6 +32,9 @@ PRUNERS: dict[str, Pruner] = {
     "px": PX,
     "phew": PHEW,
     "lamp": LAMP,
+    "taylor": TAYLOR,
+    "fpgm": FPGM,
+    "bn-scale": BN_SCALE,
     "imp": IMP,
     "gradual": GRADUAL,
     "set": SET,

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from by_hand import kept
+from by_hand import OF_WEIGHTS, kept
 from torch import nn
 
-from pruners import ABLATIONS, PRUNERS, PruningError, find, prune
+from pruners import ABLATIONS, PruningError, find, prune
 
-every_pruner = pytest.mark.parametrize("name", PRUNERS)
+every_pruner = pytest.mark.parametrize("name", OF_WEIGHTS)
 
 
 @every_pruner

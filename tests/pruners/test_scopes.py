@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_hand import OF_WEIGHTS
 
 from pruners import PRUNERS, find, prune, select
 from pruners.scopes import erk_counts, kept_of
@@ -48,7 +49,7 @@ def test_what_is_dead_is_no_room():
     assert masks["a"].flatten().tolist() == [True] * 3 + [False] * 5
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_composes_with_any_score(name, model, batches):
     shapes = {"first": (6, 3, 3, 3), "grouped": (6, 2, 3, 3), "head": (5, 96)}
     pruning = find(model, name, 5, batches, scope="erk")
