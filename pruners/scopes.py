@@ -9,7 +9,7 @@ from torch import Size, Tensor
 from pruners.errors import require_known
 from search_spaces.density import Density, fraction_of
 
-SCOPES = ("global", "layer", "erk")
+SCOPES = ("global", "layer", "row", "erk")
 
 
 def kept_of(n: int, density: Density) -> int:
@@ -23,7 +23,8 @@ def budgets(
     """Return the groups of layers that compete with each other, and how many weights each group keeps.
 
     "global" is one group, "layer" gives every layer the same density, and "erk" gives small layers more
-    (`erk_counts`). All scopes keep the same number in total, except "layer", which rounds up in every layer.
+    (`erk_counts`). These scopes keep the same number in total, except "layer", which rounds up in every layer. "row",
+    the same density in every row, has no groups of layers (`pruners.selection.select`).
     Raises PruningError for an unknown scope.
     """
     require_known("scope", scope, SCOPES)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pruners.channels import Channels, Norm, follow
+from pruners.channels import Channels, Norm, trace_channels
 from pruners.errors import PruningError
 from pruners.filters import never_removed
 from pruners.pruner import Batch, Pruner
@@ -21,7 +21,7 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     Raises:
         PruningError: if channels cannot be followed, or if a channel that can be removed has no batch norm.
     """
-    channels = follow(model)
+    channels = trace_channels(model)
     scales, counts = _scales(channels)
     bare = (counts == 0) & ~never_removed(model, channels)
     mean = scales / counts.clamp(min=1)

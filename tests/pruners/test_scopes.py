@@ -4,8 +4,9 @@ import pytest
 import torch
 from by_hand import OF_WEIGHTS
 
-from pruners import PRUNERS, find, prune, select
+from pruners import PRUNERS, PruningError, find, prune, select
 from pruners.scopes import erk_counts, kept_of
+from pruners.selection import tied_share
 
 RESNET = {"stem": (16, 3, 3, 3), "wide": (64, 64, 3, 3), "shortcut": (64, 32, 1, 1), "head": (10, 64)}
 
@@ -74,3 +75,21 @@ def test_what_is_left_over_goes_to_the_largest_fractions():
 def test_a_layer_without_a_fraction_is_not_rounded_up():
     shapes = {"a": (4, 8), "b": (2, 4), "c": (2, 4)}  # 10 in shares of 12, 6 and 6 of 24: 5, 2.5 and 2.5
     assert counts(shapes, 10) == {"a": 5, "b": 3, "c": 2}
+
+
+def test_every_row_keeps_as_many_and_ties_go_to_the_earlier():
+    scores = {"a": torch.tensor([[1.0, 2.0, 2.0, 0.0, 2.0], [9.0, 8.0, 7.0, 6.0, 5.0]])}
+    masks = select(scores, 2 / 5, scope="row")
+    assert masks["a"].tolist() == [[False, True, True, False, False], [True, True, False, False, False]]
+    alive = {"a": torch.tensor([[True, False, True, True, False], [False, False, True, True, True]])}
+    masks = select(scores, 2 / 5, alive, scope="row")
+    assert masks["a"].tolist() == [[True, False, True, False, False], [False, False, True, True, False]]
+    with pytest.raises(PruningError, match="keeps 4 of 5 weights in every row, but in 2 rows fewer"):
+        select(scores, 4 / 5, alive, scope="row")
+    assert tied_share(scores, select(scores, 2 / 5, scope="row"), "row") == 1 / 4  # one of the three twos is left out
+
+
+def test_rows_are_nested_and_as_dense_over_iterations(model, batches):
+    masks = prune(model, "wanda", 4, batches, iterations=5)
+    for mask, count in zip(masks.values(), [27 // 4 + 1, 18 // 4 + 1, 96 // 4], strict=True):
+        assert set(mask.flatten(1).sum(1).tolist()) == {count}
