@@ -52,7 +52,7 @@ class Product:
         if c.transposed:
             raise PruningError(f"The inputs of {self.name}, a transposed convolution, are not those of one matrix.")
         each = self.inputs[0].numel() * math.prod(kernel)
-        for images in self.inputs.split(max(1, AT_ONCE // each)):
+        for images in torch.split(self.inputs, max(1, AT_ONCE // each)):
             x = nn.functional.pad(images, [width for width in reversed(c.padding) for _ in range(2)])
             for axis, (size, stride, dilation) in enumerate(zip(kernel, c.stride, c.dilation, strict=True), 2):
                 x = x.unfold(axis, (size - 1) * dilation + 1, stride)[..., ::dilation]
@@ -153,7 +153,7 @@ def _taken_apart(model: nn.Module) -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
         # Not by the libraries' contexts: they set TF32 as well, in a way that conflicts with `ieee_float32`.
-        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = False
+        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = False  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -44,15 +44,16 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     return scores
 
 
-def _squares(layer: PrunableLayer) -> Tensor:
+def _squares(layer: nn.Module) -> Tensor:
     """Return the squares of a layer's weights, summed over the places of the kernel: (outputs, inputs of an output)."""
+    assert isinstance(layer, PrunableLayer)
     weight = layer.weight.detach().double().cpu()
     return weight.square().flatten(2).sum(2) if weight.dim() > 2 else weight.square()
 
 
-def _read(layer: PrunableLayer, squares: Tensor) -> Tensor | None:
+def _read(layer: nn.Module, squares: Tensor) -> Tensor | None:
     """Return the sums of squares of the weights that read each input; None if a filter reads the channel it writes."""
-    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
+    groups = layer.groups if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) else 1
     if groups > 1 and groups == len(squares):
         return None
     return squares.view(groups, -1, squares.shape[1]).sum(1).flatten()

@@ -85,7 +85,7 @@ def _inverses(
             count += 1
     eye = torch.eye(block, dtype=torch.float64, device=next(iter(fishers.values())).device)
     for name, weight in prunable(model).items():
-        parts = fishers[name].split(max(1, AT_ONCE // block**2))
+        parts = torch.split(fishers[name], max(1, AT_ONCE // block**2))
         yield name, weight.detach(), (torch.linalg.inv(part.double() / count + damp * eye) for part in parts)
 
 

@@ -130,7 +130,7 @@ def _choice(settings: Settings, mask: Tensor, alive: Tensor) -> tuple[Choice, in
         return of_each_row, m, block
     if settings.granularity != "weight" or settings.scope == "row":
         return lambda start, merits: ~mask[:, start : start + block], block, block
-    shares = _shares(int((~mask).sum()), [int((~part).sum()) for part in alive.split(block, 1)], columns, block)
+    shares = _shares(int((~mask).sum()), [int((~part).sum()) for part in torch.split(alive, block, 1)], columns, block)
 
     def of_all_rows(start: int, merits: Tensor) -> Tensor:
         row = merits.masked_fill(~alive[:, start : start + block], -1).flatten()
