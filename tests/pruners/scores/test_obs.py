@@ -61,7 +61,7 @@ def test_equals_ranks_one_by_one(name, compression):
     batches = data()
     scores, masks, weights = expected(network(name), batches, compression)
     model = network(name)
-    found = find(model, "obs", compression, batches, options=OPTIONS)
+    found = find(model, "obs", compression, batches, options=OPTIONS, iterations=1)
     for layer, score in scores.items():
         torch.testing.assert_close(found.scores[layer], score, rtol=1e-7, atol=1e-12)
         torch.testing.assert_close(found.weights[layer], weights[layer], rtol=1e-6, atol=1e-9)
@@ -85,16 +85,16 @@ def test_a_single_weight_is_made_up_for_exactly():
     assert float(slope[[0, 1, 3, 4, 5, 6]].abs().max()) < 1e-9 * float(slope[2].abs())
     assert not change[7:].any()
     rise = float(change[:7] @ slope) / 2
-    score = find(model, "obs", 2, batches, options=OPTIONS).scores["head.weight"].flatten()[2]
+    score = find(model, "obs", 2, batches, options=OPTIONS, iterations=1).scores["head.weight"].flatten()[2]
     assert rise == pytest.approx(float(score), rel=1e-9)
 
 
 def test_iterations_update_what_is_left():
     model, batches = network("residual"), data()
     found = find(model, "obs", 4, batches, options=OPTIONS, schedule="linear", iterations=2)
-    half = find(model, "obs", 1 / (1 - 3 / 8), batches, options=OPTIONS)
+    half = find(model, "obs", 1 / (1 - 3 / 8), batches, options=OPTIONS, iterations=1)
     put_weights(model, half.weights)
-    again = find(model, "obs", 4, batches, options=OPTIONS, alive=half.masks)
+    again = find(model, "obs", 4, batches, options=OPTIONS, iterations=1, alive=half.masks)
     for layer, mask in found.masks.items():
         assert torch.equal(mask, again.masks[layer]) and not (mask & ~half.masks[layer]).any()
         torch.testing.assert_close(found.weights[layer], again.weights[layer])
