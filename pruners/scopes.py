@@ -24,8 +24,9 @@ def budgets(
     """Return the groups of layers that compete with each other, and how many weights each group keeps.
 
     "global" is one group, "layer" gives every layer the same density, "erk" gives small layers more (`erk_counts`), and
-    the smart ratios give early layers more (`smart_counts`). These scopes keep the same number in total, except "layer", which rounds up in every layer. "row",
-    the same density in every row, has no groups of layers (`pruners.selection.select`).
+    the smart ratios give early layers more (`smart_counts`). These scopes keep the same number in total, except
+    "layer", which rounds up in every layer. "row", the same density in every row, has no groups of layers
+    (`pruners.selection.select`).
     Raises PruningError for an unknown scope.
     """
     require_known("scope", scope, SCOPES)
@@ -86,8 +87,8 @@ def smart_counts(shapes: Mapping[str, Size], total: int, room: Mapping[str, int]
         linear, rest = {}, total
     numbers = {name: (len(shapes) - i, i + 1 if scope == "smart-ratio-vgg" else 1) for i, name in enumerate(shapes)}
     shares = {
-        name: Fraction((k * k + k) * shapes[name].numel(), l * l)
-        for name, (k, l) in numbers.items()
+        name: Fraction((k * k + k) * shapes[name].numel(), divisor**2)
+        for name, (k, divisor) in numbers.items()
         if name not in linear
     }
     counts, over = dict(linear), Fraction(0)

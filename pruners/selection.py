@@ -25,7 +25,8 @@ def select(
     Of n weights, n - floor((1 - density) n) are kept, counted in exact fractions; ties go to the earlier position.
     `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that masks are
     nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, "erk" and the smart
-    ratios give every layer its own (`pruners.scopes`), and "row" gives every row, the weights of one output, the same density.
+    ratios give every layer its own (`pruners.scopes`), and "row" gives every row, the weights of one output, the same
+    density.
     Needs memory for about one more copy of the scores.
     Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
     [0, 1], or more weights to keep than are alive.

@@ -70,7 +70,7 @@ def test_masks_change_the_models_own_tensors(model):
 def test_other_normalisations(name, norm):
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norm(), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
     x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    masks = prune(model, name, 2, [(x, tensor([0, 2]))], mode="train")
+    masks = prune(model, name, 2, [(x, tensor([0, 2]))], mode="train", scope="global")
     assert sum(int(mask.sum()) for mask in masks.values()) == 114
 
 

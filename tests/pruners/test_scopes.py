@@ -137,7 +137,7 @@ def test_smart_ratios_are_those_of_the_published_program(scope, architecture, co
 def test_smart_ratios_by_hand():
     shapes = {"a": torch.Size([10, 1, 1]), "b": torch.Size([30, 1, 1]), "fc": torch.Size([4, 10])}
     sizes = {name: shape.numel() for name, shape in shapes.items()}
-    # 12 for fc, and the others in shares of 12 * 10 and 6 * 30: of 25, 10 and 15; of 30, 12 and 18, of which a takes 10.
+    # 12 for fc, the others in shares of 12 * 10 and 6 * 30: of 25, 10 and 15; of 30, 12 and 18, of which a takes 10.
     assert smart_counts(shapes, 37, sizes, "smart-ratio") == {"a": 10, "b": 15, "fc": 12}
     assert smart_counts(shapes, 42, sizes, "smart-ratio") == {"a": 10, "b": 20, "fc": 12}
     # Divided by l²: 12 * 10 and 6 * 30 / 4, so of 11 for both 8 and 3.
