@@ -12,7 +12,7 @@ from pruners.compaction import Compacted, compact, refit
 from pruners.compatibility import concerns
 from pruners.errors import PruningError, PruningWarning
 from pruners.granularity import GRANULARITIES
-from pruners.masks import apply_masks, empty_layers, masking
+from pruners.masks import apply_masks, empty_layers, masking, put_weights
 from pruners.products import mark_prunable
 from pruners.prune import Pruning, find, prune
 from pruners.pruner import MODES, Batch, Pruner, Settings
@@ -55,6 +55,7 @@ __all__ = [
     "masking",
     "prunable",
     "prune",
+    "put_weights",
     "refit",
     "select",
 ]

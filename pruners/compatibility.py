@@ -40,7 +40,8 @@ def concerns(
     """
     chosen = lookup(pruner) if isinstance(pruner, str) else pruner
     label = pruner if isinstance(pruner, str) else "this pruner"
-    settings = chosen.settings(mode=mode, options=options)
+    granularity = "filter" if chosen.whole_filters else "weight"
+    settings = chosen.settings(mode=mode, options=options, granularity=granularity)
     device = next(model.parameters()).device
     inputs = torch.randn(INPUTS, *input_shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()))
     batch = (inputs, torch.zeros(INPUTS, dtype=torch.int64, device=device))

@@ -16,7 +16,9 @@ from search_spaces.density import Density, fraction_of
 SCOPES = ("global", "layer")
 
 
-def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> Callable[..., dict[str, Tensor]]:
+def filters(
+    model: nn.Module, compression: float, merit: str, kappa: float, whole: bool = False
+) -> Callable[..., dict[str, Tensor]]:
     """Return a selector (`pruners.granularity.Selector`) that keeps or removes whole channels.
 
     Removing a channel removes the filters that write it and the weights of other layers that read it, so that the
@@ -24,6 +26,7 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
     depthwise convolution maps to each other, form one group and are removed together. The logits are always kept, and
     so is the best channel of every layer.
     A group's merit is the "sum", "mean" or "max" of the scores of its filters; the weights that read it do not count.
+    With `whole`, a filter's score stands once for each of its weights, and counts once.
     Groups are ranked by merit, or, under scope "layer", by their rank among the channels of their layer; ties go to
     earlier layers and channels. From the top, as many groups are kept as fit into n - floor((1 - density) n) of n
     weights.
@@ -42,7 +45,7 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
     sizes = torch.zeros(len(channels.fixed), dtype=torch.int64)  # per group: the number of filters that write it
     for groups in rows.values():
         sizes += torch.bincount(groups, minlength=len(sizes))
-    candidates = (sizes > 0) & ~_fixed(model, channels)
+    candidates = (sizes > 0) & ~never_removed(model, channels)
     n = int(sizes[candidates].sum())
 
     def keep(
@@ -51,7 +54,8 @@ def filters(model: nn.Module, compression: float, merit: str, kappa: float) -> C
         require_known("scope of filters", scope, SCOPES)
         for name, score in scores.items():
             require_finite(name, score)
-        merits = _merits(scores, rows, len(sizes), merit)
+        own = {name: score.flatten(1)[:, :1] for name, score in scores.items()} if whole else scores
+        merits = _merits(own, rows, len(sizes), merit)
         if alive is not None:
             merits[~_living(alive, rows, len(sizes))] = -torch.inf
         best = torch.zeros_like(candidates)
@@ -140,7 +144,7 @@ def _sides(model: nn.Module, channels: Channels) -> tuple[dict[str, Tensor], dic
     return rows, columns
 
 
-def _fixed(model: nn.Module, channels: Channels) -> Tensor:
+def never_removed(model: nn.Module, channels: Channels) -> Tensor:
     """Return the groups that are never removed: the logits, and the channels that a dense layer writes or reads."""
     weights = {id(weight) for weight in prunable(model).values()}
     fixed = channels.fixed.clone()

@@ -230,6 +230,20 @@ def losses(
             yield loss if share == 1 else share * loss
 
 
+def gradients_of_images(
+    model: nn.Module, weights: Mapping[str, Tensor], batches: Iterable[Batch], images: int
+) -> Iterator[list[Tensor]]:
+    """Yield the gradients of the mean losses of `images` inputs at a time, or of what is left of a batch.
+
+    Call it within `passes`. Inputs without a label that counts are left out.
+    """
+    for inputs, labels in batches:
+        for start in range(0, len(inputs), images):
+            part = slice(start, start + images)
+            if labels.is_floating_point() or (labels[part] != IGNORED).any():
+                yield gradient(model, weights, [(inputs[part], labels[part])])
+
+
 def gradient(
     model: nn.Module,
     weights: Mapping[str, Tensor],

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,15 +31,18 @@ def pattern(granularity: str) -> tuple[int, int] | None:
     return None
 
 
-def selector(granularity: str, model: nn.Module, compression: float, kappa: float = 0.0) -> Selector:
+def selector(
+    granularity: str, model: nn.Module, compression: float, kappa: float = 0.0, whole_filters: bool = False
+) -> Selector:
     """Return the function that draws masks of this granularity from scores of `model`'s weights.
 
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
-    weights' scores, "filter-mean" by the mean and "filter-max" by the largest. "n:m" keeps the n highest of every m
-    weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3); ties go to the
-    earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the width is below
-    m or below 4: the first convolution on RGB images, depthwise ones. The others end at a density of exactly n/m, so
-    that the compression must be m/n.
+    weights' scores, "filter-mean" by the mean and "filter-max" by the largest; with `whole_filters`, all weights of a
+    filter have its score, and these are the sum, mean or largest over the filters of a channel. "n:m" keeps the n
+    highest of every m weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3);
+    ties go to the earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the
+    width is below m or below 4: the first convolution on RGB images, depthwise ones. The others end at a density of
+    exactly n/m, so that the compression must be m/n.
     Raises PruningError for an unknown name, a model whose channels cannot be followed, a compression other than
     m/n, or a width that m does not divide; the selector raises it for scores that are not finite.
     """
@@ -50,8 +53,8 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
         )
     if blocks is None:
         if granularity == "weight":
-            return _by_layer(layers(model))
-        return filters(model, compression, FILTERS[granularity], kappa)
+            return _by_layer(layers(model), list(_groups_of_transposed(model)))
+        return filters(model, compression, FILTERS[granularity], kappa, whole_filters)
     n, m = blocks
     transposed = _groups_of_transposed(model)
     if not math.isclose(compression * n, m):
@@ -73,12 +76,20 @@ def selector(granularity: str, model: nn.Module, compression: float, kappa: floa
     return keep
 
 
-def _by_layer(parts: Parts) -> Selector:
-    """Return a selector that calls `select` on layers, because one parameter may hold several layers."""
+def _by_layer(parts: Parts, transposed: Sequence[str]) -> Selector:
+    """Return a selector that calls `select` on layers, because one parameter may hold several layers.
+
+    `transposed` names the weights of transposed convolutions, whose rows are inputs.
+    """
 
     def keep(
         scores: Mapping[str, Tensor], density: Density, alive: Mapping[str, Tensor] | None, scope: str
     ) -> dict[str, Tensor]:
+        if scope == "row" and transposed:
+            raise PruningError(
+                f'Scope "row" compares the weights of an output, and those of {", ".join(transposed)}, a transposed '
+                "convolution, are ordered by input: choose layer or global."
+            )
         if all(layer == name for layer, (name, _) in parts.items()):
             return select(scores, density, alive, scope)
         living = None if alive is None else per_layer(alive, parts)

@@ -79,6 +79,18 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     masking(model, masks)()
 
 
+@torch.no_grad()
+def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy `weights` into the parameters of these names, in place; others stay as they are.
+
+    Raises PruningError if a name is no parameter.
+    """
+    parameters = dict(model.named_parameters())
+    for name, weight in weights.items():
+        require_known("weight to put", name, parameters)
+        parameters[name].copy_(weight)
+
+
 def empty_layers(masks: Mapping[str, Tensor]) -> list[str]:
     """Return the names of the layers that keep no weight; they cut the network unless something bypasses them."""
     return [name for name, mask in masks.items() if not mask.any()]

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial, update_wrapper, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -25,16 +25,16 @@ from pruners.errors import (
     require_known,
 )
 from pruners.granularity import selector
-from pruners.masks import apply_masks
+from pruners.masks import apply_masks, put_weights
 from pruners.memory import Memory
 from pruners.model_copy import copied
 from pruners.products import candidates, discover
 from pruners.pruner import FRESH_BATCHES, Batch, Pruner, Settings
 from pruners.registry import lookup
-from pruners.reparametrised import of_plain_weights
+from pruners.reparametrised import of_plain_weights, plain_copy
 from pruners.schedules import densities
 from pruners.selection import tied_share
-from pruners.weights import joined, layers, per_layer, prunable
+from pruners.weights import Parts, joined, layers, per_layer, prunable
 from search_spaces.density import MANY_TIED, Density, density_of, fraction_of
 
 P = ParamSpec("P")
@@ -48,6 +48,7 @@ class Pruning:
 
     masks: dict[str, Tensor]
     scores: dict[str, Tensor]
+    weights: dict[str, Tensor] = field(default_factory=dict)  # new values of the weights, if the pruner updates them
     how: str = ""  # how scores were computed, see `pruners.memory.Memory.how`; "" if none were computed here
     tied: float = 0.0  # share of the kept weights chosen by position, see `pruners.selection.tied_share`
 
@@ -114,6 +115,8 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     The weights and the global random state are left as they were: the work is done on a copy, in float32 if the model
     has half precision. Masks are named like the given model's parameters, `nn.DataParallel` and other wrappers
     included, and weights masked by torch.nn.utils.prune stay pruned.
+    `Pruning.weights` holds the new values of all prunable weights of a pruner that updates what it keeps
+    (`Pruner.update`): put them into the model before it is used with the masks (`pruners.put_weights`).
     Warns (PruningWarning) if more than 5 % of the kept weights are kept for their position, because their scores tie
     with those of pruned ones; `Pruning.tied` is the share. Raises PruningError if all scores are equal.
     Raises PruningError, with the reason, for a request that cannot be met or scores that are not one finite number per
@@ -121,44 +124,38 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     """
     chosen, label = _chosen(pruner)
     settings = chosen.settings(scope, schedule, iterations, mode, options, granularity)
-    require_known("ablation", ablation, ABLATIONS)
-    if ablation == "shuffle" and granularity != "weight":
-        raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
-    target = _asked(compression, kappa)
-    if images_at_once < 0:
-        raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0 (0: whole batches).")
-    if kappa and alive:
-        raise PruningError(
-            "kappa is a share of all filters, so it cannot continue from the masks of an earlier pruning."
-        )
+    _require_allowed(chosen, label, ablation, granularity)
+    target = _asked(compression, kappa, bool(alive))
     if batches is not None and isinstance(model, nn.Module) and candidates(model):
         labelled = chosen.needs_data or not _is_ours(chosen)
         batches = read_batches(batches, labelled=labelled, first=not labelled)
         if batches:
             discover(model, batches[0][0])
     working = _working(model)
+    if chosen.update and plain_copy(working)[0] is not working:
+        raise PruningError(f"Pruner {label} updates weights, so it needs a model without parametrizations of them.")
     data = _data(batches, chosen, label, working)
     given = _masked_by_torch(working)
     given |= {name: mask & given.get(name, torch.ones_like(mask)) for name, mask in (alive or {}).items()}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()} | given
     start = masks if given else None
-    choose = selector(granularity, working, float(1 / target), kappa)
+    choose = selector(granularity, working, float(1 / target), kappa, chosen.whole_filters)
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
-    memory = Memory(images=images_at_once)
+    updated: dict[str, Tensor] = {}
+    memory = Memory(images=_positive(images_at_once))
     tied = 0.0
     for number, density in enumerate(_falling(masks, settings, target)):
         if number and redraw and settings.options.get(FRESH_BATCHES):
             data = _data(redraw(number), chosen, label, working)
+        asked = {"mode": settings.mode, "generator": generator, **settings.options}
         if chosen.takes_masks:
-            extra = {"masks": masks}
+            asked["masks"] = masks
         else:
-            extra = {}
             apply_masks(working, masks)
-        asked = {"mode": settings.mode, "generator": generator, **extra, **settings.options}
         compute = partial(_scored, masks, chosen, label, working, data, **asked)
         restore = partial(
-            _restore, working, model, {} if chosen.takes_masks else masks, generator, generator.get_state()
+            _restore, working, model, updated, {} if chosen.takes_masks else masks, generator, generator.get_state()
         )
         score = partial(memory.run, compute, restore)
         scores = share(score) if share and settings.iterations == 1 and not alive else score()
@@ -168,12 +165,16 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
         before = start if chosen.revives else masks
         masks = choose(merits, density, before, settings.scope)
         tied = _tied(merits, masks, before, settings) if density < 1 else 0.0
+        if chosen.update and density < 1:
+            update = partial(chosen.update, working, data, masks, before=before, generator=generator, settings=settings)
+            masks, updated = memory.run(update, restore)
+            put_weights(working, updated)
     if tied > MANY_TIED:
         _warn_of_ties(tied, label)
     if ablation == "shuffle":
-        parts = layers(working)
-        masks = joined(shuffled(per_layer(masks, parts), _stream(seed, "shuffle")), parts)
-    return Pruning(masks, scores, memory.how, tied)
+        masks = _shuffled(masks, layers(working), seed)
+    updated = {name: value.to(model.get_parameter(name).dtype) for name, value in updated.items()}
+    return Pruning(masks, scores, updated, memory.how, tied)
 
 
 def _chosen(pruner: Any) -> tuple[Pruner, str]:
@@ -189,6 +190,15 @@ def _chosen(pruner: Any) -> tuple[Pruner, str]:
     raise PruningError(
         f"The pruner is of type {type(pruner).__name__}; it must be a name, a pruners.Pruner or a score function."
     )
+
+
+def _require_allowed(chosen: Pruner, label: str, ablation: str, granularity: str) -> None:
+    """Raise PruningError for an ablation that is unknown or does not go with the other settings."""
+    require_known("ablation", ablation, ABLATIONS)
+    if ablation == "shuffle" and granularity != "weight":
+        raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
+    if chosen.update and ablation in ("shuffle", "invert"):
+        raise PruningError(f"Ablation {ablation!r} is not for pruner {label}, which updates weights for its own masks.")
 
 
 def _working(model: Any) -> nn.Module:
@@ -242,7 +252,12 @@ def _masked_by_torch(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _restore(
-    working: nn.Module, model: nn.Module, masks: Mapping[str, Tensor], generator: torch.Generator, state: Tensor
+    working: nn.Module,
+    model: nn.Module,
+    updated: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    generator: torch.Generator,
+    state: Tensor,
 ) -> None:
     """Restore the working copy and the generator to their state before a score that did not finish."""
     for ours, theirs in zip(working.modules(), model.modules(), strict=True):
@@ -251,6 +266,7 @@ def _restore(
         for mine, given in zip(_tensors(working), _tensors(model), strict=True):
             mine.grad = None
             mine.copy_(given)
+    put_weights(working, updated)
     apply_masks(working, masks)
     generator.set_state(state)
 
@@ -308,10 +324,16 @@ def _tied(
     """Return `tied_share` of the weights that were alive; 0 for filters and n:m, which do not compete as weights."""
     if settings.granularity != "weight":
         return 0.0
-    if alive:
+    if alive and settings.scope == "row":  # rows keep their shape; what was pruned before ties with nothing
+        scores = {name: score.masked_fill(~alive[name], math.inf) for name, score in scores.items()}
+    elif alive:
         masks = {name: mask[alive[name]] if name in alive else mask for name, mask in masks.items()}
         scores = {name: score[alive[name]] if name in alive else score for name, score in scores.items()}
     return tied_share(scores, masks, settings.scope)
+
+
+def _shuffled(masks: Mapping[str, Tensor], parts: Parts, seed: int) -> dict[str, Tensor]:
+    return joined(shuffled(per_layer(masks, parts), _stream(seed, "shuffle")), parts)
 
 
 def _warn_of_ties(tied: float, label: str) -> None:
@@ -338,8 +360,12 @@ def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction)
     return [*steps, density]
 
 
-def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
+def _asked(compression: float | Fraction | None, kappa: float, continues: bool) -> Fraction:
     """Return the share to keep, of the weights or, by kappa, of the filters; raise PruningError if it is not valid."""
+    if kappa and continues:
+        raise PruningError(
+            "kappa is a share of all filters, so it cannot continue from the masks of an earlier pruning."
+        )
     if (compression is None) == (not kappa):
         raise PruningError("Give a compression of at least 1 (dense) or a kappa above 0, and only one of the two.")
     if not 0 <= kappa < 1:
@@ -347,6 +373,12 @@ def _asked(compression: float | Fraction | None, kappa: float) -> Fraction:
     if compression is not None and not 1 <= compression < math.inf:
         raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
     return density_of(compression) if compression else 1 - fraction_of(kappa)
+
+
+def _positive(images_at_once: int) -> int:
+    if images_at_once < 0:
+        raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0 (0: whole batches).")
+    return images_at_once
 
 
 def _called_like(pattern: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pruners.errors import PruningError, require_known
-from pruners.granularity import pattern
+from pruners.granularity import FILTERS, pattern
 from pruners.schedules import SCHEDULES
 from pruners.scopes import SCOPES
 
@@ -16,6 +16,7 @@ MODES = ("train", "eval")
 FRESH_BATCHES = "fresh_batches"  # the option of a pruner that scores on other batches in each iteration
 
 Batch = tuple[Tensor, Tensor]  # inputs (N, ...) and integer labels (N,)
+Updated = tuple[dict[str, Tensor], dict[str, Tensor]]  # masks, and weights of the same names
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Pruner:
     `prunable(model)`. It leaves the model and the global random state as it found them, and draws all random numbers
     from `generator` (on the CPU). Weights pruned in earlier iterations are zero in the model. For a score that
     `takes_masks` they keep their values instead, and the keyword argument `masks` marks them with False.
+
+    `update(model, batches, masks, *, before, generator, settings)`, if there is one, is called with the masks that the
+    scores gave, within those from `before`. It returns masks that keep as many weights of each layer, and new values of
+    the prunable weights, zero where pruned, which make up for the pruned ones. The model is left as it was.
     """
 
     score: Callable[..., dict[str, Tensor]]
@@ -49,7 +54,9 @@ class Pruner:
     iterates: bool = True  # scores depend on what is already pruned; if not, iterations change nothing
     uses_mode: bool = True  # scores depend on train or eval mode (batch norm, dropout)
     takes_masks: bool = False  # the score is called with masks=..., None meaning all True
+    update: Callable[..., Updated] | None = None  # also changes the weights that it keeps
     revives: bool = False  # a pruned weight may return in a later iteration: masks are not nested
+    whole_filters: bool = False  # all weights of a filter have the filter's score: only filters can be pruned by it
     scope: str = "global"
     schedule: str = "oneshot"
     iterations: int = 1
@@ -75,17 +82,24 @@ class Pruner:
 
         None means the default. With several iterations, the density of a one-shot pruner falls exponentially.
         "oneshot" without iterations means one iteration; with one iteration every schedule is "oneshot".
-        n:m compares weights within a layer, so its scope is "layer" whatever is asked for. Filters have no scope "erk".
+        n:m compares weights within a layer, so its scope is "layer" whatever is asked for. Filters have the scopes
+        "global" and "layer"; of a pruner whose own scope is "row", their scope is "layer".
         Raises PruningError for unknown names, options of another type than their default or with values that are not
-        allowed, fewer than 1 iteration, or "oneshot" with several.
+        allowed, fewer than 1 iteration, "oneshot" with several, or single weights by a score of `whole_filters`.
         """
-        scope = self.scope if scope is None else scope
+        if scope is None:
+            scope = "layer" if self.scope == "row" and granularity in FILTERS else self.scope
         mode = self.mode if mode is None else mode
         require_known("scope", scope, SCOPES)
-        if pattern(granularity):
+        blocks = pattern(granularity)
+        if self.whole_filters and granularity not in FILTERS:
+            raise PruningError(
+                f"It scores whole filters, so granularity {granularity!r} is not allowed: choose {', '.join(FILTERS)}."
+            )
+        if blocks:
             scope = "layer"
-        elif granularity != "weight" and scope == "erk":
-            raise PruningError(f'Granularity {granularity!r} has the scopes global and layer, not "erk".')
+        elif granularity != "weight" and scope not in ("global", "layer"):
+            raise PruningError(f'Granularity {granularity!r} has the scopes global and layer, not "{scope}".')
         require_known("mode", mode, MODES)
         if schedule is not None:
             require_known("schedule", schedule, SCHEDULES)

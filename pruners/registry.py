@@ -3,21 +3,30 @@
 from pruners import custom
 from pruners.errors import require_known
 from pruners.pruner import Pruner
+from pruners.scores.bn_scale import BN_SCALE
 from pruners.scores.during_training import GRADUAL, RIGL, SET
+from pruners.scores.fpgm import FPGM
 from pruners.scores.grasp import GRASP
+from pruners.scores.group_norm import GROUP_NORM
 from pruners.scores.lamp import LAMP
 from pruners.scores.magnitude import IMP, MAGNITUDE
 from pruners.scores.ntk_sap import NTK_SAP
+from pruners.scores.obd import OBD
+from pruners.scores.obs import OBS
 from pruners.scores.phew import PHEW
 from pruners.scores.prospr import PROSPR
 from pruners.scores.px import PX
-from pruners.scores.random import RANDOM
+from pruners.scores.random import RANDOM, SMART_RATIO
 from pruners.scores.snip import FORCE, ITER_SNIP, SNIP
+from pruners.scores.sparsegpt import SPARSEGPT
 from pruners.scores.synflow import SYNFLOW
+from pruners.scores.taylor import TAYLOR
+from pruners.scores.wanda import WANDA
 from search_spaces.catalog import is_custom
 
 PRUNERS: dict[str, Pruner] = {
     "random": RANDOM,
+    "smart-ratio": SMART_RATIO,
     "magnitude": MAGNITUDE,
     "snip": SNIP,
     "grasp": GRASP,
@@ -29,6 +38,14 @@ PRUNERS: dict[str, Pruner] = {
     "px": PX,
     "phew": PHEW,
     "lamp": LAMP,
+    "taylor": TAYLOR,
+    "fpgm": FPGM,
+    "bn-scale": BN_SCALE,
+    "group-norm": GROUP_NORM,
+    "wanda": WANDA,
+    "obd": OBD,
+    "obs": OBS,
+    "sparsegpt": SPARSEGPT,
     "imp": IMP,
     "gradual": GRADUAL,
     "set": SET,

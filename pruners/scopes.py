@@ -9,7 +9,8 @@ from torch import Size, Tensor
 from pruners.errors import require_known
 from search_spaces.density import Density, fraction_of
 
-SCOPES = ("global", "layer", "erk")
+SCOPES = ("global", "layer", "row", "erk", "smart-ratio", "smart-ratio-vgg")
+LINEAR = Fraction(3, 10)  # density of linear layers under smart ratios
 
 
 def kept_of(n: int, density: Density) -> int:
@@ -22,8 +23,10 @@ def budgets(
 ) -> list[tuple[list[str], int]]:
     """Return the groups of layers that compete with each other, and how many weights each group keeps.
 
-    "global" is one group, "layer" gives every layer the same density, and "erk" gives small layers more
-    (`erk_counts`). All scopes keep the same number in total, except "layer", which rounds up in every layer.
+    "global" is one group, "layer" gives every layer the same density, "erk" gives small layers more (`erk_counts`), and
+    the smart ratios give early layers more (`smart_counts`). These scopes keep the same number in total, except
+    "layer", which rounds up in every layer. "row", the same density in every row, has no groups of layers
+    (`pruners.selection.select`).
     Raises PruningError for an unknown scope.
     """
     require_known("scope", scope, SCOPES)
@@ -34,7 +37,8 @@ def budgets(
         return [([name], kept_of(n, density)) for name, n in sizes.items()]
     room = sizes if alive is None else {name: int(alive[name].count_nonzero()) for name in sizes}
     shapes = {name: score.shape for name, score in scores.items()}
-    counts = erk_counts(shapes, kept_of(sum(sizes.values()), density), room)
+    total = kept_of(sum(sizes.values()), density)
+    counts = erk_counts(shapes, total, room) if scope == "erk" else smart_counts(shapes, total, room, scope)
     return [([name], count) for name, count in counts.items()]
 
 
@@ -62,4 +66,38 @@ def erk_counts(shapes: Mapping[str, Size], total: int, room: Mapping[str, int]) 
     by_fraction = sorted(ideal, key=lambda name: math.floor(ideal[name]) - ideal[name])
     for name in by_fraction[: total - sum(counts.values())]:
         counts[name] += 1
+    return {name: counts[name] for name in shapes}
+
+
+def smart_counts(shapes: Mapping[str, Size], total: int, room: Mapping[str, int], scope: str) -> dict[str, int]:
+    """Return the weights to keep per layer: densities grow with k² + k, k the layer's number from the end.
+
+    Su et al. 2020, section 4.1: layer l of L has k = L - l + 1, in the order of the network, and linear layers have a
+    density of 0.3. For "smart-ratio-vgg", k² + k is divided by l². What a layer cannot take goes to the next one after
+    it that can. If the other layers cannot take what 0.3 leaves, or if it leaves them nothing, linear layers follow the
+    rule for all. The counts add up to exactly `total`, or to all of `room` if that is less: what rounding takes from a
+    layer goes to the next one.
+    """
+    total = min(total, sum(room.values()))
+    linear = {
+        name: min(room[name], math.floor(LINEAR * shape.numel())) for name, shape in shapes.items() if len(shape) < 3
+    }
+    rest = total - sum(linear.values())
+    if not 0 < rest <= sum(room[name] for name in shapes if name not in linear):
+        linear, rest = {}, total
+    numbers = {name: (len(shapes) - i, i + 1 if scope == "smart-ratio-vgg" else 1) for i, name in enumerate(shapes)}
+    shares = {
+        name: Fraction((k * k + k) * shapes[name].numel(), divisor**2)
+        for name, (k, divisor) in numbers.items()
+        if name not in linear
+    }
+    counts, over = dict(linear), Fraction(0)
+    scale = Fraction(rest) / sum(shares.values())
+    for name, share in shares.items():
+        asked = share * scale + over
+        counts[name] = min(room[name], math.floor(asked))
+        over = asked - counts[name]
+    for name in shares:  # what the last layers cannot take
+        more = min(room[name] - counts[name], total - sum(counts.values()))
+        counts[name] += more
     return {name: counts[name] for name in shapes}

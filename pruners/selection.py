@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pruners.comparable import comparable
 from pruners.errors import PruningError
-from pruners.scopes import budgets
+from pruners.scopes import budgets, kept_of
 from search_spaces.density import Density
 
 ROUNDING = 1e-5  # relative to a score
@@ -24,8 +24,9 @@ def select(
 
     Of n weights, n - floor((1 - density) n) are kept, counted in exact fractions; ties go to the earlier position.
     `alive` holds the masks of an earlier iteration: weights that are False there count as -inf, so that masks are
-    nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, and "erk" gives small
-    layers more (`pruners.scopes`).
+    nested. Scope "global" lets all weights compete, "layer" gives every layer the same density, "erk" and the smart
+    ratios give every layer its own (`pruners.scopes`), and "row" gives every row, the weights of one output, the same
+    density.
     Needs memory for about one more copy of the scores.
     Raises PruningError for NaN or infinite scores (naming the layer), an unknown scope, a density outside
     [0, 1], or more weights to keep than are alive.
@@ -37,6 +38,8 @@ def select(
         raise PruningError(f"Scores and masks must cover the same layers; only one of them has {layers}.")
     for name, score in scores.items():
         require_finite(name, score)
+    if scope == "row":
+        return {name: _of_rows(score, density, (alive or {}).get(name)) for name, score in scores.items()}
     masks: dict[str, Tensor] = {}
     for names, kept in budgets(scores, density, scope, alive):
         masks |= _keep_highest({name: scores[name] for name in names}, kept, alive)
@@ -53,6 +56,8 @@ def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope:
     scores = comparable(scores)
     groups = [list(scores)] if scope == "global" else [[name] for name in scores]
     kept = sum(int(masks[name].count_nonzero()) for name in scores)
+    if scope == "row":
+        return sum(_tied_in_rows(score, masks[name]) for name, score in scores.items()) / kept if kept else 0.0
     exchanged = 0
     for names in groups:
         lowest = min((float(scores[n][masks[n]].min()) for n in names if masks[n].any()), default=None)
@@ -62,6 +67,13 @@ def tied_share(scores: Mapping[str, Tensor], masks: Mapping[str, Tensor], scope:
         inside = sum(int((near[name] & masks[name]).count_nonzero()) for name in names)
         exchanged += min(inside, sum(int(near[name].count_nonzero()) for name in names) - inside)
     return exchanged / kept if kept else 0.0
+
+
+def _tied_in_rows(score: Tensor, mask: Tensor) -> int:
+    rows, kept = score.flatten(1), mask.flatten(1)
+    lowest = rows.masked_fill(~kept, math.inf).amin(1, keepdim=True)
+    near = (rows - lowest).abs() <= ROUNDING * lowest.abs()
+    return int(torch.minimum((near & kept).sum(1), (near & ~kept).sum(1))[kept.any(1)].sum())
 
 
 def require_finite(name: str, score: Tensor) -> None:
@@ -78,6 +90,22 @@ def require_finite(name: str, score: Tensor) -> None:
         f"The scores of layer {name!r} hold {nan} NaN and {infinite} infinite values among {score.numel()}: "
         "no mask can be drawn from them. Look for weights, inputs or a loss that overflow."
     )
+
+
+def _of_rows(score: Tensor, density: Density, alive: Tensor | None) -> Tensor:
+    """Keep the highest scores of every row, as many in each; ties go to the earlier position."""
+    rows = comparable({"": score})[""].flatten(1)
+    spare = kept_of(rows.shape[1], density) if rows.numel() else 0
+    if alive is not None:
+        living = alive.flatten(1)
+        if fewest := int((living.sum(1) < spare).sum()):
+            raise PruningError(
+                f"The density asked for keeps {spare} of {rows.shape[1]} weights in every row, but in {fewest} rows "
+                "fewer than that are alive."
+            )
+        rows = rows.masked_fill(~living, -math.inf)
+    order = rows.argsort(dim=1, descending=True, stable=True)[:, :spare]
+    return torch.zeros_like(rows, dtype=torch.bool).scatter_(1, order, True).view(score.shape)
 
 
 def _keep_highest(scores: Mapping[str, Tensor], spare: int, alive: Mapping[str, Tensor] | None) -> dict[str, Tensor]:

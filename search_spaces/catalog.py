@@ -50,6 +50,11 @@ class PrunerTraits(Protocol):
         ...
 
     @property
+    def update(self) -> Callable[..., Any] | None:
+        """Return the function that changes the weights that the pruner keeps; None if it changes masks alone."""
+        ...
+
+    @property
     def levels(self) -> int:
         """Return how many times the pruner trains and prunes by default; 0 = it prunes weights as they are."""
         ...

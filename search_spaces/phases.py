@@ -36,6 +36,8 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
             raise SpaceError(f"pruner {name}: granularity: '{granularity}' is not allowed; it prunes single weights")
         if epochs == 0:
             raise SpaceError(f"pruner {name}: epochs: 0 is not allowed; it prunes during training")
+    if traits.update and ablation in ("shuffle", "invert"):
+        raise SpaceError(f"pruner {name}: ablation: '{ablation}' is not allowed; it updates weights for its own masks")
     if levels and epochs == 0:
         raise SpaceError(f"pruner {name}: epochs: 0 is not allowed; levels prune trained weights")
     if levels and pretrain_epochs:

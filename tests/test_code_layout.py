@@ -100,7 +100,7 @@ def test_no_two_public_classes_have_the_same_name():
 # Functions that several modules offer alike, called with the module's name before them: `figure.draw`, `measure.find`.
 OFFERED_ALIKE = {"draw", "rows", "sentences"}  # by figures
 OFFERED_ALIKE |= {"find", "check"}  # by measures
-OFFERED_ALIKE |= {"score"}  # by pruners
+OFFERED_ALIKE |= {"score", "update"}  # by pruners
 OFFERED_ALIKE |= {"describe", "forget"}  # by image sets that are read from files
 OFFERED_ALIKE |= {"main", "parser"}  # by commands
 OFFERED_ALIKE |= {

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruners import Pruning
+from pruners import Pruning, put_weights
 from pruners.memory import WHOLE
 from search_spaces import TRAINING, Trial, stage
 from trainables.artifacts import Recorder, machine
@@ -31,7 +31,7 @@ from trainables.sparse_training import Dynamics
 from trainables.training.iterative import REWIND, Report, prune_in_levels, rewind
 from trainables.training.loop import EpochProgress
 from trainables.training.precision import used
-from trainables.training.trainer import Trainer, make_trainer
+from trainables.training.trainer import Trainer, make_trainer, updates_weights
 from trainables.training_cost import kept_macs, logged_metrics, scored_images, training_cost
 
 Judge = Callable[[Mapping[str, float], int], str]  # metrics, epoch -> the rule that stops the trial early, or ""
@@ -103,7 +103,7 @@ def compute(attempt: Attempt) -> None:
         _finish(attempt, seconds())
         return
     dynamics = on.dynamics()
-    masks = None if dynamics else recorder.stored_masks(device)  # with dynamics only the final masks are recorded
+    masks = recorder.stored_masks(device) if _suffice(dynamics, trial, saved) else None
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
         on.model.load_state_dict(attempt.weights(dense))
@@ -115,8 +115,8 @@ def compute(attempt: Attempt) -> None:
         else:
             found = prune_in_levels(on, folder, saved, save, report) if trial.levels else _prune(attempt, on, dynamics)
             outbox.metrics({"time/prune_seconds": seconds() - before})
-            outbox.tags(_scored(found, device))
         masks = found.masks
+        outbox.tags(_put_to_use(found, trial, on))
         if not dynamics:
             recorder.pruned(on.model, masks, found.scores, data.input_shape)
     progress = on.train(
@@ -139,9 +139,25 @@ def compute(attempt: Attempt) -> None:
     _finish(attempt, seconds())
 
 
-def _scored(found: Pruning, device: torch.device) -> dict[str, str]:
-    """Return the tag on how scores were computed; none for whole batches on a CPU, which is nearly always the case."""
-    return {"scored": found.how} if found.how and (device.type != "cpu" or found.how != WHOLE) else {}
+def _suffice(dynamics: Dynamics | None, trial: Trial, saved: Mapping[str, Any]) -> bool:
+    """Return True if a trial can go on from its recorded masks, if there are any.
+
+    With dynamics only the final masks are recorded. Weights that a pruner updated are not: they are computed again with
+    the masks, unless a checkpoint of the training has them.
+    """
+    return dynamics is None and ("model" in saved or not updates_weights(trial))
+
+
+def _put_to_use(found: Pruning, trial: Trial, on: Trainer) -> dict[str, str]:
+    """Put updated weights into the model; return tags that say so, and how scores were computed.
+
+    Whole batches on a CPU are not told, as that is nearly always the case.
+    """
+    tags = {"scored": found.how} if found.how and (on.device.type != "cpu" or found.how != WHOLE) else {}
+    if updates_weights(trial):
+        put_weights(on.model, found.weights)
+        tags["weights_updated"] = "true"
+    return tags
 
 
 def _counting(report: Report, on: Trainer, masks: Mapping[str, Tensor]) -> Report:

@@ -42,7 +42,8 @@ def scored_images(trial: Trial, num_classes: int) -> int:
         return 0
     pruner = lookup(trial.pruner, trial.code)
     each = trial.samples_per_class * num_classes if pruner.needs_data else int(pruner.needs_input)
-    return each * trial.iterations * max(1, trial.levels)
+    passes = 1 if pruner.update is None else 2  # for the scores, and for the update
+    return each * passes * trial.iterations * max(1, trial.levels)
 
 
 def logged_metrics(folder: Path) -> dict[tuple[str, int], float]:

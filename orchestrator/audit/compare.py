@@ -17,6 +17,7 @@ from orchestrator.results.details import History
 from search_spaces import Trial
 from trainables.metrics import METRICS
 from trainables.record.predictions import Predictions
+from trainables.training.trainer import updates_weights
 
 SAME_DEVICE, OTHER_DEVICE = 1e-4, 1e-3  # relative rounding of float32 losses and logits
 EXACT = 1e-9  # relative, of numbers computed in float64 from counts
@@ -102,6 +103,8 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
     left = {name: int(mask.sum()) for name, mask in masks.items()}
     rows_of = _by_parameter(logged.layers or (), model)
     layers = {name: [row["params"] for row in rows_of.get(name, ())] or [n] for name, n in sizes.items()}
+    if trial.scope == "row":
+        layers = {name: [mask[0].numel()] * len(mask) for name, mask in masks.items()}
     for name, count in asked(trial, layers).items():
         have = left[name] if name else sum(left.values())
         what = f"weights of {name} kept" if name else "weights kept"
@@ -129,6 +132,12 @@ def kept(logged: Logged, trial: Trial, model: nn.Module, masks: Mapping[str, Ten
         yield _near(f"{row['layer']} density", row["density"], density, EXACT, where="layers.json")
         if densities:
             yield _near(f"profile/density of {row['layer']}", densities.get(step), density, EXACT)
+
+
+def updated(logged: Logged, trial: Trial) -> Check:
+    """Compare the tag of weights that the pruner changed with what the record says of them."""
+    said = logged.tags.get("weights_updated", "false")
+    return _same("weights_updated", said, str(updates_weights(trial)).lower())
 
 
 def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Check:

@@ -47,12 +47,13 @@ def typed_density(compression: float) -> Fraction:
 def asked(trial: Trial, sizes: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """Return how many weights the trial was asked to keep: by parameter, or under "" for all together.
 
-    `sizes` are the sizes of the layers in each parameter: three for attention's `in_proj_weight`. The result is empty
+    `sizes` are the sizes of the layers in each parameter, three for attention's `in_proj_weight`; under scope "row",
+    those of its rows. The result is empty
     where the count is not given by the compression: whole filters, n:m blocks, kappa, given masks, a dense network.
     """
     if trial.pruner == "dense" or trial.granularity != "weight" or trial.kappa or trial.mask:
         return {}
-    if trial.scope == "layer":
+    if trial.scope in ("layer", "row"):
         return {name: sum(exactly_kept(n, trial.compression) for n in each) for name, each in sizes.items()}
     return {"": exactly_kept(sum(map(sum, sizes.values())), trial.compression)}
 

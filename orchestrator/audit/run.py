@@ -138,7 +138,7 @@ class _Audit:
     ) -> tuple[list[Check], dict[str, float]]:
         same = logged.tags.get("device", "cpu") == self._sources.device.type
         rounding = compare.SAME_DEVICE if same else compare.OTHER_DEVICE
-        checks = [*compare.record(logged, trial), compare.zeros(weights, masks)]
+        checks = [*compare.record(logged, trial), compare.updated(logged, trial), compare.zeros(weights, masks)]
         checks += compare.kept(logged, trial, model, masks)
         checks += self._of_macs(logged, model, masks, data.input_shape)
         checks += self._of_paths(trial, logged, data, masks)

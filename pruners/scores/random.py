@@ -1,6 +1,7 @@
 """Random pruning: the baseline that every other score has to beat."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,4 +24,12 @@ RANDOM = Pruner(
     paper="",
     iterates=False,
     uses_mode=False,
+)
+
+# The densities of the layers are the method: magnitudes in the same scope are the paper's hybrid tickets.
+SMART_RATIO = replace(
+    RANDOM,
+    summary="uniform random scores, early layers denser by a fixed rule: random tickets",
+    paper="Su et al. 2020, Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot",
+    scope="smart-ratio",
 )

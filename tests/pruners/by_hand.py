@@ -7,6 +7,9 @@ import math
 import torch
 from torch import nn, tensor
 
+from pruners import PRUNERS
+
+OF_WEIGHTS = [name for name, pruner in PRUNERS.items() if not pruner.whole_filters]  # the others refuse single weights
 LOG3 = math.log(3)
 SCORES = {  # of `three_layers`
     "0.weight": tensor([[1.0, 1.0], [5.0, 0.0], [4.0, 4.0]]),  # sums 2, 5, 8; largest 1, 5, 4

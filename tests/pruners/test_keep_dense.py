@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
-from by_hand import kept
+from by_hand import OF_WEIGHTS, kept
 from torch import nn
 
-from pruners import PRUNERS, PruningError, compact, effective, keep_dense, layer_weights, prunable, prune
+from pruners import PruningError, compact, effective, keep_dense, layer_weights, prunable, prune
 from trainables.architectures import build
 
 SHAPE = (3, 16, 16)
@@ -49,7 +49,7 @@ def test_what_matches_nothing_or_everything_is_refused():
         keep_dense(three(), ["*"])
 
 
-@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("pruner", OF_WEIGHTS)
 def test_every_pruner_counts_the_others_alone(pruner):
     model = build("conv", (3, 8, 8), 10, seed=0)
     keep_dense(model, ["0.weight", "5.weight"])

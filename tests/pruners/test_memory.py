@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import OF_WEIGHTS
 from torch import nn
 
 from pruners import PRUNERS, PruningError, find, prunable
@@ -110,7 +111,7 @@ def test_batch_norm_in_train_mode_and_dropout_are_never_split(name, model, batch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_offloaded_is_plain_to_the_bit(name, dtype, model, batches):
     model = model.to(dtype, memory_format=torch.channels_last)
     batches = [(x.to(dtype), y) for x, y in batches]

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from by_hand import OF_WEIGHTS
 from torch import nn, tensor
 
 from pruners import PRUNERS, apply_masks, find, masking, prunable, prune, select
@@ -14,7 +15,7 @@ def test_all_equal_scores_are_not_all_pruned():
 
 
 def test_nothing_to_prune_is_not_an_error(model, batches):
-    for name in PRUNERS:
+    for name in OF_WEIGHTS:
         assert all(mask.all() for mask in prune(model, name, 1, batches).values())
 
 
@@ -64,22 +65,22 @@ def test_masks_change_the_models_own_tensors(model):
     assert all(int((weights[name] != 0).sum()) == int(mask.sum()) for name, mask in masks.items())
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 @pytest.mark.parametrize("norm", [lambda: nn.GroupNorm(2, 4), lambda: nn.InstanceNorm2d(4), nn.Identity])
 def test_other_normalisations(name, norm):
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norm(), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
     x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    masks = prune(model, name, 2, [(x, tensor([0, 2]))], mode="train")
+    masks = prune(model, name, 2, [(x, tensor([0, 2]))], mode="train", scope="global")
     assert sum(int(mask.sum()) for mask in masks.values()) == 114
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_a_last_batch_of_one(name, model, batches):
     x, y = batches[0]
     assert prune(model, name, 2, [(x[:1], y[:1])])
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_batches_are_drawn_once(name, model, batches):
     drawn = []
 
@@ -93,7 +94,7 @@ def test_batches_are_drawn_once(name, model, batches):
     assert len(drawn) == (2 if pruner.needs_data else 1 if pruner.needs_input else 0)  # of a shape one is enough
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("name", OF_WEIGHTS)
 def test_residual_networks_with_norms_of_any_name(name):
     class Block(nn.Module):
         def __init__(self):

@@ -98,6 +98,15 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
     "px": ("global", "exponential", 100, 0, {}),
     "phew": ("global", "oneshot", 1, 0, {"identity_shortcuts": True}),
     "lamp": ("global", "oneshot", 1, 0, {}),
+    "taylor": ("global", "oneshot", 1, 0, {}),
+    "fpgm": ("layer", "oneshot", 1, 0, {}),
+    "obd": ("global", "oneshot", 1, 0, {"images_per_gradient": 1}),
+    "smart-ratio": ("smart-ratio", "oneshot", 1, 0, {}),
+    "group-norm": ("global", "oneshot", 1, 0, {}),
+    "sparsegpt": ("layer", "oneshot", 1, 0, {"block": 128, "damp": 0.01}),
+    "obs": ("global", "exponential", 8, 0, {"block": 50, "damp": 1e-7, "images_per_gradient": 1}),
+    "wanda": ("row", "oneshot", 1, 0, {}),
+    "bn-scale": ("global", "oneshot", 1, 0, {}),
     "imp": ("global", "oneshot", 1, 5, {}),
     "gradual": ("global", "cubic", 100, 0, {"start": 0.0, "end": 0.75}),
     "set": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
@@ -107,7 +116,7 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_records_stay_what_they_mean(name):
-    settings = PRUNERS[name].settings()
+    settings = PRUNERS[name].settings(granularity="filter" if PRUNERS[name].whole_filters else "weight")
     options = {**settings.options, **PRUNERS[name].unrecorded}
     found = (settings.scope, settings.schedule, settings.iterations, PRUNERS[name].levels, options)
     assert found == RECORDED[name]
@@ -115,7 +124,9 @@ def test_records_stay_what_they_mean(name):
 
 def test_what_was_so_before_an_option_is_a_value_of_the_option():
     for pruner in PRUNERS.values():
-        assert pruner.settings(options=pruner.unrecorded).options == {**pruner.options, **pruner.unrecorded}
+        granularity = "filter" if pruner.whole_filters else "weight"
+        settings = pruner.settings(options=pruner.unrecorded, granularity=granularity)
+        assert settings.options == {**pruner.options, **pruner.unrecorded}
 
 
 def test_train_mode_is_the_default_of_those_whose_programs_score_in_it():

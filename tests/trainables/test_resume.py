@@ -25,6 +25,7 @@ IMP = Trial(**BASE, pruner="imp", levels=2, rewind_epoch=2, epochs=4)
 SET = Trial(**BASE, pruner="set", scope="erk", epochs=4, options={"interval": 3})
 RIGL = Trial(**BASE, pruner="rigl", scope="erk", epochs=4, options={"interval": 3}, optimizer="adam")
 GRADUAL = Trial(**BASE, pruner="gradual", schedule="cubic", iterations=20, epochs=4, pretrain_epochs=1)
+OBS = Trial(**BASE, pruner="obs", options={"block": 8}, samples_per_class=2, epochs=3, pretrain_epochs=2)
 
 
 def numbers(place, trial):
@@ -63,6 +64,7 @@ WITHIN = True
         pytest.param(IMP, 5, False, id="on the way to the rewinding point"),
         pytest.param(IMP, 7, False, id="in the first level"),
         pytest.param(IMP, 8, False, id="in the last level"),
+        pytest.param(OBS, 2, False, id="after weights were updated"),
         pytest.param(SET, 2, False, id="set"),
         pytest.param(RIGL, 2, False, id="rigl"),
         pytest.param(GRADUAL, 2, False, id="gradual, after one epoch of pre-training"),
@@ -86,3 +88,17 @@ def test_the_same_bits(trial, saves, within, cache, tmp_path):
     for file in ("masks", "weights"):
         a, b = (load_file(place.storage / trial.fingerprint / f"{file}.safetensors") for place in (undisturbed, killed))
         assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_updated_weights_are_computed_again_where_no_checkpoint_has_them(cache, tmp_path):
+    undisturbed, killed = (Place(tmp_path / name, cache, save_seconds=0) for name in ("undisturbed", "killed"))
+    assert run(OBS, undisturbed).error == ""
+    child = multiprocessing.get_context("fork").Process(target=dies, args=(OBS, killed, 2))
+    child.start()
+    child.join()
+    assert (killed.storage / OBS.fingerprint / "masks.safetensors").exists()
+    checkpoint.remove(killed.storage / OBS.fingerprint / checkpoint.CHECKPOINT)
+    assert run(OBS, killed).error == ""
+    assert numbers(killed, OBS) == numbers(undisturbed, OBS)
+    tags = {key: value for e, _ in read(killed.storage / OBS.fingerprint) for key, value in e.get("tags", {}).items()}
+    assert tags["weights_updated"] == "true"

@@ -236,6 +236,13 @@ def make_trainer(
     return Trainer(trial, model, data, device, save_seconds, stop, weights, team, scoring_images, fast)
 
 
+def updates_weights(trial: Trial) -> bool:
+    """Return True if the trial trains on from weights that its pruner has updated, and not from rewound or new ones."""
+    if trial.pruner == "dense" or trial.mask or trial.levels or trial.ablation == "reinitialize":
+        return False
+    return pruner_of(trial).update is not None
+
+
 def pruner_of(trial: Trial) -> Pruner:
     """Return the trial's pruner; a user's own pruner is built from the code in the trial's record."""
     return lookup(trial.pruner, trial.code)

@@ -355,6 +355,8 @@ KINDS = {
     "kappa": {"kappa": 0.5, "granularity": "filter", "architecture": "conv"},
     "blocks": {"compression": 2, "granularity": "2:4"},
     "layer": {"sparsity": 0.75, "scope": "layer"},
+    "row": {"sparsity": 0.75, "pruner": "wanda"},
+    "updated": {"compression": 4, "pruner": "obs"},
     "erk": {"compression": 5, "scope": "erk"},
     "collapsed": {"compression": 1000, "pruner": "magnitude"},
     "own": {"compression": 4, "architecture": "own.py:build"},

@@ -53,6 +53,7 @@ def test_what_a_trial_asked_for():
     sizes = {"a": [10], "b": [7, 7, 7]}
     assert asked(trial, sizes) == {"": 8}  # of 31, 23.25 pruned
     assert asked(trial.model_copy(update={"scope": "layer"}), sizes) == {"a": 3, "b": 6}
+    assert asked(trial.model_copy(update={"scope": "row"}), {"a": [3] * 4}) == {"a": 4}
     for other in ({"granularity": "filter"}, {"kappa": 0.5}, {"mask": "abc"}, {"pruner": "dense"}):
         assert asked(trial.model_copy(update=other), sizes) == {}
 
