@@ -31,7 +31,7 @@ SENT = (
 WORKERS = ("worker-1", "worker-2")
 YES = ("my-cluster.yaml", "my-cluster.yaml --yes")  # instead of `y` at Ray's question, which wants a terminal
 V1 = {"RAY_UP_enable_autoscaler_v2": "0"}
-EPOCHS = 30
+EPOCHS = 20
 GRID = ("digits", "--set", "architecture=conv", "--set", "pruner=[random,snip]", "--set", "compression=[1,4]")
 GRID += ("--set", f"epochs={EPOCHS}", "--checkpoint-every", "0.5s")
 TRIALS = 3

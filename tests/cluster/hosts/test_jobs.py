@@ -17,7 +17,7 @@ def test_a_stopped_job_leaves_good_order_and_the_next_one_goes_on(
 ) -> None:
     record_property("fault", "`ray job stop`, the same job once more")
     sweep = cluster.sweep("job", *GRID, epochs=EPOCHS)
-    line = documented("ray job submit").replace("/shared/results", "/shared/job/out")
+    line = documented("ray job submit", "--address").replace("/shared/results", "/shared/job/out")
     line = line.replace("digits-pruners", f"{' '.join(GRID)} --experiment job")
     with cluster.tunnel():
         job = cluster.laptop.start(f"cd checkout && {line}")

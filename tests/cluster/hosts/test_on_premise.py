@@ -34,7 +34,7 @@ def test_a_sweep_straight_after_ray_up_and_its_report(cluster: OnPremise) -> Non
 
 
 def test_down_ends_all_but_the_servers_and_the_results(cluster: OnPremise) -> None:
-    cluster.documented("ray down", swap=YES, **V1)
+    cluster.documented(".venv/bin/ray down", swap=YES, **V1)
     for host in (cluster.head, *cluster.workers):
         until(lambda host=host: "raylet" not in host.as_root("ps", "-eo", "args").stdout, "Ray has ended")  # type: ignore[misc]
     assert (cluster.lab.shared / "results/report/report.html").exists()
