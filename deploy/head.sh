@@ -93,8 +93,9 @@ start() {
         flock --timeout 30 "$folder/mlflow.lock" true || fail "MLflow hangs, and cannot be ended"
     fi
     mlflow_answers || start_mlflow
-    # Importing MLflow takes seconds, making its tables on a small machine half a minute.
-    mlflow_answers_within 180 || fail "MLflow does not answer: $(tail -5 "$folder/mlflow.log")"
+    # Importing MLflow takes seconds, making its tables half a minute on a small machine, and three on a busy one. If it
+    # dies, this does not wait.
+    mlflow_answers_within 600 || fail "MLflow does not answer: $(tail -5 "$folder/mlflow.log")"
 }
 
 other_lines() { crontab -l 2> /dev/null | grep -vF "deploy/head.sh" || true; }

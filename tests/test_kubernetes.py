@@ -105,8 +105,8 @@ def test_mlflow_is_found_and_lets_the_driver_in():
     assert f"--port={port['port']}" in box["command"]
 
 
-@pytest.mark.parametrize(("code", "job"), [(0, 0), (1, 0), (2, 1), (130, 1), (137, 1)])
-def test_a_failed_trial_starts_no_other_cluster(code, job, tmp_path):
+@pytest.mark.parametrize(("code", "job"), [(0, 0), (1, 0), (2, 0), (130, 1), (137, 1), (143, 1)])
+def test_a_failed_trial_or_a_wrong_command_starts_no_other_cluster(code, job, tmp_path):
     (tmp_path / "python").write_text(f"#!/bin/sh\nexit {code}\n")
     (tmp_path / "python").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}

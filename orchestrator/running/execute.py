@@ -30,7 +30,7 @@ from orchestrator.running.lease import Lease, sole_in_folder
 from orchestrator.running.request import Request
 from orchestrator.running.resume_studies import answered, end_of_search, settled, take_up
 from orchestrator.running.run_trials import AWAY_SECONDS, Run
-from orchestrator.running.wait_for_server import came_back
+from orchestrator.running.wait_for_server import came_back, deliver_later
 from orchestrator.terminal import say
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus, create
 from orchestrator.tracking.missing_results import send_missing
@@ -98,7 +98,7 @@ def execute(job: Job, console: Console) -> int:
             _close(book, parent, status, console)
     if seeker and (ended := end_of_search(seeker)):
         say(console, ended)
-    _last_words(job, book, run.trials, unasked, report, console)
+    _last_words(job, book, run.trials, unasked, report, undisturbed, console)
     if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
@@ -251,11 +251,13 @@ def _last_words(
     trials: Sequence[Trial],
     unasked: int,
     report: WrittenReport | None,
+    undisturbed: bool,
     console: Console,
 ) -> None:
     """Print the counts of trials, where the report and MLflow are, and the answer.
 
-    `unasked` trials were not chosen by a search yet.
+    `unasked` trials were not chosen by a search yet. If nobody interrupted the sweep, what could not be sent is left to
+    another process.
     """
     done = book.done(job.plan.early_stopping)
     missing = [trial for trial in trials if trial.fingerprint not in done]
@@ -285,3 +287,5 @@ def _last_words(
         from orchestrator.report.terminal_answer import print_answer
 
         print_answer(report.results, console)
+    if undisturbed:
+        deliver_later(job.request, console)

@@ -23,6 +23,7 @@ class Request:
     address: str | None = None  # of a Ray cluster; None: Ray is started here
     local: bool = False  # one trial after the other in this process, without Ray
     dry_run: bool = False
+    deliver_only: bool = False  # run no trial; send what ended trials have recorded
     force: bool = False  # run pruners on networks where their scores mean nothing
     show: bool = False  # open the report in the browser at the end
     audit: int = 2  # trials that the sweep audits at its end

@@ -64,7 +64,10 @@ class Run:
         with refused(job.request.storage):
             self.records.refresh([trial.fingerprint for trial in (*job.plan.started, *before)])
             stages = [dense for dense in job.plan.pretraining if not self.records.trained(dense.fingerprint)]
-            _forget_failed((*stages, *todo), self.records)
+            if job.request.deliver_only:
+                stages = []
+            else:
+                _forget_failed((*stages, *todo), self.records)
         known = {trial.fingerprint: seconds[trial.fingerprint] for trial in (*stages, *todo)}
         wanted = {trial.fingerprint for trial in todo} - {dense.fingerprint for dense in stages}
         unknown = self.seeker.to_come if self.seeker else 0
@@ -130,7 +133,10 @@ class Run:
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
 
     def _undelivered_first(self, trials: Iterable[Trial], uploader: Uploader) -> dict[str, Trial]:
-        """Queue trials that are finished on disk for upload to MLflow; return the others by fingerprint."""
+        """Queue trials that are finished on disk for upload to MLflow; return the others by fingerprint.
+
+        Failed ones are queued as well if none is tried again.
+        """
         left: dict[str, Trial] = {}
         stopping = self.job.plan.early_stopping
         for trial in trials:
@@ -138,7 +144,8 @@ class Run:
             with suppress(DamagedRecordError):
                 record = snapshot(self.records.folder / trial.fingerprint)
             how = record.end
-            if how == "finished" or (how == "stopped" and stopping and stopping.stopped(record.stopped)):
+            stopped = how == "stopped" and stopping and stopping.stopped(record.stopped)
+            if how == "finished" or stopped or (how == "failed" and self.job.request.deliver_only):
                 uploader.over_before(trial.fingerprint, how)
             else:
                 left[trial.fingerprint] = trial

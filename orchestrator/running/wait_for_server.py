@@ -1,13 +1,19 @@
-"""Wait for a tracking server that is away when the report is to be written."""
+"""A tracking server that is away at the end of a sweep: wait for it, then leave the rest to a process of its own."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+import sys
 import time
 
 from rich.console import Console
 
 from orchestrator.live.uploader import AWAY
 from orchestrator.results.store import require_answer
+from orchestrator.running.request import Request
+from orchestrator.terminal import say
 from search_spaces import SpaceError
 
 LOOK_SECONDS = 2.0
@@ -18,21 +24,37 @@ def came_back(tracking_uri: str, seconds: float, console: Console) -> bool:
 
     Returns False at once if it answers, because then it was not the server that failed, and if the user leaves.
     """
-    if not tracking_uri.startswith("http") or _answers(tracking_uri):
+    if not tracking_uri.startswith("http") or answers(tracking_uri):
         return False
     console.print(AWAY.format(minutes=seconds / 60), style="yellow", markup=False, highlight=False, soft_wrap=True)
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-            if _answers(tracking_uri):
+            if answers(tracking_uri):
                 return True
     except KeyboardInterrupt:
         pass
     return False
 
 
-def _answers(tracking_uri: str) -> bool:
+def deliver_later(request: Request, console: Console) -> None:
+    """If MLflow is away, start `orchestrator.deliver`, which outlives this sweep and its terminal; tell the user."""
+    uri, log = request.tracking_uri, request.output / "deliver.log"
+    if request.deliver_only or not uri.startswith("http") or answers(uri):
+        return
+    command = [sys.executable, "-m", "orchestrator.deliver"]
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
+    assert process.stdin is not None
+    with process.stdin as pipe:  # not as arguments: a URI with a password must not stand in process lists for days
+        pipe.write(json.dumps(shlex.split(request.command)).encode())
+    line = f"MLflow is still away; process {process.pid} sends the rest and writes the report when it answers"
+    say(console, f"{line} (log: {log})", "yellow")
+
+
+def answers(tracking_uri: str) -> bool:
+    """Return True if the store can be reached now."""
     try:
         require_answer(tracking_uri)
     except SpaceError:

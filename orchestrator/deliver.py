@@ -1,0 +1,62 @@
+"""Send to MLflow what a sweep could not send before it ended, as soon as the server answers; train nothing.
+
+python -m orchestrator.deliver ARGUMENTS OF THE SWEEP
+
+A sweep whose MLflow is away at its end starts this in the background. It is the sweep without trials to run: it sends
+the records, closes the runs and writes the report. It ends when that is done, when another sweep has begun on the
+output folder, or after a week.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.planning.resources import Resources
+from orchestrator.running.execute import INTERRUPTED, REFUSED, execute
+from orchestrator.running.job import Job
+from orchestrator.running.request import Request
+from orchestrator.running.wait_for_server import LOOK_SECONDS, answers
+from orchestrator.sweep import REFUSALS, parser, prepare, read_request
+from orchestrator.terminal import say, terminal
+from search_spaces import load
+
+PATIENCE_SECONDS = 7 * 86400.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Wait for the server and send what is there; return the exit code that the sweep would have had.
+
+    Without arguments they are read from standard input, as a JSON list: a password in them is then in no process list.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or json.load(sys.stdin)
+    args = parser().parse_args(words)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    try:
+        request = read_request(args, shlex.join(words))
+        while time.monotonic() < deadline:
+            if answers(request.tracking_uri):
+                code = execute(_job(request, args.space, args.overrides), terminal())
+                if answers(request.tracking_uri):
+                    return code
+            time.sleep(LOOK_SECONDS)
+    except REFUSALS as error:  # also that another sweep has begun here, which sends all that is there
+        say(terminal(stderr=True), f"deliver: {error}", "red")
+        return REFUSED
+    return INTERRUPTED
+
+
+def _job(request: Request, space: str, overrides: Sequence[str]) -> Job:
+    """Return the sweep's job without trials to run."""
+    prepared = prepare(request, load(space, overrides))
+    alone = replace(request, local=True, address=None, budget=0.0, audit=0, show=False, deliver_only=True)
+    seconds = {trial.fingerprint: 0.0 for trial in prepared.todo}
+    return Job(alone, prepared.plan, prepared.experiment, Resources(1, 0), seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""One cluster in the lab for all tests of this folder, and the table of the faults that it outlived."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Sweep
+from lab import Lab, lacking
+from on_premise import EPOCHS, GRID, ROOT, OnPremise
+
+
+@pytest.fixture(scope="session")
+def wheels(pytestconfig: pytest.Config) -> Path:
+    """What `.[cluster]` needs beyond the packages of the tests, so that hosts without internet can install it."""
+    assert pytestconfig.cache is not None
+    pins = hashlib.sha256((ROOT / "constraints.txt").read_bytes()).hexdigest()[:16]
+    folder = pytestconfig.cache.mkdir(f"wheels-{pins}")
+    if (folder / "complete").exists():
+        return folder
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    asked = ["--constraint", str(ROOT / "constraints.txt"), "--dry-run", "--report", str(folder / "report.json")]
+    try:
+        subprocess.run([*pip, "install", *asked, "ray[default]"], capture_output=True, text=True, check=True)
+        lines = json.loads((folder / "report.json").read_text())["install"]
+        names = [f"{line['metadata']['name']}=={line['metadata']['version']}" for line in lines]
+        download = ["download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), "setuptools>=77"]
+        subprocess.run([*pip, *download, *names], capture_output=True, text=True, check=True)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"the dashboard's packages (ray[default]) cannot be had here: {error.stderr[-300:]}")
+    (folder / "complete").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The wire without a host; the folder has a short name and lets everybody through, because of the hosts' users."""
+    if why := lacking():
+        pytest.skip(why)
+    with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        lab = Lab(Path(folder))
+        try:
+            yield lab
+        finally:
+            lab.end()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """What the plain executor computes for GRID, in one process, one trial after the other."""
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), (*GRID, "--local"), EPOCHS)
+    sweep.finish()
+    return sweep.results(f"sqlite:///{sweep.folder / 'out' / 'mlflow.db'}", "digits")
+
+
+@pytest.fixture(scope="session")
+def cluster(lab: Lab, wheels: Path) -> OnPremise:
+    """The cluster after `ray up`, as soon as that returns."""
+    cluster = OnPremise(lab, wheels)
+    cluster.up()
+    return cluster
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Fault by fault: what it did, and whether the sweep's results were those of an undisturbed one."""
+    rows = []
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            told = dict(report.user_properties)
+            if "fault" in told and report.when == "call":
+                rows.append((told["fault"], told.get("cost", "") if outcome == "passed" else "FAILED"))
+    if rows:
+        terminalreporter.section("what happened to hosts and sweeps, and what it cost")
+        for fault, cost in rows:
+            terminalreporter.line(f"{fault:50}{cost}")
