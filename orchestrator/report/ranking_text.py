@@ -88,7 +88,9 @@ def footer(results: Results, facet: Facet) -> str:
             if known.pool.freedom
             else ""
         )
-        said.append(f"over {seeds} seeds Student's t on logits, in pairs{shared}")
+        rule = results.until
+        looks = f", corrected for looks after {rule.least} to {rule.most} seeds (alpha spending)" if rule else ""
+        said.append(f"over {seeds} seeds Student's t on logits, in pairs{shared}{looks}")
     if by_images:
         how = "McNemar's exact test" if counts[-1] == 1 else "McNemar's test"
         said.append(f"over {known.images:,} test images {how}")

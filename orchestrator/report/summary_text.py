@@ -12,6 +12,7 @@ from orchestrator.report.figures.finding import listed
 from orchestrator.report.measured import trained
 from orchestrator.report.ranking_text import Ranking, standings
 from orchestrator.report.search_tables import search_words
+from orchestrator.report.seed_questions import seed_words
 from orchestrator.report.statistics import points
 from orchestrator.report.verdicts import PairVerdict
 from orchestrator.results.lines import Facet, facets, flattering, pruners
@@ -22,7 +23,8 @@ from orchestrator.tracking.audits import TAG
 def headline(results: Results) -> list[str]:
     """Return the sentences of the summary, followed by those on the search if there was one.
 
-    They are three, two if no pruner leads, one if nothing can be compared; one more if budgets differ.
+    They are three, two if no pruner leads, one if nothing can be compared; one more each if budgets differ and if seeds
+    were added until comparisons were decided.
     """
     ranked = all_standings(results)
     tuned = search_words(results)
@@ -32,7 +34,14 @@ def headline(results: Results) -> list[str]:
         yet = " yet" if results.missing else ""
         chosen = " that early stopping did not choose" if flattering(results) else ""
         return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
-    return [_leaders(ranked), *_surest(ranked), _collapse(results), *budget_words(results), *tuned]
+    return [
+        _leaders(ranked),
+        *_surest(ranked),
+        _collapse(results),
+        *budget_words(results),
+        *seed_words(results),
+        *tuned,
+    ]
 
 
 def all_standings(results: Results) -> list[tuple[Facet, Ranking]]:
