@@ -48,13 +48,13 @@ def open_questions(results: Results) -> list[OpenQuestion]:
     found, rule = [], results.until
     for facet in facets(results):
         known = panel_verdicts(results, facet)
-        undecided = sum(not pair.leads for pair in known.pairs)
+        undecided = sum(not pair.ahead for pair in known.pairs)
         for standing in standings(results, facet):
             for other in standing.leaders[1:]:
                 pair = known.between(standing.compression, standing.leaders[0], other)
                 if (
                     pair is None
-                    or pair.leads
+                    or pair.ahead
                     or (rule and pair.equal_within(rule.within, Looks(rule.least, rule.most)))
                 ):
                     continue

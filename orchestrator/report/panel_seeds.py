@@ -60,7 +60,7 @@ def leader_questions(trials: Collection[PanelTrial], found: PanelVerdicts, rule:
 def _ending(pair: PairVerdict | None, rule: UntilDecided) -> Ending:
     if pair is None:
         return "open"
-    if pair.leads:
+    if pair.ahead:  # seeds cannot show more than that; whether it leads is up to the test images
         return "decided"
     return "equal" if pair.equal_within(rule.within, looks_of(rule)) else "open"
 

@@ -3,7 +3,8 @@
 Two sources of chance are kept apart. *Seeds*: would another training say the same? Student's t over the seeds that two
 pruners have in common, on the logits of their accuracies, with variances moderated by those of the panel's cells.
 *Test images*: would other images say the same? McNemar's exact test, and for several seeds its form with random signs.
-Each is corrected by Holm's method over all pairs of the panel, because which pruner leads is seen from the data.
+A pruner leads where both say so; if only the first does, it is ahead on these test images. Each is corrected by Holm's
+method over all pairs of the panel, because which pruner leads is seen from the data.
 Where a sweep adds seeds until its comparisons are decided, the tests over seeds are corrected for each look as well.
 """
 
@@ -92,9 +93,19 @@ class PairVerdict:
     over_images: ImageTest | None = None  # None unless both stored predictions on one test set
 
     @property
-    def leads(self) -> bool:
+    def ahead(self) -> bool:
         """Return True if it is shown that another training would be better too, on these test images."""
         return self.over_seeds is not None and self.over_seeds.corrected <= ALPHA
+
+    @property
+    def leads(self) -> bool:
+        """Return True if it is shown that another training would be better too, and on other test images."""
+        return self.ahead and bool(self.holds_for_other_images)
+
+    @property
+    def only_here(self) -> bool:
+        """Return True if a difference is shown on these test images, or of these networks, but no lead."""
+        return self.differs_on_images or (self.ahead and not self.leads)
 
     def equal_within(self, points: float, looks: Looks) -> bool:
         """Return True if two pruners are shown to differ by less than so many points, on these test images.
@@ -124,6 +135,8 @@ class PairVerdict:
         """Return the verdict in a few words."""
         if self.leads:
             return f"{self.better} leads"
+        if self.ahead:
+            return f"{self.better} is ahead on these test images"
         return "differs on these images" if self.differs_on_images else "no difference is shown"
 
     def __str__(self) -> str:
@@ -135,8 +148,8 @@ class PairVerdict:
         tested = self.over_seeds
         said = f"95 % interval {points(*tested.interval)} over {tested.seeds} seeds, p = "
         said += p_value(tested.corrected)
-        if self.leads and self.over_images and not self.holds_for_other_images:
-            said += f"; the choice of the {self.over_images.images:,} test images could explain it"
+        if self.over_images:
+            said += f"; over {self.over_images.images:,} test images p = {p_value(self.over_images.corrected)}"
         return said
 
 
