@@ -133,7 +133,7 @@ def false_claims(scenario: Scenario, seeds: int, panels: int, dice: np.random.Ge
 
 
 def power(scenario: Scenario, seeds: int, panels: int, dice: np.random.Generator) -> tuple[Share, Share, Share]:
-    """Simulate panels with gaps of one point; return the shares of pairs decided over seeds, and of panels with one wrong.
+    """Simulate panels with gaps of one point; return the shares of pairs decided and of panels with a wrong one.
 
     The first share is of the pairs that are one point apart, the second of all pairs.
     """
