@@ -150,12 +150,19 @@ class Prepared:
     plan: Plan
     experiment: str
     known: ExperimentRuns | None  # None: the store has no such experiment yet
-    over: bool  # whether its search has nothing left to ask for
+    over: bool  # whether its search, or its further seeds, have nothing left to ask for
 
     @property
     def todo(self) -> tuple[Trial, ...]:
         """The trials that are certain to start, and examples of those that a search will choose."""
         return (*self.plan.started, *(() if self.over else self.plan.examples))
+
+    @property
+    def most(self) -> Plan | None:
+        """The plan in which every comparison needs the most seeds; None if the seeds are fixed."""
+        if self.plan.seeds is None or self.over:
+            return None
+        return self.plan.with_most_seeds.after(self.known.done(None) if self.known else ())
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,7 @@ class Cost:
     seconds: Mapping[str, float]  # by fingerprint
     notices: tuple[str, ...]
     estimate: Estimate
+    most: Estimate | None  # if every comparison needs the most seeds; None if the seeds are fixed
 
 
 def sweep(request: Request, space: str, overrides: Sequence[str], console: Console) -> int:
@@ -184,11 +192,11 @@ def sweep(request: Request, space: str, overrides: Sequence[str], console: Conso
     _show(prepared.plan, prepared.over, console)
     tell = partial(say, console, style="yellow")
     cost = estimate_cost(request, prepared, resources, tell)
-    if prepared.todo:
+    if prepared.todo or prepared.most:
         console.print(f"each trial gets {cost.resources}", highlight=False)
         for notice in cost.notices:
             tell(notice)
-        show_cost(cost.estimate, console, request.dry_run, request.address is None)
+        show_cost(cost.estimate, console, request.dry_run, request.address is None, cost.most)
     return DONE if request.dry_run else execute(_job(request, prepared, cost), console)
 
 
@@ -213,7 +221,8 @@ def prepare_plan(request: Request, space: Space) -> Prepared:
     require_answer(uri)
     known = existing(uri, experiment)
     planned = planned.after(known.done(space.early_stopping) if known else ())
-    over = bool(planned.search and known and not planned.todo and known.settled(planned))
+    chosen = planned.search or planned.seeds  # trials that are not known yet
+    over = bool(chosen and known and not planned.todo and known.settled(planned))
     if foreign := foreign_words(known.foreign) if known else "":
         planned = replace(planned, notices=(*planned.notices, foreign))
     return Prepared(planned, experiment, known, over)
@@ -225,10 +234,11 @@ def estimate_cost(request: Request, prepared: Prepared, resources: Resources, sa
     Raises:
         SpaceError: in one line, if the cluster cannot be joined or cannot give what a trial needs.
     """
-    planned, known, todo = prepared.plan, prepared.known, prepared.todo
+    planned, known, most = prepared.plan, prepared.known, prepared.most
+    todo = (*prepared.todo, *(most.started if most else ()))
     nodes: list[dict[str, float]] = []
     shared = ""
-    if planned.started or planned.search:
+    if planned.started or planned.search or most:
         nodes, resources, shared = room_for(request, resources, say)
     on_gpu = bool(resources.gpus)
     measured, machines = known.epoch_seconds(on_gpu=on_gpu) if known else ({}, set())
@@ -237,9 +247,14 @@ def estimate_cost(request: Request, prepared: Prepared, resources: Resources, sa
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
     each = {trial.fingerprint: trial for trial in todo}.values()
-    seen = sum(trial_kind(trial) in measured or shape(trial) in speeds for trial in each)
-    estimated = estimate(planned, seconds, seen, machines | others, nodes, resources, request.local)
-    return Cost(resources, seconds, tuple(filter(None, (shared, *_device_notices(request, todo, on_gpu)))), estimated)
+    seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
+    notices = tuple(filter(None, (shared, *_device_notices(request, todo, on_gpu))))
+    at_least, at_most = (
+        each and estimate(each, seconds, seen, machines | others, nodes, resources, request.local)
+        for each in (planned, most)
+    )
+    assert at_least is not None
+    return Cost(resources, seconds, notices, at_least, at_most)
 
 
 def _device_notices(request: Request, todo: Sequence[Trial], on_gpu: bool) -> Iterator[str]:
@@ -277,6 +292,8 @@ def _show(planned: Plan, over: bool, console: Console) -> None:
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
     if planned.search:
         console.print(f"search: {planned.search.words}{'; nothing left to do' if over else ''}", highlight=False)
+    if planned.seeds:
+        console.print(f"seed: {planned.seeds.words}{'; nothing left to do' if over else ''}", highlight=False)
     for line in dense_shares((*planned.trials, *planned.examples)):
         console.print(f"  {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
     for stage in planned.stages if planned.todo or (planned.search and not over) else ():

@@ -7,7 +7,7 @@ from search_spaces.load import load, presets
 from search_spaces.namesakes import warn_of_namesakes
 from search_spaces.network import Network
 from search_spaces.point import stage
-from search_spaces.search import EarlyStopping, Range, Search
+from search_spaces.search import EarlyStopping, Range, Search, UntilDecided
 from search_spaces.space import Space
 from search_spaces.studies import Study, studies
 from search_spaces.trial import TRAINING, Cell, Trial, amount
@@ -26,6 +26,7 @@ __all__ = [
     "SpaceError",
     "Study",
     "Trial",
+    "UntilDecided",
     "amount",
     "expand",
     "load",

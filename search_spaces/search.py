@@ -1,4 +1,4 @@
-"""Search settings of a space: ranges of fields, budget and objective, and the early stopping of trials."""
+"""Search settings of a space: ranges of fields, budget and objective, early stopping, and seeds until decided."""
 
 from __future__ import annotations
 
@@ -104,6 +104,32 @@ class EarlyStopping(BaseModel):
         return tag.endswith(f" by {self.rule}")
 
 
+class UntilDecided(BaseModel):
+    """Settings of `seed: {until: decided}`: further seeds only for cells whose comparison with the leader is open.
+
+    All cells get `least` seeds. A comparison ends when a test decides it, when the two are shown to differ by less than
+    `within`, or at `most` seeds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    until: Literal["decided"]
+    least: Annotated[int, Field(ge=2)] = 2
+    most: Annotated[int, Field(ge=2, le=1000)] = 10
+    within: Annotated[float, Field(gt=0, lt=100)] = 0.5  # points of accuracy
+
+    @model_validator(mode="after")
+    def _in_order(self) -> UntilDecided:
+        if self.most < self.least:
+            raise ValueError(f"most {self.most} is not allowed; it must be at least least: {self.least}")
+        return self
+
+    @property
+    def words(self) -> str:
+        """Return the settings as one line for the user."""
+        return f"{self.least} to {self.most} seeds until decided, or equal within {self.within:g} points"
+
+
 def read_range(key: str, value: Mapping[str, Any]) -> Range:
     """Read the range that a space gives for the field `key`.
 
@@ -140,6 +166,18 @@ def read_early_stopping(value: Any) -> EarlyStopping:
     return _read(
         EarlyStopping, "early_stopping", _listed({"name": value} if isinstance(value, str) else value, "group")
     )
+
+
+def read_until_decided(value: Mapping[str, Any]) -> UntilDecided:
+    """Read the mapping that a space gives for `seed`.
+
+    Raises:
+        SpaceError: with the key and what is wrong.
+    """
+    for key in ("least", "most", "within"):
+        if isinstance(value.get(key), bool):  # YAML's yes is True, which Python accepts as 1
+            raise SpaceError(f"seed: {key}: {value[key]!r} is not allowed; it must be a number")
+    return _read(UntilDecided, "seed", value)
 
 
 def _listed(value: Any, key: str) -> Any:

@@ -14,8 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 from search_spaces.density import compression_of, fraction_of
 from search_spaces.errors import SpaceError, choose
 from search_spaces.network import COMMON
-from search_spaces.search import EarlyStopping, Range, Search, read_early_stopping, read_range, read_search
-from search_spaces.trial import ORIGIN, Trial
+from search_spaces.search import (
+    EarlyStopping,
+    Range,
+    Search,
+    UntilDecided,
+    read_early_stopping,
+    read_range,
+    read_search,
+    read_until_decided,
+)
+from search_spaces.trial import ORIGIN, TRAINING, Trial
 
 # Fields of a trial that are no keys of a space: settings of a pruner, an architecture or a learning-rate schedule,
 # which are written beside its name, and the digest of the data.
@@ -44,6 +53,7 @@ class Space:
     description: str = ""
     search: Search | None = None
     early_stopping: EarlyStopping | None = None
+    until: UntilDecided | None = None  # the seeds of `axes` are then those that may come
     workers_per_trial: int | None = None  # None: the space does not set it
     gpus_per_trial: int | None = None
 
@@ -82,12 +92,13 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         raise SpaceError(f"name: {name!r} is not a name; write it as text")
     axes: dict[str, tuple[Any, ...]] = {"pruner": ({"name": "mask"},)} if "mask" in raw else {}
     searched: dict[str, Range] = {}
+    until = _until(raw)
     for key in (key for key in raw if key not in ABOUT):
-        value = raw[key]
+        value = range(until.most) if key == "seed" and until else raw[key]
         if isinstance(value, dict) and "name" not in value and (key not in CHOICES or value.keys() & RANGE):
             searched[key] = _range(key, value)
             continue
-        values = value if isinstance(value, list) else [value]
+        values = list(value) if isinstance(value, list | range) else [value]
         if not values:
             raise SpaceError(f"{key}: the list is empty; an axis needs at least one value")
         field_name = "compression" if key in DENSITIES else key
@@ -103,8 +114,32 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         description=str(raw.get("description", "")),
         search=read_search(raw["search"]) if "search" in raw else None,
         early_stopping=read_early_stopping(raw["early_stopping"]) if "early_stopping" in raw else None,
+        until=until,
         **{key: _count(key, raw[key]) for key in ROOM if key in raw},
     )
+
+
+def _until(raw: Mapping[str, Any]) -> UntilDecided | None:
+    """Return the settings of `seed: {until: decided}`; None if the seeds are fixed.
+
+    Raises:
+        SpaceError: if a setting is not allowed, or something else in the space cannot be combined with it.
+    """
+    seed = raw.get("seed")
+    if not isinstance(seed, dict) or seed.keys() & RANGE:
+        return None
+    until = read_until_decided(seed)
+    if "search" in raw:
+        raise SpaceError("seed: until: decided is not allowed with search, which compares settings at one seed; "
+                         "leave one of the two out")  # fmt: skip
+    if "early_stopping" in raw:
+        raise SpaceError("seed: until: decided is not allowed with early_stopping, which chooses among seeds; "
+                         "leave one of the two out")  # fmt: skip
+    measures = raw.get("measure", TRAINING)
+    for measure in measures if isinstance(measures, list) else [measures]:
+        if measure != TRAINING:
+            raise SpaceError(f"seed: until: decided compares accuracies; measure {measure} has none")
+    return until
 
 
 def _require_unique(key: str, values: Sequence[Any], written: Sequence[Any]) -> None:

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -163,6 +163,7 @@ class Progress:
         self._done: set[str] = set()  # trials that ended without failing
         self._stopped: dict[str, str] = {}  # trials stopped early: when and by which rule
         self._kinds: Counter[str] = Counter()  # failures by their reason without numbers
+        self.questions: Callable[[], str] = lambda: ""  # how many comparisons are open, where seeds depend on that
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
@@ -174,7 +175,7 @@ class Progress:
         self._live.stop()
 
     def expect(self, trial: Trial, seconds: float) -> None:
-        """Add a trial that a search has chosen."""
+        """Add a trial that a search has chosen, or that a comparison needs."""
         with self._lock:
             self._trials[trial.fingerprint] = trial
             self._seconds[trial.fingerprint] = seconds
@@ -263,6 +264,7 @@ class Progress:
         parts += [f"{len(self._epochs)} running" if self._epochs or done or failed else "starting"] if running else []
         parts += [f"{len(self._stopped)} stopped early"] if self._stopped else []
         parts += [f"{failed} failed"] if failed else []
+        parts += [asked] if (asked := self.questions()) else []
         left = self._left() if done + failed < self._count else None
         return ", ".join(parts) + (f", about {duration(left)} left" if left else "")
 

@@ -1,4 +1,4 @@
-"""Sources of trials for an executor: a list, or a search that chooses each trial by the results of others."""
+"""Sources of trials for an executor: a list, a search that chooses each trial by the results of others, or seeds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from orchestrator.search.optuna_study import StudySearcher
+from orchestrator.search.until_decided import SeedsUntilDecided
 from search_spaces import Trial
 from trainables.record.files import appears
 
@@ -82,6 +83,30 @@ class StudyTrials:
         asked = {found.trial.fingerprint for found in self._seeker.asked} | self._known
         found = {trial.fingerprint: trial for _, trial in self._seeker.best()}
         return [trial for fingerprint, trial in found.items() if fingerprint not in asked]
+
+
+class FurtherSeeds:
+    """Source of further seeds of a grid, until its comparisons are decided; another source has the first seeds."""
+
+    def __init__(self, seeds: SeedsUntilDecided, expect: Callable[[Trial], bool]) -> None:
+        """Call `expect` with each trial before it is handed out; it returns False if the trial is done already."""
+        self._seeds, self._expect = seeds, expect
+
+    def next(self, slots: int) -> Trial | None:
+        while (trial := self._seeds.next()) is not None:
+            if self._expect(trial):
+                return trial
+            self._seeds.ended(trial.fingerprint)
+        return None
+
+    def ended(self, fingerprint: str, stopped_after: int | None = None, finished: bool = False) -> None:
+        if finished:  # a shared folder may show its result late
+            appears(lambda: self._seeds.knows(fingerprint))
+        self._seeds.ended(fingerprint)
+
+    @property
+    def over(self) -> bool:
+        return self._seeds.over
 
 
 class ChainedTrials:

@@ -77,19 +77,33 @@ def estimate(
     return Estimate(tuple(stages.values()), trials, seconds, measured, machines, nodes, resources, alone)
 
 
-def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> None:
-    """Print the estimate in one line.
+def show(cost: Estimate, console: Console, in_full: bool, here: bool = True, most: Estimate | None = None) -> None:
+    """Print the estimate in one line; in two if it is the least and there is a `most`.
 
     With `in_full`, also its sources and the duration on more nodes like these; `here` is False if the nodes are a
     cluster's.
     """
+    if most is None:
+        console.print(_line(cost, in_full, here), highlight=False)
+    else:
+        console.print(f"at least {_line(cost, in_full, here)}", highlight=False)
+        console.print(f"at most {_line(most, in_full, here)}", highlight=False)
+        cost = most
+    if in_full and cost.known_on_gpu:
+        seen = f"the speed of earlier trials on {', '.join(sorted(cost.machines))}" if cost.measured else ""
+        tried = "one training step of each kind, on one CPU thread"
+        sources = filter(None, (seen, "" if cost.all_measured else tried))
+        console.print(f"  from {', and '.join(sources)}", style="dim", highlight=False, soft_wrap=True)
+        console.print(_on_more(cost))
+
+
+def _line(cost: Estimate, in_full: bool, here: bool) -> str:
+    """Return the estimate in one line."""
     each, workers = cost.resources, cost.resources.workers
     gpus = each.gpus * workers
     amount = f"about {duration(cost.total)} of training"
     if not cost.known_on_gpu:
-        amount += " on one CPU thread; GPUs are faster; the first trials show by how much"
-        console.print(amount, highlight=False)
-        return
+        return f"{amount} on one CPU thread; GPUs are faster; the first trials show by how much"
     if gpus:
         amount += f", {_hours(cost.total * gpus)} GPU-hours"
     elif in_full:
@@ -97,14 +111,8 @@ def show(cost: Estimate, console: Console, in_full: bool, here: bool = True) -> 
     if cost.nodes:
         count = len(cost.nodes)
         there = "this machine" if here else f"{count} node{'s' * (count > 1)} of the cluster"
-        amount += f"; {duration(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
-    console.print(amount, highlight=False)
-    if in_full:
-        seen = f"the speed of earlier trials on {', '.join(sorted(cost.machines))}" if cost.measured else ""
-        tried = "one training step of each kind, on one CPU thread"
-        sources = filter(None, (seen, "" if cost.all_measured else tried))
-        console.print(f"  from {', and '.join(sources)}", style="dim", highlight=False, soft_wrap=True)
-        console.print(_on_more(cost))
+        amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
+    return amount
 
 
 def _hours(seconds: float) -> str:

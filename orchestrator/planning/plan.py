@@ -15,6 +15,7 @@ from orchestrator.planning.catalog import catalog
 from orchestrator.planning.check_networks import outline, require_networks, weight_files
 from orchestrator.planning.check_pruners import require_compatible
 from orchestrator.planning.given_masks import GivenMasks
+from orchestrator.planning.seed_plan import SeedPlan, split_seeds
 from orchestrator.planning.study_plan import StudyPlan
 from pruners import prunable
 from search_spaces import Cell, EarlyStopping, Grid, Network, Space, SpaceError, Trial, expand, stage, studies
@@ -70,6 +71,7 @@ class Plan:
     masks: Mapping[str, GivenMasks] = field(default_factory=dict)  # given masks, by their name in trial records
     search: StudyPlan | None = None  # the search, whose trials are not known in advance
     early_stopping: EarlyStopping | None = None
+    seeds: SeedPlan | None = None  # further seeds, of which not all will run
 
     @property
     def todo(self) -> tuple[Trial, ...]:
@@ -84,8 +86,9 @@ class Plan:
 
     @property
     def shared_scores(self) -> frozenset[str]:
-        """Return the scores, as named by `Trial.scoring`, that at least two trials to do share."""
-        return frozenset(name for name, trials in _scorings(self.todo).items() if len(trials) > 1)
+        """Return the scores, as named by `Trial.scoring`, that at least two trials to do share, or that may come."""
+        trials = (*self.todo, *(self.seeds.trials if self.seeds else ()))
+        return frozenset(name for name, some in _scorings(trials).items() if len(some) > 1)
 
     @property
     def started(self) -> tuple[Trial, ...]:
@@ -99,8 +102,17 @@ class Plan:
 
     @property
     def to_choose(self) -> int:
-        """Return the most trials that a search may choose."""
-        return self.search.budget if self.search else 0
+        """Return the most trials that a search may choose, or that further seeds may need."""
+        return len(self.seeds.trials) if self.seeds else self.search.budget if self.search else 0
+
+    @property
+    def with_most_seeds(self) -> Plan:
+        """Return the plan in which every cell that is compared gets the most seeds; none of its trials is done."""
+        if self.seeds is None:
+            return replace(self, done=frozenset())
+        more = self.seeds
+        cells, trials = (*self.cells, *more.cells), (*self.trials, *more.trials)
+        return replace(self, cells=cells, trials=trials, seeds=None, done=frozenset())
 
     def after(self, finished: Collection[str]) -> Plan:
         """Return the same plan with the trials in `finished` (fingerprints) done."""
@@ -115,6 +127,7 @@ class Plan:
             "cells": [cell.model_dump(mode="json") for cell in self.cells],
             "trials": {trial.fingerprint: trial.model_dump(mode="json") for trial in self.trials},
             **({"search": self.search.record()} if self.search else {}),
+            **({"until": self.seeds.record()} if self.seeds else {}),
             **({"early_stopping": self.early_stopping.rule} if self.early_stopping else {}),
             **({"masks": [given.words for given in self.masks.values()]} if self.masks else {}),
         }
@@ -142,6 +155,7 @@ def plan(
     expand(space, names)  # reject unknown names before looking for data
     space, notices = _with_data_at_hand(space, data_root, cache)
     cells, trials = expand(space, names)
+    first = split_seeds(space.until, cells, trials) if space.until else None
     search = StudyPlan(Grid(space, names), studies(space, names))
     examples = tuple({trial.fingerprint: trial for trial in (*trials, *search.examples())}.values())
     for trial in examples:
@@ -152,6 +166,8 @@ def plan(
     given = {found.fields["mask"]: found for found in map(masks, space.axes.get("mask", ()))}
     given_masks.require_fitting(pruned, given)
     notices += require_compatible((trial for trial in pruned if not trial.mask), force)
+    if first is not None:  # all were checked; the further ones run where they are needed
+        cells, trials, _ = first
     return Plan(
         space=space.name,
         description=space.description,
@@ -165,6 +181,7 @@ def plan(
         masks=given,
         search=search if search.studies else None,
         early_stopping=space.early_stopping,
+        seeds=first[2] if first else None,
     )
 
 

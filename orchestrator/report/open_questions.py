@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.report.figures.finding import in_words
 from orchestrator.report.ranking_text import standings
+from orchestrator.report.spending_function import Looks
 from orchestrator.report.statistics import ALPHA, points
 from orchestrator.report.verdicts import PairVerdict, panel_verdicts
 from orchestrator.results.lines import Facet, facets, rows_at
 from orchestrator.results.results import Results
 from orchestrator.results.store import public
+from search_spaces import UntilDecided
 
 POWER = 0.8  # the chance that the expected number of seeds decides, if the difference is as large as it looks
 MOST = 20  # seeds in all: a difference that needs more is too small to be decided by training again
@@ -43,14 +45,18 @@ class OpenQuestion:
 
 def open_questions(results: Results) -> list[OpenQuestion]:
     """Return the open comparisons of each leader with the others, the cheapest to decide first."""
-    found = []
+    found, rule = [], results.until
     for facet in facets(results):
         known = panel_verdicts(results, facet)
-        undecided = sum(not pair.leads for pair in known.pairs)
+        undecided = sum(not pair.ahead for pair in known.pairs)
         for standing in standings(results, facet):
             for other in standing.leaders[1:]:
                 pair = known.between(standing.compression, standing.leaders[0], other)
-                if pair is None or pair.leads:
+                if (
+                    pair is None
+                    or pair.ahead
+                    or (rule and pair.equal_within(rule.within, Looks(rule.least, rule.most)))
+                ):
                     continue
                 seeds = seeds_to_decide(pair, undecided)
                 further = None if seeds is None else seeds - len(pair.seeds)
@@ -95,11 +101,8 @@ def what_would_decide(results: Results, shown: int = 100) -> list[str]:
         return []
     count = f"{len(found)} comparison{'s' * (len(found) > 1)} with a leader {'are' if len(found) > 1 else 'is'} open"
     if all(len(question.pair.seeds) < 2 for question in found):
-        seeds = sorted({row.cell.seed for row in results.rows})
-        hint = f"{count}: with one seed the spread is not known. Three seeds are a start"
-        return (
-            [f"{hint}, {_cost(results, 3 - len(seeds))}: {_command(results, seeds, 3)}"] if len(seeds) < 3 else [hint]
-        )
+        hint = f"{count}: with one seed the spread is not known"
+        return [f"{hint}. Seeds only where they are needed: {command}" if (command := _command(results, [])) else hint]
     near = [question for question in found if question.seeds is not None]
     far = [question for question in found if question.seeds is None]
     said = [f"{count}."]
@@ -111,23 +114,26 @@ def what_would_decide(results: Results, shown: int = 100) -> list[str]:
         )
     if len(near) > shown:
         said.append(f"{len(near) - shown} more are in the report.")
-    if near:
-        seeds = sorted({row.cell.seed for row in results.rows})
-        most = max(len(seeds) + 1, *(question.seeds or 0 for question in near))
-        said.append(f"To decide {'these' if near[1:] else 'this'}, run {_cost(results, most - len(seeds))}: "
-                    f"{_command(results, seeds, most)}")  # fmt: skip
+    if near and (command := _command(results, near)):
+        said.append(f"To decide {'these' if near[1:] else 'this'}, run further seeds only where a comparison is open, "
+                    f"{_cost(results, near)} if differences are as large as they look: {command}")  # fmt: skip
     if far:
         which = f": {in_words([question.where for question in far])}" if len(far) <= shown else ""
         said.append(f"{len(far)} would need more than {MOST} seeds in all, or have no known spread{which}.")
     return said
 
 
-def _cost(results: Results, further: int) -> str:
-    """Return the cost of so many more seeds of the whole space."""
-    spent = {row.run_id: row.metrics.get("time/total_seconds", 0.0) for row in results.rows if row.status == "finished"}
-    seeds = {row.cell.seed for row in results.rows if row.status == "finished"}
-    hours = further * sum(spent.values()) / len(seeds) / 3600
-    return f"{further} more seed{'s' * (further > 1)} of all cells, {_time(hours)} {_device(results)}"
+def _cost(results: Results, near: Sequence[OpenQuestion]) -> str:
+    """Return the further trials of the two cells of each comparison, and their hours; a leader's cell counts once."""
+    cells: dict[tuple[Facet, float, str], tuple[int, float]] = {}
+    for question in near:
+        if question.further is not None:
+            each = (question.hours or 0.0) / 2 / question.further
+            for pruner in (question.pair.better, question.pair.worse):
+                place = question.facet, question.pair.compression, pruner
+                cells[place] = max((question.further, each), cells.get(place, (0, 0.0)))
+    trials, hours = sum(count for count, _ in cells.values()), sum(count * each for count, each in cells.values())
+    return f"{trials} trials{f', {_time(hours)} {_device(results)},' if hours else ''}"
 
 
 def _time(hours: float) -> str:
@@ -138,24 +144,31 @@ def _device(results: Results) -> str:
     return "of GPU" if any(row.tags.get("device") == "cuda" for row in results.rows) else "of computing"
 
 
-def _command(results: Results, seeds: Sequence[int], count: int) -> str:
-    """Return the newest sweep's command with as many seeds; only the new trials run."""
-    return more_seeds(public(_newest(results)), seeds, count)
+def _command(results: Results, near: Sequence[OpenQuestion]) -> str:
+    """Return the newest sweep's command with seeds until these comparisons are decided; "" if it cannot have them."""
+    newest = next((sweep for sweep in results.sweeps if "command" in sweep.tags), None)
+    if newest is None or {"search", "early_stopping"} & newest.plan.keys():
+        return ""
+    seeds = {row.cell.seed for row in results.rows}
+    least = next(count for count in range(len(seeds) + 1) if count not in seeds)  # seeds from 0 on without a gap
+    most = max(UntilDecided(until="decided").most, *(question.seeds or 0 for question in near), 0)
+    rule = results.until
+    settings = {
+        "until": "decided",
+        "least": rule.least if rule else max(2, least),
+        "most": max(most, rule.most + 1) if rule else most,
+        "within": rule.within if rule else None,
+    }
+    return until_decided(public(newest.tags["command"]), settings)
 
 
-def _newest(results: Results) -> str:
-    return next((sweep.tags["command"] for sweep in results.sweeps if "command" in sweep.tags), "SPACE")
-
-
-def more_seeds(command: str, seeds: Iterable[int], count: int) -> str:
-    """Return the command line of a sweep with `seeds` and the next whole numbers, `count` in all."""
-    wanted = sorted(set(seeds))
-    while len(wanted) < count:
-        wanted.append(next(number for number in range(len(wanted) + 1) if number not in wanted))
+def until_decided(command: str, settings: Mapping[str, object]) -> str:
+    """Return the command line of a sweep with these settings of `seed`, in place of its own seeds."""
     kept: list[str] = []
     for word in shlex.split(command):
         if word.startswith("seed=") and kept and kept[-1] == "--set":
             kept.pop()
         elif not word.startswith("--set=seed="):
             kept.append(word)
-    return shlex.join(["python", "-m", "orchestrator.sweep", *kept, "--set", f"seed={sorted(wanted)}"])
+    said = ", ".join(f"{key}: {value}" for key, value in settings.items() if value is not None)
+    return shlex.join(["python", "-m", "orchestrator.sweep", *kept, "--set", f"seed={{{said}}}"])

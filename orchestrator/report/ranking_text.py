@@ -34,7 +34,7 @@ class Ranking:
     next: str  # the first below the leaders; empty if there is none, so that nobody leads
     verdict: PairVerdict | None  # on the best and `next`
     broken: tuple[str, ...]  # leaders that have a collapsed network
-    differing: tuple[PairVerdict, ...]  # pairs with the best that differ on these images, with one seed
+    only_here: tuple[PairVerdict, ...]  # pairs of the best with leaders that it is ahead of on these images alone
 
     @property
     def lead(self) -> float | None:
@@ -44,8 +44,8 @@ class Ranking:
     @property
     def group(self) -> tuple[list[str], tuple[str, ...], str, list[str]]:
         """Return a key: neighbouring compressions with the same key share one sentence."""
-        pairs = [f"{pair.better} {pair.worse}" for pair in self.differing]
-        return sorted(self.leaders), self.missing, self.differing[0].better if pairs else "", sorted(pairs)
+        pairs = [f"{pair.better} {pair.worse}" for pair in self.only_here]
+        return sorted(self.leaders), self.missing, self.only_here[0].better if pairs else "", sorted(pairs)
 
 
 def sentences(results: Results, facet: Facet) -> list[str]:
@@ -88,7 +88,9 @@ def footer(results: Results, facet: Facet) -> str:
             if known.pool.freedom
             else ""
         )
-        said.append(f"over {seeds} seeds Student's t on logits, in pairs{shared}")
+        rule = results.until
+        looks = f", corrected for looks after {rule.least} to {rule.most} seeds (alpha spending)" if rule else ""
+        said.append(f"over {seeds} seeds Student's t on logits, in pairs{shared}{looks}")
     if by_images:
         how = "McNemar's exact test" if counts[-1] == 1 else "McNemar's test"
         said.append(f"over {known.images:,} test images {how}")
@@ -115,10 +117,10 @@ def _seeds(count: int) -> str:
             "are said to differ on these images differ by more than the choice of test images explains."
         )
     return (
-        f"{count} seeds: a pruner leads where a test over seeds shows it, corrected so that at most 5 % of panels have "
-        "a false lead. Elsewhere no difference is shown, which does not mean that there is none. A lead holds on these "
-        "test images; the text says so where their choice could explain it. Intervals are those of one pair alone, "
-        "p-values are corrected."
+        f"{count} seeds: a pruner leads where a test over seeds and one over test images both show it, each corrected "
+        "so that at most 5 % of panels have a false lead. Where only the test over seeds shows it, the pruner is ahead "
+        "on these test images. Elsewhere no difference is shown, which does not mean that there is none. Intervals are "
+        "those of one pair alone, p-values are corrected."
     )
 
 
@@ -150,8 +152,9 @@ def _ranking(
     last = max(place for place, pruner in enumerate(order) if pruner not in behind)
     leaders, below = tuple(order[: last + 1]), order[last + 1] if last + 1 < len(order) else ""
     broken = tuple(pruner for pruner in leaders if here[pruner].collapsed)
-    differing = tuple(pair for pair in pairs.values() if pair and pair.differs_on_images and pair.better == best)
-    return Ranking(compression, leaders, missing, here[best], below, pairs.get(below), broken, differing)
+    beside = [pairs[pruner] for pruner in leaders[1:]]
+    only_here = tuple(pair for pair in beside if pair and pair.only_here and pair.better == best)
+    return Ranking(compression, leaders, missing, here[best], below, pairs.get(below), broken, only_here)
 
 
 def _lead(group: Sequence[Ranking]) -> str:
@@ -166,19 +169,25 @@ def _lead(group: Sequence[Ranking]) -> str:
     below = others.pop() if len(others) == 1 else ""
     if len(group[0].leaders) == 1:
         return f"{where}, {group[0].leaders[0]} leads {below or 'the next'} by {ahead}{_sure(group)}."
+    also = _on_images(group)
+    between = f"none of {listed(_leaders(group))} leads" if also else ""
     return (
-        f"{where}, no difference is shown between {in_words(_leaders(group))}; the best of them is {ahead} above "
-        f"{below or 'the first one clearly below'}{_sure(group)}."
+        f"{where}, {between or f'no difference is shown between {listed(_leaders(group))}'}; the best of them is "
+        f"{ahead} above {below or 'the first one clearly below'}{_sure(group)}{f'; {also}' if also else ''}."
     )
 
 
 def _on_images(group: Sequence[Ranking]) -> str:
-    """Return what one seed shows: which networks differ from the best on these images; "" if none does."""
-    pairs = [pair for standing in group for pair in standing.differing]
+    """Return which pruners the best is ahead of on these test images alone; "" if there are none."""
+    pairs = [pair for standing in group for pair in standing.only_here]
     if not pairs:
         return ""
     worse = in_words(sorted({pair.worse for pair in pairs}))
     apart = points(min(pair.gap for pair in pairs), max(pair.gap for pair in pairs))
+    if all(pair.ahead for pair in pairs):
+        tested = all(pair.over_images for pair in pairs)
+        why = "their choice could explain it" if tested else "other images are not tested without predictions"
+        return f"{pairs[0].better} is ahead of {worse} on these test images, by {apart}; {why}"
     return (
         f"{pairs[0].better} differs from {worse} on these images, by {apart}; too few seeds to say that it holds for "
         "another training"

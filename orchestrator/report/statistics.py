@@ -119,7 +119,11 @@ class SeedMean:
     @property
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval."""
-        reach = t95(self.freedom) * self.error
+        return self.interval_at(0.05)
+
+    def interval_at(self, level: float) -> tuple[float, float]:
+        """Return the interval that misses the true mean with the chance `level`."""
+        reach = student(self.freedom, 1 - level / 2) * self.error
         return self.mean - reach, self.mean + reach
 
 
@@ -138,11 +142,11 @@ def moderated_mean(values: Sequence[float], pool: VariancePool, of: int) -> Seed
     return SeedMean(fmean(values), math.sqrt(moderated / len(values)), freedom) if moderated > 1e-12 else None
 
 
-def t95(freedom: float) -> float:
-    """Return the factor of the standard error for a two-sided 95 % interval: Student's t, by degrees of freedom."""
+def student(freedom: float, chance: float) -> float:
+    """Return the value below which Student's t is with this chance."""
     from scipy.special import stdtrit  # a report without seeds need not wait for it
 
-    return float(stdtrit(freedom, 0.975))
+    return float(stdtrit(freedom, chance))
 
 
 def difference_in_points(middle: float, apart: float) -> float:

@@ -12,6 +12,7 @@ from orchestrator.report.figures.finding import in_words
 from orchestrator.report.measured import without_measures
 from orchestrator.report.ranking_text import Ranking, standings
 from orchestrator.report.search_tables import search_words
+from orchestrator.report.seed_questions import seed_words
 from orchestrator.report.statistics import points
 from orchestrator.report.verdicts import PairVerdict
 from orchestrator.results.lines import Facet, facets, flattering, pruners
@@ -22,7 +23,8 @@ from orchestrator.tracking.audits import TAG
 def headline(results: Results) -> list[str]:
     """Return the sentences of the summary, followed by those on the search if there was one.
 
-    They are three, two if no pruner leads, one if nothing can be compared; one more if budgets differ.
+    They are three, two if no pruner leads, one if nothing can be compared; one more each if budgets differ and if seeds
+    were added until comparisons were decided.
     """
     ranked = all_standings(results)
     tuned = search_words(results)
@@ -32,7 +34,14 @@ def headline(results: Results) -> list[str]:
         yet = " yet" if results.missing else ""
         chosen = " that early stopping did not choose" if flattering(results) else ""
         return [f"Nothing to compare{yet}: no compression above 1x has results of two pruners{chosen}.", *tuned]
-    return [_leaders(ranked), *_surest(ranked), _collapse(results), *budget_words(results), *tuned]
+    return [
+        _leaders(ranked),
+        *_surest(ranked),
+        _collapse(results),
+        *budget_words(results),
+        *seed_words(results),
+        *tuned,
+    ]
 
 
 def all_standings(results: Results) -> list[tuple[Facet, Ranking]]:
@@ -59,8 +68,9 @@ def _leaders(ranked: list[tuple[Facet, Ranking]]) -> str:
         fewest = min(counts[pruner] for pruner in (first, *more[:2]))
         rarer = all(counts[pruner] < fewest for pruner in others)
         less = ", others less often" if rarer else f", and {len(others)} others as well"
-    rest = f"; in {total - len(clear)} no difference is shown at all" if len(clear) < total else ""
-    return f"{', '.join(said)}{less}{rest}.{what}"
+    nothing = sum(standing.lead is None and not standing.only_here for _, standing in ranked)
+    rest = f"; in {nothing} no difference is shown at all" if nothing else ""
+    return f"{', '.join(said)}{less}{rest}.{what}{_on_images(ranked)}"
 
 
 def _alone(alone: int, count: int) -> str:
@@ -68,34 +78,43 @@ def _alone(alone: int, count: int) -> str:
 
 
 def _on_images(ranked: list[tuple[Facet, Ranking]]) -> str:
-    """Return in how many comparisons one seed shows networks that differ on these images; "" if in none."""
-    count = sum(bool(standing.differing) for _, standing in ranked)
-    if not count:
-        return ""
-    return (
-        f" In {count} the best network differs from others on these images; too few seeds to say that it holds for "
+    """Return in how many comparisons differences are shown on these images alone; "" if in none."""
+    ahead = sum(any(pair.ahead for pair in standing.only_here) for _, standing in ranked)
+    differing = sum(any(pair.differs_on_images for pair in standing.only_here) for _, standing in ranked)
+    said = f" In {ahead} the best is ahead of others on these test images, which may be the luck of their choice."
+    one_seed = (
+        f" In {differing} the best network differs from others on these images; too few seeds to say that it holds for "
         "another training."
     )
+    return (said if ahead else "") + (one_seed if differing else "")
 
 
 def strongest(ranked: Iterable[tuple[Facet, Ranking]]) -> tuple[Facet, Ranking, PairVerdict] | None:
-    """Return the lead with the smallest corrected p-value, of equal ones the largest; None if nobody leads."""
+    """Return the lead with the smallest corrected p-values, of equal ones the largest; None if nobody leads.
+
+    The larger of its two p-values counts.
+    """
     leads = [(facet, standing, standing.verdict) for facet, standing in ranked if standing.verdict]
     if not leads:
         return None
 
     def strength(lead: tuple[Facet, Ranking, PairVerdict]) -> tuple[float, float]:
-        tested = lead[2].over_seeds
-        return (tested.corrected if tested else 1.0), -lead[2].gap
+        tests = lead[2].over_seeds, lead[2].over_images
+        return max(test.corrected if test else 1.0 for test in tests), -lead[2].gap
 
     return min(leads, key=strength)
 
 
 def _surest(ranked: list[tuple[Facet, Ranking]]) -> list[str]:
-    """Return a sentence on the strongest lead; none if nobody leads."""
+    """Return a sentence on the strongest lead; if nobody leads, on the surest difference on these test images."""
     found = strongest(ranked)
     if found is None:
-        return []
+        here = [(facet, pair) for facet, standing in ranked for pair in standing.only_here if pair.ahead]
+        if not here:
+            return []
+        facet, pair = min(here, key=lambda at: (at[1].over_seeds.corrected if at[1].over_seeds else 1.0, -at[1].gap))
+        where = f"{pair.better} over {pair.worse} at {pair.compression:g}x on {facet.title}"
+        return [f"The surest difference on these test images: {where}, {points(pair.gap, pair.gap)} ({pair})."]
     facet, standing, verdict = found
     tied = f" (tied with {in_words(standing.leaders[1:])})" if standing.leaders[1:] else ""
     where = f"at {standing.compression:g}x on {facet.title}"

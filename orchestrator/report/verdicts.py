@@ -3,7 +3,9 @@
 Two sources of chance are kept apart. *Seeds*: would another training say the same? Student's t over the seeds that two
 pruners have in common, on the logits of their accuracies, with variances moderated by those of the panel's cells.
 *Test images*: would other images say the same? McNemar's exact test, and for several seeds its form with random signs.
-Each is corrected by Holm's method over all pairs of the panel, because which pruner leads is seen from the data.
+A pruner leads where both say so; if only the first does, it is ahead on these test images. Each is corrected by Holm's
+method over all pairs of the panel, because which pruner leads is seen from the data.
+Where a sweep adds seeds until its comparisons are decided, the tests over seeds are corrected for each look as well.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from statistics import fmean
 
 import numpy as np
 
+from orchestrator.report.spending_function import Looks
 from orchestrator.report.statistics import (
     ALPHA,
     UNKNOWN_IMAGES,
@@ -38,6 +41,7 @@ from orchestrator.results.results import Results
 from orchestrator.results.right_images import RightImages, right_images
 
 PairPlace = tuple[float, str, str]  # compression and two pruners
+CellResults = tuple[Mapping[int, "PanelTrial"], Mapping[int, float]]  # trials of a cell, and logits, by seed
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,32 @@ class PairVerdict:
     over_images: ImageTest | None = None  # None unless both stored predictions on one test set
 
     @property
-    def leads(self) -> bool:
+    def ahead(self) -> bool:
         """Return True if it is shown that another training would be better too, on these test images."""
         return self.over_seeds is not None and self.over_seeds.corrected <= ALPHA
+
+    @property
+    def leads(self) -> bool:
+        """Return True if it is shown that another training would be better too, and on other test images."""
+        return self.ahead and bool(self.holds_for_other_images)
+
+    @property
+    def only_here(self) -> bool:
+        """Return True if a difference is shown on these test images, or of these networks, but no lead."""
+        return self.differs_on_images or (self.ahead and not self.leads)
+
+    def equal_within(self, points: float, looks: Looks) -> bool:
+        """Return True if two pruners are shown to differ by less than so many points, on these test images.
+
+        Two one-sided tests at 5 % each, over all looks, for this pair alone (Schuirmann 1987): the interval of 90 %
+        is within the margin. Pruners with the same accuracy in each seed are equal.
+        """
+        if len(self.seeds) < looks.least:
+            return False
+        if self.over_seeds is None:
+            return self.gap == 0
+        ends = self.over_seeds.apart.interval_at(looks.level(2 * ALPHA, len(self.seeds)))
+        return all(abs(difference_in_points(self.over_seeds.middle, end)) <= points / 100 for end in ends)
 
     @property
     def holds_for_other_images(self) -> bool | None:
@@ -108,6 +135,8 @@ class PairVerdict:
         """Return the verdict in a few words."""
         if self.leads:
             return f"{self.better} leads"
+        if self.ahead:
+            return f"{self.better} is ahead on these test images"
         return "differs on these images" if self.differs_on_images else "no difference is shown"
 
     def __str__(self) -> str:
@@ -119,8 +148,8 @@ class PairVerdict:
         tested = self.over_seeds
         said = f"95 % interval {points(*tested.interval)} over {tested.seeds} seeds, p = "
         said += p_value(tested.corrected)
-        if self.leads and self.over_images and not self.holds_for_other_images:
-            said += f"; the choice of the {self.over_images.images:,} test images could explain it"
+        if self.over_images:
+            said += f"; over {self.over_images.images:,} test images p = {p_value(self.over_images.corrected)}"
         return said
 
 
@@ -146,55 +175,54 @@ class PanelVerdicts:
         return accuracy_interval(list(accuracies), self.pool, self.images)
 
 
-def verdicts(trials: Iterable[PanelTrial]) -> PanelVerdicts:
-    """Return the verdicts on all pairs of pruners, given the finished trials of one panel above 1x."""
+def verdicts(trials: Iterable[PanelTrial], looks: Looks | None = None, images: int = 0) -> PanelVerdicts:
+    """Return the verdicts on all pairs of pruners, given the finished trials of one panel above 1x.
+
+    `looks` is given if the number of seeds was chosen by looking at the results. `images` is the size of the test set
+    if it is known from elsewhere than the trials' predictions.
+    """
     cells: dict[tuple[float, str], dict[int, PanelTrial]] = {}
     for trial in trials:
         cells.setdefault((trial.compression, trial.pruner), {})[trial.seed] = trial
-    images = max((len(t.right.top1) for cell in cells.values() for t in cell.values() if t.right), default=0)
-    logits = {place: [logit(t.top1, images or UNKNOWN_IMAGES) for t in cell.values()] for place, cell in cells.items()}
-    spreads = {place: (variance(found), len(found) - 1) for place, found in logits.items() if len(found) > 1}
+    images = max((len(t.right.top1) for cell in cells.values() for t in cell.values() if t.right), default=images)
+    size = images or UNKNOWN_IMAGES
+    logits = {place: {seed: logit(t.top1, size) for seed, t in cell.items()} for place, cell in cells.items()}
+    spreads = {
+        place: (variance(list(found.values())), len(found) - 1) for place, found in logits.items() if len(found) > 1
+    }
     pool = pool_variances(list(spreads.values()))
     outliers = {place for place, spread in spreads.items() if not pool.fits(*spread)}
     pairs: dict[PairPlace, PairVerdict] = {}
     for compression in sorted({compression for compression, _ in cells}):
         names = [pruner for where, pruner in cells if where == compression]
         for one, other in combinations(names, 2):
-            own = VariancePool() if {(compression, one), (compression, other)} & outliers else pool
-            found = _compared(cells[compression, one], cells[compression, other], own, images or UNKNOWN_IMAGES)
+            places = (compression, one), (compression, other)
+            own = VariancePool() if outliers.intersection(places) else pool
+            found = _compared([(cells[place], logits[place]) for place in places], own)
             if found is not None:
                 pairs[compression, one, other] = found
-    return PanelVerdicts(pool, images, _corrected(pairs))
+    return PanelVerdicts(pool, images, _corrected(pairs, looks))
 
 
-def _compared(
-    one: Mapping[int, PanelTrial], other: Mapping[int, PanelTrial], pool: VariancePool, images: int
-) -> PairVerdict | None:
-    """Return the uncorrected verdict on two cells; None without a seed in common."""
+def _compared(cells: list[CellResults], pool: VariancePool) -> PairVerdict | None:
+    """Return the uncorrected verdict on two cells, each with its logits by seed; None without a seed in common."""
+    (one, one_logits), (other, other_logits) = cells
     seeds = tuple(sorted(one.keys() & other.keys()))
     if not seeds:
         return None
-    if fmean(one[s].top1 for s in seeds) < fmean(other[s].top1 for s in seeds):
-        one, other = other, one
-    gap = fmean(one[seed].top1 - other[seed].top1 for seed in seeds)
+    gap = fmean([one[seed].top1 - other[seed].top1 for seed in seeds])
+    if gap < 0:
+        return _compared(cells[::-1], pool)
     first = one[seeds[0]], other[seeds[0]]
-    tests = _over_seeds(one, other, seeds, pool, images), _over_images(one, other, seeds)
+    over_seeds = _over_seeds([one_logits[seed] for seed in seeds], [other_logits[seed] for seed in seeds], pool)
+    tests = over_seeds, _over_images(one, other, seeds)
     return PairVerdict(first[0].compression, first[0].pruner, first[1].pruner, gap, seeds, *tests)
 
 
-def _over_seeds(
-    one: Mapping[int, PanelTrial],
-    other: Mapping[int, PanelTrial],
-    seeds: tuple[int, ...],
-    pool: VariancePool,
-    images: int,
-) -> SeedTest | None:
-    """Return the paired test: equal seeds share their first weights and the order of their data."""
-    lines = [[logit(side[seed].top1, images) for seed in seeds] for side in (one, other)]
-    apart = moderated_mean([a - b for a, b in zip(*lines, strict=True)], pool, of=2)
-    if apart is None:
-        return None
-    return SeedTest(apart, fmean(map(fmean, lines)), len(seeds))
+def _over_seeds(one: list[float], other: list[float], pool: VariancePool) -> SeedTest | None:
+    """Return the paired test on logits: equal seeds share their first weights and the order of their data."""
+    apart = estimate([a - b for a, b in zip(one, other, strict=True)], pool, of=2)
+    return apart and SeedTest(apart, (fmean(one) + fmean(other)) / 2, len(one))
 
 
 def _over_images(
@@ -212,14 +240,19 @@ def _over_images(
     return ImageTest(len(differences), sign_flips(differences))
 
 
-def _corrected(pairs: Mapping[PairPlace, PairVerdict]) -> dict[PairPlace, PairVerdict]:
-    """Return the verdicts with p-values corrected over all pairs, seeds and images each as a family of its own."""
+def _corrected(pairs: Mapping[PairPlace, PairVerdict], looks: Looks | None) -> dict[PairPlace, PairVerdict]:
+    """Return the verdicts with p-values corrected over all pairs, seeds and images each as a family of its own.
+
+    Those over seeds are corrected for the looks first.
+    """
     # A mean of logits may point the other way than the mean accuracy: then nothing is claimed.
     by_seeds = {
         place: (pair.over_seeds.apart.p if pair.over_seeds.apart.mean > 0 else 1.0)
         for place, pair in pairs.items()
         if pair.over_seeds
     }
+    if looks is not None:
+        by_seeds = {place: looks.p_value(p, len(pairs[place].seeds)) for place, p in by_seeds.items()}
     by_images = {place: pair.over_images.p for place, pair in pairs.items() if pair.over_images}
     over_seeds, over_images = holm(by_seeds), holm(by_images)
     return {
@@ -245,11 +278,12 @@ def panel_verdicts(results: Results, facet: Facet) -> PanelVerdicts:
     """
     panels = _panels(results)
     if facet not in panels:
-        panels[facet] = verdicts(_trials(results, facet))
+        rule = results.until
+        panels[facet] = verdicts(panel_trials(results, facet), Looks(rule.least, rule.most) if rule else None)
     return panels[facet]
 
 
-def _trials(results: Results, facet: Facet) -> Iterator[PanelTrial]:
+def panel_trials(results: Results, facet: Facet) -> Iterator[PanelTrial]:
     """Yield the trials of a panel that count."""
     right = right_images(results)
     for pruner in pruners(results):

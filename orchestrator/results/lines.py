@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
+from search_spaces import Cell
 
 RowValue = Callable[[Row], float | None]
 
@@ -117,8 +118,13 @@ def index_results(results: Results) -> Index:
 
 def facet_of(row: Row) -> Facet:
     """Return the facet that a row belongs to."""
-    settings = tuple(sorted((key, f"{value}") for key, value in row.cell.settings.items()))
-    return Facet(row.cell.dataset, row.cell.architecture, settings)
+    return facet_of_cell(row.cell)
+
+
+def facet_of_cell(cell: Cell) -> Facet:
+    """Return the facet that a cell belongs to."""
+    settings = tuple(sorted((key, f"{value}") for key, value in cell.settings.items()))
+    return Facet(cell.dataset, cell.architecture, settings)
 
 
 def facets(results: Results, measure: RowValue | None = None) -> list[Facet]:

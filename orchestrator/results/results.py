@@ -16,7 +16,7 @@ from orchestrator.results.own_runs import foreign_runs, trial_runs
 from orchestrator.results.row import STATUS, Row
 from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
 from orchestrator.results.union import placed, unite
-from search_spaces import Cell, Trial
+from search_spaces import Cell, Trial, UntilDecided
 from search_spaces.errors import nearest
 
 if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or writes it pays for that
@@ -66,6 +66,19 @@ class Results:
             if sweep.plan:
                 told.setdefault(str(sweep.plan.get("space")), str(sweep.plan["description"]))
         return " ".join(dict.fromkeys(filter(None, told.values())))
+
+    @cached_property
+    def until(self) -> UntilDecided | None:
+        """Return the rule by which sweeps chose their seeds, of several the widest; None if all seeds were fixed."""
+        rules = []
+        for sweep in (sweep for sweep in self.sweeps if "until" in sweep.plan):
+            with suppress(ValidationError, AttributeError, TypeError):  # another program's plan
+                settings = {key: value for key, value in sweep.plan["until"].items() if key != "full"}
+                rules.append(UntilDecided.model_validate(settings))
+        if not rules:
+            return None
+        least, most = min(rule.least for rule in rules), max(rule.most for rule in rules)
+        return rules[0].model_copy(update={"least": least, "most": most})
 
     @property
     def missing(self) -> tuple[Row, ...]:

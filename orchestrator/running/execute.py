@@ -28,7 +28,7 @@ from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
 from orchestrator.running.request import Request
-from orchestrator.running.resume_studies import answered, end_of_search, settled, take_up
+from orchestrator.running.resume_studies import answered, end_of_search, settled, take_up, take_up_seeds
 from orchestrator.running.run_trials import AWAY_SECONDS, Run
 from orchestrator.running.wait_for_server import came_back, deliver_later
 from orchestrator.terminal import say
@@ -67,7 +67,8 @@ def execute(job: Job, console: Console) -> int:
         records = job.records()
         seeker = take_up(search, request.output, opening.result(), records) if search and opening else None
         known = seeker and opening and settled(seeker, opening.result().done(stopping))
-        work = bool(todo or (search and not known))
+        seeds = take_up_seeds(job.plan, opening.result(), records) if job.plan.seeds and opening else None
+        work = bool(todo or (search and not known) or (job.plan.seeds and not (seeds and seeds.over)))
         if work and not request.local:
             job, health = _connected(job, cluster, console)
         if opening is None:
@@ -76,8 +77,9 @@ def execute(job: Job, console: Console) -> int:
         book = opening.result()
         job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have finished trials meanwhile
         seeker = seeker or (take_up(search, request.output, book, records) if search else None)
+        seeds = take_up_seeds(job.plan, book, records)  # with what another sweep may have finished
         parent = _begin(job, book, records, console)
-        run = Run(job, book, records, parent, stop, console, seeker, health)
+        run = Run(job, book, records, parent, stop, console, seeker, seeds, health)
         status: RunStatus = "KILLED"
         before, started, unasked = book.finished, time.monotonic(), 0
         try:
@@ -86,9 +88,8 @@ def execute(job: Job, console: Console) -> int:
                 new, took = book.finished - before, time.monotonic() - started
                 differs = undisturbed and audit_new(job, book.client, new, took, console, stop)
             with sigterm_as_ctrl_c():
-                if seeker:
-                    unasked = seeker.unasked
-                    book.log_plan(parent, answered(job.plan.record(), seeker))
+                unasked = seeker.unasked if seeker else 0
+                _log_chosen(job, book, parent, run)
                 report = _report(job, parent, console, patient=undisturbed and not run.unsent)
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             if not missing and not unasked:
@@ -149,6 +150,14 @@ def _begin(job: Job, book: ExperimentRuns, records: Records, console: Console) -
         save_overview(book.client, book.experiment_id)
     _complete(job, book, records, console)
     return parent
+
+
+def _log_chosen(job: Job, book: ExperimentRuns, parent: str, run: Run) -> None:
+    """Log the plan again with the trials that a search chose, or with the further seeds that comparisons needed."""
+    if run.seeker:
+        book.log_plan(parent, answered(job.plan.record(), run.seeker))
+    if run.seeds:
+        book.log_plan(parent, run.seeds.record(job.plan.record(), book.finished))
 
 
 def _complete(job: Job, book: ExperimentRuns, records: Records, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Studies of a plan: continue them from their storage, and write them into the plan's record."""
+"""Studies and further seeds of a plan: continue them from what is stored, and write studies into its record."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.study_plan import StudyPlan
 from orchestrator.results.store import database, public, public_reason, sqlite_file, sqlite_uri
 from orchestrator.search.optuna_study import Result, StudySearcher
+from orchestrator.search.until_decided import SeedsUntilDecided
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
 from trainables.record.event_log import read
@@ -87,6 +89,17 @@ def end_of_search(seeker: StudySearcher) -> str:
     return f"search: {which} tried every setting there is, so further trials would only repeat results" if found else ""
 
 
+def take_up_seeds(plan: Plan, book: ExperimentRuns, records: Records) -> SeedsUntilDecided | None:
+    """Return the further seeds of a plan as far as results have led them; None if its seeds are fixed."""
+    if plan.seeds is None:
+        return None
+    away = {t.fingerprint for t in (*plan.trials, *plan.seeds.trials)} - book.finished
+    records.refresh(away)  # one request for all: an object store is listed each time
+    known = {fingerprint: book.runs[fingerprint].metrics for fingerprint in book.finished}
+    known |= {fp: _last_values(records, fp) for fp in away if how_it_ended(records.folder / fp) == "finished"}
+    return SeedsUntilDecided(plan, known, _results(book, records))
+
+
 def _results(book: ExperimentRuns, records: Records) -> Callable[[str], Result | None]:
     def result(fingerprint: str) -> Result | None:
         """Return the last value of each metric, from MLflow or else the trial's event log; None if not finished."""
@@ -97,9 +110,13 @@ def _results(book: ExperimentRuns, records: Records) -> Callable[[str], Result |
             records.refresh([fingerprint])
         if how_it_ended(records.folder / fingerprint) != "finished":
             return None
-        last: dict[str, float] = {}
-        for event, _ in read(records.folder / fingerprint):
-            last |= event.get("metrics", {})
-        return last
+        return _last_values(records, fingerprint)
 
     return result
+
+
+def _last_values(records: Records, fingerprint: str) -> dict[str, float]:
+    last: dict[str, float] = {}
+    for event, _ in read(records.folder / fingerprint):
+        last |= event.get("metrics", {})
+    return last

@@ -1,4 +1,4 @@
-"""Running the trials of a job: stages first, then the remaining trials, then those that a search asks for."""
+"""Running the trials of a job: stages, then the remaining trials, then those of a search or of further seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from orchestrator.live.early_stopping_groups import EarlyStoppingGroups
 from orchestrator.live.interrupt import Stop
 from orchestrator.live.progress import Progress
 from orchestrator.live.trial_records import Records
-from orchestrator.live.trial_sources import ChainedTrials, Source, StudyTrials, TrialList
+from orchestrator.live.trial_sources import ChainedTrials, FurtherSeeds, Source, StudyTrials, TrialList
 from orchestrator.live.uploader import Uploader
 from orchestrator.planning.epoch_times import trial_seconds
 from orchestrator.running.interim_report import InterimReports
 from orchestrator.running.local_executor import run_here
 from orchestrator.search.optuna_study import StudySearcher
+from orchestrator.search.until_decided import SeedsUntilDecided
 from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import Trial
 from trainables.record.event_log import FILE, DamagedRecordError, Snapshot, snapshot
@@ -43,6 +44,7 @@ class Run:
     stop: Stop
     console: Console
     seeker: StudySearcher | None = None
+    seeds: SeedsUntilDecided | None = None  # further seeds, where they depend on results
     health: GpuHealth | None = None  # of Ray's GPUs
     unsent: list[str] = field(default_factory=list)  # fingerprints that MLflow did not take when the trials were over
 
@@ -74,16 +76,21 @@ class Run:
         interim = InterimReports(job.request.tracking_uri, job.experiment, self.parent, job.request.output / "report")
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
-            uploader = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
-            uploader.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
-            uploader.hurried = self.stop
+            watch = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+            watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
+            watch.hurried = self.stop
+            if self.seeds:
+                progress.questions = lambda: self.seeds.words if self.seeds else ""
 
             def expect(trial: Trial) -> bool:
-                """Add a `trial` that a search chose; return False if it is done already."""
+                """Add a `trial` that a search or a comparison needs; return False if it is done already."""
                 if trial.fingerprint in self._done:
                     return False
-                trials[trial.fingerprint] = trial
-                progress.expect(trial, trial_seconds([trial], {})[trial.fingerprint])
+                if self.seeds:
+                    _forget_failed([trial], self.records)
+                if trial.fingerprint not in trials:
+                    trials[trial.fingerprint] = trial
+                    progress.expect(trial, seconds.get(trial.fingerprint) or sum(trial_seconds([trial], {}).values()))
                 return True
 
             for trial in before:
@@ -93,10 +100,9 @@ class Run:
                 left = self._undelivered_first((*todo, *before), uploader)
                 # By fingerprint: comparing two records takes ten microseconds, too long for ten thousand trials.
                 listed = TrialList([trial for fingerprint, trial in left.items() if fingerprint in wanted])
-                rest = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
-                undisturbed = self._dispatch(TrialList(stages), uploader) and self._dispatch(
-                    rest, uploader, self._rivals()
-                )
+                rest: Source = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
+                rest = ChainedTrials(listed, FurtherSeeds(self.seeds, expect)) if self.seeds else rest
+                undisturbed = self._dispatch(TrialList(stages), watch) and self._dispatch(rest, watch, self._rivals())
             finally:
                 away = AWAY_SECONDS if self.job.request.tracking_uri.startswith("http") and not self.stop() else 0.0
                 waiting = uploader.close(patience=away, left=self.stop)
@@ -127,9 +133,9 @@ class Run:
         return EarlyStoppingGroups(stopping, folder, self.trials, seeds, elsewhere)
 
     def _searched(self) -> list[Trial]:
-        """Return the trials that the search has asked for so far, and its best ones."""
+        """Return the trials that the search has asked for so far, and its best ones; or the further seeds."""
         if self.seeker is None:
-            return []
+            return list(self.seeds.asked) if self.seeds else []
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
 
     def _undelivered_first(self, trials: Iterable[Trial], uploader: Uploader) -> dict[str, Trial]:

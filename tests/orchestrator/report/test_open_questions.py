@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 from invented_sweep import Store, build
 
 from benchmarks.verdicts import SCENARIOS, power
-from orchestrator.report.open_questions import MOST, more_seeds, open_questions, seeds_to_decide, what_would_decide
+from orchestrator.report.open_questions import MOST, open_questions, seeds_to_decide, until_decided, what_would_decide
 from orchestrator.report.statistics import SeedMean
 from orchestrator.report.verdicts import PairVerdict, SeedTest
 from orchestrator.results.results import Results, read
+from search_spaces import load
 
 
 def pair(apart: float, error: float, seeds: int = 3) -> PairVerdict:
@@ -37,15 +39,18 @@ def test_as_many_seeds_do_decide_in_simulation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "seeds", "expected"),
+    ("command", "expected"),
     [
-        ("digits", [0], "digits --set 'seed=[0, 1, 2]'"),
-        ("digits --set seed=4 --local", [4], "digits --local --set 'seed=[0, 1, 4]'"),
-        ("digits '--set=seed=[0, 1]' --set epochs=3", [0, 1], "digits --set epochs=3 --set 'seed=[0, 1, 2]'"),
+        ("digits", "digits"),
+        ("digits --set seed=4 --local", "digits --local"),
+        ("digits '--set=seed=[0, 1]' --set epochs=3", "digits --set epochs=3"),
     ],
 )
-def test_the_command_is_the_sweeps_own_with_more_seeds(command: str, seeds: list[int], expected: str) -> None:
-    assert more_seeds(command, seeds, 3) == f"python -m orchestrator.sweep {expected}"
+def test_the_command_is_the_sweeps_own_with_seeds_until_decided(command: str, expected: str) -> None:
+    told = until_decided(command, {"until": "decided", "least": 3, "most": 10, "within": None})
+    assert told == f"python -m orchestrator.sweep {expected} --set 'seed={{until: decided, least: 3, most: 10}}'"
+    space = load("digits", [shlex.split(told)[-1]])
+    assert space.until is not None and (space.until.least, space.until.most) == (3, 10)
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +71,21 @@ def test_only_comparisons_with_a_leader_are_asked(results: Results) -> None:
     assert said[0].startswith(f"{len(found)} comparison")
     assert f"{near[0].further} more seeds if it is as large as it looks" in said[1]
     [command] = [line for line in said if line.startswith("To decide th")]
+    assert "run further seeds only where a comparison is open" in command and " trials, " in command
     assert "python -m orchestrator.sweep open" in command and "http://host" in command  # without the password
-    most = max(question.seeds for question in near)  # type: ignore[type-var]
-    assert command.endswith(f"--set 'seed={list(range(most))}'")  # type: ignore[arg-type]
+    most = max(10, *(question.seeds or 0 for question in near))
+    assert command.endswith(f"--set 'seed={{until: decided, least: 4, most: {most}}}'")
     short = what_would_decide(results, shown=0)
     assert f"{len(near)} more are in the report." in short
 
 
-def test_with_one_seed_three_are_a_start(results: Results) -> None:
+def test_with_one_seed_further_ones_come_where_they_are_needed(results: Results) -> None:
     alone = replace(results, rows=tuple(row for row in results.rows if row.cell.seed == 0))
     [said] = what_would_decide(alone)
-    assert "with one seed the spread is not known. Three seeds are a start, 2 more seeds of all cells" in said
-    assert said.endswith("--set 'seed=[0, 1, 2]'")
+    assert "with one seed the spread is not known. Seeds only where they are needed: " in said
+    assert said.endswith("--set 'seed={until: decided, least: 2, most: 10}'")
+
+
+def test_a_search_has_no_such_command(results: Results) -> None:
+    searched = replace(results.sweeps[0], plan={**results.sweeps[0].plan, "search": {"trials": 3}})
+    assert "orchestrator.sweep" not in " ".join(what_would_decide(replace(results, sweeps=(searched,))))

@@ -71,7 +71,7 @@ def test_the_page_tells_all(page: Path, store: Store) -> None:
     assert "36 cells" in html and "28 trials" in html
     assert "RuntimeError: the loss is not finite in epoch 2" in html
     assert "resnet20 cifar10 synflow 10x" in html
-    assert "2 seeds: a pruner leads where a test over seeds shows it" in html
+    assert "2 seeds: a pruner leads where a test over seeds and one over test images both show it" in html
     assert "Read this first: while the recipes differ" in html
     assert "epochs: 160 there, 3 here" in html
     assert "0123abc" in html  # the commit

@@ -23,7 +23,7 @@ from orchestrator.report.statistics import (
     points,
     pool_variances,
     sign_flips,
-    t95,
+    student,
     wilson,
 )
 
@@ -137,4 +137,4 @@ def test_points_are_in_the_order_of_size_and_a_small_one_does_not_look_like_none
 
 def test_students_t() -> None:
     table = {1: 12.706, 2: 4.303, 30: 2.042, 120: 1.980}  # of any textbook
-    assert {freedom: round(t95(freedom), 3) for freedom in table} == table
+    assert {freedom: round(student(freedom, 0.975), 3) for freedom in table} == table
