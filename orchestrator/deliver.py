@@ -20,8 +20,8 @@ from orchestrator.planning.resources import Resources
 from orchestrator.running.execute import INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
 from orchestrator.running.request import Request
-from orchestrator.running.wait_for_server import LOOK_SECONDS, answers
-from orchestrator.sweep import REFUSALS, parser, prepare, read_request
+from orchestrator.running.wait_for_server import LOOK_SECONDS, is_answering
+from orchestrator.sweep import REFUSALS, parser, prepare_plan, read_request
 from orchestrator.terminal import say, terminal
 from search_spaces import load
 
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         request = read_request(args, shlex.join(words))
         while time.monotonic() < deadline:
-            if answers(request.tracking_uri):
+            if is_answering(request.tracking_uri):
                 code = execute(_job(request, args.space, args.overrides), terminal())
-                if answers(request.tracking_uri):
+                if is_answering(request.tracking_uri):
                     return code
             time.sleep(LOOK_SECONDS)
     except REFUSALS as error:  # also that another sweep has begun here, which sends all that is there
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _job(request: Request, space: str, overrides: Sequence[str]) -> Job:
     """Return the sweep's job without trials to run."""
-    prepared = prepare(request, load(space, overrides))
+    prepared = prepare_plan(request, load(space, overrides))
     alone = replace(request, local=True, address=None, budget=0.0, audit=0, show=False, deliver_only=True)
     seconds = {trial.fingerprint: 0.0 for trial in prepared.todo}
     return Job(alone, prepared.plan, prepared.experiment, Resources(1, 0), seconds)

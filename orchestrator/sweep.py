@@ -247,14 +247,13 @@ def estimate_cost(request: Request, prepared: Prepared, resources: Resources, sa
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
     each = {trial.fingerprint: trial for trial in todo}.values()
-    seen = sum(kind(trial) in measured or shape(trial) in speeds for trial in each)
+    seen = sum(trial_kind(trial) in measured or shape(trial) in speeds for trial in each)
     notices = tuple(filter(None, (shared, *_device_notices(request, todo, on_gpu))))
-    at_least, at_most = (
-        each and estimate(each, seconds, seen, machines | others, nodes, resources, request.local)
-        for each in (planned, most)
-    )
-    assert at_least is not None
-    return Cost(resources, seconds, notices, at_least, at_most)
+
+    def cost_of(trials: Plan) -> Estimate:
+        return estimate(trials, seconds, seen, machines | others, nodes, resources, request.local)
+
+    return Cost(resources, seconds, notices, cost_of(planned), None if most is None else cost_of(most))
 
 
 def _device_notices(request: Request, todo: Sequence[Trial], on_gpu: bool) -> Iterator[str]:

@@ -111,7 +111,7 @@ def _line(cost: Estimate, in_full: bool, here: bool) -> str:
     if cost.nodes:
         count = len(cost.nodes)
         there = "this machine" if here else f"{count} node{'s' * (count > 1)} of the cluster"
-        amount += f"; {words(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
+        amount += f"; {duration(cost.wall(cost.nodes))} on {there} with {cost.at_once(cost.nodes)} at once"
     return amount
 
 

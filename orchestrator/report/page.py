@@ -21,8 +21,8 @@ from orchestrator.report.measured import without_measures
 from orchestrator.report.open_questions import what_would_decide
 from orchestrator.report.pivots import grids
 from orchestrator.report.published_recipes import as_published
-from orchestrator.report.recipe import by_pruner, common, dense
-from orchestrator.report.search_tables import best_settings, compared, fronts, search_words
+from orchestrator.report.recipe import common, fields_by_pruner, never_pruned_shares
+from orchestrator.report.search_tables import best_settings, compared_pairs, fronts, search_words
 from orchestrator.report.seed_questions import asked_questions
 from orchestrator.report.summary_text import audit_words
 from orchestrator.results.own_runs import foreign_words
@@ -66,7 +66,7 @@ def page(
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
         best=_said_once(_compact(best_settings(results))),
         fronts=_said_once(_compact(fronts(results))),
-        pairs=_said_once(compared(known)),
+        pairs=_said_once(compared_pairs(known)),
         questions=_said_once(asked_questions(known)),
         quantities=[(quantity, found, latex(quantity.name, quantity.title, found)) for quantity, found in shown],
         note=note([grid for _, found in shown for grid in found]),

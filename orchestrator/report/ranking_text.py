@@ -170,9 +170,9 @@ def _lead(group: Sequence[Ranking]) -> str:
     if len(group[0].leaders) == 1:
         return f"{where}, {group[0].leaders[0]} leads {below or 'the next'} by {ahead}{_sure(group)}."
     also = _on_images(group)
-    between = f"none of {listed(_leaders(group))} leads" if also else ""
+    between = f"none of {in_words(_leaders(group))} leads" if also else ""
     return (
-        f"{where}, {between or f'no difference is shown between {listed(_leaders(group))}'}; the best of them is "
+        f"{where}, {between or f'no difference is shown between {in_words(_leaders(group))}'}; the best of them is "
         f"{ahead} above {below or 'the first one clearly below'}{_sure(group)}{f'; {also}' if also else ''}."
     )
 

@@ -40,18 +40,20 @@ def seed_words(results: Results) -> list[str]:
 def asked_questions(results: Results) -> list[list[str]]:
     """Return a row per comparison with a leader and how it ended; [] if seeds were fixed."""
     rule = results.until
+    if rule is None:
+        return []
     rows = []
-    for facet, question in questions_of(results, rule) if rule else ():
+    for facet, question in questions_of(results, rule):
         pair = panel_verdicts(results, facet).between(question.compression, question.leader, question.other)
         seeds = len(pair.seeds) if pair else 0
-        ended, gap = how_it_ended(question, seeds, rule), f"{100 * pair.gap:.2f}" if pair else ""
+        ended, gap = ending_words(question, seeds, rule), f"{100 * pair.gap:.2f}" if pair else ""
         place = [facet.title, f"{question.compression:g}x", question.leader, question.other]
         rows.append([*place, ended, str(seeds), gap, p_value(question.p)])
     heads = ["cell", "compression", "leader", "other", "comparison", "seeds", "difference", "p over seeds"]
     return [heads, *rows] if rows else []
 
 
-def how_it_ended(question: LeaderQuestion, seeds: int, rule: UntilDecided) -> str:
+def ending_words(question: LeaderQuestion, seeds: int, rule: UntilDecided) -> str:
     """Return how a comparison over so many seeds ended, in a few words."""
     if question.ending == "equal":
         return f"equal within {rule.within:g} points"

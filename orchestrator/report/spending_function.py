@@ -42,14 +42,14 @@ class Looks:
         levels = _log_levels(self.least, self.most)[min(seeds, self.most) - self.least]
         if p <= math.exp(levels[0]):
             return p * ERRORS[0] / math.exp(levels[0])
-        return math.exp(np.interp(math.log(p), levels, LOG_ERRORS))
+        return math.exp(float(np.interp(math.log(p), levels, LOG_ERRORS)))
 
     def level(self, error: float, seeds: int) -> float:
         """Return the p-value that a test must reach after `seeds` seeds, so that all looks together err by `error`."""
         if seeds < self.least:
             return 0.0
         levels = _log_levels(self.least, self.most)[min(seeds, self.most) - self.least]
-        return math.exp(np.interp(math.log(error), LOG_ERRORS, levels))
+        return math.exp(float(np.interp(math.log(error), LOG_ERRORS, levels)))
 
 
 def spent(share: float) -> float:

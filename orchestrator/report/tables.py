@@ -11,7 +11,7 @@ from orchestrator.report.figures import Table, finding_tables
 from orchestrator.report.markdown_latex import escape, latex, latex_table, markdown, markdown_table
 from orchestrator.report.measured import without_measures
 from orchestrator.report.pivots import grids
-from orchestrator.report.search_tables import best_settings, compared, fronts, tried
+from orchestrator.report.search_tables import best_settings, compared_pairs, fronts, tried
 from orchestrator.report.seed_questions import asked_questions
 from orchestrator.results.lines import RowValue, compressions, facets, flattering, line, pruners
 from orchestrator.results.results import Results
@@ -35,7 +35,7 @@ def tables(results: Results) -> dict[str, str]:
     for name, title, table in finding_tables(results):
         files |= _in_all_forms(name, title, table)
     own = {
-        "pairs": compared,
+        "pairs": compared_pairs,
         "questions": asked_questions,
         "search": tried,
         "best-settings": best_settings,

@@ -221,8 +221,8 @@ def _compared(cells: list[CellResults], pool: VariancePool) -> PairVerdict | Non
 
 def _over_seeds(one: list[float], other: list[float], pool: VariancePool) -> SeedTest | None:
     """Return the paired test on logits: equal seeds share their first weights and the order of their data."""
-    apart = estimate([a - b for a, b in zip(one, other, strict=True)], pool, of=2)
-    return apart and SeedTest(apart, (fmean(one) + fmean(other)) / 2, len(one))
+    apart = moderated_mean([a - b for a, b in zip(one, other, strict=True)], pool, of=2)
+    return None if apart is None else SeedTest(apart, (fmean(one) + fmean(other)) / 2, len(one))
 
 
 def _over_images(

@@ -76,9 +76,9 @@ class Run:
         interim = InterimReports(job.request.tracking_uri, job.experiment, self.parent, job.request.output / "report")
         with interim, Progress(todo, known, len(job.plan.done), self.console, stages, unknown) as progress:
             trials = {trial.fingerprint: trial for trial in todo}
-            watch = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
-            watch.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
-            watch.hurried = self.stop
+            uploader = Uploader(self.book, trials, self.records, self.parent, progress.event, progress.notice)
+            uploader.on_fault = lambda: self.stop.request("Results cannot be sent to MLflow any more (see above).")
+            uploader.hurried = self.stop
             if self.seeds:
                 progress.questions = lambda: self.seeds.words if self.seeds else ""
 
@@ -102,7 +102,8 @@ class Run:
                 listed = TrialList([trial for fingerprint, trial in left.items() if fingerprint in wanted])
                 rest: Source = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
                 rest = ChainedTrials(listed, FurtherSeeds(self.seeds, expect)) if self.seeds else rest
-                undisturbed = self._dispatch(TrialList(stages), watch) and self._dispatch(rest, watch, self._rivals())
+                undisturbed = self._dispatch(TrialList(stages), uploader)
+                undisturbed = undisturbed and self._dispatch(rest, uploader, self._rivals())
             finally:
                 away = AWAY_SECONDS if self.job.request.tracking_uri.startswith("http") and not self.stop() else 0.0
                 waiting = uploader.close(patience=away, left=self.stop)
@@ -151,7 +152,7 @@ class Run:
                 record = snapshot(self.records.folder / trial.fingerprint)
             how = record.end
             stopped = how == "stopped" and stopping and stopping.stopped(record.stopped)
-            if how == "finished" or stopped or (how == "failed" and self.job.request.deliver_only):
+            if how and (how == "finished" or stopped or (how == "failed" and self.job.request.deliver_only)):
                 uploader.over_before(trial.fingerprint, how)
             else:
                 left[trial.fingerprint] = trial

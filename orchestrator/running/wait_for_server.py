@@ -24,14 +24,14 @@ def came_back(tracking_uri: str, seconds: float, console: Console) -> bool:
 
     Returns False at once if it answers, because then it was not the server that failed, and if the user leaves.
     """
-    if not tracking_uri.startswith("http") or answers(tracking_uri):
+    if not tracking_uri.startswith("http") or is_answering(tracking_uri):
         return False
     console.print(AWAY.format(minutes=seconds / 60), style="yellow", markup=False, highlight=False, soft_wrap=True)
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-            if answers(tracking_uri):
+            if is_answering(tracking_uri):
                 return True
     except KeyboardInterrupt:
         pass
@@ -41,7 +41,7 @@ def came_back(tracking_uri: str, seconds: float, console: Console) -> bool:
 def deliver_later(request: Request, console: Console) -> None:
     """If MLflow is away, start `orchestrator.deliver`, which outlives this sweep and its terminal; tell the user."""
     uri, log = request.tracking_uri, request.output / "deliver.log"
-    if request.deliver_only or not uri.startswith("http") or answers(uri):
+    if request.deliver_only or not uri.startswith("http") or is_answering(uri):
         return
     command = [sys.executable, "-m", "orchestrator.deliver"]
     with log.open("ab") as out:
@@ -53,7 +53,7 @@ def deliver_later(request: Request, console: Console) -> None:
     say(console, f"{line} (log: {log})", "yellow")
 
 
-def answers(tracking_uri: str) -> bool:
+def is_answering(tracking_uri: str) -> bool:
     """Return True if the store can be reached now."""
     try:
         require_answer(tracking_uri)

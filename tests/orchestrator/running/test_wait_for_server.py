@@ -26,7 +26,7 @@ def answers(monkeypatch):
                 raise look
             return look
 
-        monkeypatch.setattr(wait_for_server, "answers", answer)
+        monkeypatch.setattr(wait_for_server, "is_answering", answer)
         monkeypatch.setattr(wait_for_server, "LOOK_SECONDS", 0)
 
     return set_to
