@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+REPORT_FOLDER = Path("results/report")  # where a report is written by default
+
+
+def command_parser(module: str, does: str, examples: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return a parser for the command `module`, which `does` something, with `--version` and examples of arguments."""
+    name = called(module)
+    p = argparse.ArgumentParser(
+        prog=name,
+        description=does,
+        epilog="examples:\n" + "\n".join(f"  {name} {words}" for words in examples) if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    return p
+
+
+def _version() -> str:
+    """Return the version of this package; a plain checkout has none."""
+    with suppress(PackageNotFoundError):
+        return version("pruning-sweeps")
+    return "of a checkout that is not installed"
 
 
 def called(module: str) -> str:

@@ -19,9 +19,10 @@ from dataclasses import replace
 from orchestrator.planning.resources import Resources
 from orchestrator.running.execute import INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
+from orchestrator.running.prepare import REFUSALS, prepare_plan, read_request
 from orchestrator.running.request import Request
 from orchestrator.running.wait_for_server import LOOK_SECONDS, is_answering
-from orchestrator.sweep import REFUSALS, parser, prepare_plan, read_request
+from orchestrator.sweep import parser
 from orchestrator.terminal import say, terminal
 from search_spaces import load
 

@@ -94,7 +94,7 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     searched: dict[str, Range] = {}
     until = _until(raw)
     for key in (key for key in raw if key not in ABOUT):
-        value = range(until.most) if key == "seed" and until else raw[key]
+        value = range(until.most) if key == "seed" and until else _unfold(key, raw[key])
         if isinstance(value, dict) and "name" not in value and (key not in CHOICES or value.keys() & RANGE):
             searched[key] = _range(key, value)
             continue
@@ -117,6 +117,17 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         until=until,
         **{key: _count(key, raw[key]) for key in ROOM if key in raw},
     )
+
+
+def _unfold(key: str, value: Any) -> Any:
+    """Return the seeds that `0-4` or `0..4` stands for, the last one included; any other value as it is."""
+    found = re.fullmatch(r"(\d+)\s*(?:-|\.\.)\s*(\d+)", value) if key == "seed" and isinstance(value, str) else None
+    if found is None:
+        return value
+    first, last = map(int, found.groups())
+    if first > last:
+        raise SpaceError(f"seed: '{value}' is not allowed; the first seed must not be above the last one")
+    return range(first, last + 1)
 
 
 def _until(raw: Mapping[str, Any]) -> UntilDecided | None:
@@ -192,7 +203,8 @@ def _value(key: str, value: Any) -> Any:
         density = fraction_of(number) if key == "density" else 1 - fraction_of(number)
         if not 0 < density <= 1:
             allowed = "above 0 and at most 1" if key == "density" else "from 0 to below 1"
-            raise SpaceError(f"{key}: {value} is not allowed; it must be {allowed}")
+            hint = f"; {number:g} % is written {number / 100:g}" if 1 < number < 100 else ""
+            raise SpaceError(f"{key}: {value} is not allowed; it must be {allowed}{hint}")
         return compression_of(density)  # 0.9 is 10x, not 10.000000000000002x
     return check(key, value)
 
@@ -211,7 +223,10 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
     except ValidationError as error:
         reason = re.sub(r"^Input should be |, (unable to|got) .*", "", error.errors()[0]["msg"])
         written = "nothing" if value is None else repr(value)
-        raise SpaceError(f"{shown or key}: {written} is not allowed; it must be {reason}") from None
+        hint = ""
+        if key == "compression" and isinstance(value, int | float) and 0 < value < 1:
+            hint = f"; a density is written density: {value:g}, a sparsity sparsity: {value:g}"
+        raise SpaceError(f"{shown or key}: {written} is not allowed; it must be {reason}{hint}") from None
 
 
 @cache

@@ -10,25 +10,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import environment
-from orchestrator.command_line import called, open_page
-from orchestrator.report.page import FOLDER
-from orchestrator.report.terminal_answer import print_answer
-from orchestrator.report.write import write_report
-from orchestrator.results.store import ReportError
-from orchestrator.terminal import say, terminal
+from orchestrator.command_line import REPORT_FOLDER, command_parser, open_page
+
+EXAMPLES = (
+    "digits",
+    "digits mnist-quick --output comparison",
+    "cifar10-quick --where 'pruner in (snip, synflow) and compression <= 20'",
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    p = argparse.ArgumentParser(prog=called("orchestrator.report"), description=(__doc__ or "").splitlines()[0])
+    p = command_parser("orchestrator.report", (__doc__ or "").splitlines()[0], EXAMPLES)
     several = "name of the space, or of the experiment if --experiment was given; several are compared"
     p.add_argument("experiment", nargs="+", help=several)
     only = 'only these cells: "pruner in (snip, synflow) and compression <= 20"'
     p.add_argument("--where", default="", metavar="EXPRESSION", help=only)
     p.add_argument("--open", action="store_true", help="show the page in the browser")
     p.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
-    p.add_argument("--output", type=Path, default=FOLDER, help="default: %(default)s")
+    p.add_argument("--output", type=Path, default=REPORT_FOLDER, help="default: %(default)s")
     log = "log the report to MLflow too, if it is of one whole experiment (default: yes)"
     p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
     return p
@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 if there is nothing to report on or no place to write."""
     given = parser().parse_args(arguments)
+    # Imported now: --help need not wait for MLflow and matplotlib.
+    from orchestrator import environment
+    from orchestrator.report.terminal_answer import print_answer
+    from orchestrator.report.write import write_report
+    from orchestrator.results.store import ReportError
+    from orchestrator.terminal import say, terminal
+
     environment.prepare_matplotlib(given.output)
     environment.prepare_reading()
     try:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from orchestrator.colors import look
+from orchestrator.command_line import REPORT_FOLDER
 from orchestrator.report import summary_text, tables
 from orchestrator.report.compare_published import published_points
 from orchestrator.report.figures import Drawing, Table, finding_tables
@@ -34,7 +35,6 @@ from search_spaces import Cell, amount
 # Tags that the page shows elsewhere, or that only machines read.
 INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "stage", "paths", "compaction",
             "audited")  # fmt: skip
-FOLDER = Path("results/report")  # the default folder of a page
 MANY_VALUES = 4  # most values of a tag; with more, only their text before the colon is shown
 MANY = 300  # most rows of a table on the page; its CSV has all of them
 
@@ -83,7 +83,7 @@ def page(
         versions=_versions(results),
         foreign=foreign_words(results.foreign),
         planless=sum(not sweep.plan for sweep in results.sweeps),
-        commands=[public(command) for command in _commands(results, tracking_uri, folder or FOLDER)],
+        commands=[public(command) for command in _commands(results, tracking_uri, folder or REPORT_FOLDER)],
     )
 
 
@@ -96,7 +96,7 @@ def _commands(results: Results, tracking_uri: str, folder: Path) -> list[str]:
     """Return the commands that make the results and this page."""
     report = ["python", "-m", "orchestrator.report", *results.experiment.split(" + "), "--tracking-uri", tracking_uri]
     report += ["--where", results.selection] if results.selection else []
-    report += ["--output", str(folder)] if folder != FOLDER else []
+    report += ["--output", str(folder)] if folder != REPORT_FOLDER else []
     sweeps = dict.fromkeys(sweep.tags["command"] for sweep in results.sweeps[::-1] if "command" in sweep.tags)
     return [*(f"python -m orchestrator.sweep {arguments}" for arguments in sweeps), shlex.join(report)]
 

@@ -41,7 +41,7 @@ class Looks:
             return 1.0
         levels = _log_levels(self.least, self.most)[min(seeds, self.most) - self.least]
         if p <= math.exp(levels[0]):
-            return p * ERRORS[0] / math.exp(levels[0])
+            return float(p * ERRORS[0] / math.exp(levels[0]))
         return math.exp(float(np.interp(math.log(p), levels, LOG_ERRORS)))
 
     def level(self, error: float, seeds: int) -> float:

@@ -160,7 +160,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(arguments, message, cap
 
 
 def test_a_fault_of_ours_is_no_refusal(monkeypatch):
-    monkeypatch.setattr("orchestrator.sweep.estimate", lambda *given: int("an index that we got wrong"))
+    monkeypatch.setattr("orchestrator.running.prepare.estimate", lambda *given: int("an index that we got wrong"))
     with pytest.raises(ValueError, match="invalid literal"):
         main([*TINY, *GRID])
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from orchestrator.audit.__main__ import _sent
+from orchestrator.audit.audit_experiment import _sent
 from orchestrator.audit.run import load_finished
 from orchestrator.live.trial_records import Records
 from orchestrator.live.trial_sources import StudyTrials

@@ -18,6 +18,7 @@ from tests.trainables.s3 import s3
 from trainables.architectures import build, pretrained
 from trainables.architectures.pretrained import fitted
 from trainables.context import Place
+from trainables.record import files
 from trainables.run import run
 
 BASE = {"dataset": "digits", "architecture": "mlp", "pruner": "magnitude", "compression": 2, "epochs": 0}
@@ -157,7 +158,8 @@ def test_what_is_no_state_dict_is_refused_and_never_run(tmp_path, content, suffi
     assert "\n" not in str(refusal.value)
 
 
-def test_a_record_whose_file_was_never_provided_says_so(file, tmp_path):
+def test_a_record_whose_file_was_never_provided_says_so(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LATE_SECONDS", 0.1)  # for which a folder may show a file late
     trial = planned(tmp_path, mlp(file)).trials[0]
     outcome = run(trial, Place(storage=tmp_path / "elsewhere", cache=tmp_path / "data"))
     assert outcome.end == "failed" and "pretrained: there is no file" in outcome.error
