@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from pruners import select
 from search_spaces import Trial, stage
+from trainables.record import files
 from trainables.record.event_log import ended, read
 from trainables.run import run
 from trainables.shared.pretraining import stored
@@ -72,7 +73,8 @@ def test_large_dense_weights_are_kept_but_not_sent(place):
     assert "weights.safetensors" not in artifacts
 
 
-def test_dense_weights_that_are_gone_are_trained_once_more(place, trainings):
+def test_dense_weights_that_are_gone_are_trained_once_more(place, trainings, monkeypatch):
+    monkeypatch.setattr(files, "LATE_SECONDS", 0.1)  # for which a folder may show a file late
     run(at(2), place)
     (place.storage / DENSE.fingerprint / "weights.safetensors").unlink()
     run(at(4), place)
