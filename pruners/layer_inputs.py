@@ -39,18 +39,21 @@ class Product:
     convolution: Convolution | None = None
     output: tuple[int, ...] = ()  # shape of the convolution's output
 
+    def require_matrix(self) -> None:
+        """Raise PruningError for transposed convolutions, whose outputs differ in the weights that they use."""
+        if self.convolution and self.convolution.transposed:
+            raise PruningError(f"The inputs of {self.name}, a transposed convolution, are not those of one matrix.")
+
     def patches(self, kernel: Sequence[int]) -> Iterator[Tensor]:
         """Yield the inputs of each output, (groups, n, inputs of one output), some images at a time.
 
-        `kernel` is the convolution's size. Raises PruningError for transposed convolutions, whose outputs differ in
-        the weights that they use.
+        `kernel` is the convolution's size. Raises PruningError for transposed convolutions.
         """
         c = self.convolution
         if c is None:
             yield self.inputs[None]
             return
-        if c.transposed:
-            raise PruningError(f"The inputs of {self.name}, a transposed convolution, are not those of one matrix.")
+        self.require_matrix()
         each = self.inputs[0].numel() * math.prod(kernel)
         for images in torch.split(self.inputs, max(1, AT_ONCE // each)):
             x = nn.functional.pad(images, [width for width in reversed(c.padding) for _ in range(2)])
@@ -143,6 +146,22 @@ def require_seen(model: nn.Module, inputs: Tensor, seen: set[str], label: str) -
             f"Pruner {label!r} needs the inputs of every layer, and those of {', '.join(hidden)} cannot be seen: keep "
             "these layers dense (keep_dense), or choose another pruner."
         )
+
+
+def require_visible(model: nn.Module, input_shape: tuple[int, ...], label: str, matrices: bool = False) -> None:
+    """Raise PruningError, naming the weights, if the inputs of a layer that matters cannot be seen.
+
+    With `matrices`, also if they are not rows of a matrix (`Product.patches`). It takes one pass of two black images.
+    """
+
+    def visit(product: Product) -> None:
+        if matrices:
+            product.require_matrix()
+
+    first = next(model.parameters())
+    x = torch.zeros(2, *input_shape, device=first.device, dtype=first.dtype)
+    with passes(model, "eval", 0):
+        require_seen(model, x, visit_products(model, x, visit), label)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pruners.errors import PruningError, require_known
 from pruners.granularity import FILTERS, pattern
@@ -54,6 +54,8 @@ class Pruner:
     iterates: bool = True  # scores depend on what is already pruned; if not, iterations change nothing
     uses_mode: bool = True  # scores depend on train or eval mode (batch norm, dropout)
     takes_masks: bool = False  # the score is called with masks=..., None meaning all True
+    # check(model, shape of an input) raises PruningError if the pruner is not for this network, before anything trains.
+    check: Callable[[nn.Module, tuple[int, ...]], None] | None = None
     update: Callable[..., Updated] | None = None  # also changes the weights that it keeps
     revives: bool = False  # a pruned weight may return in a later iteration: masks are not nested
     whole_filters: bool = False  # all weights of a filter have the filter's score: only filters can be pruned by it

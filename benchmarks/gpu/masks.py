@@ -57,6 +57,8 @@ class _Subject:
         network = copy.deepcopy(self.network).to(device, kind)
         batches = [(x.to(device, kind), y.to(device)) for x, y in self.batches]
         asked: dict[str, Any] = {"iterations": iterations} if iterations > 1 else {}
+        if PRUNERS[name].whole_filters:
+            asked["granularity"] = "filter"
         return find(network, PRUNERS[name], COMPRESSION, batches, **asked)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from orchestrator.planning.check_networks import model_of
-from pruners import concerns
+from pruners import PRUNERS, PruningError, concerns
 from pruners.errors import in_one_line, message_of
 from pruners.granularity import check
 from search_spaces import TRAINING, Network, SpaceError, Trial
@@ -25,6 +25,8 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
     for trial in trials:
         if trial.granularity != "weight":
             _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression, trial.kappa)
+        if trial.pruner in PRUNERS and not trial.mask:
+            _require_applicable(trial.network, trial.dataset, trial.pruner)
         if trial.measure != TRAINING:
             _require_measure(trial.network, trial.dataset, trial.measure)
         pruner = pruner_of(trial)
@@ -58,6 +60,20 @@ def _require_granularity(network: Network, dataset: str, granularity: str, compr
     except Exception as error:  # noqa: BLE001 - a user's network may raise anything
         line = message_of(error) if isinstance(error, ValueError) else in_one_line(error)
         raise SpaceError(f"architecture {network.label}: {line}") from None
+
+
+@cache
+def _require_applicable(network: Network, dataset: str, pruner: str) -> None:
+    check_network = PRUNERS[pruner].check
+    if check_network is None:
+        return
+    model = model_of(network, dataset)
+    try:
+        check_network(model, lookup(dataset).input_shape)
+    except PruningError as error:
+        raise SpaceError(f"architecture {network.label}: {message_of(error)}") from None
+    except Exception:  # noqa: BLE001 - not rejected if a network fails here; trials report why
+        return
 
 
 @cache

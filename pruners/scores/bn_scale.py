@@ -51,8 +51,13 @@ def _scales(channels: Channels) -> tuple[Tensor, Tensor]:
     return scales, counts
 
 
+def _require_norms(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    score(model, (), mode="eval", generator=torch.Generator())
+
+
 BN_SCALE = Pruner(
     score=score,
+    check=_require_norms,
     summary="|γ|, the scale of the batch norm behind a filter",
     paper="Liu et al. 2017, Learning Efficient Convolutional Networks through Network Slimming",
     iterates=False,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.granularity import pattern
-from pruners.layer_inputs import input_hessians
+from pruners.layer_inputs import input_hessians, require_visible
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.weights import layers, prunable
 
@@ -153,9 +153,14 @@ def _shares(total: int, least: list[int], columns: int, block: int) -> list[int]
     return shares
 
 
+def _require_matrices(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    require_visible(model, input_shape, "sparsegpt", matrices=True)
+
+
 SPARSEGPT = Pruner(
     score=score,
     update=update,
+    check=_require_matrices,
     summary="(w / d)², d from the inverse Hessian of the layer's inputs; later columns make up for pruned weights",
     paper="Frantar and Alistarh 2023, SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot",
     needs_data=True,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.gradients import micro_batches, noise, passes
-from pruners.layer_inputs import Product, add_squares, require_seen, visit_products
+from pruners.layer_inputs import Product, add_squares, require_seen, require_visible, visit_products
 from pruners.pruner import Batch, Pruner
 from pruners.weights import prunable
 
@@ -37,12 +37,17 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     return {name: weight.double().abs() * sums[name].sqrt() for name, weight in weights.items()}
 
 
+def _require_inputs(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    require_visible(model, input_shape, "wanda")
+
+
 # The weights of an output compete with each other alone, as in the paper.
 WANDA = Pruner(
     score=score,
     summary="|w| times the norm of its input, compared within each output",
     paper="Sun et al. 2024, A Simple and Effective Pruning Approach for Large Language Models",
     needs_data=True,
+    check=_require_inputs,
     scope="row",
     when="after",
 )

@@ -39,12 +39,13 @@ def trial(pruner: str, **fields: object) -> Trial:
 
 
 def weight_trials() -> dict[str, Trial]:
-    return {f"{name}-weight": trial(name) for name in PRUNERS if PRUNERS[name].when != "during"}
+    alone = [name for name, pruner in PRUNERS.items() if pruner.when != "during" and not pruner.whole_filters]
+    return {f"{name}-weight": trial(name) for name in alone}
 
 
 KINDS = {
     **weight_trials(),
-    **{f"{name}-filter": trial(name, granularity="filter", compression=2) for name in ("snip", "magnitude", "random")},
+    **{f"{name}-filter": trial(name, granularity="filter", compression=2) for name in ("snip", "magnitude", "fpgm")},
     **{f"{name}-2:4": trial(name, granularity="2:4", compression=2) for name in ("snip", "magnitude")},
     "set": trial("set", options={"interval": 3}),
     "rigl": trial("rigl", options={"interval": 3}),

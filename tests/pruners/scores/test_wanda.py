@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from reference_networks import NETWORKS, data, network
 from torch import nn, tensor
 
-from pruners import PruningError, find, prunable, prune
+from pruners import PRUNERS, PruningError, find, prunable, prune
 
 
 def inputs_of(model, x):
@@ -147,6 +147,16 @@ def test_inputs_that_cannot_be_seen_are_refused_by_name():
 
     with pytest.raises(PruningError, match=r"'wanda' needs the inputs .*, and those of layer\.weight cannot"):
         prune(Bilinear(), "wanda", 2, [(torch.randn(4, 3), torch.arange(4) % 2)])
+
+
+def test_networks_are_checked_without_data():
+    PRUNERS["wanda"].check(network("transformer"), (3, 6, 6))
+    transposed = nn.Sequential(nn.ConvTranspose2d(3, 2, 3), nn.Flatten(), nn.Linear(128, 4))
+    PRUNERS["wanda"].check(transposed, (3, 6, 6))
+    with pytest.raises(PruningError, match=r"The inputs of 0\.weight, a transposed convolution"):
+        PRUNERS["sparsegpt"].check(transposed, (3, 6, 6))
+    with pytest.raises(PruningError, match=r"'bn-scale' needs a batch norm .*, and those of 0\.weight have none"):
+        PRUNERS["bn-scale"].check(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(32, 4)), (3, 6, 6))
 
 
 def test_filters_compete_by_layer():
