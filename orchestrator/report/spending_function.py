@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 NODES = 80  # of Gauss and Legendre, in each integral over a sum of normal numbers
-ERRORS = np.geomspace(1e-10, 1.0, 41).tolist()  # for which the bounds are computed; between them they are interpolated
+ERRORS: list[float] = np.geomspace(
+    1e-10, 1.0, 41
+).tolist()  # for which the bounds are computed; between them they are interpolated
 LOG_ERRORS = np.log(ERRORS)
 
 

@@ -226,8 +226,9 @@ def _measured(job: Job, console: Console) -> Job:
     wanted = {trial.fingerprint: trial for trial in (*job.plan.started, *job.plan.examples)}
     with console.status("measuring how much of a GPU the trials need"):
         shares = measured_shares(tuple(wanted.values()), job.resources, say)
-    # Trials that a search chooses get the largest share that any example needs.
-    most = max((shares[trial.fingerprint] for trial in job.plan.examples), default=job.resources.gpus)
+    # Trials that a search chooses get the largest share that any example needs, further seeds that of any first one.
+    alike = job.plan.started if job.plan.seeds else job.plan.examples
+    most = max((shares[trial.fingerprint] for trial in alike), default=job.resources.gpus)
     return replace(job, resources=replace(job.resources, gpus=most, shares=shares))
 
 

@@ -178,14 +178,15 @@ def estimate_cost(request: Request, prepared: Prepared, resources: Resources, sa
     speeds, others = images_per_second(request.tracking_uri, unmeasured, on_gpu)
     # As if workers had nothing to tell each other: what that costs is known where trials were run by as many before.
     seconds = {key: spent / resources.workers for key, spent in trial_seconds(todo, measured, speeds).items()}
-    each = {trial.fingerprint: trial for trial in todo}.values()
-    seen = sum(trial_kind(trial) in measured or shape(trial) in speeds for trial in each)
     notices = tuple(filter(None, (shared, *_device_notices(request, todo, on_gpu))))
 
-    def cost_of(trials: Plan) -> Estimate:
-        return estimate(trials, seconds, seen, machines | others, nodes, resources, request.local)
+    def cost_of(some: Plan, trials: Sequence[Trial]) -> Estimate:
+        each = {trial.fingerprint: trial for trial in trials}.values()
+        seen = sum(trial_kind(trial) in measured or shape(trial) in speeds for trial in each)
+        return estimate(some, seconds, seen, machines | others, nodes, resources, request.local)
 
-    return Cost(resources, seconds, notices, cost_of(planned), None if most is None else cost_of(most))
+    at_most = None if most is None else cost_of(most, most.started)
+    return Cost(resources, seconds, notices, cost_of(planned, prepared.todo), at_most)
 
 
 def _device_notices(request: Request, todo: Sequence[Trial], on_gpu: bool) -> Iterator[str]:
