@@ -56,7 +56,7 @@ class Slurm:
         self.folder = folder
         for name in ("state", "spool"):
             (folder / name).mkdir()
-        host = os.uname().nodename
+        self._host = host = os.uname().nodename
         conf = folder / "slurm.conf"
         conf.write_text(CONF.format(host=host, controller=free_port(), daemon=free_port(), folder=folder))
         key = folder / "munge.key"
@@ -95,6 +95,10 @@ class Slurm:
         """Return a field of a job: JobState, Restarts, ExitCode."""
         words = self.run("scontrol", "show", "job", job).split()
         return next((word.partition("=")[2] for word in words if word.startswith(f"{key}=")), "")
+
+    def node(self, state: str) -> tuple[str, ...]:
+        """Return the command that takes the node out of service (DOWN), which ends its jobs, or back (RESUME)."""
+        return "scontrol", "update", f"NodeName={self._host}", f"State={state}", "Reason=test"
 
     def stop(self) -> None:
         """Cancel all jobs and end Slurm."""
