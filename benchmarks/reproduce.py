@@ -18,7 +18,8 @@ from rich.console import Console
 import search_spaces
 from orchestrator.planning.catalog import catalog
 from orchestrator.planning.check_networks import outline
-from orchestrator.planning.epoch_times import SLACK, duration, trial_seconds
+from orchestrator.planning.epoch_times import SLACK, trial_seconds
+from orchestrator.terminal import duration
 from search_spaces import Trial, expand, load, stage
 from trainables.datasets import lookup
 from trainables.profiling import macs_per_layer

@@ -55,3 +55,18 @@ def say(console: Console, line: str, style: str | None = None) -> None:
 def terminal(stderr: bool = False) -> Console:
     """Return a console on standard output or standard error that never raises because of its reader."""
     return Console(file=LastingStream(sys.stderr if stderr else sys.stdout))  # type: ignore[arg-type]
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: `40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    if seconds < 1:
+        return "1 s"  # precise enough for short times, and 0 s would be wrong
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def several(count: int, what: str) -> str:
+    """Return the count with the noun, in the plural where needed: `1 cell`, `3 cells`."""
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import sweep
+from orchestrator import status, sweep
 from orchestrator.audit import __main__ as audit
 from orchestrator.planning.catalog import catalog
 from orchestrator.report import __main__ as report
@@ -19,7 +19,7 @@ from search_spaces.space import KEYS
 ROOT = Path(__file__).parent.parent
 PAPERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in (*PAPERS, *sorted((ROOT / "docs").glob("*.md")))}
-COMMANDS = {"sweep": sweep.parser(), "report": report.parser(), "audit": audit.parser()}
+COMMANDS = {"sweep": sweep.parser(), "report": report.parser(), "audit": audit.parser(), "status": status.parser()}
 OPTIONS = {
     option
     for command in COMMANDS.values()

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.colors import look
-from orchestrator.planning.epoch_times import duration
+from orchestrator.terminal import duration
 from search_spaces import TRAINING, Trial, amount
 
 SHOWN = 8  # running trials shown at most, even on a tall terminal

@@ -9,9 +9,10 @@ from itertools import cycle, islice
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.planning.epoch_times import duration, wall_seconds
+from orchestrator.planning.epoch_times import wall_seconds
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resources import Resources, concurrency
+from orchestrator.terminal import duration
 from search_spaces import Trial
 
 NODES = (1, 2, 4, 8)

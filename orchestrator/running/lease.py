@@ -15,12 +15,15 @@ from errno import ENOLCK, ENOSYS, EOPNOTSUPP
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock, lockf
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from orchestrator.live.interrupt import Stop
-from orchestrator.tracking.experiment import ExperimentRuns
 from search_spaces import SpaceError
+
+if TYPE_CHECKING:
+    from orchestrator.live.interrupt import Stop
+    from orchestrator.tracking.experiment import ExperimentRuns
 
 TAG = "driver"  # tag of the experiment: "HOST:FOLDER BEAT", where BEAT is random and renewed
 BEAT_SECONDS = 5.0

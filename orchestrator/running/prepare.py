@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.live.interrupt import length
 from orchestrator.planning.check_networks import dense_shares
-from orchestrator.planning.epoch_times import several, shape, trial_kind, trial_seconds
+from orchestrator.planning.epoch_times import shape, trial_kind, trial_seconds
 from orchestrator.planning.estimate import Estimate, estimate
 from orchestrator.planning.estimate import show as show_cost
 from orchestrator.planning.plan import Plan, plan, size_words
@@ -25,7 +25,7 @@ from orchestrator.running.job import Job
 from orchestrator.running.request import Request
 from orchestrator.running.resource_flags import PACK, resources_of, room_for
 from orchestrator.running.resume_studies import require_storage
-from orchestrator.terminal import say
+from orchestrator.terminal import say, several
 from orchestrator.tracking.experiment import ExperimentRuns, existing
 from orchestrator.tracking.measured_speeds import images_per_second, of_one_worker
 from pruners import PruningError

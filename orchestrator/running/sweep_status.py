@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from orchestrator.planning.epoch_times import duration, several
 from orchestrator.results.details import Details, read_json
 from orchestrator.results.own_runs import trial_runs
 from orchestrator.results.results import experiment_named, rank
 from orchestrator.results.row import STATUS
 from orchestrator.results.store import ReportError, connect, mlflow_errors, runs
 from orchestrator.running.lease import BEAT_SECONDS, LEAVING, TAG
+from orchestrator.terminal import duration, several
 from search_spaces import Trial
 
 if TYPE_CHECKING:

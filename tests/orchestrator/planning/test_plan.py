@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.planning.epoch_times import duration, trial_seconds, wall_seconds
+from orchestrator.planning.epoch_times import trial_seconds, wall_seconds
 from orchestrator.planning.plan import plan, size_words
 from orchestrator.planning.resources import Resources, concurrency, each_worker, require_legal, require_somewhere
+from orchestrator.terminal import duration
 from search_spaces import Cell, Grid, SpaceError, Trial, load
 
 SPACE = {"dataset": "digits", "architecture": "mlp", "pruner": ["random", "snip"], "compression": [2, 4]}
