@@ -8,6 +8,9 @@ from orchestrator.live.uploader import Uploader
 from trainables.context import Place
 from trainables.run import run_together
 
+# Ends of trials that are neither done nor failed: the same command takes them up again.
+CONTINUED = ("interrupted", "broken", "elsewhere", "superseded")
+
 
 def run_here(source: Source, place: Place, uploader: Uploader, stop: Stop) -> bool:
     """Run the trials of `source` one after the other; return False if the run was stopped."""
@@ -20,6 +23,6 @@ def run_here(source: Source, place: Place, uploader: Uploader, stop: Stop) -> bo
             stop.request(f"{trial.name}: {outcome.error}.")
         end = outcome.end if outcome.end in ("finished", "stopped") else None
         uploader.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None, end)
-        if outcome.end not in ("interrupted", "broken"):  # these continue when the command is run again
+        if outcome.end not in CONTINUED:
             source.ended(trial.fingerprint, finished=outcome.end == "finished")
     return not stop()
