@@ -143,3 +143,9 @@ def test_the_wall_clock_stamps_points_and_measures_nothing():
         "trainables/record/event_log.py",
         "orchestrator/report/mlflow_ui/view.py",  # when a view was saved
     }
+
+
+def test_no_two_test_files_have_the_same_name():
+    """Pytest imports them by their name alone."""
+    names = [file.name for file in (ROOT / "tests").rglob("*.py") if file.name not in ("__init__.py", "conftest.py")]
+    assert sorted(names) == sorted(set(names))
