@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 @pytest.mark.parametrize("chosen", ["weight", "not weight"])  # two halves, for two cores
 def test_trials_are_as_on_the_cpu(pretended_gpu, chosen):
     """They run in one process with a GPU, as starting one takes seconds."""
-    finished = pretended_gpu.pytest("tests/gpu/inside/test_trials.py", "-k", chosen)
+    finished = pretended_gpu.pytest("tests/gpu/inside/test_trials_inside.py", "-k", chosen)
     assert " passed" in finished.stdout
     assert "skipped" not in finished.stdout
     assert not [event for event in finished.counts if event.startswith(("violation/", "unemulated/"))]
