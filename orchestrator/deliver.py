@@ -19,6 +19,7 @@ from dataclasses import replace
 from orchestrator.planning.resources import Resources
 from orchestrator.running.execute import INTERRUPTED, REFUSED, execute
 from orchestrator.running.job import Job
+from orchestrator.running.lease import OccupiedError
 from orchestrator.running.prepare import REFUSALS, prepare_plan, read_request
 from orchestrator.running.request import Request
 from orchestrator.running.wait_for_server import LOOK_SECONDS, is_answering
@@ -39,16 +40,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
         request = read_request(args, shlex.join(words))
-        while time.monotonic() < deadline:
-            if is_answering(request.tracking_uri):
+    except REFUSALS as error:
+        return _refused(error)
+    while time.monotonic() < deadline:
+        if is_answering(request.tracking_uri):
+            try:
                 code = execute(_job(request, args.space, args.overrides), terminal())
+            except OccupiedError as error:  # another sweep has begun here; it sends all that is there
+                return _refused(error)
+            except REFUSALS as error:  # of a server that just starts, for example
+                _refused(error)
+            else:
                 if is_answering(request.tracking_uri):
                     return code
-            time.sleep(LOOK_SECONDS)
-    except REFUSALS as error:  # also that another sweep has begun here, which sends all that is there
-        say(terminal(stderr=True), f"deliver: {error}", "red")
-        return REFUSED
+        time.sleep(LOOK_SECONDS)
     return INTERRUPTED
+
+
+def _refused(error: Exception) -> int:
+    say(terminal(stderr=True), f"deliver: {error}", "red")
+    return REFUSED
 
 
 def _job(request: Request, space: str, overrides: Sequence[str]) -> Job:

@@ -22,7 +22,7 @@ from orchestrator.results.store import public_reason
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus
 from search_spaces import Trial
 from trainables.record.event_log import DamagedRecordError, End, Snapshot, ended, read, size, snapshot
-from trainables.record.mlflow import LateFileError, allow_slow_answers, deliver, deliver_all, is_away, refused_file
+from trainables.record.mlflow import LateFileError, allow_slow_answers, deliver, deliver_all, is_away, refused_files
 
 POLL_SECONDS = 0.5
 DELIVER_SECONDS = 5.0  # so that one batch holds several short epochs; a trial's last events are sent at once
@@ -260,7 +260,7 @@ class Uploader(threading.Thread):
             followed.problem = str(error)
             return False
         followed.delivered = now
-        if not self._refused_told and (refused := refused_file(folder)):
+        if not self._refused_told and (refused := refused_files(folder)):
             self._refused_told = True
             self.notice(f"MLflow refuses files of this size; they stay in {folder.parent}: {refused}")
         if not followed.over:

@@ -53,14 +53,17 @@ def leader_questions(trials: Collection[PanelTrial], found: PanelVerdicts, rule:
         for other in order[1:]:
             pair = found.between(compression, order[0], other)
             p = pair.over_seeds.corrected if pair and pair.over_seeds else 1.0
-            questions.append(LeaderQuestion(compression, order[0], other, _ending(pair, rule), p))
+            questions.append(LeaderQuestion(compression, order[0], other, _ending(pair, order[0], rule), p))
     return questions
 
 
-def _ending(pair: PairVerdict | None, rule: UntilDecided) -> Ending:
+def _ending(pair: PairVerdict | None, leader: str, rule: UntilDecided) -> Ending:
+    """Return how the comparison of the leader by means with another pruner, over their common seeds, has ended."""
     if pair is None:
         return "open"
-    if pair.ahead:  # seeds cannot show more than that; whether it leads is up to the test images
+    if (
+        pair.ahead and pair.better == leader
+    ):  # seeds cannot show more than that; whether it leads is up to the test images
         return "decided"
     return "equal" if pair.equal_within(rule.within, looks_of(rule)) else "open"
 

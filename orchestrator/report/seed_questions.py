@@ -23,18 +23,25 @@ def questions_of(results: Results, rule: UntilDecided) -> list[tuple[Facet, Lead
 def seed_words(results: Results) -> list[str]:
     """Return one sentence on how the comparisons ended and how many trials were saved; none if seeds were fixed."""
     rule = results.until
-    asked = questions_of(results, rule) if rule else []
-    if rule is None or not asked:
+    questions = questions_of(results, rule) if rule else []
+    if rule is None or not questions:
         return []
-    count = Counter(question.ending for _, question in asked)
+    count = Counter(question.ending for _, question in questions)
     said = (
-        f"Seeds until decided: of {len(asked)} comparisons with a leader {count['decided']} are decided, "
+        f"Seeds until decided: of {len(questions)} comparisons with a leader {count['decided']} are decided, "
         f"{count['equal']} equal within {rule.within:g} points, {count['open']} open"
     )
     plan = next(sweep.plan for sweep in results.sweeps if "until" in sweep.plan)
     full, ran = int(plan["until"].get("full", 0)), len(plan["trials"])
     saved = f"; the sweep asked for {ran} of the {full} trials of a grid of {plan['until']['most']} seeds"
-    return [f"{said}{f'{saved}, {full - ran} fewer' if full > ran else ''}."]
+    over = all(asked.ending != "open" or _seeds_of(results, facet, asked) >= rule.most for facet, asked in questions)
+    return [f"{said}{f'{saved}, {full - ran} fewer' if over and full > ran else ''}."]
+
+
+def _seeds_of(results: Results, facet: Facet, question: LeaderQuestion) -> int:
+    """Return the number of seeds over which the two pruners of a question can be compared."""
+    pair = panel_verdicts(results, facet).between(question.compression, question.leader, question.other)
+    return len(pair.seeds) if pair else 0
 
 
 def asked_questions(results: Results) -> list[list[str]]:
@@ -45,7 +52,7 @@ def asked_questions(results: Results) -> list[list[str]]:
     rows = []
     for facet, question in questions_of(results, rule):
         pair = panel_verdicts(results, facet).between(question.compression, question.leader, question.other)
-        seeds = len(pair.seeds) if pair else 0
+        seeds = _seeds_of(results, facet, question)
         ended, gap = ending_words(question, seeds, rule), f"{100 * pair.gap:.2f}" if pair else ""
         place = [facet.title, f"{question.compression:g}x", question.leader, question.other]
         rows.append([*place, ended, str(seeds), gap, p_value(question.p)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -34,7 +34,6 @@ from orchestrator.running.wait_for_server import came_back, deliver_later
 from orchestrator.terminal import say
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus, create
 from orchestrator.tracking.missing_results import send_missing
-from search_spaces import Trial
 from trainables.gpu.memory import sharing
 from trainables.record.mlflow import delivers_to
 from trainables.record.object_store import require_writable
@@ -80,6 +79,7 @@ def execute(job: Job, console: Console) -> int:
         seeds = take_up_seeds(job.plan, book, records)  # with what another sweep may have finished
         parent = _begin(job, book, records, console)
         run = Run(job, book, records, parent, stop, console, seeker, seeds, health)
+        _log_chosen(job, book, parent, run)  # what an earlier start of this sweep chose stays in its plan
         status: RunStatus = "KILLED"
         before, started, unasked = book.finished, time.monotonic(), 0
         try:
@@ -97,9 +97,7 @@ def execute(job: Job, console: Console) -> int:
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
             _close(book, parent, status, console)
-    if seeker and (ended := end_of_search(seeker)):
-        say(console, ended)
-    _last_words(job, book, run.trials, unasked, report, undisturbed, console)
+    _last_words(job, book, run, unasked, report, undisturbed, console)
     if not undisturbed and (missing or unasked):
         console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)
         return INTERRUPTED
@@ -153,11 +151,15 @@ def _begin(job: Job, book: ExperimentRuns, records: Records, console: Console) -
 
 
 def _log_chosen(job: Job, book: ExperimentRuns, parent: str, run: Run) -> None:
-    """Log the plan again with the trials that a search chose, or with the further seeds that comparisons needed."""
-    if run.seeker:
-        book.log_plan(parent, answered(job.plan.record(), run.seeker))
-    if run.seeds:
-        book.log_plan(parent, run.seeds.record(job.plan.record(), book.finished))
+    """Log the plan again with the trials that a search chose, or with the further seeds that comparisons needed.
+
+    If the server does not answer, the next start of the same command logs it.
+    """
+    with suppress(Exception):
+        if run.seeker:
+            book.log_plan(parent, answered(job.plan.record(), run.seeker))
+        if run.seeds:
+            book.log_plan(parent, run.seeds.record(job.plan.record(), book.finished))
 
 
 def _complete(job: Job, book: ExperimentRuns, records: Records, console: Console) -> None:
@@ -258,18 +260,20 @@ def _report(job: Job, parent: str, console: Console, patient: bool) -> WrittenRe
 def _last_words(
     job: Job,
     book: ExperimentRuns,
-    trials: Sequence[Trial],
+    run: Run,
     unasked: int,
     report: WrittenReport | None,
     undisturbed: bool,
     console: Console,
 ) -> None:
-    """Print the counts of trials, where the report and MLflow are, and the answer.
+    """Print whether a search has ended, the counts of trials, where the report and MLflow are, and the answer.
 
     `unasked` trials were not chosen by a search yet. If nobody interrupted the sweep, what could not be sent is left to
     another process.
     """
-    done = book.done(job.plan.early_stopping)
+    if run.seeker and (ended := end_of_search(run.seeker)):
+        say(console, ended)
+    done, trials = book.done(job.plan.early_stopping), run.trials
     missing = [trial for trial in trials if trial.fingerprint not in done]
     stopped_early = sum(trial.fingerprint not in book.finished for trial in trials) - len(missing)
     failed = sum(book.runs[t.fingerprint].status == "FAILED" for t in missing if t.fingerprint in book.runs)
@@ -282,17 +286,17 @@ def _last_words(
     counts += f", {unsent} computed and not in MLflow yet" if unsent else ""
     counts += f", {idle} not done" if idle > 0 else ""
     console.print(counts, style="bold", highlight=False)
-    say = {"markup": False, "highlight": False, "soft_wrap": True}
+    as_is = {"markup": False, "highlight": False, "soft_wrap": True}
     if report is not None:
-        console.print(f"Report  {report.page}", **say)  # type: ignore[arg-type]
+        console.print(f"Report  {report.page}", **as_is)  # type: ignore[arg-type]
         if job.request.show and (trouble := open_page(report.page)):
-            console.print(trouble, style="yellow", **say)  # type: ignore[arg-type]
+            console.print(trouble, style="yellow", **as_is)  # type: ignore[arg-type]
     server = public(job.request.tracking_uri).rstrip("/")
     if not server.startswith("http"):
         command = f"{program_path('mlflow')} ui --backend-store-uri {shlex.quote(server)}"
-        console.print(f"MLflow  {command}   then open", **say)  # type: ignore[arg-type]
+        console.print(f"MLflow  {command}   then open", **as_is)  # type: ignore[arg-type]
         server = "http://127.0.0.1:5000"
-    console.print(f"        {server}/{link(book.experiment_id)}", **say)  # type: ignore[arg-type]
+    console.print(f"        {server}/{link(book.experiment_id)}", **as_is)  # type: ignore[arg-type]
     if report is not None:
         from orchestrator.report.terminal_answer import print_answer
 

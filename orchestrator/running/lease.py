@@ -32,12 +32,16 @@ LEAVING = "leaving-"  # begins the BEAT of a driver that was asked to end: it ma
 LEAVING_BEAT_SECONDS, LEAVING_SILENT_SECONDS = 1.0, 5.0  # of such a driver
 
 
+class OccupiedError(SpaceError):
+    """Error: another sweep runs on the folder, or writes to the experiment."""
+
+
 @contextmanager
 def sole_in_folder(output: Path) -> Iterator[None]:
     """Lock the output folder inside the block, so that no other sweep can run on it.
 
     Raises:
-        SpaceError: if another sweep runs on it, or if the folder cannot be written.
+        SpaceError: if another sweep runs on it (OccupiedError), or if the folder cannot be written or locked.
     """
     lock = FileLock(output / ".sweep.lock")
     missing = [folder for folder in (output, *output.parents) if not folder.exists()]
@@ -46,7 +50,7 @@ def sole_in_folder(output: Path) -> Iterator[None]:
         _require_locks(output, missing)
         lock.acquire(timeout=0)
     except Timeout:
-        raise SpaceError(
+        raise OccupiedError(
             f"--output: another sweep is running on '{output}'; wait for it or give another folder"
         ) from None
     except OSError as error:
@@ -104,7 +108,7 @@ class Lease(threading.Thread):
         A tag left by an earlier driver of our own folder is taken over: we have its lock, so that driver is dead.
 
         Raises:
-            SpaceError: if another driver holds the lease.
+            OccupiedError: if another driver holds the lease.
         """
         seen = self._tag(book)
         holder = self._holder(book)
@@ -114,7 +118,7 @@ class Lease(threading.Thread):
             deadline = time.monotonic() + silent
             while time.monotonic() < deadline and not self._over.wait(min(1.0, BEAT_SECONDS)):
                 if self._holder(book) and self._tag(book) != seen:
-                    raise SpaceError(
+                    raise OccupiedError(
                         f"--experiment: another sweep writes to '{book.experiment}' ({self._holder(book)}); "
                         "wait for it or give another name"
                     )

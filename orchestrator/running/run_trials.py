@@ -86,7 +86,7 @@ class Run:
                 """Add a `trial` that a search or a comparison needs; return False if it is done already."""
                 if trial.fingerprint in self._done:
                     return False
-                if self.seeds:
+                if self.seeds and not job.request.deliver_only:
                     _forget_failed([trial], self.records)
                 if trial.fingerprint not in trials:
                     trials[trial.fingerprint] = trial
@@ -98,6 +98,7 @@ class Run:
             uploader.start()
             try:
                 left = self._undelivered_first((*todo, *before), uploader)
+                self._tell_seeds(trial.fingerprint for trial in todo if trial.fingerprint not in left)
                 # By fingerprint: comparing two records takes ten microseconds, too long for ten thousand trials.
                 listed = TrialList([trial for fingerprint, trial in left.items() if fingerprint in wanted])
                 rest: Source = ChainedTrials(listed, StudyTrials(self.seeker, expect)) if self.seeker else listed
@@ -138,6 +139,12 @@ class Run:
         if self.seeker is None:
             return list(self.seeds.asked) if self.seeds else []
         return [found.trial for found in self.seeker.asked] + [trial for _, trial in self.seeker.best()]
+
+    def _tell_seeds(self, finished: Iterable[str]) -> None:
+        """Pass on trials that other processes have finished since results were read: no executor will."""
+        if self.seeds:
+            for fingerprint in finished:
+                self.seeds.ended(fingerprint)
 
     def _undelivered_first(self, trials: Iterable[Trial], uploader: Uploader) -> dict[str, Trial]:
         """Queue trials that are finished on disk for upload to MLflow; return the others by fingerprint.

@@ -88,7 +88,10 @@ def read_status(tracking_uri: str, experiment: str) -> SweepStatus:
         state, alive = _state(client, identifier, sweep)
         plan = read_json(client, sweep.info.artifact_uri, "plan.json") or {}
         latest = {run.data.tags["fingerprint"]: run for run in sorted(trial_runs(client, identifier), key=rank)}
-        planned = plan.get("trials", {})
+        planned = dict(plan.get("trials", {}))
+        # Trials that a search or a comparison has asked for are in the plan only after the sweep.
+        own = {key for key, run in latest.items() if run.data.tags.get("mlflow.parentRunId") == sweep.info.run_id}
+        planned |= {key: dict(latest[key].data.params) for key in own - planned.keys()}
         known = {key: run for key, run in latest.items() if key in planned}
         by_status: dict[str, list[str]] = {}
         for key, run in known.items():

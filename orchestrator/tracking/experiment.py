@@ -174,6 +174,7 @@ class ExperimentRuns:
         if run is not None:
             self.client.update_run(run.run_id, status="RUNNING")
             run.status = "RUNNING"
+            run.metrics = {}  # of an earlier attempt; from now on its event log says more
             return run.run_id
         tags = {
             "kind": "trial",

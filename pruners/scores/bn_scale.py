@@ -16,7 +16,9 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     """Return |γ|, the scale of the batch norm of the channel that a filter writes (Liu et al. 2017, section 3).
 
     All weights of a filter have its score. Where several batch norms scale channels that can only be removed together
-    (`pruners.channels`), it is the mean of their |γ|. Filters that are never removed score 0 if they have no norm.
+    (`pruners.channels`), it is the mean of their |γ|, of which each filter that writes the channel has an equal part:
+    so the granularity "filter", their sum, ranks channels by it. Filters that are never removed score 0 if they have no
+    norm.
 
     Raises:
         PruningError: if channels cannot be followed, or if a channel that can be removed has no batch norm.
@@ -24,7 +26,10 @@ def score(model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: t
     channels = trace_channels(model)
     scales, counts = _scales(channels)
     bare = (counts == 0) & ~never_removed(model, channels)
-    mean = scales / counts.clamp(min=1)
+    writers = torch.zeros_like(scales)
+    for layer in channels.inputs:
+        writers.index_add_(0, channels.outputs[layer], torch.ones(len(channels.outputs[layer]), dtype=scales.dtype))
+    mean = scales / counts.clamp(min=1) / writers.clamp(min=1)
     rows = {id(layer.weight): channels.outputs[layer] for layer in channels.inputs}
     weights = prunable(model)
     if missing := [name for name, w in weights.items() if id(w) in rows and bool(bare[rows[id(w)]].any())]:

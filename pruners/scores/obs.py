@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from pruners.errors import PruningError
 from pruners.gradients import gradients_of_images, leaves, noise, passes
 from pruners.pruner import Batch, Pruner, Settings
 from pruners.weights import prunable
@@ -75,18 +76,37 @@ def _inverses(
     """Yield each weight, and the inverses of its blocks of F, float64, some (n, block, block) at a time."""
     weights = leaves(model)
     fishers = {name: _in_blocks(weight.detach(), block) for name, weight in weights.items()}
-    fishers = {name: rows.new_zeros(len(rows), block, block) for name, rows in fishers.items()}
+    # In float64: the rounding of float32 would exceed the damping, and F would not be positive definite.
+    fishers = {
+        name: torch.zeros(len(rows), block, block, dtype=torch.float64, device=rows.device)
+        for name, rows in fishers.items()
+    }
     count = 0
     with passes(model, mode, noise(generator)):
         for slopes in gradients_of_images(model, weights, batches, images_per_gradient):
             for (name, weight), slope in zip(weights.items(), slopes, strict=True):
-                rows = _in_blocks(slope * (weight.detach() != 0), block)
+                rows = _in_blocks(slope * (weight.detach() != 0), block).double()
                 fishers[name].baddbmm_(rows.unsqueeze(2), rows.unsqueeze(1))
             count += 1
     eye = torch.eye(block, dtype=torch.float64, device=next(iter(fishers.values())).device)
     for name, weight in prunable(model).items():
         parts = torch.split(fishers[name], max(1, AT_ONCE // block**2))
-        yield name, weight.detach(), (torch.linalg.inv(part.double() / count + damp * eye) for part in parts)
+        yield name, weight.detach(), (_inverse(part / count + damp * eye, name) for part in parts)
+
+
+def _inverse(blocks: Tensor, name: str) -> Tensor:
+    """Return the inverses of positive definite blocks (n, block, block).
+
+    Raises:
+        PruningError: if rounding has made a block indefinite: its scores would be negative.
+    """
+    inverse: Tensor = torch.linalg.inv(blocks)
+    if not bool((inverse.diagonal(dim1=1, dim2=2) > 0).all()):
+        raise PruningError(
+            f"Pruner 'obs': the Fisher matrix of {name} is not positive definite in float64, as its gradients are "
+            "very large beside `damp`; give a larger damp."
+        )
+    return inverse
 
 
 def _in_blocks(values: Tensor, block: int) -> Tensor:

@@ -23,7 +23,7 @@ BATCH = 1000  # metrics in one request; MLflow accepts no more
 MARK = "uploaded.json"
 PICTURES = ("histograms.png",)  # logged as images too, so that they can be compared between runs
 TOO_LARGE, TOO_MANY = 413, 429  # HTTP statuses
-REFUSED_TAG = "not_uploaded"  # of a run: the last file that the server refused for its size
+REFUSED_TAG = "not_uploaded"  # of a run: the files that the server refused for their size
 DRIVERS = {  # of a kind of database: names in addresses -> modules, the first one first
     "postgresql": {"psycopg2": "psycopg2", "psycopg": "psycopg"},
     "mysql": {"mysqldb": "MySQLdb", "pymysql": "pymysql"},
@@ -127,7 +127,7 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, record: Snapshot | 
         )
     for start in range(0, len(metrics), BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-    refused = ""
+    refused = refused_files(folder) if offset else ""
     for name, event in files.items():
         with TemporaryDirectory() as copied:
             copy = Path(copied) / name
@@ -135,15 +135,15 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, record: Snapshot | 
             _require_whole(copy, event)  # the very bytes that are sent, not those of an earlier look
             try:
                 client.log_artifact(run_id, str(copy))
+                if name in PICTURES:
+                    _show(client, run_id, copy, event["time"])
             except Exception as error:
                 if _http_status(error) != TOO_LARGE:
                     raise
                 # It stays in the trial's folder. The rest of the run must not wait for what will never be accepted.
-                refused = f"{name}: the server accepts no file of {copy.stat().st_size:,} bytes"
+                reason = f"{name}: the server accepts no file of {copy.stat().st_size:,} bytes"
+                refused = "; ".join(filter(None, (refused, reason)))
                 client.set_tag(run_id, REFUSED_TAG, refused)
-                continue
-            if name in PICTURES:
-                _show(client, run_id, copy, event["time"])
     _mark(folder, run_id, record.events[-1][1], refused)
     return events
 
@@ -224,8 +224,8 @@ def _show(client: MlflowClient, run_id: str, file: Path, when: int) -> None:
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
-def refused_file(folder: Path) -> str:
-    """Return which file of `folder` MLflow refused for its size in the last delivery, and why; "" if none."""
+def refused_files(folder: Path) -> str:
+    """Return which files of `folder` MLflow has refused for their size, and why; "" if none."""
     return str(_read_mark(folder).get("refused", ""))
 
 

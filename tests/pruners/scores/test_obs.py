@@ -130,3 +130,11 @@ def test_half_precision_gets_its_weights_back_in_its_own_type():
     model = network("plain").bfloat16()
     found = find(model, "obs", 2, [(x.float(), y) for x, y in data()])
     assert {weight.dtype for weight in found.weights.values()} == {torch.bfloat16}
+
+
+def test_large_gradients_do_not_make_scores_negative():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 10))
+    batch = 30 * torch.rand(20, 1, 8, 8), torch.randint(10, (20,))
+    for scores in find(model, "obs", 2, batches=[batch], iterations=1).scores.values():
+        assert float(scores.min()) >= 0

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from trainables.record.event_log import EventLog
-from trainables.record.mlflow import BATCH, deliver, is_away, refused_file, upload_client
+from trainables.record.mlflow import BATCH, deliver, is_away, refused_files, upload_client
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_file_that_is_too_large_for_the_server_holds_up_nothing(client, run_id
     outbox.end("finished")
     deliver(client, run_id, tmp_path)
     said = "masks.safetensors: the server accepts no file of 1,001 bytes"
-    assert refused_file(tmp_path) == said
+    assert refused_files(tmp_path) == said
     run = client.get_run(run_id)
     assert run.data.tags["not_uploaded"] == said
     assert run.data.metrics == {"final/top1": 0.5}
