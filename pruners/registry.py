@@ -26,7 +26,6 @@ from search_spaces.catalog import is_custom
 
 PRUNERS: dict[str, Pruner] = {
     "random": RANDOM,
-    "smart-ratio": SMART_RATIO,
     "magnitude": MAGNITUDE,
     "snip": SNIP,
     "grasp": GRASP,
@@ -37,6 +36,7 @@ PRUNERS: dict[str, Pruner] = {
     "prospr": PROSPR,
     "px": PX,
     "phew": PHEW,
+    "smart-ratio": SMART_RATIO,
     "lamp": LAMP,
     "taylor": TAYLOR,
     "fpgm": FPGM,

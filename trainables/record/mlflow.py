@@ -75,9 +75,9 @@ def allow_slow_answers(error: BaseException) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why MLflow or its database refused, in one line without SQL."""
-    said = re.sub(r"^\(raised as a result of [^)]*\) ", "", " ".join(str(error).split()))
-    said = re.sub(r"^\([\w.]+Error\) ", "", said.partition(" [SQL: ")[0])  # SQLAlchemy names the driver's class
+    """Return why MLflow or its database refused: the first line, without SQL; a traceback may follow."""
+    said = re.sub(r"^\(raised as a result of [^)]*\)\s*", "", str(error).strip()).partition("\n")[0]
+    said = re.sub(r"^\([\w.]+Error\) ", "", said.partition(" [SQL: ")[0]).strip()  # SQLAlchemy names the driver's class
     return "the disk is full" if said == "database or disk is full" else said
 
 

@@ -28,7 +28,7 @@ def of_sqlalchemy(said):
             MlflowException(f"(raised as a result of Query-invoked autoflush) {of_sqlalchemy('disk I/O error')}"),
             "disk I/O error",
         ),
-        (ConnectionError("refused\n  by the server"), "refused by the server"),
+        (ConnectionError("refused\n  and a traceback"), "refused"),
     ],
 )
 def test_a_reason_is_a_line_without_sql(error, reason):
