@@ -95,7 +95,8 @@ def test_a_trial_on_the_gpu_is_as_on_the_cpu(kind, tmp_path, cache):
 
 def while_training(counts):
     """Synchronizations but those of measuring testing time, which is repeated more or less often by the clock."""
-    return sum(count for place, count in counts.places.items() if "when_done" not in place)
+    timing = ("when_done", "profiling.py", "paired_times.py")
+    return sum(count for place, count in counts.places.items() if not any(part in place for part in timing))
 
 
 @pytest.mark.parametrize("fields", [{}, {"pruner": "rigl"}, {"ema": 0.9, "accumulate": 2}], ids=["snip", "rigl", "ema"])
@@ -108,7 +109,7 @@ def test_the_host_waits_no_more_often_where_an_epoch_has_more_steps(fields, tmp_
             computed(made, tmp_path / str(batch_size), cache, "cuda")
         waits.append(counts)
     few, many = waits
-    assert while_training(many) == while_training(few), many.places - few.places
+    assert while_training(many) <= while_training(few), many.places - few.places
     assert not many.violations
     assert many.replayed > few.replayed > 0
 
