@@ -4,7 +4,7 @@ python -m orchestrator.deliver ARGUMENTS OF THE SWEEP
 
 A sweep whose MLflow is away at its end starts this in the background. It is the sweep without trials to run: it sends
 the records, closes the runs and writes the report. It ends when that is done, when another sweep has begun on the
-output folder, or after a week.
+output folder, when it was refused ten times, or after a week.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from orchestrator.terminal import say, terminal
 from search_spaces import load
 
 PATIENCE_SECONDS = 7 * 86400.0
+REFUSALS_IN_ALL = 10  # by a server that answers: it may just be starting; more than that will not pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or json.load(sys.stdin)
     args = parser().parse_args(words)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline, refusals = time.monotonic() + PATIENCE_SECONDS, 0
     try:
         request = read_request(args, shlex.join(words))
     except REFUSALS as error:
@@ -48,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 code = execute(_job(request, args.space, args.overrides), terminal())
             except OccupiedError as error:  # another sweep has begun here; it sends all that is there
                 return _refused(error)
-            except REFUSALS as error:  # of a server that just starts, for example
-                _refused(error)
+            except REFUSALS as error:  # of a server that just starts, or that the space's file is gone
+                code, refusals = _refused(error), refusals + 1
+                if refusals == REFUSALS_IN_ALL:
+                    return code
             else:
                 if is_answering(request.tracking_uri):
                     return code

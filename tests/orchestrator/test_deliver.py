@@ -77,3 +77,11 @@ def test_it_waits_for_a_server_that_goes_away_again(output, tmp_path, monkeypatc
 def test_a_wrong_command_is_refused_in_one_line(tmp_path, capsys):
     assert deliver.main(["no-such-space", "--output", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("deliver: ")
+
+
+def test_what_is_refused_for_good_is_not_tried_for_a_week(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(deliver, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(deliver, "is_answering", lambda uri: True)
+    assert deliver.main([str(tmp_path / "gone.yaml"), "--output", str(tmp_path / "results")]) == 2
+    assert capsys.readouterr().err.count("gone.yaml") == deliver.REFUSALS_IN_ALL
+    assert not list(tmp_path.iterdir())
