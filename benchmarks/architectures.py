@@ -17,7 +17,7 @@ from rich.table import Table
 from pruners import prunable
 from trainables.architectures import ARCHITECTURES, build, lookup
 from trainables.datasets import lookup as dataset
-from trainables.profiling import macs_per_layer
+from trainables.profiling import macs
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
             model = build(name, spec.input_shape, spec.num_classes, seed=0).eval()
         weights = prunable(model)
         params = sum(parameter.numel() for parameter in model.parameters())
-        total = sum(map(sum, macs_per_layer(model, spec.input_shape).values()))
+        total = sum(map(sum, macs(model, spec.input_shape).values()))
         kept = sum(weight.numel() for weight in weights.values())
         table.add_row(name, f"{params:,}", f"{kept:,}", f"{total:,}", str(len(weights)))
     Console(width=100).print(table)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pruners import PruningError, apply_masks, compact, prune
 from trainables.architectures import build
-from trainables.profiling import latency, macs_per_layer
+from trainables.profiling import latency, macs
 
 SHAPE = (3, 32, 32)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -71,7 +71,7 @@ def rows(name: str, pruner: str, granularity: str, compressions: list[float]) ->
     model = trained_looking(NETWORKS[name]())
     x = torch.randn(16, *SHAPE)
     batches = [(x, torch.arange(16) % 10)]
-    before = sum(p.numel() for p in model.parameters()), sum(map(sum, macs_per_layer(model, SHAPE).values()))
+    before = sum(p.numel() for p in model.parameters()), sum(map(sum, macs(model, SHAPE).values()))
     for compression in compressions:
         title = (name, f"{pruner}, {granularity}", f"{compression:g}x")
         iterations = 10 if pruner == "synflow" else None
@@ -83,7 +83,7 @@ def rows(name: str, pruner: str, granularity: str, compressions: list[float]) ->
         compacted = compact(model, masks, SHAPE)
         masked, small = copy.deepcopy(model), compacted.model
         apply_masks(masked, masks)
-        after = sum(p.numel() for p in small.parameters()), sum(map(sum, macs_per_layer(small, SHAPE).values()))
+        after = sum(p.numel() for p in small.parameters()), sum(map(sum, macs(small, SHAPE).values()))
         times = latency(model, small, SHAPE)
         yield (
             *title,

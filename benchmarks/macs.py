@@ -18,7 +18,7 @@ import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from trainables.profiling import macs_per_layer
+from trainables.profiling import macs
 
 BOUND = 0.01
 WITHOUT_AUX = ("googlenet",)  # its published count is without the heads that only training uses
@@ -57,10 +57,10 @@ def measure(name: str) -> Row:
     try:
         with torch.device("meta"):
             model = _built(name, size)
-            counts = macs_per_layer(model, (3, size, size))
+            counts = macs(model, (3, size, size))
     except (RuntimeError, NotImplementedError):
         model = _built(name, size)
-        counts = macs_per_layer(model, (3, size, size))
+        counts = macs(model, (3, size, size))
     total = sum(map(sum, counts.values())) / 1e9
     params = sum(parameter.numel() for parameter in model.parameters())
     return Row(name, size, total, weights.meta["_ops"], params, weights.meta["num_params"])

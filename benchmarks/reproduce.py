@@ -22,7 +22,7 @@ from orchestrator.planning.epoch_times import SLACK, trial_seconds
 from orchestrator.terminal import duration
 from search_spaces import Trial, expand, load, stage
 from trainables.datasets import lookup
-from trainables.profiling import macs_per_layer
+from trainables.profiling import macs
 
 FASTEST, ANCHOR = 60_000, 50_000 * 556e6  # images a second; multiply-accumulates of images a second, forward
 CORES = 2
@@ -53,7 +53,7 @@ def _on_gpu(trials: tuple[Trial, ...]) -> float:
 
 def _images_a_second(trial: Trial) -> float:
     shape = lookup(trial.dataset).input_shape
-    return min(FASTEST, ANCHOR / sum(map(sum, macs_per_layer(outline(trial.network, trial.dataset), shape).values())))
+    return min(FASTEST, ANCHOR / sum(map(sum, macs(outline(trial.network, trial.dataset), shape).values())))
 
 
 if __name__ == "__main__":

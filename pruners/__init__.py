@@ -16,7 +16,7 @@ from pruners.masks import apply_masks, empty_layers, masking, put_weights
 from pruners.products import mark_prunable
 from pruners.prune import Pruning, find, prune
 from pruners.pruner import MODES, Batch, Pruner, Settings
-from pruners.reachability import dead_weights, effective, is_connected
+from pruners.reachability import connected, dead_weights, effective
 from pruners.registry import PRUNERS, lookup
 from pruners.schedules import SCHEDULES, densities
 from pruners.scopes import SCOPES
@@ -40,13 +40,13 @@ __all__ = [
     "apply_masks",
     "compact",
     "concerns",
+    "connected",
     "dead_weights",
     "dense_parameters",
     "densities",
     "effective",
     "empty_layers",
     "find",
-    "is_connected",
     "keep_dense",
     "layer_weights",
     "layers",

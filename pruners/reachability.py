@@ -33,7 +33,7 @@ def effective(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[
     return {name: weight.detach() * slope != 0 for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
 
 
-def is_connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
+def connected(model: nn.Module, masks: Mapping[str, Tensor], input_shape: tuple[int, ...]) -> bool:
     """Return True if any path of kept weights leads from the input to the output; if none does, the output is constant.
 
     An empty layer cuts only what cannot bypass it: a shortcut that a network adds, joins or multiplies counts.

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from pruners import compact, dead_weights, effective, empty_layers, is_connected, layers
+from pruners import compact, connected, dead_weights, effective, empty_layers, layers
 from pruners.errors import OF_THE_MACHINE, in_one_line, is_out_of_memory
 from pruners.float32 import ieee_float32
 from trainables.architectures import Shape
@@ -79,7 +79,7 @@ class LayerProfile:
         return self.kept / self.params if self.params else 1.0
 
 
-def macs_per_layer(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
+def macs(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
     """Return the multiply-accumulates of each layer's weight for one input of `input_shape`: (weights', biases').
 
     A weight counts once for each position it is applied at (a depthwise convolution therefore costs little), a
@@ -111,11 +111,7 @@ def profile(
     Parameters that are not a layer's weight but take part in products are included; products without weights come last.
     With `unmeasured`, multiply-accumulates that cannot be counted are None, and it records the reason.
     """
-    counts = (
-        macs_per_layer(model, input_shape)
-        if unmeasured is None
-        else unmeasured.attempt("macs", macs_per_layer, model, input_shape)
-    )
+    counts = macs(model, input_shape) if unmeasured is None else unmeasured.attempt("macs", macs, model, input_shape)
     parameters = dict(model.named_parameters())
     parts = layers(model, with_dense=True)
     weights = {name for name, _ in parts.values()}
@@ -198,9 +194,7 @@ def timed_inputs(dense: nn.Module, input_shape: tuple[int, ...]) -> int:
     """
     if next(dense.parameters()).is_cuda:
         return BATCH
-    counts = Unmeasured().attempt(
-        "macs", macs_per_layer, dense, input_shape
-    )  # the reason, if any, is recorded with `model/macs`
+    counts = Unmeasured().attempt("macs", macs, dense, input_shape)  # the reason, if any, is recorded with `model/macs`
     if counts is None:
         return BATCH
     most = TIMED_MACS // max(1, sum(map(sum, counts.values())))
@@ -304,7 +298,7 @@ def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape)
     If the architecture cannot be traced, as in `paths`, return True if any layer has no weights left.
     """
     try:
-        return not is_connected(model, masks, input_shape)
+        return not connected(model, masks, input_shape)
     except OF_THE_MACHINE:
         raise
     except Exception:  # noqa: BLE001
@@ -328,7 +322,7 @@ def compacted_metrics(
         small, reason = model, in_one_line(error)
     costs: dict[str, Callable[[], float]] = {
         "model/params_compacted": lambda: sum(parameter.numel() for parameter in small.parameters()),
-        "model/macs_compacted": lambda: sum(map(sum, macs_per_layer(small, input_shape).values())),
+        "model/macs_compacted": lambda: sum(map(sum, macs(small, input_shape).values())),
         "model/peak_mb": lambda: peak_mb(small, input_shape),
         "model/file_mb": lambda: file_mb(small),
     }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pruners import lookup
 from search_spaces import Trial, stage
-from trainables.profiling import Unmeasured, macs_per_layer
+from trainables.profiling import Unmeasured, macs
 from trainables.record.event_log import read
 
 PASSES = 3  # forward passes that a pass forward and backward costs (Evci et al. 2020, appendix H)
@@ -22,7 +22,7 @@ def kept_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Callable[[Mappi
 
     Parameters without a mask keep all of them. The result is {} if those of `model` cannot be counted.
     """
-    counts = Unmeasured().attempt("macs", macs_per_layer, model, input_shape)  # `model/macs_kept` has the reason
+    counts = Unmeasured().attempt("macs", macs, model, input_shape)  # `model/macs_kept` has the reason
 
     def kept(masks: Mapping[str, Tensor]) -> dict[str, float]:
         if counts is None:

@@ -146,7 +146,7 @@ def zeros(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Check:
     return Check("pruned weights that are not zero", 0, wrong, wrong == 0)
 
 
-def macs(logged: Logged, counted: Macs, masks: Mapping[str, Tensor], model: nn.Module) -> Iterator[Check]:
+def of_macs(logged: Logged, counted: Macs, masks: Mapping[str, Tensor], model: nn.Module) -> Iterator[Check]:
     """Compare multiply-accumulates, in total and per layer; kept ones only where they can be assigned to weights."""
     if "model/macs" not in logged.metrics and any(tag.startswith("unmeasured.") for tag in logged.tags):
         return

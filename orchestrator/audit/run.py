@@ -215,7 +215,7 @@ class _Audit:
             return
         if counted.kept(masks) is None:
             self._notes.append("MACs of kept weights not counted: the network computes with transformed weights")
-        yield from compare.macs(logged, counted, masks, model)
+        yield from compare.of_macs(logged, counted, masks, model)
 
     def _of_predictions(self, logged: Logged, data: Dataset) -> Iterator[Check]:
         with mlflow_errors():

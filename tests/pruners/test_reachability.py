@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pruners import dead_weights, effective, is_connected, prunable, prune
+from pruners import connected, dead_weights, effective, prunable, prune
 from trainables.architectures import build
 
 T, F = True, False
@@ -31,7 +31,7 @@ def test_a_bias_opens_no_path():
     masks = {"0.weight": torch.zeros(3, 2, dtype=torch.bool), "2.weight": torch.ones(1, 3, dtype=torch.bool)}
     model = two_layers()
     model[0].bias.data.fill_(1.0)
-    assert not is_connected(model, masks, (2,))
+    assert not connected(model, masks, (2,))
     assert not any(mask.any() for mask in effective(model, masks, (2,)).values())
 
 
@@ -40,7 +40,7 @@ def test_signs_and_sizes_do_not_matter():
     for value in (-1e30, 1e-30, 0.0):
         for parameter in model.parameters():
             parameter.data.fill_(value)
-        assert is_connected(model, {}, (2,))
+        assert connected(model, {}, (2,))
 
 
 def test_a_shortcut_is_a_path():
@@ -48,7 +48,7 @@ def test_a_shortcut_is_a_path():
     masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters() if p.dim() > 1}
     masks["blocks.0.conv2.weight"][:] = False
     found = effective(model, masks, (3, 8, 8))
-    assert is_connected(model, masks, (3, 8, 8))
+    assert connected(model, masks, (3, 8, 8))
     assert not found["blocks.0.conv1.weight"].any() and found["conv.weight"].all()
 
 
@@ -62,9 +62,9 @@ def emptied(model, *names):
 @pytest.mark.parametrize("name", ["mlp", "conv", "vgg16-bn"])
 def test_where_layers_follow_each_other_any_empty_one_cuts(name):
     model = build(name, (3, 16, 16), 10, seed=0)
-    assert is_connected(model, {}, (3, 16, 16))
+    assert connected(model, {}, (3, 16, 16))
     for weight in prunable(model):
-        assert not is_connected(model, emptied(model, weight.removesuffix(".weight")), (3, 16, 16)), weight
+        assert not connected(model, emptied(model, weight.removesuffix(".weight")), (3, 16, 16)), weight
 
 
 @pytest.mark.parametrize(
@@ -81,24 +81,24 @@ def test_where_layers_follow_each_other_any_empty_one_cuts(name):
 )
 def test_in_a_residual_network_only_what_has_no_way_round(empty, reached):
     model = build("resnet20", (3, 8, 8), 10, seed=0)
-    assert is_connected(model, emptied(model, *empty), (3, 8, 8)) is reached
+    assert connected(model, emptied(model, *empty), (3, 8, 8)) is reached
 
 
 def test_ways_round_in_other_networks():
     densenet = torchvision.models.DenseNet(8, (2, 2), 16, num_classes=3)
-    assert is_connected(densenet, emptied(densenet, "features.denseblock1.denselayer2.conv2"), (3, 32, 32))
-    assert not is_connected(densenet, emptied(densenet, "features.transition1.conv"), (3, 32, 32))
+    assert connected(densenet, emptied(densenet, "features.denseblock1.denselayer2.conv2"), (3, 32, 32))
+    assert not connected(densenet, emptied(densenet, "features.transition1.conv"), (3, 32, 32))
     mobile = torchvision.models.mobilenet_v3_small(num_classes=3)
-    assert is_connected(mobile, emptied(mobile, "features.1.block.1.fc1"), (3, 32, 32))  # a gate that stays half open
-    assert not is_connected(mobile, emptied(mobile, "features.1.block.2.0"), (3, 32, 32))
+    assert connected(mobile, emptied(mobile, "features.1.block.1.fc1"), (3, 32, 32))  # a gate that stays half open
+    assert not connected(mobile, emptied(mobile, "features.1.block.2.0"), (3, 32, 32))
 
 
 def test_constants_are_no_input():
     model = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1))
-    assert not is_connected(model, emptied(model, "0"), (2,))  # what the sigmoid makes of zeros is one half
+    assert not connected(model, emptied(model, "0"), (2,))  # what the sigmoid makes of zeros is one half
     transformer = torchvision.models.VisionTransformer(32, 16, 1, 2, 8, 16, num_classes=3)
-    assert is_connected(transformer, {}, (3, 32, 32))
-    assert not is_connected(transformer, emptied(transformer, "conv_proj"), (3, 32, 32))  # the class token still speaks
+    assert connected(transformer, {}, (3, 32, 32))
+    assert not connected(transformer, emptied(transformer, "conv_proj"), (3, 32, 32))  # the class token still speaks
 
 
 def test_what_is_not_used_is_on_no_path():
@@ -110,7 +110,7 @@ def test_what_is_not_used_is_on_no_path():
         def forward(self, x):
             return self.layer(torch.ones_like(x))
 
-    assert not is_connected(Deaf(), {}, (2,))
+    assert not connected(Deaf(), {}, (2,))
     assert not effective(Deaf(), {}, (2,))["aside.weight"].any()
 
 
@@ -123,7 +123,7 @@ def test_a_scale_lets_all_pass_whatever_its_value():
         def forward(self, x):
             return super().forward(x) * self.scale
 
-    assert is_connected(Scaled(), {}, (2,))
+    assert connected(Scaled(), {}, (2,))
 
 
 def test_batch_norm_spreads_within_a_channel():
@@ -160,7 +160,7 @@ def test_a_model_may_change_its_input_in_place():
             x += 1
             return super().forward(x)
 
-    assert is_connected(Shifting(2, 1), {}, (2,))
+    assert connected(Shifting(2, 1), {}, (2,))
 
 
 def test_padding_alone_trains_nothing():

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pruners import layer_weights
 from trainables.mac_counter import NO_WEIGHTS
-from trainables.profiling import macs_per_layer, profile
+from trainables.profiling import macs, profile
 
 SHAPE = (5, 4, 4)  # as 5 tokens of 16 numbers
 
@@ -159,7 +159,7 @@ BY_HAND = {
 def test_by_hand(name, device):
     make, right = BY_HAND[name]
     with torch.device(device):
-        counts = macs_per_layer(make(), SHAPE)
+        counts = macs(make(), SHAPE)
     assert {layer: count for layer, count in counts.items() if sum(count) or layer in right} == right
 
 
@@ -170,7 +170,7 @@ def test_recurrent_layers(kind, gates, bias, device):
     with torch.device(device):
         layers = kind(16, 6, 2, bias=bias, bidirectional=True, batch_first=True)
         model = Net(lambda m, x: m.r(tokens(x))[0], r=layers)
-        counts = macs_per_layer(model, SHAPE)
+        counts = macs(model, SHAPE)
     rows = gates * 6
     for way in ("", "_reverse"):
         assert counts[f"r.weight_ih_l0{way}"][0] == 5 * rows * 16
@@ -187,7 +187,7 @@ def test_recurrent_cells(kind):
             state = model.r(step, state)
         return state[0]
 
-    counts = macs_per_layer(Net(unroll, r=kind(16, 6)), SHAPE)
+    counts = macs(Net(unroll, r=kind(16, 6)), SHAPE)
     gates = 4 if kind is nn.LSTMCell else 3
     assert counts["r.weight_ih"][0] == 5 * gates * 6 * 16
     assert counts["r.weight_hh"][0] == 5 * gates * 6 * 6
@@ -208,7 +208,7 @@ def masked(layer):
     ],
 )
 def test_reparametrised_layers_cost_what_the_layers_do(wrap, original):
-    counts = macs_per_layer(nn.Sequential(wrap(nn.Conv2d(5, 8, 3)), nn.Flatten(), wrap(nn.Linear(32, 4))), SHAPE)
+    counts = macs(nn.Sequential(wrap(nn.Conv2d(5, 8, 3)), nn.Flatten(), wrap(nn.Linear(32, 4))), SHAPE)
     assert {name: count for name, count in counts.items() if sum(count)} == {
         f"0.{original}": (360 * 4, 32),
         f"2.{original}": (128, 4),
@@ -233,7 +233,7 @@ def test_the_total_without_biases_is_half_of_torchs_flops(name):
     model = ORDINARY[name].eval()
     with FlopCounterMode(display=False) as flops, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         model(torch.zeros(1, *SHAPE).requires_grad_())
-    counts = macs_per_layer(model, SHAPE)
+    counts = macs(model, SHAPE)
     ours = sum(of_weights for of_weights, _ in counts.values()) + counts.get(NO_WEIGHTS, (0, 0))[1]
     assert ours == flops.get_total_flops() // 2
 
@@ -251,11 +251,11 @@ def test_masks_scale_what_weights_do_and_not_what_they_do_not():
 def test_counting_leaves_the_model_and_torch_as_they_were():
     model = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    macs_per_layer(Net(lambda m, x: m.e(tokens(x)), e=model).train(), SHAPE)
+    macs(Net(lambda m, x: m.e(tokens(x)), e=model).train(), SHAPE)
     assert model.training and torch.backends.mha.get_fastpath_enabled()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(RuntimeError):
-        macs_per_layer(nn.Linear(3, 3), SHAPE)
+        macs(nn.Linear(3, 3), SHAPE)
     assert torch.backends.mha.get_fastpath_enabled()
 
 
@@ -268,5 +268,5 @@ def test_constants_made_on_the_way_are_no_weights():
             made = model.a(made) + torch.ones(16) * 2
         return made @ torch.eye(16)
 
-    counts = macs_per_layer(Net(forward, a=nn.Linear(16, 16, bias=False)), SHAPE)
+    counts = macs(Net(forward, a=nn.Linear(16, 16, bias=False)), SHAPE)
     assert counts == {"a.weight": (20 * 1280, 0), NO_WEIGHTS: (0, 1280)}

@@ -11,13 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainables import profiling
 from trainables.architectures import build
-from trainables.profiling import BATCH, TIMED_MACS, file_mb, latency, macs_per_layer, peak_mb, profile, timed_inputs
+from trainables.profiling import BATCH, TIMED_MACS, file_mb, latency, macs, peak_mb, profile, timed_inputs
 
 CIFAR = (3, 32, 32)
 
 
 def total(model, shape):
-    return sum(weights + bias for weights, bias in macs_per_layer(model, shape).values())
+    return sum(weights + bias for weights, bias in macs(model, shape).values())
 
 
 def test_vgg16_costs_what_the_papers_tables_say():
@@ -41,13 +41,13 @@ def test_macs_are_half_of_torchs_flops(model):
 
 def test_a_weight_used_twice_counts_twice():
     shared = nn.Linear(3, 3)
-    assert macs_per_layer(nn.Sequential(nn.Flatten(), shared, shared), (3, 1, 1)) == {"1.weight": (18, 6)}
+    assert macs(nn.Sequential(nn.Flatten(), shared, shared), (3, 1, 1)) == {"1.weight": (18, 6)}
 
 
 def test_counting_leaves_no_hooks_and_no_traces():
     model = build("resnet20", CIFAR, 10, seed=0).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    macs_per_layer(model, CIFAR)
+    macs(model, CIFAR)
     assert model.training
     assert all(not module._forward_hooks for module in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

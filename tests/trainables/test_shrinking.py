@@ -9,7 +9,7 @@ from torch import nn
 from pruners import compaction, prune
 from trainables import profiling
 from trainables.architectures import build
-from trainables.profiling import collapsed, compacted_metrics, macs_per_layer, paths
+from trainables.profiling import collapsed, compacted_metrics, macs, paths
 from trainables.training import compacted
 
 SHAPE = (1, 8, 8)
@@ -34,7 +34,7 @@ def test_filters_make_it_smaller_by_what_was_asked():
     assert not reason
     kept = sum(int(mask.sum()) for mask in masks.values())
     assert 0 < small["model/params_compacted"] - kept <= 32 + 32 + 10  # the biases
-    assert whole["model/macs_compacted"] == sum(map(sum, macs_per_layer(model, SHAPE).values()))
+    assert whole["model/macs_compacted"] == sum(map(sum, macs(model, SHAPE).values()))
     for metric in ("model/macs_compacted", "model/peak_mb", "model/file_mb"):
         assert 0 < small[metric] < whole[metric]
     assert small["model/latency_inputs"] == whole["model/latency_inputs"] == 64
@@ -101,7 +101,7 @@ def test_a_failure_of_the_machine_is_no_reason(monkeypatch, error):
     whole = prune(model, "random", 2)
     for where, part, ask in (
         (profiling, "effective", paths),
-        (profiling, "is_connected", collapsed),
+        (profiling, "connected", collapsed),
         (profiling, "compact", compacted_metrics),
         (compacted, "compact", compacted.smaller),
         (compaction, "call", compacted.smaller),

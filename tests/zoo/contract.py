@@ -30,7 +30,7 @@ from trainables.architectures import Shape, build
 from trainables.datasets import DatasetSpec
 from trainables.datasets.memory import InMemory
 from trainables.export import Trained, load, save
-from trainables.profiling import macs_per_layer
+from trainables.profiling import macs
 from trainables.randomness import Drawn
 from trainables.training.trainer import Trainer, make_trainer
 
@@ -296,7 +296,7 @@ def macs_are_torchs(case: Case) -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(x)
     found = {str(operation): flops // 2 for operation, flops in counter.get_flop_counts()["Global"].items()}
-    counts = macs_per_layer(case.build(), case.data.input_shape)
+    counts = macs(case.build(), case.data.input_shape)
     of_activations = sum(counts.pop(NO_WEIGHTS, (0, 0)))  # attention's, which are no weight's
     ours = sum(of_weights for of_weights, _ in counts.values())
     assert ours + of_activations == sum(found.values()), f"{ours} and {of_activations} MACs, torch counts {found}"

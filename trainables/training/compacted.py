@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pruners import Compacted, apply_masks, compact
 from pruners.errors import OF_THE_MACHINE, in_one_line
 from trainables.architectures import Shape
-from trainables.profiling import macs_per_layer
+from trainables.profiling import macs
 from trainables.training.evaluation import memory_of
 
 State = dict[str, Any]  # a checkpoint, as `trainables.training.loop.train` saves and loads it
@@ -151,7 +151,7 @@ def _left(compacted: Compacted, model: nn.Module, input_shape: Shape) -> float:
 
 
 def _work(model: nn.Module, input_shape: Shape) -> int:
-    return sum(map(sum, macs_per_layer(model, input_shape).values()))
+    return sum(map(sum, macs(model, input_shape).values()))
 
 
 def _by_key(optimizer: State, names: list[str]) -> dict[str, dict[str, Tensor]]:

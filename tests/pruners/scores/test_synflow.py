@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pruners import PruningError, apply_masks, empty_layers, find, is_connected, prune
+from pruners import PruningError, apply_masks, connected, empty_layers, find, prune
 from trainables.architectures import build
 
 
@@ -87,7 +87,7 @@ def test_a_bias_is_a_source_of_flow_that_needs_no_layer_before_it():
         if name.endswith("bias"):
             parameter.data.zero_()
     masks = prune(model, "synflow", 1000, inputs(1, 8, 8))
-    assert empty_layers(masks) == [] and is_connected(model, masks, (1, 8, 8))
+    assert empty_layers(masks) == [] and connected(model, masks, (1, 8, 8))
 
 
 def test_l2_scores_the_squared_paths():
@@ -110,14 +110,14 @@ def test_no_layer_of_vgg16_collapses_at_1000x():
     model = build("vgg16-bn", input_shape=(3, 32, 32), num_classes=10, seed=0)
     masks = prune(model, "synflow", 1000, inputs(3, 32, 32))
     assert empty_layers(masks) == []
-    assert is_connected(model, masks, (3, 32, 32))
+    assert connected(model, masks, (3, 32, 32))
 
 
 def test_resnet20_stays_connected_at_1000x():
     # A branch may die where another goes round it: conservation holds for what all paths cross.
     model = build("resnet20", input_shape=(3, 32, 32), num_classes=10, seed=0)
     masks = prune(model, "synflow", 1000, inputs(3, 32, 32))
-    assert is_connected(model, masks, (3, 32, 32))
+    assert connected(model, masks, (3, 32, 32))
     apply_masks(model, masks)
     flow = find(model, "synflow", 1, inputs(3, 32, 32), iterations=1).scores
     assert float(flow["fc.weight"].sum()) > 0

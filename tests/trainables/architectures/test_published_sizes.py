@@ -11,7 +11,7 @@ from torchvision.models import get_model_weights
 from pruners import prunable
 from pruners.channels import trace_channels
 from trainables.architectures import build
-from trainables.profiling import macs_per_layer
+from trainables.profiling import macs
 
 MNIST, CIFAR, TINY, IMAGENET = ((1, 28, 28), 10), ((3, 32, 32), 10), ((3, 64, 64), 200), ((3, 224, 224), 1000)
 
@@ -107,7 +107,7 @@ def test_sizes_are_the_published_ones_and_all_layers_are_followed(name):
     assert parameters / 1e6 == pytest.approx(size.params, rel=0.02), size.source
     assert len(prunable(model)) == len(trace_channels(model).inputs) == size.layers, size.source
     if size.macs:
-        of_weights = sum(weights for weights, _ in macs_per_layer(model, shape).values())
+        of_weights = sum(weights for weights, _ in macs(model, shape).values())
         assert of_weights / 1e6 == pytest.approx(size.macs, rel=0.005), size.source
 
 
@@ -129,4 +129,4 @@ def test_vgg16_of_the_cos598d_tables_costs_313_478_154():
     """Their FLOPs: an output element costs one for each of its weights, and one for its bias."""
     with torch.device("meta"):
         model = build("vgg16", (3, 32, 32), 10, seed=0)
-    assert sum(map(sum, macs_per_layer(model, (3, 32, 32)).values())) == 313_478_154
+    assert sum(map(sum, macs(model, (3, 32, 32)).values())) == 313_478_154
