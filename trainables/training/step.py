@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from pruners.masks import factor
 from search_spaces import Trial
 from trainables.datasets.batches import split_batch
 from trainables.sparse_training import Dynamics
+from trainables.training.optimizer import step_of
 from trainables.training.precision import arithmetic, autocast
 
 
@@ -140,8 +142,9 @@ class Stepper:
         average: Average | None = None,
     ) -> None:
         self._model, self._optimizer, self._masked, self._average = model, optimizer, masked, average
-        self._trial = trial
-        device = next(model.parameters()).device
+        self._trial, self._parameters = trial, list(model.parameters())
+        self._update = step_of(optimizer)
+        device = self._parameters[0].device
         self._autocast, self._arithmetic = autocast(trial, device), arithmetic(trial, device)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -155,10 +158,11 @@ class Stepper:
 
         Everything happens on the device. On a GPU nothing waits for a number, so a CUDA graph can hold it.
         """
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         with self._arithmetic():
             found = self.gradients(x, y)
-        self._optimizer.step()
+        self._update()
         self._masked.hold()
         if self._average is not None:
             self._average.after_step()
@@ -185,15 +189,18 @@ class Stepper:
         The gradients of micro-batches add up to those of the mean loss of the whole batch. Batch norm sees each
         micro-batch separately.
         """
-        found: Tensor | int = 0
         count = self._trial.accumulate
-        for images, classes in zip(split_batch(x, count), split_batch(y, count), strict=True):
-            loss, hits = self._forward(self._model, images, classes, "mean")
-            share = len(classes) / len(y)
-            (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
-            found = found + torch.stack([loss.detach().double() * len(classes), hits])
-        assert isinstance(found, Tensor)
-        return found
+        if count == 1:
+            return self._of_micro_batch(x, y, len(y))
+        parts = zip(split_batch(x, count), split_batch(y, count), strict=True)
+        return reduce(torch.add, (self._of_micro_batch(images, classes, len(y)) for images, classes in parts))
+
+    def _of_micro_batch(self, x: Tensor, y: Tensor, whole: int) -> Tensor:
+        """Do the part of `gradients` of one micro-batch of a batch of `whole` images."""
+        loss, hits = self._forward(self._model, x, y, "mean")
+        share = len(y) / whole
+        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        return torch.stack([loss.detach().double() * len(y), hits])
 
     def _forward(self, network: nn.Module, x: Tensor, y: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
         """Return the training loss and the number of top-1 hits (float64), both scalar tensors."""
