@@ -80,8 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 all done, 1 some failed, 2 refused, 130 interrupted."""
     args = parser().parse_args(arguments)
     # Imported now, because PyTorch takes seconds, for which --help and a mistyped option need not wait.
-    from orchestrator.running.execute import DONE, INTERRUPTED, REFUSED
-    from orchestrator.running.prepare import REFUSALS, read_request, sweep
     from orchestrator.terminal import say, terminal
 
     console = terminal()
@@ -89,7 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from orchestrator.planning.catalog import show_catalog
 
         show_catalog(console)
-        return DONE
+        return 0
+    from orchestrator.running.execute import INTERRUPTED, REFUSED
+    from orchestrator.running.prepare import REFUSALS, read_request, sweep
+
     try:
         request = read_request(args, shlex.join(arguments if arguments is not None else sys.argv[1:]))
         return sweep(request, args.space, args.overrides, console)
