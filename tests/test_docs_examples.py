@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.util
 import re
@@ -21,6 +22,7 @@ from trainables import architectures, datasets, measures
 ROOT = Path(__file__).parent.parent
 EXTEND, MLFLOW = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("extend.md", "mlflow.md"))
 BLOCKS = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", EXTEND, re.DOTALL))
+HOUSE = {"pruners", "trainables", "orchestrator", "search_spaces"}
 LINES = re.findall(r"```diff\n# (\S+\.py)\n(.*?)```", EXTEND, re.DOTALL)
 
 
@@ -73,6 +75,18 @@ def test_two_pruners_an_architecture_a_dataset_and_a_figure(written, monkeypatch
     told = set(re.findall(r"`([a-z]+/[a-z0-9_]+)`", MLFLOW))
     elsewhere = {"validation/loss", "validation/top1", "time/scaling_efficiency"}  # none held out, one worker
     assert {name for name in metrics if not name.startswith("curve/")} == told - elsewhere
+
+
+PAGES = sorted(str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python(page)])
+def test_what_a_page_imports_is_there(page):
+    """Names that the page itself writes, such as a new pruner's file, are not here yet."""
+    for node in ast.walk(ast.parse(python(page))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in HOUSE:
+            module = importlib.import_module(node.module)
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == [], node.module
 
 
 def test_the_facts_of_the_dataset_are_its_own(written):

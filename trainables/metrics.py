@@ -1,8 +1,9 @@
 """Every metric that is logged: its title and unit, which direction is better, when it is logged, how it is printed.
 
 To add one: a line here, and its value where the other metrics of its kind are computed (`artifacts.py`, `profiling.py`,
-`phases.py`, a measure). MLflow, `trials.csv`, `--where`, `search: objective` and docs/mlflow.md then have it. With a
-`table` the report has a table of it as well, a row per pruner and a column per compression.
+`phases.py`, a measure), and a few words in docs/mlflow.md. MLflow, `--list`, `trials.csv`, `--where` and
+`search: objective` then have it. With a `table` the report has a table of it as well, a row per pruner and a column
+per compression.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Uploader(threading.Thread):
         self._calls.put(_Call(fingerprint))
 
     def ended(self, fingerprint: str, error: str | None = None, end: End | None = None) -> None:
-        """Record that an executor is done with a trial; `error` is why it lost it, None if the event log has it.
+        """Record that no executor runs a trial any longer; `error` says why if its event log does not.
 
         `end` is how the trial says that it ended. Its run stays open until the record shows this here: another node
         wrote the record, and a shared folder may show its last lines late.

@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def started(self) -> tuple[Trial, ...]:
-        """Return everything that is known to run: stages and trials to do."""
+        """Return the stages and trials that are sure to run; a search may add more."""
         return (*self.pretraining, *self.todo)
 
     @property

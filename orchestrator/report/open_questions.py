@@ -95,7 +95,7 @@ def _hours(results: Results, facet: Facet, pair: PairVerdict, further: int | Non
 
 
 def what_would_decide(results: Results, shown: int = 100) -> list[str]:
-    """Return what would decide the open comparisons with leaders, in a few lines; none if nothing is open."""
+    """Return a few lines on the further seeds that would settle comparisons with a leader; none if all are settled."""
     found = open_questions(results)
     if not found:
         return []

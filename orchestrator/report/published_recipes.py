@@ -17,6 +17,8 @@ import yaml
 from orchestrator.report.recipe_fields import NOT_SAID, counterpart, same, text
 from search_spaces import Cell, Trial
 
+# What no program does unless its recipe says so, and what trials do by default.
+UNSAID = {name: Trial.model_fields[name].default for name in ("accumulate", "ema", "precision")}
 BY_DATASET = ("parameters", "scoring_batch")  # fields whose value may be a mapping from datasets
 
 
@@ -69,7 +71,7 @@ class Recipe:
 
     def of(self, dataset: str, architecture: str, pruner: str) -> dict[str, Any]:
         """Return the program's settings for one network, dataset and pruner, under our names."""
-        parts = [self.fields, self.datasets.get(dataset, {}), self.networks.get(architecture, {})]
+        parts = [{**UNSAID, **self.fields}, self.datasets.get(dataset, {}), self.networks.get(architecture, {})]
         if pruner != "dense":
             # Scoring settings of a dataset override the general ones.
             parts += [

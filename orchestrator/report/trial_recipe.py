@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from orchestrator.report.published_recipes import UNSAID
 from pruners import lookup as pruner_of
 from pruners.pruner import Pruner
 from search_spaces import TRAINING, Network, Trial
@@ -22,7 +23,10 @@ from trainables.training.optimizer import LearningRate, make_optimizer
 
 PRUNABLE = "weights of convolutions and linear layers"
 PLAIN = "plain and as many of each class"
-TRAINED = ("epochs", "batch_size", "optimizer", "weight_decay", "warmup_epochs", "label_smoothing", "validation")
+TRAINED = (
+    *("epochs", "batch_size", "optimizer", "weight_decay", "warmup_epochs", "label_smoothing", "validation"),
+    *UNSAID,
+)
 
 
 def facts(trial: Trial, asked: Collection[str]) -> dict[str, Any]:

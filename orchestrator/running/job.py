@@ -18,7 +18,7 @@ WEIGHTS_MB = 1024.0  # of trained weights kept by one sweep, divided among its t
 
 @dataclass(frozen=True)
 class Job:
-    """Request of the user, with the plan made of it and what each trial gets."""
+    """Request of the user, its plan, and the resources of each trial."""
 
     request: Request
     plan: Plan

@@ -130,7 +130,7 @@ class Lease(threading.Thread):
         self.start()
 
     def leave(self) -> None:
-        """Let the tag say that this driver was asked to end: if it is killed, the next one need not wait for long."""
+        """Mark in the tag that this driver is ending, so that its successor need not wait long if it is killed."""
         self._leaving = True
         if self._book is not None:
             self._renew(self._book)

@@ -86,12 +86,12 @@ class Prepared:
 
     @property
     def todo(self) -> tuple[Trial, ...]:
-        """The trials that are certain to start, and examples of those that a search will choose."""
+        """Return the trials that are sure to start, and examples of those that a search will choose."""
         return (*self.plan.started, *(() if self.over else self.plan.examples))
 
     @property
     def most(self) -> Plan | None:
-        """The plan in which every comparison needs the most seeds; None if the seeds are fixed."""
+        """Return the plan in which every comparison needs the most seeds; None if the seeds are fixed."""
         if self.plan.seeds is None or self.over:
             return None
         return self.plan.with_most_seeds.after(self.known.done(None) if self.known else ())

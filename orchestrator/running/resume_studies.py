@@ -39,7 +39,7 @@ def take_up(search: StudyPlan, output: Path, book: ExperimentRuns, records: Reco
 
 
 def require_storage(url: str) -> None:
-    """Check that Optuna knows the kind of storage, and that a database which is no file can be reached.
+    """Check that Optuna can use the storage, and connect to it if it is a database server.
 
     Raises:
         SpaceError: in one sentence.

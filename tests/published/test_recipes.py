@@ -17,6 +17,7 @@ from orchestrator.report.recipe_fields import same
 from orchestrator.report.trial_recipe import facts, parameters, rates
 from orchestrator.sweep import main
 from search_spaces import Network, Trial, expand, load
+from search_spaces.phases import PHASES, RECIPE
 
 ROOT = Path(__file__).parents[2]
 PAPERS = sorted(file.stem for file in (ROOT / "search_spaces" / "papers").glob("*.yaml"))
@@ -126,3 +127,36 @@ def test_the_values_of_a_study_are_all_there():
 
 def test_the_table_of_the_page_is_that_of_the_data():
     assert table() in (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+
+
+CHANGES = {  # another value of each setting of training
+    "epochs": 161,
+    "batch_size": 100,
+    "optimizer": "adam",
+    "lr": 0.3,
+    "momentum": 0.5,
+    "nesterov": False,
+    "weight_decay": 0.01,
+    "lr_schedule": "cosine",
+    "lr_drops": (5,),
+    "lr_factor": 0.3,
+    "augment": "none",
+    "warmup_epochs": 3,
+    "label_smoothing": 0.1,
+    "accumulate": 4,
+    "ema": 0.999,
+    "precision": "bfloat16",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_no_setting_of_training_is_changed_without_a_word(name):
+    recipe, (cells, trials) = of_preset("synflow-cifar-vgg"), sweep("synflow-cifar-vgg")
+    changed = [trial.model_copy(update={name: CHANGES[name]}) for trial in trials]
+    known = {one.line for one in recipe_differences(recipe, cells, trials)}
+    assert {one.line for one in recipe_differences(recipe, cells, changed)} - known
+
+
+def test_every_setting_of_training_was_tried():
+    # cuDNN's choice of kernels is no part of a recipe; phases are compared pruner by pruner
+    assert {*RECIPE} - {*PHASES, "cudnn_benchmark"} == {*CHANGES}

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.planning.catalog import catalog
 from pruners import PRUNERS
-from search_spaces import SpaceError, expand, load
+from search_spaces import SpaceError, Trial, expand, load
+from search_spaces.phases import RECIPE
 
 BASE = {"dataset": "digits", "architecture": "mlp", "epochs": 8, "compression": 4}
 NAMES = catalog()
@@ -69,3 +70,15 @@ def test_what_contradicts_itself_is_refused_in_one_sentence(fields, message):
         trial(**fields)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_field_of_a_trial_is_a_setting_of_training_or_not():
+    """A field in neither would make a measure, which trains nothing, run once per value."""
+    data = {"dataset", "data_digest", "validation"}
+    network = {"architecture", "architecture_options", "architecture_code", "pretrained", "init"}
+    network |= {"dense_classifier", "keep_dense"}
+    pruning = {"pruner", "compression", "kappa", "granularity", "scope", "schedule", "iterations", "mode"}
+    pruning |= {"samples_per_class", "options", "mask", "code"}
+    others = data | network | pruning | {"measure", "seed"}
+    assert not others & {*RECIPE}
+    assert {*Trial.model_fields} == others | {*RECIPE}
