@@ -37,6 +37,7 @@ from trainables.shared.weights import bring
 from trainables.training.loop import StoppedError
 
 ATTEMPTS = 4  # at a trial whose workers die, without Ray
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 WRITER_SECONDS = 60  # wait for the lock: processes of a killed driver live on for a few seconds
 
 
@@ -44,11 +45,16 @@ class ElsewhereError(RuntimeError):
     """Another process computes the dense trial that this trial starts from."""
 
 
+class DiskFullError(OSError):
+    """The disk was full while the dense trial was computed that this trial starts from."""
+
+
 NO_ENDS: dict[str, type[Exception]] = {  # outcomes of a stage that end neither the stage nor the trial
     "interrupted": StoppedError,
     "elsewhere": ElsewhereError,
     "memory": torch.OutOfMemoryError,
     "broken": torch.AcceleratorError,
+    "full": DiskFullError,
 }
 
 
@@ -58,11 +64,12 @@ class TrialOutcome:
 
     These outcomes are not final; when run again, the trial continues from its checkpoint:
     "interrupted"; "memory": it needs more of a GPU; "broken": this process can no longer use its GPU, but another
-    process may; "elsewhere": another process computes it; "superseded": another process has taken it over in an object
-    store; "misplaced": it cannot run on these nodes. A trial that was "stopped" early can be continued too.
+    process may; "full": the disk is full, as it will be for other trials; "elsewhere": another process computes it;
+    "superseded": another process has taken it over in an object store; "misplaced": it cannot run on these nodes.
+    A trial that was "stopped" early can be continued too.
     """
 
-    end: End | Literal["interrupted", "memory", "broken", "elsewhere", "superseded", "misplaced"]
+    end: End | Literal["interrupted", "memory", "broken", "full", "elsewhere", "superseded", "misplaced"]
     error: str = ""
     epoch: int = 0  # after which the trial was stopped early
 
@@ -82,9 +89,9 @@ def run(
     if stop():
         return TrialOutcome("interrupted")
     folder = place.storage / trial.fingerprint
-    folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MPLCONFIGDIR", str(place.cache / "matplotlib"))  # else it writes to the home folder
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with held(folder / ".writer.lock", WRITER_SECONDS):  # held by another process that computes the trial
             return _run(trial, place, folder, stop, EarlyStoppingJudge(trial, judge))
     except (Timeout, ElsewhereError):
@@ -94,7 +101,7 @@ def run(
     except (DamagedRecordError, SpaceError) as error:
         return TrialOutcome("failed", str(error))
     except OSError as error:  # the event log could not be read or written
-        return TrialOutcome("failed", _line(error))
+        return TrialOutcome("full" if _is_disk_full(error) else "failed", _line(error))
 
 
 def _run(
@@ -138,9 +145,9 @@ def _attempt(
         if place.grow and is_out_of_memory(error):
             outbox.tags({"out_of_memory": f"with {place.gpus:g} of a GPU; tried again with more"})
             return TrialOutcome("memory", line)
-        if not works(place.device):
-            return TrialOutcome("broken", line)
-        with suppress(OSError):  # the disk may be full; the caller gets the error in any case
+        if not works(place.device) or _is_disk_full(error):
+            return TrialOutcome("full" if _is_disk_full(error) else "broken", line)
+        with suppress(OSError):  # the caller gets the error in any case
             outbox.tags({"error": line[:500]})
             (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             outbox.artifact("traceback.txt")
@@ -151,10 +158,14 @@ def _attempt(
     return TrialOutcome("finished")
 
 
+def _is_disk_full(error: Exception) -> bool:
+    return isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in FULL)
+
+
 def _line(error: Exception) -> str:
     """Return the error in one line; for a full disk with the file's name."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full: {error.filename or 'a file of the trial'} could not be written"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{FULL[error.errno]}: {error.filename or 'a file of the trial'} could not be written"
     return in_one_line(error)
 
 

@@ -24,6 +24,7 @@ class Stop:
     def __init__(self, budget: float | None = None) -> None:
         """Set a time `budget` in seconds from now; then no trial starts and running ones stop at a checkpoint."""
         self.reason = ""  # a sentence for the user
+        self.is_disk_full = False  # True if it stops because nothing can be written, trials and report alike
         self._budget_ends = None if budget is None else time.monotonic() + budget
         self._patience_ends: float | None = None
 
@@ -37,6 +38,12 @@ class Stop:
         """Request a stop for `reason`, a sentence; wait at most `grace` seconds for trials to save."""
         self.reason = reason
         self._patience_ends = time.monotonic() + grace
+
+    def disk_full(self, error: str) -> None:
+        """Request a stop because the disk is full: all later trials would fail in the same way."""
+        if not self.reason:
+            self.is_disk_full = True
+            self.request(f"{error[:1].upper()}{error[1:]}.")
 
     @property
     def impatient(self) -> bool:

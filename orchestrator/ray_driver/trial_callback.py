@@ -22,6 +22,7 @@ from orchestrator.ray_driver.signals import Flag
 from orchestrator.ray_driver.trial_queue import Attempts, TrialQueue
 
 ATTEMPTS = 4  # at a trial whose process dies; a trial that raises an error is recorded and not tried again
+CONTINUED = ("interrupted", "misplaced", "full", "elsewhere")  # trials that the same command continues
 DIED = "the process of the trial died repeatedly: out of memory, or a crash in native code"
 LOW_MEMORY = "Ray killed its process: the node had too little memory"  # host memory, not GPU memory
 LOOK_SECONDS = 5.0  # between two checks of the nodes while nothing runs
@@ -142,10 +143,12 @@ class TrialCallback(tune.Callback):
             return
         if end == "misplaced" and not self._stop():  # all other trials would end the same way
             self._stop.request(result["error"])
+        if end == "full":
+            self._stop.disk_full(result["error"])
         if fingerprint in self._uploader.begun:
             recorded = end if end in ("finished", "stopped") else None
             self._uploader.ended(fingerprint, result["error"] if end == "failed" else None, recorded)
-            if end not in ("interrupted", "misplaced", "elsewhere"):  # these continue when the command is run again
+            if end not in CONTINUED:
                 self._queue.ended(fingerprint, result["epoch"] if end == "stopped" else None, end == "finished")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

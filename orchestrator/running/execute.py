@@ -90,17 +90,17 @@ def execute(job: Job, console: Console) -> int:
             with sigterm_as_ctrl_c():
                 unasked = seeker.unasked if seeker else 0
                 _log_chosen(job, book, parent, run)
-                report = _report(job, parent, console, patient=undisturbed and not run.unsent)
+                report = None if stop.is_disk_full else _report(job, parent, console, undisturbed and not run.unsent)
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             if not missing and not unasked:
                 rmtree(job.place.scores, ignore_errors=True)  # shared scores are no longer needed
             status = "FINISHED" if not missing and not unasked else "FAILED" if undisturbed else "KILLED"
         finally:
-            _close(book, parent, status, console)
+            _close(book, parent, status, console, quiet=stop.is_disk_full)
     _last_words(job, book, run, unasked, report, undisturbed, console)
     if not undisturbed and (missing or unasked):
-        console.print(f"{stop.reason} The same command continues where this one stopped.", style="yellow", markup=False)
-        return INTERRUPTED
+        say(console, f"{stop.reason} The same command continues where this one stopped.", "yellow")
+        return FAILED if stop.is_disk_full else INTERRUPTED
     return FAILED if missing or unasked or report is None or differs else DONE
 
 
@@ -178,13 +178,18 @@ def _complete(job: Job, book: ExperimentRuns, records: Records, console: Console
         say(f"{runs} lacked results that the trials' records have; they were sent")
 
 
-def _close(book: ExperimentRuns, parent: str, status: RunStatus, console: Console) -> None:
-    """Close the sweep's run. If the server does not answer, the run stays open until the command is run again."""
+def _close(book: ExperimentRuns, parent: str, status: RunStatus, console: Console, quiet: bool) -> None:
+    """Close the sweep's run. If the store does not take that, the run stays open until the command is run again.
+
+    If `quiet`, say nothing then, because the user is told already that nothing can be written.
+    """
     try:
         if status != "KILLED":
             book.settle(parent)
         book.close(parent, status)
     except Exception as error:  # noqa: BLE001 - servers, databases and disks raise many kinds of errors
+        if quiet:
+            return
         reason = public_reason(error)
         say = f"MLflow did not accept the end of this sweep ({reason}); run the same command again to record it."
         console.print(say, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from trainables.context import Place
 from trainables.run import run_together
 
 # Ends of trials that are neither done nor failed: the same command takes them up again.
-CONTINUED = ("interrupted", "broken", "elsewhere", "superseded")
+CONTINUED = ("interrupted", "broken", "full", "elsewhere", "superseded")
 
 
 def run_here(source: Source, place: Place, uploader: Uploader, stop: Stop) -> bool:
@@ -21,6 +21,8 @@ def run_here(source: Source, place: Place, uploader: Uploader, stop: Stop) -> bo
             uploader.notice(f"{trial.name}: {outcome.error}")
         if outcome.end == "broken":
             stop.request(f"{trial.name}: {outcome.error}.")
+        if outcome.end == "full":
+            stop.disk_full(outcome.error)
         end = outcome.end if outcome.end in ("finished", "stopped") else None
         uploader.ended(trial.fingerprint, outcome.error if outcome.end == "failed" else None, end)
         if outcome.end not in CONTINUED:

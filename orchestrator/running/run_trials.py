@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.running.job import Job
 
 
+FULL_SECONDS = 5.0  # to send what is left when the disk is full, which a store in the same folder shares
 AWAY_SECONDS = 600.0  # wait at the end for a server that is away; `deploy/head.sh keep` restarts one in five minutes
 
 
@@ -107,13 +108,19 @@ class Run:
                 undisturbed = undisturbed and self._dispatch(rest, uploader, self._rivals())
             finally:
                 away = AWAY_SECONDS if self.job.request.tracking_uri.startswith("http") and not self.stop() else 0.0
-                waiting = uploader.close(patience=away, left=self.stop)
+                until = {"seconds": FULL_SECONDS} if self.stop.is_disk_full else {"patience": away}
+                waiting = uploader.close(**until, left=self.stop)
                 self.unsent.extend(waiting)
+        if not self.stop.is_disk_full:  # of which the sweep's last line tells
+            self._say_unsent(waiting)
+        return undisturbed
+
+    def _say_unsent(self, waiting: Mapping[str, str]) -> None:
+        """Print how many trials are `waiting` to be sent, and why the first of them are."""
         for fingerprint, reason in list(waiting.items())[:3]:
             self.console.print(f"not sent: {fingerprint}: {reason}", style="yellow", markup=False, highlight=False)
         if waiting:
             self.console.print(f"{len(waiting)} trials could not be sent to MLflow yet; the same command sends them.")
-        return undisturbed
 
     @property
     def _done(self) -> frozenset[str]:

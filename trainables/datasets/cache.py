@@ -14,7 +14,7 @@ from torch import Tensor
 from pruners.errors import message_of
 from trainables.datasets.sources import locate
 from trainables.datasets.spec import Arrays, DatasetError, DatasetSpec
-from trainables.record.files import held
+from trainables.record.files import errors_name, held
 
 
 def decoded(spec: DatasetSpec, cache: Path) -> Path | None:
@@ -56,7 +56,8 @@ def _decode(spec: DatasetSpec, data_root: Path | None, cache: Path) -> Path:
         try:
             arrays = _read(spec, data_root, cache, scratch)
             for part, array in arrays._asdict().items():
-                with (partial / f"{part}.npy").open("wb") as file:
+                path = partial / f"{part}.npy"
+                with errors_name(path), path.open("wb") as file:
                     np.save(file, array)
                     file.flush()
                     os.fsync(file.fileno())  # otherwise a power cut can leave the new name on empty files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -38,6 +39,22 @@ def held(file: Path, seconds: float = -1) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """Let errors of the disk inside the block be an OSError with number and `path`, whichever library reports them."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None)
+        if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # numpy says no more of a full disk
+            number = errno.ENOSPC
+        if (numbered := re.search(r"os error (\d+)", str(error))) is not None:  # safetensors
+            number = int(numbered[1])
+        if number is None or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, make it durable, and rename it to `path`.
 
@@ -46,15 +63,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")  # a process id is not unique across nodes
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # a rename may reach the disk before the data
-        temporary.replace(path)
-    except SafetensorError as error:  # safetensors has a message of its own for a full disk
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        with errors_name(path):
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())  # a rename may reach the disk before the data
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

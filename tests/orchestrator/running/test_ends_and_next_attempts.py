@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -16,6 +18,7 @@ from orchestrator.live.uploader import Uploader
 from orchestrator.planning.plan import plan
 from orchestrator.planning.resources import Resources
 from orchestrator.running.job import Job
+from orchestrator.running.request import Request
 from orchestrator.running.run_trials import Run
 from orchestrator.tracking.experiment import create, existing
 from search_spaces import load
@@ -29,13 +32,14 @@ FAR = {"nothing": 0, "begun": 0, "an epoch": 1, "a torn line": 1, "everything": 
 RECORDED = [far for far in FAR if far != "a torn line"]  # which only a kill leaves behind
 FIRST = [
     *product(["killed", "killed after it was sent"], FAR),
-    *product(["interrupted", "failed", "out of disk", "stopped early"], RECORDED),
+    *product(["interrupted", "failed", "disk fault", "disk full", "stopped early"], RECORDED),
     *product(["finished", "finished and not sent"], ["everything"]),
 ]
-NEXT = ["finished", "failed", "out of disk"]
+NEXT = ["finished", "failed", "disk fault"]  # a full disk ends the sweep: test_environment_as_found.py
 CASES = [(*first, then) for first, then in product(FIRST, NEXT)]
+DISK = {"disk fault": errno.EIO, "disk full": errno.ENOSPC}
 PATIENCE = 900.0  # seconds for MLflow to take everything, on a machine that others use as well
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "out of disk": "FAILED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "disk fault": "FAILED"}
 
 
 class Killed(BaseException):
@@ -58,8 +62,8 @@ def record(attempt, how, far):
         raise Killed
     if how == "failed":
         raise ValueError("no")
-    if how == "out of disk":
-        raise OSError(28, "No space left on device", str(attempt.folder / "masks.safetensors"))
+    if how in DISK:
+        raise OSError(DISK[how], os.strerror(DISK[how]), str(attempt.folder / "masks.safetensors"))
     if how == "stopped early":
         attempt.judged.stopped_early = "epoch 1 by asha"
     if how in ("interrupted", "stopped early"):
@@ -77,10 +81,9 @@ class Experiment:
         self.cases = dict(zip((trial.fingerprint for trial in self.plan.trials), CASES, strict=True))
         self.does = {}  # fingerprint -> how its next attempt ends, and how far it comes
         monkeypatch.setattr(running, "compute", lambda attempt: record(attempt, *self.does[attempt.trial.fingerprint]))
-        monkeypatch.setattr(Uploader.close, "__defaults__", (PATIENCE,))
-        seconds = dict.fromkeys(self.cases, 1.0)
-        here = {"data_root": None, "tracking_uri": self.uri, "experiment": "e", "address": None, "local": True}
-        self.job = Job(self.plan, seconds, folder, resources=Resources(1, 0), command="", **here)
+        monkeypatch.setattr(Uploader.close, "__defaults__", (PATIENCE, 0.0, lambda: False))
+        request = Request(folder, self.uri, "e", command="", local=True)
+        self.job = Job(request, self.plan, "e", Resources(1, 0), dict.fromkeys(self.cases, 1.0))
         self.said = io.StringIO()
 
     def begin(self):
