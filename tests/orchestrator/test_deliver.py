@@ -67,7 +67,7 @@ def test_a_failure_is_sent_with_its_reason_and_kept(output, tmp_path):
 
 def test_it_waits_for_a_server_that_goes_away_again(output, tmp_path, monkeypatch):
     looks, delivered = iter([False, True, False, True, True]), []
-    monkeypatch.setattr(deliver, "answers", lambda uri: next(looks))
+    monkeypatch.setattr(deliver, "is_answering", lambda uri: next(looks))
     monkeypatch.setattr(deliver, "LOOK_SECONDS", 0)
     monkeypatch.setattr(deliver, "execute", lambda job, console: len(delivered.append(job) or delivered))
     assert deliver.main([*SPACE, "--output", str(output)]) == 2  # the second attempt's code
