@@ -1,4 +1,4 @@
-"""A tracking server that is away at the end of a sweep: wait for it, then leave the rest to a process of its own."""
+"""A tracking server that is away: wait for it; at the end of a sweep, leave the rest to a process of its own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.terminal import say
 from search_spaces import SpaceError
 
 LOOK_SECONDS = 2.0
+STARTING = "MLflow does not answer yet; waiting up to {minutes:.0f} min for it"
 
 
 def came_back(tracking_uri: str, seconds: float, console: Console) -> bool:
@@ -26,7 +27,17 @@ def came_back(tracking_uri: str, seconds: float, console: Console) -> bool:
     """
     if not tracking_uri.startswith("http") or is_answering(tracking_uri):
         return False
-    console.print(AWAY.format(minutes=seconds / 60), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return _answers_within(tracking_uri, seconds, AWAY.format(minutes=seconds / 60), console)
+
+
+def wait_for_start(tracking_uri: str, seconds: float, console: Console) -> None:
+    """Wait at most `seconds` for a server that is still starting."""
+    if not is_answering(tracking_uri):
+        _answers_within(tracking_uri, seconds, STARTING.format(minutes=seconds / 60), console)
+
+
+def _answers_within(tracking_uri: str, seconds: float, line: str, console: Console) -> bool:
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:

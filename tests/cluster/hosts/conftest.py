@@ -69,14 +69,19 @@ def cluster(lab: Lab, wheels: Path) -> OnPremise:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Fault by fault: what it did, and whether the sweep's results were those of an undisturbed one."""
-    rows = []
+    """Fault by fault, whether the results were those of an undisturbed sweep; then who listens where."""
+    rows, listeners = [], ""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.stats.get(outcome, []):
             told = dict(report.user_properties)
             if "fault" in told and report.when == "call":
-                rows.append((told["fault"], told.get("cost", "") if outcome == "passed" else "FAILED"))
+                seconds = f"{report.duration:.0f} s"
+                rows.append((told["fault"], seconds, told.get("cost", "") if outcome == "passed" else "FAILED"))
+            listeners = told.get("listeners", listeners)
     if rows:
-        terminalreporter.section("what happened to hosts and sweeps, and what it cost")
-        for fault, cost in rows:
-            terminalreporter.line(f"{fault:50}{cost}")
+        terminalreporter.section("what happened to hosts and sweeps, how long the sweep took with it, what it cost")
+        for row in rows:
+            terminalreporter.line("{:62}{:8}{}".format(*row))
+    if listeners:
+        terminalreporter.section("who listens where")
+        terminalreporter.line(listeners)

@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness import until
@@ -187,6 +188,31 @@ class Host:
     def wired(self, connected: bool) -> None:
         """Plug its cable in, or pull it out."""
         self._lab.wire.ip("link", "set", self._port, "up" if connected else "down")
+
+    @contextmanager
+    def slowly_wired(self, seconds: float, share: float) -> Iterator[None]:
+        """Exchange its cable for one that delays frames by `seconds` and loses a `share` of them."""
+        wire, near, far, apart = self._lab.wire, f"near-{self.name}", f"far-{self.name}", f"by-{self.name}"
+        script = Path(__file__).with_name("slow_wire.py")
+        command = [*MORTAL, *wire.enter, sys.executable, str(script), near, far, str(seconds), str(share)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as carrier:
+            assert carrier.stdout is not None
+            assert carrier.stdout.readline(), "no taps"
+            wire.ip("link", "add", apart, "type", "bridge")
+            wire.ip("link", "set", apart, "up")
+            wire.ip("link", "set", near, "master", "wire", "up")
+            wire.ip("link", "set", far, "master", apart, "up")
+            wire.ip("link", "set", self._port, "master", apart)
+            try:
+                yield
+            finally:
+                carrier.kill()
+                wire.ip("link", "set", self._port, "master", "wire")
+                wire.ip("link", "delete", apart)
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop all its processes, as a host that hangs, or let them go on."""
+        self.as_root("kill", "-STOP" if frozen else "-CONT", "--", "-1")
 
     def as_root(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on it as root, as its owner does; nothing of the project is run so."""

@@ -209,7 +209,7 @@ def _trials(host: Host) -> bool:
     return not host.as_root("pgrep", "--full", "ray::ImplicitFunc", check=False).returncode
 
 
-def finished(driver: subprocess.Popen[str], seconds: float = 600) -> str:
+def finished(driver: subprocess.Popen[str], seconds: float = 900) -> str:
     """Wait for the end of a sweep, which must be a good one; return what it printed."""
     out, _ = driver.communicate(timeout=seconds)
     assert driver.returncode == 0, out

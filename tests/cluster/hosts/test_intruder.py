@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from lab import Host
-from on_premise import OnPremise
+from on_premise import DOCS, OnPremise
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 WRONG = "0" * 64
@@ -54,7 +56,13 @@ class Listener:
     @property
     def local(self) -> bool:
         """Return True if only the host itself reaches it."""
-        return self.address.startswith(("127.", "[::1]"))
+        return self.address.startswith(("127.", "[::1]", "[::ffff:127."))
+
+    @property
+    def who(self) -> str:
+        """Return the program in a word or two."""
+        known = next((word for word in RAY if word in self.command), "")
+        return self.command.split()[0] if known in ("ray::", "") else known.strip("/")
 
 
 def listeners(host: Host) -> list[Listener]:
@@ -79,15 +87,31 @@ def intruder(cluster: OnPremise) -> Host:
     return host
 
 
-def test_only_ssh_and_ray_listen_beyond_the_node(cluster: OnPremise, intruder: Host) -> None:
-    for host in (cluster.head, *cluster.workers):
-        beyond = [each for each in listeners(host) if not each.local]
-        strangers = [each for each in beyond if each.port != 22 and not any(word in each.command for word in RAY)]
-        assert not strangers, (host.name, strangers)
-        print(*(f"{host.name} {each}" for each in listeners(host)), sep="\n")  # noqa: T201 - shown if the test fails
-    on_head = {each.port: each for each in listeners(cluster.head)}
-    assert on_head[5000].local and on_head[8265].local
-    assert not on_head[6379].local
+def test_only_ssh_and_ray_listen_beyond_the_node(
+    cluster: OnPremise, intruder: Host, record_property: Callable[[str, object], None]
+) -> None:
+    seen = {host: listeners(host) for host in (cluster.head, *cluster.workers)}
+    rows = [(host.name, each.port, each.address, each.who) for host, found in seen.items() for each in found]
+    record_property("listeners", "\n".join("{:12}{:<8}{:24}{}".format(*row) for row in sorted(rows)))
+    for host, found in seen.items():
+        beyond = [each for each in found if not each.local and each.port != 22]
+        assert [each for each in beyond if not any(word in each.command for word in RAY)] == [], host.name
+    table = re.findall(r"^\| ([\d, ]+)[^|]*\| (.*?) \|", DOCS.partition("## Open ports")[2], re.M)
+    documented = {int(port): "loopback" in where for ports, where in table for port in re.findall(r"\d+", ports)}
+    on_head: dict[int, bool] = {}  # by port: True if only the head itself reaches it
+    for each in seen[cluster.head]:
+        on_head[each.port] = each.local and on_head.get(each.port, True)
+    assert documented == {port: local for port, local in on_head.items() if port in documented}
+
+
+def test_ssh_wants_the_key_and_the_token_is_its_owners(cluster: OnPremise, intruder: Host) -> None:
+    hosts = (cluster.head, *cluster.workers)
+    for host in hosts:
+        options = "-o StrictHostKeyChecking=no -o BatchMode=yes"
+        code, out = intruder.run(f"ssh {options} {host.address} true")
+        assert code == 255 and "Permission denied (publickey)" in out, out
+    for host in (cluster.laptop, *hosts):
+        assert host.do("stat --format=%a ~/.ray/auth_token").strip() == "600"
 
 
 def test_who_has_no_token_gets_counters_only(cluster: OnPremise, intruder: Host) -> None:
