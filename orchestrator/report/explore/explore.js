@@ -89,10 +89,18 @@ const evenRows = (f, c) => data.layers[f].macs.map((macs, layer) => ({p: PAIR, p
   value: number(macs / c), layer: data.layers[f].names[layer], compression: `${number(c)}x`}));
 const curveRows = (f, c, pruners) => data.curves.filter(curve => curve.f === f && curve.c === c && (!pruners || pruners.includes(curve.p)))
   .flatMap(curve => curve.epoch.map((epoch, i) => ({p: curve.p, pruner: data.pruners[curve.p].name, c: epoch, x: epoch, y: curve.y[i],
+    plain: (i + curve.p) % Math.max(1, Math.floor(curve.epoch.length / 5)) > 0,
     low: curve.low[i], high: curve.high[i], value: number(curve.y[i]), epoch, compression: `${number(c)}x`,
     range: curve.n > 1 ? `${number(curve.low[i])} to ${number(curve.high[i])}` : undefined, n: curve.n})));
 const SAYS = [["pruner"], ["compression"], ["layer"], ["epoch"], ["value"], ["cost"], ["interval", "95 % interval"],
   ["range", "range"], ["n"], ["collapsed"], ["missing", "without result"]];
+
+const TIP = {expr: "datum.tip"};
+const tipOf = (row, rows) => { // what a tooltip says of a mark: only what is known of it
+  const same = rows.filter(other => other.x === row.x && other.p !== row.p && other.y === row.y).map(other => other.pruner);
+  return Object.fromEntries([["title", row.pruner], ...SAYS.slice(1).filter(([key]) => row[key] != null).map(([key, name]) => [name ?? key, row[key]]),
+    ...(same.length && row.y != null ? [["the same", same.join(", ")]] : [])]);
+};
 
 // ---- A chart as Vega-Lite has it.
 const axisOf = (name, rows, channel, names) => {
@@ -116,12 +124,11 @@ const byPruner = look => ({field: "p", type: "nominal", legend: null,
   scale: {domain: [PAIR, ...data.pruners.map((_, p) => p)], range: [{color: css("--ink"), dash: [], shape: "circle"}, ...data.pruners].map(look)}});
 const specOf = (title, x, y, rows, {references = [], names, height = names ? 290 : 250, pruners} = {}) => {
   const from = AXES[y].from ?? (value => value);
-  const values = rows.map((row, id) => ({...row, id, y: row.y == null ? null : from(row.y),
+  const values = rows.map((row, id) => ({...row, id, tip: tipOf(row, rows), words: Object.values(tipOf(row, rows)).join(", "), y: row.y == null ? null : from(row.y),
     low: row.low == null ? null : from(row.low), high: row.high == null ? null : from(row.high)}));
   const lines = references.filter(one => one.y != null).map(one => ({...one, y: from(one.y)}));
   const drawn = values.filter(row => !row.lost);
   const X = axisOf(x, values, "x", names), Y = axisOf(y, [...drawn, ...lines], "y");
-  const tooltip = SAYS.filter(([key]) => rows.some(row => row[key] != null)).map(([key, name]) => ({field: key, title: name ?? key}));
   const encoding = {x: X, y: Y, color: byPruner(pruner => onPaper(pruner.color))};
   const layer = [];
   if (lines.length) layer.push(
@@ -133,14 +140,15 @@ const specOf = (title, x, y, rows, {references = [], names, height = names ? 290
   layer.push({params: [{name: "zoom", bind: "scales", select: {type: "interval", zoom: "wheel![event.ctrlKey || event.shiftKey]"}}],
     mark: {type: "line", strokeWidth: 1.8, clip: true},
     encoding: {...encoding, order: {field: "c", type: "quantitative"}, strokeDash: byPruner(pruner => pruner.dash.length ? pruner.dash : [1, 0])}});
-  if (x !== "epoch") layer.push({transform: [{filter: "!datum.lost"}], mark: {type: "point", size: 42, opacity: 1, clip: true, strokeWidth: 1.4},
+  layer.push({transform: [{filter: "!datum.lost && !datum.plain"}], mark: {type: "point", size: 42, opacity: 1, clip: true, strokeWidth: 1.4},
     encoding: {x: X, y: Y, stroke: encoding.color, shape: byPruner(pruner => pruner.shape), fill: {condition: {test: "datum.hollow", value: css("--paper")},
       ...byPruner(pruner => onPaper(pruner.color))}}});
   if (values.some(row => row.lost)) layer.push({transform: [{filter: "datum.lost"}],
-    mark: {type: "point", shape: "M-1 -1L1 1M-1 1L1 -1", size: 40, strokeWidth: 1.6, clip: true}, encoding: {x: X, color: encoding.color, y: {value: {expr: "height - 8"}}, tooltip}});
+    mark: {type: "point", shape: "M-1 -1L1 1M-1 1L1 -1", size: 40, strokeWidth: 1.6, clip: true, tooltip: TIP}, encoding: {x: X, color: encoding.color, y: {value: {expr: "height - 8"}}}});
   layer.push({transform: [{filter: "datum.id === chosen"}], mark: {type: "point", size: 260, filled: false, strokeWidth: 2, clip: true},
     encoding: {x: X, y: Y, color: {value: css("--ink")}}});
-  layer.push({transform: [{filter: "!datum.lost"}], mark: {type: "point", size: 260, filled: true, opacity: .001, clip: true}, encoding: {...encoding, tooltip}}); // easy to hit
+  layer.push({transform: [{filter: "!datum.lost"}], mark: {type: "point", size: 130, filled: true, opacity: .001, clip: true, tooltip: TIP},
+    encoding: {...encoding, description: {field: "words"}}}); // easy to hit, and read out by screen readers
   const soft = css("--soft"), rule = css("--rule");
   return {rows: values, spec: {
     title: {text: title, fontSize: 12, fontWeight: 500, anchor: "start", color: css("--ink")}, width: "container", height, background: null, autosize: {type: "fit", contains: "padding"},

@@ -41,7 +41,7 @@ class LayerMask:
     columns: NDArray[np.bool_]  # inputs that some kept weight reads
 
 
-Masks = dict[str, LayerMask]
+LayerMasks = dict[str, LayerMask]
 
 
 def read_masks(results: Results) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def read_masks(results: Results) -> dict[str, Any]:
     """
     chosen, of = _chosen(results)
     shown, names = facets(results), pruners(results)
-    layers: list[Masks] = [{} for _ in shown]
+    layers: list[LayerMasks] = [{} for _ in shown]
     runs: dict[str, dict[str, Any]] = {}
     pictures: dict[str, list[Picture]] = {}
     overlaps = []
@@ -86,7 +86,7 @@ def read_masks(results: Results) -> dict[str, Any]:
     return {"side": side, "layers": named, "runs": runs, "overlaps": overlaps, "read": len(runs), "trials": of}
 
 
-def _form(masks: Masks) -> list[tuple[str, tuple[int, ...]]]:
+def _form(masks: LayerMasks) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, mask.shape) for name, mask in masks.items()]
 
 
@@ -107,7 +107,7 @@ def _chosen(results: Results) -> tuple[set[str], int]:
     return chosen, len(rows)
 
 
-def _read(results: Results, runs: Sequence[str]) -> Iterator[tuple[str, Masks]]:
+def _read(results: Results, runs: Sequence[str]) -> Iterator[tuple[str, LayerMasks]]:
     """Yield the masks of each run that has stored them, in the order of its layers, which their file does not keep."""
     tables = results.details.artifacts(runs, "layers.json")
     for start in range(0, len(runs), 8):  # the masks of eight runs are in memory at once, before they are packed
@@ -144,7 +144,7 @@ def _pooled(picture: Picture, side: int) -> Picture:
     return picture
 
 
-def _units(masks: Masks) -> dict[str, list[int]]:
+def _units(masks: LayerMasks) -> dict[str, list[int]]:
     """Return per layer the number of kept weights, of filters that keep one, and of inputs that one reads."""
     return {
         "kept": [int(np.bitwise_count(mask.bits).sum()) for mask in masks.values()],
@@ -153,7 +153,7 @@ def _units(masks: Masks) -> dict[str, list[int]]:
     }
 
 
-def _cut(masks: Masks) -> list[int]:
+def _cut(masks: LayerMasks) -> list[int]:
     """Return the layers at which a collapsed network is cut: the empty ones, else those that read only dead filters.
 
     The second is known only where a layer has one input per filter of the layer before it.
@@ -169,7 +169,7 @@ def _cut(masks: Masks) -> list[int]:
     ]
 
 
-def _overlaps(masks: Mapping[tuple[int, int], Masks]) -> dict[str, Any]:
+def _overlaps(masks: Mapping[tuple[int, int], LayerMasks]) -> dict[str, Any]:
     """Return the mean intersection over union per layer, in thousandths: of two pruners, and of a pruner's two seeds.
 
     Pruners are compared with equal seeds, so over equal initial weights.
@@ -187,7 +187,7 @@ def _overlaps(masks: Mapping[tuple[int, int], Masks]) -> dict[str, Any]:
     }
 
 
-def _iou(one: Masks, other: Masks) -> list[float]:
+def _iou(one: LayerMasks, other: LayerMasks) -> list[float]:
     """Return the intersection over union per layer, and at the end that of the whole network; NaN without weights."""
     common = [int(np.bitwise_count(a.bits & b.bits).sum()) for a, b in zip(one.values(), other.values(), strict=True)]
     either = [int(np.bitwise_count(a.bits | b.bits).sum()) for a, b in zip(one.values(), other.values(), strict=True)]

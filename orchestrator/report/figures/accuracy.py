@@ -14,7 +14,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from orchestrator.colors import GREY, look
 from orchestrator.report.compare_published import published_lines
-from orchestrator.report.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
+from orchestrator.report.figures.against_compression import (
+    COLLAPSED,
+    HOLE,
+    coincidence_note,
+    draw_lines,
+    make_room,
+    seeds_note,
+)
 from orchestrator.report.figures.style import Drawing, label, legend, panel_grid, pruner_handles
 from orchestrator.results.lines import Facet, compressions, dense, facet_of, facets, line, pruners
 from orchestrator.results.results import Results
@@ -46,7 +53,8 @@ def draw(results: Results) -> Iterator[Drawing]:
     label(axes, "compression", "test accuracy (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     caption = (
-        f"Test accuracy after the last epoch against compression. {seeds_note(results)} {STRETCHED}"
+        f"Test accuracy after the last epoch against compression. {seeds_note(results)}"
+        f"{coincidence_note(results, shown, top1)} {STRETCHED}"
         + (
             " Hollow markers: a run was left without a path of weights from input to output."
             if COLLAPSED in marks
