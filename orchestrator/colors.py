@@ -27,8 +27,8 @@ class Look:
         return {"color": self.color, "marker": self.marker, "linestyle": self.dash}
 
 
-# Okabe and Ito's colours for the pruners compared most often, Tol's muted set for the others; both were
-# chosen to stay apart for colour-blind readers. Relatives get neighbouring hues (snip, iter-snip, force).
+# Okabe and Ito's colours for the pruners compared most often, Tol's muted set for the others. The first eight pruners,
+# random to ntk-sap, differ by at least 10 (CIEDE2000) also where red, green or blue is not seen; a test simulates that.
 KNOWN = {
     "dense": Look(GREY, "_"),
     "random": Look("#6b6b6b", "v"),
@@ -36,8 +36,8 @@ KNOWN = {
     "snip": Look("#e69f00", "o"),
     "grasp": Look("#009e73", "^"),
     "synflow": Look("#d55e00", "D"),
-    "iter-snip": Look("#a6761d", "p"),
-    "force": Look("#cc6677", "h"),
+    "iter-snip": Look("#603000", "p"),
+    "force": Look("#a83048", "h"),
     "ntk-sap": Look("#56b4e9", ">"),
     "prospr": Look("#882255", "P"),
     "phew": Look("#44aa99", "<"),
@@ -47,6 +47,12 @@ KNOWN = {
     "imp": Look("#000000", "*"),
     "set": Look("#aa4499", "H"),
     "rigl": Look("#999933", (4, 1, 45)),
+    "smart-ratio": Look("#a0a0b8", (3, 1, 0)),
+    "taylor": Look("#5e8c00", (6, 1, 0)),
+    "wanda": Look("#7f3c8d", (8, 1, 0)),
+    "obd": Look("#2f4b7c", (5, 0, 36)),
+    "obs": Look("#00acc1", (5, 1, 36)),
+    "sparsegpt": Look("#b8860b", (3, 1, 60)),
 }
 OTHERS = ("#7f3c8d", "#e73f74", "#5d4037", "#80ba5a", "#4b4b8f", "#00acc1", "#827717")
 MARKERS = ("s", "o", "^", "D", "v", "P")

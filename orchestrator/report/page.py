@@ -1,11 +1,13 @@
-"""Report as one self-contained HTML file: no requests, no fonts of its own, a few lines of script."""
+"""Report as one self-contained HTML file: it makes no request, and has its charts' script and data in it."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,13 @@ from orchestrator.colors import look
 from orchestrator.command_line import REPORT_FOLDER
 from orchestrator.report import summary_text, tables
 from orchestrator.report.compare_published import published_points
+from orchestrator.report.explore.chart_data import chart_data
+from orchestrator.report.explore.library import chart_library, compressed
 from orchestrator.report.figures import Drawing, Table, finding_tables
+from orchestrator.report.figures.style import file_name
 from orchestrator.report.markdown_latex import latex, note
 from orchestrator.report.measured import without_measures
+from orchestrator.report.mlflow_ui.view import run_link
 from orchestrator.report.open_questions import what_would_decide
 from orchestrator.report.pivots import grids
 from orchestrator.report.published_recipes import as_published
@@ -26,6 +32,7 @@ from orchestrator.report.recipe import common, fields_by_pruner, never_pruned_sh
 from orchestrator.report.search_tables import best_settings, compared_pairs, fronts, search_words
 from orchestrator.report.seed_questions import asked_questions
 from orchestrator.report.summary_text import audit_words
+from orchestrator.results.lines import facets
 from orchestrator.results.own_runs import foreign_words
 from orchestrator.results.results import Results
 from orchestrator.results.row import counts
@@ -37,10 +44,16 @@ INTERNAL = ("kind", "fingerprint", "config", "space", "collapsed", "error", "sta
             "audited")  # fmt: skip
 MANY_VALUES = 4  # most values of a tag; with more, only their text before the colon is shown
 MANY = 300  # most rows of a table on the page; its CSV has all of them
+BY_LAYER = ("density", "layer-macs", "training")  # figures of one facet that have charts
+SCRIPTS = ("report.js", "explore/explore.js", "explore/pair.js", "explore/microscope.js")
 
 
 def page(
-    results: Results, figures: Sequence[tuple[Drawing, bytes]], tracking_uri: str, folder: Path | None = None
+    results: Results,
+    figures: Sequence[tuple[Drawing, bytes]],
+    tables_csv: Mapping[str, str],
+    tracking_uri: str,
+    folder: Path | None = None,
 ) -> str:
     """Return the page's HTML; figures are given as SVG, and `folder` is where the page will be written."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -48,10 +61,22 @@ def page(
     known = without_measures(results)
     shown = list(grids(known))
     ordered = sorted(figures, key=lambda figure: _of_search(figure[0]))  # in the order of the page
-    pictures = [(number, drawing, b64encode(svg).decode()) for number, (drawing, svg) in enumerate(ordered, 1)]
+    pictures = [(number, drawing) for number, (drawing, _) in enumerate(ordered, 1)]
+    first = b64encode(ordered[0][1]).decode() if ordered else ""  # also seen where no script runs, as in previews
+    packed = {drawing.name: svg.decode() for drawing, svg in ordered[1:]}
+    charted = {file_name(kind, facet.title): (kind, number) for kind in BY_LAYER
+               for number, facet in enumerate(facets(known))}  # fmt: skip
     return template.render(
         style=_file("report.css"),
-        script=_file("report.js"),
+        script="\n".join(_file(name) for name in SCRIPTS) + "\nstart();\n",
+        library=chart_library(),
+        data=_packed(chart_data(known, run_link(public(tracking_uri), results.experiment_id))),
+        pictures=_packed(packed),
+        csv=_packed(tables_csv),
+        first=first,
+        charted=charted,
+        run_link=run_link(public(tracking_uri), results.experiment_id),
+        measured=_measured(results),
         results=results,
         counts=counts(results.rows),
         axes=_axes(results),
@@ -61,6 +86,7 @@ def page(
         deciding=what_would_decide(known),
         audits=audit_words(results),
         measures=[(title, _compact(table)) for _, title, table in finding_tables(results)],
+        index=pictures,
         figures=[shown for shown in pictures if not _of_search(shown[1])],
         search=search_words(results),
         search_figures=[shown for shown in pictures if _of_search(shown[1])],
@@ -85,6 +111,30 @@ def page(
         planless=sum(not sweep.plan for sweep in results.sweeps),
         commands=[public(command) for command in _commands(results, tracking_uri, folder or REPORT_FOLDER)],
     )
+
+
+def _packed(content: Any) -> str:
+    return compressed(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _measured(results: Results) -> str:
+    """Return when the sweeps ran, how long their trials computed, and on which machines."""
+    said = []
+    starts = [sweep.started for sweep in results.sweeps if sweep.started]
+    ends = [max(sweep.started, sweep.ended) for sweep in results.sweeps if sweep.started]
+    if starts:
+        first, last = (datetime.fromtimestamp(time / 1000, UTC) for time in (min(starts), max(ends)))
+        days = [f"{day:%d %B %Y}".lstrip("0") for day in (first, last)]
+        said.append(" to ".join(dict.fromkeys(days)))
+    rows = {row.run_id: row for row in (*results.rows, *results.tried) if row.status == "finished"}.values()
+    if seconds := sum(row.metrics.get("time/total_seconds", 0) for row in rows):
+        said.append(
+            f"{seconds / 3600:.1f} h of computing" if seconds > 3600 else f"{seconds / 60:.0f} min of computing"
+        )
+    machines = Counter(row.tags["machine"] for row in rows if "machine" in row.tags)
+    if machines:
+        said.append("on " + ", ".join(f"{name} ({count} trials)" for name, count in machines.most_common()))
+    return "; ".join(said)
 
 
 def _file(name: str) -> str:

@@ -96,8 +96,10 @@ def compose(
         pictures = {kind: drawing.save(kind) for kind in kinds}
         figures.append((drawing, pictures["svg"]))
         files |= {f"figures/{drawing.name}.{kind}": picture for kind, picture in pictures.items()}
-    files |= {f"tables/{name}": text.encode() for name, text in tables(results).items()}
-    files["report.html"] = page(results, figures, tracking_uri, folder).encode()
+    texts = tables(results)
+    files |= {f"tables/{name}": text.encode() for name, text in texts.items()}
+    csv = {name: text for name, text in texts.items() if name.endswith(".csv")}
+    files["report.html"] = page(results, figures, csv, tracking_uri, folder).encode()
     return files
 
 

@@ -31,6 +31,8 @@ class Sweep:
     run_id: str
     tags: Mapping[str, str]
     plan: Mapping[str, Any]
+    started: int = 0  # in milliseconds since 1970, as MLflow has it; 0 if not known
+    ended: int = 0
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -122,7 +124,8 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
 
 def _sweep(run: Run, record: Any) -> Sweep:
     """Return the sweep of a parent run with its `plan.json`; without a plan if another program wrote that file."""
-    found = Sweep(run.info.run_id, run.data.tags, record if isinstance(record, dict) else {})
+    plan = record if isinstance(record, dict) else {}
+    found = Sweep(run.info.run_id, run.data.tags, plan, run.info.start_time or 0, run.info.end_time or 0)
     with suppress(ValidationError, AttributeError, TypeError):
         fingerprints = {cell.fingerprint for cell in found.cells}
         if {"space", "description"} <= found.plan.keys() and fingerprints <= found.trials.keys():

@@ -21,7 +21,7 @@ from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import how_it_ended
 from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
-from orchestrator.report.mlflow_ui.view import link, save_overview
+from orchestrator.report.mlflow_ui.view import LOCAL_SERVER, link, save_overview
 from orchestrator.results.moved_store import follow_moved_store
 from orchestrator.results.store import ReportError, public, public_reason, store_errors
 from orchestrator.running.audit_new_trials import audit_new
@@ -300,7 +300,7 @@ def _last_words(
     if not server.startswith("http"):
         command = f"{program_path('mlflow')} ui --backend-store-uri {shlex.quote(server)}"
         console.print(f"MLflow  {command}   then open", **as_is)  # type: ignore[arg-type]
-        server = "http://127.0.0.1:5000"
+        server = LOCAL_SERVER
     console.print(f"        {server}/{link(book.experiment_id)}", **as_is)  # type: ignore[arg-type]
     if report is not None:
         from orchestrator.report.terminal_answer import print_answer

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from orchestrator.colors import look
 from search_spaces import Cell, Trial
@@ -44,10 +45,11 @@ def build(
     seeds: Sequence[int] = (0, 1),
     layers: int = 5,
     predictions: bool = False,
+    masks: bool = False,
 ) -> Store:
     """Log the grid as an experiment of the folder's store; its last cell but one has failed, its last was never run.
 
-    With `predictions` each run stores them, as runs of earlier versions do not.
+    With `predictions` each run stores them, as runs of earlier versions do not; with `masks` too.
     """
     from mlflow import MlflowClient
 
@@ -69,6 +71,8 @@ def build(
             logged[key] = _finish(client, run, trial, layers)
             if predictions:
                 _predict(client, run, trial, logged[key]["final/top1"])
+            if masks:
+                _log_masks(client, run, trial, layers)
     client.set_terminated(parent)
     return Store(folder, uri, logged, failed, missing)
 
@@ -184,6 +188,16 @@ def _predict(client: Any, run: str, trial: Trial, top1: float, images: int = 100
     with TemporaryDirectory() as folder:
         file = Path(folder) / PREDICTIONS
         file.write_bytes(Predictions("cifar10", "0123", right, right, np.zeros(images, dtype=np.int64)).to_bytes())
+        client.log_artifact(run, str(file))
+
+
+def _log_masks(client: Any, run: str, trial: Trial, layers: int, shape: tuple[int, ...] = (12, 8, 3, 3)) -> None:
+    """Log masks of small layers with the densities of the trial's layers, in another order than these have."""
+    dice = np.random.default_rng(int(trial.fingerprint, 16))
+    masks = {row[0]: dice.random(shape) < row[4] for row in _layers(trial, layers)["data"]}
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "masks.safetensors"
+        save_file(dict(reversed(masks.items())), file)
         client.log_artifact(run, str(file))
 
 

@@ -14,7 +14,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from orchestrator.colors import GREY, look
 from orchestrator.report.compare_published import published_lines
-from orchestrator.report.figures.against_compression import COLLAPSED, HOLE, draw_lines, make_room, seeds_note
+from orchestrator.report.figures.against_compression import (
+    COLLAPSED,
+    HOLE,
+    coincidence_note,
+    draw_lines,
+    make_room,
+    seeds_note,
+)
 from orchestrator.report.figures.style import Drawing, label, legend, panel_grid, pruner_handles
 from orchestrator.results.lines import Facet, compressions, dense, facet_of, facets, line, pruners
 from orchestrator.results.results import Results
@@ -46,7 +53,8 @@ def draw(results: Results) -> Iterator[Drawing]:
     label(axes, "compression", "test accuracy (%)")
     legend(figure, [*pruner_handles(pruners(results)), *marks])
     caption = (
-        f"Test accuracy after the last epoch against compression. {seeds_note(results)} {STRETCHED}"
+        f"Test accuracy after the last epoch against compression. {seeds_note(results)}"
+        f"{coincidence_note(results, shown, top1)} {STRETCHED}"
         + (
             " Hollow markers: a run was left without a path of weights from input to output."
             if COLLAPSED in marks
@@ -98,7 +106,7 @@ def accuracy_axis(axis: Axes, results: Results, facet: Facet, others: Sequence[f
     On a linear axis a collapsed pruner at 10 % squeezes 93 % and 91 %, the difference in question, into one
     line. The logarithm of the error keeps both visible; the half point keeps 100 % finite.
     """
-    unpruned, classes = dense(results, facet, top1), _classes(results, facet)
+    unpruned, classes = dense(results, facet, top1), classes_of(results, facet)
     rows = [row for row in results.rows if row.cell.dataset == facet.dataset and row.status == "finished"]
     values = [value for row in rows if (value := top1(row)) is not None]  # one range for all panels of a dataset
     values = [*values, *others] or [0.0, 100.0]  # a dataset may still have no result
@@ -138,7 +146,7 @@ def _spaced(axis: Axes, room: float = 0.1) -> list[float]:
     return chosen
 
 
-def _classes(results: Results, facet: Facet) -> int:
+def classes_of(results: Results, facet: Facet) -> int:
     """Return the number of outputs of the last layer in `layers.json`; 0 if no run has one."""
     for row in results.rows:
         if row.status == "finished" and facet_of(row) == facet:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from orchestrator.colors import GREY, Look, look
+from orchestrator.report.figures.finding import in_words
 from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panel_grid, pruner_handles
 from orchestrator.results.lines import (
     TOP1,
@@ -55,15 +56,18 @@ def draw_cost(
         axis.set_title(facet.title)
     label(axes, "compression", axis_title)
     legend(figure, [*pruner_handles(pruners(results)), *marks])
-    yield Drawing(name, f"{caption} {seeds_note(results)}", figure)
+    yield Drawing(name, f"{caption} {seeds_note(results)}{coincidence_note(results, shown, measure)}", figure)
 
 
 def draw_lines(axis: Axes, results: Results, facet: Facet, measure: RowValue) -> Iterator[Line2D]:
     """Draw every pruner of a facet; yield legend entries for the marks that occur."""
     holes: dict[float, int] = {}
     step = min(LEVEL, FLOOR / max(1, _levels(results)))
+    drawn_already = coinciding(results, facet, measure)
     for pruner in pruners(results):
         points = line(results, facet, pruner, measure)
+        if pruner in drawn_already:
+            points = [point for point in points if point.lost]
         style = look(pruner)
         x = [point.compression for point in points]
         yield from draw_line(axis, x, points, style)
@@ -80,6 +84,58 @@ def draw_lines(axis: Axes, results: Results, facet: Facet, measure: RowValue) ->
                 yield HOLE
     compression_axis(axis, compressions(results, facet))
     make_room(axis, step * _levels(results))
+
+
+def coinciding(results: Results, facet: Facet, measure: RowValue) -> dict[str, str]:
+    """Return the pruners whose whole line is within 0.1 % of another's, each with the first pruner of that line."""
+    lines = {pruner: line(results, facet, pruner, measure) for pruner in pruners(results)}
+    found: dict[str, str] = {}
+    for pruner, points in lines.items():
+        if sum(bool(point.values) for point in points) < 2:
+            continue  # one point may be equal by chance
+        for other, others in lines.items():
+            if other == pruner:
+                break
+            if other not in found and _coincide(points, others):
+                found[pruner] = other
+                break
+    return found
+
+
+def _coincide(points: Sequence[CurvePoint], others: Sequence[CurvePoint]) -> bool:
+    def ends(point: CurvePoint) -> list[float]:
+        return [point.compression, point.mean, min(point.values), max(point.values)] if point.values else []
+
+    def looks(point: CurvePoint) -> tuple[bool, bool]:
+        return point.collapsed > 0, point.flatters
+
+    one, other = ([point for point in some if point.values] for some in (points, others))
+    if [looks(point) for point in one] != [looks(point) for point in other]:
+        return False
+    return all(
+        math.isclose(a, b, rel_tol=1e-3)
+        for p, q in zip(one, other, strict=True)
+        for a, b in zip(ends(p), ends(q), strict=True)
+    )
+
+
+def coincidence_note(results: Results, shown: Sequence[Facet], measure: RowValue) -> str:
+    """Return what a caption says of lines that lie on another one, with a space before it; "" without any."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for facet in shown:
+        lines: dict[str, list[str]] = {}
+        for pruner, first in coinciding(results, facet, measure).items():
+            lines.setdefault(first, [first]).append(pruner)
+        for names in lines.values():
+            groups.setdefault(tuple(names), []).append(facet.title)
+    if not groups:
+        return ""
+    everywhere = len(shown) > 1 and all(len(titles) == len(shown) for titles in groups.values())
+    said = [
+        in_words(names) + ("" if everywhere or len(shown) == 1 else f" ({', '.join(titles)})")
+        for names, titles in groups.items()
+    ]
+    return f" Lines that coincide are drawn once, as the first of: {'; '.join(said)}."
 
 
 def draw_line(

@@ -17,6 +17,7 @@ from orchestrator.results.lines import Facet, RowValue, facets, line, metric_rea
 from orchestrator.results.results import Results
 
 CostAndAccuracy = tuple[float, float]  # cost, accuracy
+TRAINING_COST = percent("cost/training_macs", "cost/dense_training_macs")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,5 @@ def draw_tradeoff_training(results: Results) -> Iterator[Drawing]:
         "dense training before pruning, every level, scoring and its own training, each with the weights that were "
         "kept. 100 % is the dense network's training for as many epochs."
     )
-    value = percent("cost/training_macs", "cost/dense_training_macs")
-    yield from draw_against_cost(
-        results, CostAxis("tradeoff-training", value, "total training cost (% of dense)"), caption
-    )
+    training = CostAxis("tradeoff-training", TRAINING_COST, "total training cost (% of dense)")
+    yield from draw_against_cost(results, training, caption)

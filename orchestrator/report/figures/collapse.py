@@ -12,10 +12,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from orchestrator.report.figures.against_compression import HOLE
 from orchestrator.report.figures.style import Drawing, legend
-from orchestrator.results.lines import Facet, compressions, facets, metric_reader, pruners, rows_at
+from orchestrator.results.lines import Facet, compressions, facets, pruners, rows_at
 from orchestrator.results.results import Results
 
-EMPTY_LAYERS = metric_reader("prune/empty_layers")
 COLUMNS = 2
 NONE, BORDER = "#f2f2f2", "white"
 SHADES = matplotlib.colormaps["OrRd"]
@@ -36,12 +35,14 @@ def draw(results: Results) -> Iterator[Drawing]:
     for axis in axes[len(shown) :]:
         axis.remove()
     holes = [_map(axis, results, facet) for axis, facet in zip(axes, shown, strict=False)]
-    keys = [Patch(color=_shade(share), label=text) for share, text in ((0, "no run"), (0.5, "half"), (1, "all runs"))]
-    legend(figure, [*keys, *([HOLE] if any(holes) else [])], title="without a path")
+    keys = [
+        Patch(color=_shade(share), label=text) for share, text in ((0, "no run collapsed"), (0.5, "half"), (1, "all"))
+    ]
+    legend(figure, [*keys, *([HOLE] if any(holes) else [])])
     caption = (
-        "Collapse: the share of a cell's runs without a path of kept weights from input to output. The number in a "
-        "cell is how many layers are empty, on average over its runs. Shortcuts may bypass empty layers. Without an "
-        "empty layer, the kept weights of neighbouring layers may still not connect."
+        "Collapse: how many of a cell's finished runs have no path of kept weights from input to output. A network may "
+        "collapse without an empty layer, where the kept weights of neighbouring layers do not connect; and with a "
+        "shortcut around it, an empty layer need not collapse it. The section on masks shows where each network is cut."
     )
     yield Drawing("collapse", caption, figure)
 
@@ -68,11 +69,11 @@ def _map(axis: Axes, results: Results, facet: Facet) -> bool:
                 hole = True
                 axis.plot(x, y, color="#444444", marker="x", markersize=4)
                 continue
-            share = sum(row.collapsed for row in finished) / len(finished)
+            collapsed = sum(row.collapsed for row in finished)
+            share = collapsed / len(finished)
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(share), edgecolor=BORDER, linewidth=1))
-            counts = [count for row in finished if (count := EMPTY_LAYERS(row)) is not None]
-            if share and counts:
-                text = f"{sum(counts) / len(counts):.2g}"
+            if collapsed:
+                text = f"{collapsed}/{len(finished)}"
                 axis.text(x, y, text, ha="center", va="center", fontsize=6, color="white" if share > 0.6 else "black")
     axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5), title=facet.title)
     axis.set_xticks(range(len(columns)), [f"{c:g}x" for c in columns], rotation=45 if len(columns) > 8 else 0)

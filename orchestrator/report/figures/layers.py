@@ -9,14 +9,15 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import GREY, look
+from orchestrator.report.figures.finding import layer_name
 from orchestrator.report.figures.style import (
     Drawing,
     evenly_spaced,
     file_name,
     label,
+    layer_ticks,
     legend,
     log_ticks,
     panel_grid,
@@ -26,6 +27,7 @@ from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
 
+TICKS = 8  # most layers that are named below a panel
 PANELS = 6  # most compressions in a figure, evenly chosen if there are more
 EMPTY = Line2D([], [], color="#444444", linestyle="", marker="o", markerfacecolor="white", label="empty layer")
 LayerValues = Mapping[str, float]  # by layer, in the model's order
@@ -97,9 +99,9 @@ def _figure(
             if values := lines.get((compression, pruner)):
                 marks += _profile(axis, pruner, values, floor=0.5 * lowest)
         axis.set_xlim(0.5, len(names) + 0.5)
-        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        layer_ticks(axis.xaxis, [layer_name(name, place) for place, name in enumerate(names, 1)], TICKS)
         axis.set_title(f"{compression:g}x")
-    label(axes, "layer", quantity.axis)
+    label(axes, "", quantity.axis)
     drawn = [pruner for pruner in pruners(results) if any(pruner == other for _, other in lines)]
     legend(figure, [*pruner_handles(drawn), *marks], title=facet.title)
     ends = f"layer 1 ({names[0]}) to layer {len(names)} ({names[-1]})"

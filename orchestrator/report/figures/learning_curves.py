@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.colors import GREY, Dash, look
+from orchestrator.colors import GREY, Look, look
 from orchestrator.report.figures.style import Drawing, evenly_spaced, file_name, label, legend, panel_grid
 from orchestrator.results.details import History
 from orchestrator.results.lines import Facet, facets, pruned, pruners, rows_at
@@ -52,10 +52,10 @@ def _figure(
     handles = []
     for axis, compression in zip(axes, shown, strict=True):
         if dense:
-            handles.append(_line(axis, dense, "dense", GREY, "--"))
-        for pruner in pruners(results):
+            handles.append(_line(axis, dense, "dense", Look(GREY, "", "--")))
+        for place, pruner in enumerate(pruners(results)):
             if line := curves[pruner, compression]:
-                handles.append(_line(axis, line, pruner, look(pruner).color, look(pruner).dash, band=True))
+                handles.append(_line(axis, line, pruner, look(pruner), place))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.margins(x=0.02)
         axis.set_title(f"{compression:g}x")
@@ -66,10 +66,15 @@ def _figure(
     return Drawing(file_name("training", facet.title), caption, figure)
 
 
-def _line(axis: Axes, curve: SeedCurve, name: str, color: str, dash: Dash, band: bool = False) -> Line2D:
+def _line(axis: Axes, curve: SeedCurve, name: str, style: Look, place: int | None = None) -> Line2D:
+    """Draw a curve; that of the pruner number `place` with a band, and with a few markers, for readers without colour.
+
+    At 160 epochs markers on all would cover everything, and in one place those of all pruners would cover each other.
+    """
     low, middle, high = zip(*curve.values(), strict=True)
-    # No markers: at 160 epochs they would cover everything.
-    (line,) = axis.plot(list(curve), middle, color=color, linestyle=dash, linewidth=1.1, label=name)
-    if band and low != high:
-        axis.fill_between(list(curve), low, high, color=color, alpha=0.14, linewidth=0)
+    step = max(1, len(curve) // 5)
+    marks = None if place is None else (place % step, step)
+    (line,) = axis.plot(list(curve), middle, **style.line, markevery=marks, markersize=3, linewidth=1.1, label=name)
+    if place is not None and low != high:
+        axis.fill_between(list(curve), low, high, color=style.color, alpha=0.14, linewidth=0)
     return line

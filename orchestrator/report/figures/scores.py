@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import MaxNLocator
 
 from orchestrator.colors import look
-from orchestrator.report.figures.layers import first_seed
-from orchestrator.report.figures.style import Drawing, file_name, label, panel_grid, power_ticks
+from orchestrator.report.figures.finding import layer_name
+from orchestrator.report.figures.layers import TICKS, first_seed
+from orchestrator.report.figures.style import Drawing, file_name, label, layer_ticks, panel_grid, power_ticks
 from orchestrator.results.lines import Facet, facets, pruned, pruners
 from orchestrator.results.results import Results
 from orchestrator.results.row import Row
@@ -41,7 +41,7 @@ def _figure(facet: Facet, found: Mapping[str, ScoreHistograms], at: Mapping[str,
     for axis, (pruner, layers) in zip(axes, found.items(), strict=True):
         _map(axis, pruner, layers)
         axis.set_title(f"{pruner} {at[pruner]:g}x", color=look(pruner).color)
-    label(axes, "layer", "|score|")
+    label(axes, "", "|score|")
     figure.suptitle(facet.title, fontsize=9)
     names = [layer["layer"] for layer in next(iter(found.values()))]
     caption = (
@@ -67,7 +67,7 @@ def _map(axis: Axes, pruner: str, layers: ScoreHistograms) -> None:
     axis.set_xlim(0.5, len(layers) + 0.5)
     # The longest tails, down to scores of 10^-20, would squeeze the rest into a stripe.
     axis.set_ylim(min(map(_low, tall)), max(layer["edges"][-1] for layer in tall))
-    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    layer_ticks(axis.xaxis, [layer_name(layer["layer"], place) for place, layer in enumerate(layers, 1)], TICKS)
     power_ticks(axis.yaxis, axis.get_ylim())
     axis.grid(visible=False)
 

@@ -170,6 +170,21 @@ def file_name(*parts: str) -> str:
     return f"{name[: NAME - 7].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
+def layer_ticks(axis: Axis, names: Sequence[str], most: int) -> None:
+    """Write the names of layers 1, 2, 3, … on an axis, slanted; of more than `most` layers evenly many."""
+    places = evenly_spaced(range(1, len(names) + 1), most)
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FixedFormatter([_short_name(names[place - 1]) for place in places]))
+    axis.set_tick_params(rotation=40, labelsize=5.5, pad=1)
+    for text in axis.get_ticklabels():
+        text.set(ha="right", rotation_mode="anchor")
+
+
+def _short_name(name: str, most: int = 16) -> str:
+    """Return the end of a long name, which tells layers apart: `…3.conv2` of `features.stage3.conv2`."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
 def power_ticks(axis: Axis, logarithms: tuple[float, float]) -> None:
     """Write an axis of decimal logarithms in plain powers of ten; with fewer than two, in 1, 2 and 5 times powers."""
     low, high = logarithms

@@ -55,6 +55,7 @@ def _fewest(params: Mapping[str, str], others: list[dict[str, str]]) -> dict[str
 
 
 Amount = tuple[str, str]  # a param of trials and its value: ("compression", "10"), ("kappa", "0.5")
+LOCAL_SERVER = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 KEY = "pruning-sweep"
 FACETS = 8  # most facets with views of their own: each view is a line in a menu
 # The page always titles charts with their metrics' names, so section names carry the words (at most 30 letters).
@@ -101,6 +102,12 @@ def link(experiment_id: str) -> str:
     """Return the address of the experiment's page with the overview open, relative to the server's address."""
     query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={KEY}"
     return f"#/experiments/{experiment_id}/runs?{query}"
+
+
+def run_link(tracking_uri: str, experiment_id: str) -> str:
+    """Return the address of a run's page without the run's id, of the server or of the one that `mlflow ui` starts."""
+    server = tracking_uri.rstrip("/") if tracking_uri.startswith("http") else LOCAL_SERVER
+    return f"{server}/#/experiments/{experiment_id}/runs/"
 
 
 def _prefixes(results: Results) -> set[str]:

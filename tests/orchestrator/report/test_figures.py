@@ -12,13 +12,13 @@ from mlflow import MlflowClient
 
 from orchestrator.colors import look
 from orchestrator.report import figures
-from orchestrator.report.figures import Drawing, draw
+from orchestrator.report.figures import Drawing, accuracy, against_compression, draw
 from orchestrator.report.figures.accuracy import accuracy_axis
-from orchestrator.report.figures.against_compression import _labels
+from orchestrator.report.figures.against_compression import PARAMS_KEPT, _labels, coinciding
 from orchestrator.report.figures.against_cost import front
 from orchestrator.report.figures.style import power_ticks
 from orchestrator.results.details import Details
-from orchestrator.results.lines import Facet
+from orchestrator.results.lines import Facet, facets
 from orchestrator.results.results import Results, read
 from orchestrator.results.row import Row
 
@@ -193,10 +193,35 @@ def test_layers_show_what_layers_json_has(drawings: dict[str, Drawing], results:
         assert list(drawn.get_ydata()) == pytest.approx([scale * entry[index] for entry in table["data"]])
 
 
+def test_lines_that_coincide_are_drawn_once_and_said_so(results: Results) -> None:
+    """All pruners keep equally many parameters, but some networks of random have collapsed, which is marked."""
+    [facet, _] = facets(results)
+    kept = "model/params_kept"
+    even = {"model/params": 100.0, kept: 50.0}
+
+    def measured(row: Row) -> Row:
+        return replace(row, tags={}, metrics=row.metrics | even | {kept: 100 / row.cell.compression})
+
+    same = replace(results, rows=tuple(map(measured, results.rows)))
+    assert coinciding(same, facet, PARAMS_KEPT) == {"snip": "random", "synflow": "random"}
+    [drawing] = against_compression.draw_params(same)
+    lines = [line for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert len(lines) == 2  # all pruners, and 1/compression
+    assert "coincide are drawn once, as the first of: random, snip and synflow" in drawing.caption
+    assert "coincide" not in next(accuracy.draw(results)).caption
+
+
+def test_layers_are_named_on_their_axis(drawings: dict[str, Drawing]) -> None:
+    for kind in ("density", "scores"):
+        ticks = drawings[f"{kind}-resnet20-cifar10"].figure.axes[0].get_xticklabels()
+        assert [tick.get_text() for tick in ticks][::4] == ["1: layers.0.conv", "5: head"]
+
+
 def test_the_collapse_map_counts_runs(drawings: dict[str, Drawing]) -> None:
     left = drawings["collapse"].figure.axes[0]
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["random", "snip", "synflow"]
-    assert [text.get_text() for text in left.texts] == ["0.5"]  # one of two seeds has one empty layer
+    assert [text.get_text() for text in left.texts] == ["1/2"]  # of two seeds one collapsed
+    assert "no run collapsed" in legend(drawings["collapse"])
 
 
 def test_ablations_are_bars(results: Results) -> None:
