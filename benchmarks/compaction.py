@@ -1,6 +1,7 @@
 """What compaction buys: parameters, MACs and latency before and after, and what it changes of the logits.
 
     python -m benchmarks.compaction [--pruners random magnitude synflow] [--compressions 10 100 1000]
+    python -m benchmarks.compaction --networks vit-tiny    # without half of its heads and of its hidden units
 
 Every network has batch norm statistics, shifts and scales as after training. Logits are those of 16 random inputs;
 their difference is the largest of all, as a share of the largest logit, in eval / in train mode. It is rounding where
@@ -28,6 +29,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "conv": lambda: build("conv", SHAPE, 10, seed=0),
     "resnet20": lambda: build("resnet20", SHAPE, 10, seed=0),
     "vgg16-bn": lambda: build("vgg16-bn", SHAPE, 10, seed=0),
+    "vit-tiny": lambda: build("vit-tiny", SHAPE, 10, seed=0),
     "torchvision resnet18": lambda: torchvision.models.resnet18(num_classes=10),
     "torchvision resnet50": lambda: torchvision.models.resnet50(num_classes=10),
     "torchvision densenet121": lambda: torchvision.models.densenet121(num_classes=10),
@@ -69,9 +71,7 @@ def rows(name: str, pruner: str, granularity: str, compressions: list[float]) ->
     """A row of the table per compression."""
     torch.manual_seed(0)
     model = trained_looking(NETWORKS[name]())
-    x = torch.randn(16, *SHAPE)
-    batches = [(x, torch.arange(16) % 10)]
-    before = sum(p.numel() for p in model.parameters()), sum(map(sum, macs(model, SHAPE).values()))
+    batches = [(torch.randn(16, *SHAPE), torch.arange(16) % 10)]
     for compression in compressions:
         title = (name, f"{pruner}, {granularity}", f"{compression:g}x")
         iterations = 10 if pruner == "synflow" else None
@@ -80,17 +80,32 @@ def rows(name: str, pruner: str, granularity: str, compressions: list[float]) ->
         except PruningError as error:
             yield *title, str(error)
             continue
-        compacted = compact(model, masks, SHAPE)
-        masked, small = copy.deepcopy(model), compacted.model
-        apply_masks(masked, masks)
-        after = sum(p.numel() for p in small.parameters()), sum(map(sum, macs(small, SHAPE).values()))
-        times = latency(model, small, SHAPE)
-        yield (
-            *title,
-            *(f"{a / 1e6:.3f} -> {b / 1e6:.3f}" for a, b in zip(before, after, strict=True)),
-            f"{times.dense_ms:.1f} -> {times.ms:.1f} ({times.speedup:.1f}x)",
-            *([compacted.reason] if compacted.reason else differences(masked, small, x)),
-        )
+        yield *title, *compared(model, masks, batches[0][0])
+
+
+def halved(name: str) -> tuple[str, ...]:
+    """The row of a transformer without the half of its heads, and of its hidden units, of smallest weights."""
+    torch.manual_seed(0)
+    model = trained_looking(NETWORKS[name]())
+    halves = [prune(model, "magnitude", granularity=unit, kappa=0.5) for unit in ("head", "neuron")]
+    masks = {weight: halves[0][weight] & halves[1][weight] for weight in halves[0]}
+    return name, "magnitude, head and neuron", "half", *compared(model, masks, torch.randn(16, *SHAPE))
+
+
+def compared(model: nn.Module, masks: dict[str, Tensor], x: Tensor) -> Iterator[str]:
+    """Parameters, MACs and latency of a masked network before and after, and the differences of its logits."""
+    compacted = compact(model, masks, SHAPE)
+    masked, small = copy.deepcopy(model), compacted.model
+    apply_masks(masked, masks)
+    counts = (
+        lambda net: sum(p.numel() for p in net.parameters()),
+        lambda net: sum(map(sum, macs(net, SHAPE).values())),
+    )
+    for count in counts:
+        yield f"{count(model) / 1e6:.3f} -> {count(small) / 1e6:.3f}"
+    times = latency(model, small, SHAPE)
+    yield f"{times.dense_ms:.1f} -> {times.ms:.1f} ({times.speedup:.2f}x)"
+    yield from [compacted.reason] if compacted.reason else differences(masked, small, x)
 
 
 def main() -> None:
@@ -106,6 +121,9 @@ def main() -> None:
     header += "difference in float32", "own rounding", "difference in float64"
     print("\n| " + " | ".join(header) + " |\n" + "| --- " * len(header) + "|")
     for name in args.networks:
+        if name == "vit-tiny":
+            print("| " + " | ".join(halved(name)) + " |", flush=True)
+            continue
         for pruner in args.pruners:
             for granularity in args.granularities:
                 for row in rows(name, pruner, granularity, args.compressions):

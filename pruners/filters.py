@@ -1,7 +1,8 @@
-"""Filter granularity: whole channels are removed, with the filters that write them and the weights that read them."""
+"""Granularities of whole channels, heads and hidden units, with the rows that write and the columns that read them."""
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from pruners.channels import Channels, UnfollowableError, trace_channels
 from pruners.errors import PruningError, require_known
 from pruners.scopes import kept_of
 from pruners.selection import require_finite
+from pruners.transformer_blocks import UNITS, require_blocks
 from pruners.weights import prunable
 from search_spaces.density import Density, fraction_of
 
@@ -45,7 +47,51 @@ def filters(
     sizes = torch.zeros(len(channels.fixed), dtype=torch.int64)  # per group: the number of filters that write it
     for groups in rows.values():
         sizes += torch.bincount(groups, minlength=len(sizes))
-    candidates = (sizes > 0) & ~never_removed(model, channels)
+    removable = _Groups("filter", "channel", rows, columns, sizes, (sizes > 0) & ~never_removed(model, channels))
+    return _keeper(removable, compression, merit, kappa, whole)
+
+
+def units(model: nn.Module, unit: str, compression: float, kappa: float) -> Callable[..., dict[str, Tensor]]:
+    """Return a selector that keeps or removes whole heads of attention blocks, or hidden units of MLP blocks.
+
+    Removing a head removes its rows of the query, key and value projections and its columns of the output projection;
+    removing a hidden unit, its row of the first and its column of the second linear layer. Its merit is the sum of the
+    scores of its rows. All weights of the network count for the compression, but only units are removed. A `kappa` is
+    a share of units. The rest is as for `filters`. A block with a weight that is kept dense is left as it is.
+    Raises PruningError if the model has no such block, and as `filters` does.
+    """
+    weights = prunable(model)
+    rows = {name: torch.zeros(len(weight), dtype=torch.int64) for name, weight in weights.items()}  # 0: never removed
+    columns: dict[str, Tensor] = {}
+    count = 1
+    for block in require_blocks(model, unit):
+        if block.writes in weights and block.reads in weights:
+            rows[block.writes], columns[block.reads] = block.rows + count, block.columns + count
+            count += block.count
+    candidates = torch.arange(count) > 0
+    groups = _Groups(
+        unit, f"{unit} of its {UNITS[unit]}s", rows, columns, torch.ones(count, dtype=torch.int64), candidates
+    )
+    return _keeper(groups, compression, "sum", kappa, whole=False)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Groups of rows and columns that are removed together."""
+
+    granularity: str
+    word: str  # what every layer keeps one of
+    rows: Mapping[str, Tensor]  # weight -> group of each row
+    columns: Mapping[str, Tensor]  # weight -> group of each column, where columns are removed
+    sizes: Tensor  # per group: what it counts for kappa
+    candidates: Tensor  # bool per group: it may be removed
+
+
+def _keeper(
+    groups: _Groups, compression: float, merit: str, kappa: float, whole: bool
+) -> Callable[..., dict[str, Tensor]]:
+    """Return the selector for these groups; see `filters`."""
+    rows, columns, sizes, candidates = groups.rows, groups.columns, groups.sizes, groups.candidates
     n = int(sizes[candidates].sum())
 
     def keep(
@@ -59,8 +105,8 @@ def filters(
         if alive is not None:
             merits[~_living(alive, rows, len(sizes))] = -torch.inf
         best = torch.zeros_like(candidates)
-        for groups in rows.values():
-            best[groups[merits[groups].argmax()]] = True
+        for own_groups in rows.values():
+            best[own_groups[merits[own_groups].argmax()]] = True
         if scope == "layer":
             merits = _standings(merits, rows)
         merits[best] = torch.inf
@@ -70,8 +116,8 @@ def filters(
             if kept is None:
                 most = int(sizes[candidates & ~best].sum())
                 raise PruningError(
-                    f"Unreachable kappa {kappa:g}: every layer keeps at least one channel, so at most {most} of {n} "
-                    f"filters can be removed, {most / n:.4g}."
+                    f"Unreachable kappa {kappa:g}: every layer keeps at least one {groups.word}, so at most {most} of "
+                    f"{n} {groups.granularity}s can be removed, {most / n:.4g}."
                 )
         else:
             total = sum(score.numel() for score in scores.values())
@@ -84,8 +130,8 @@ def filters(
             if kept is None:
                 reached = total / weigh(best | ~candidates)
                 raise PruningError(
-                    f"Unreachable filter compression {compression:g}x: every layer keeps at least one channel, "
-                    f"so whole channels reach at most {reached:.4g}x."
+                    f"Unreachable {groups.granularity} compression {compression:g}x: every layer keeps at least one "
+                    f"{groups.word}, so whole {groups.word}s reach at most {reached:.4g}x."
                 )
         return {name: _mask(name, score, rows, columns, kept) for name, score in scores.items()}
 

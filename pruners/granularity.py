@@ -1,4 +1,4 @@
-"""Granularities: weights are kept or pruned one by one, as whole filters, or n of every m in a row."""
+"""Granularities: weights are pruned one by one, as whole filters, heads or neurons, or n of every m in a row."""
 
 import math
 import re
@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from pruners.comparable import comparable
 from pruners.errors import PruningError, require_known
-from pruners.filters import filters
+from pruners.filters import filters, units
 from pruners.selection import require_finite, select
+from pruners.transformer_blocks import UNITS
 from pruners.weights import Parts, joined, layers, per_layer, prunable
 from search_spaces.density import Density, density_of, fraction_of
 
 # The granularities that a space may name. In Python any n:m with n < m is accepted.
 FILTERS = {"filter": "sum", "filter-mean": "mean", "filter-max": "max"}  # -> how a channel's scores are combined
-GRANULARITIES = ("weight", *FILTERS, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
+WHOLE = (*FILTERS, *UNITS)  # what can be removed as a whole, by a compression or a kappa
+GRANULARITIES = ("weight", *WHOLE, "1:2", "1:4", "2:4", "1:8", "2:8", "4:8")
 
 # (scores, density, masks of an earlier iteration or None, scope) -> masks, as `pruners.select`.
 Selector = Callable[[Mapping[str, Tensor], Density, Mapping[str, Tensor] | None, str], dict[str, Tensor]]
@@ -38,7 +40,8 @@ def selector(
 
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
     weights' scores, "filter-mean" by the mean and "filter-max" by the largest; with `whole_filters`, all weights of a
-    filter have its score, and these are the sum, mean or largest over the filters of a channel. "n:m" keeps the n
+    filter have its score, and these are the sum, mean or largest over the filters of a channel. "head" removes heads of
+    attention, "neuron" hidden units of MLP blocks (`pruners.filters.units`). "n:m" keeps the n
     highest of every m weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3);
     ties go to the earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the
     width is below m or below 4: the first convolution on RGB images, depthwise ones. The others end at a density of
@@ -47,13 +50,15 @@ def selector(
     m/n, or a width that m does not divide; the selector raises it for scores that are not finite.
     """
     blocks = pattern(granularity)
-    if kappa and granularity not in FILTERS:
+    if kappa and granularity not in WHOLE:
         raise PruningError(
-            f"kappa is a share of filters, but the granularity is {granularity!r}: choose {', '.join(FILTERS)}."
+            f"kappa is a share of filters, but the granularity is {granularity!r}: choose {', '.join(WHOLE)}."
         )
     if blocks is None:
         if granularity == "weight":
             return _by_layer(layers(model), list(_groups_of_transposed(model)))
+        if granularity in UNITS:
+            return units(model, granularity, compression, kappa)
         return filters(model, compression, FILTERS[granularity], kappa, whole_filters)
     n, m = blocks
     transposed = _groups_of_transposed(model)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pruners.errors import PruningError, require_known
-from pruners.granularity import FILTERS, pattern
+from pruners.granularity import FILTERS, WHOLE, pattern
 from pruners.schedules import SCHEDULES
 from pruners.scopes import SCOPES
 
@@ -90,7 +90,7 @@ class Pruner:
         allowed, fewer than 1 iteration, "oneshot" with several, or single weights by a score of `whole_filters`.
         """
         if scope is None:
-            scope = "layer" if self.scope == "row" and granularity in FILTERS else self.scope
+            scope = "layer" if self.scope == "row" and granularity in WHOLE else self.scope
         mode = self.mode if mode is None else mode
         require_known("scope", scope, SCOPES)
         blocks = pattern(granularity)

@@ -4,7 +4,7 @@ from pruners import custom
 from pruners.errors import require_known
 from pruners.pruner import Pruner
 from pruners.scores.bn_scale import BN_SCALE
-from pruners.scores.during_training import GRADUAL, RIGL, SET
+from pruners.scores.during_training import AC_DC, GRA_NET, GRADUAL, RIGL, SET, SRIGL, STR, TOP_KAST
 from pruners.scores.fpgm import FPGM
 from pruners.scores.grasp import GRASP
 from pruners.scores.group_norm import GROUP_NORM
@@ -50,6 +50,11 @@ PRUNERS: dict[str, Pruner] = {
     "gradual": GRADUAL,
     "set": SET,
     "rigl": RIGL,
+    "srigl": SRIGL,
+    "gra-net": GRA_NET,
+    "ac-dc": AC_DC,
+    "str": STR,
+    "top-kast": TOP_KAST,
 }
 
 

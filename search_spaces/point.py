@@ -109,7 +109,7 @@ def _require_recipe(fields: dict[str, Any]) -> None:
 
 
 def _require_filters(name: str, granularity: str, levels: int, catalog: Catalog) -> None:
-    filters = [other for other in catalog.granularities if other.startswith("filter")]
+    filters = [other for other in catalog.granularities if other != "weight" and ":" not in other]
     if granularity not in filters:
         raise SpaceError(
             f"pruner {name}: kappa: is a share of filters, but the granularity is '{granularity}'; "

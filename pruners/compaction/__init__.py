@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from pruners.channels import UnfollowableError, trace_channels
 from pruners.compaction.constant_model import Constant, constant_logits
+from pruners.compaction.narrow_attention import Indices, kept_units
 from pruners.compaction.removable import surviving
-from pruners.compaction.slice_layers import Indices, kept_indices, put, refit, slice_, take
+from pruners.compaction.slice_layers import kept_indices, put, refit, slice_, take
 from pruners.errors import OF_THE_MACHINE, message_of
 from pruners.float32 import ieee_float32
 from pruners.gradients import call, passes
@@ -65,8 +66,9 @@ def compact(
     another width would draw other numbers. Removed weights have gradients of exactly zero, so that only weight decay
     changes them; removed running statistics are not used by anything.
 
-    A model that cannot be followed (see `pruners.channels`), or whose smaller form does not compute the same logits for
-    a random input, is returned in its full size with the `reason`.
+    Of a transformer, heads and hidden units are removed that nothing reads (see `kept_units`); its embedding stays. Any
+    other model that cannot be followed (see `pruners.channels`), or one whose smaller form does not compute the same
+    logits for a random input, is returned in its full size with the `reason`.
     Raises PruningError if a mask names no parameter or has another shape than it.
     """
     whole = copied(model)
@@ -79,10 +81,15 @@ def compact(
         }
         alive = surviving(channels, of_layers, training)
     except UnfollowableError as error:
-        return Compacted(whole, reason=str(error))
+        kept = kept_units(whole, masks)
+        return _compacted(whole, kept, input_shape, training) if kept else Compacted(whole, reason=str(error))
     if training and (bias := constant_logits(whole, channels, of_layers)):
         return Compacted(Constant(whole, bias), {bias: (torch.arange(len(whole.get_parameter(bias))),)}, constant=True)
-    kept = kept_indices(whole, channels, alive)
+    return _compacted(whole, kept_indices(whole, channels, alive), input_shape, training)
+
+
+def _compacted(whole: nn.Module, kept: dict[str, Indices], input_shape: tuple[int, ...], training: bool) -> Compacted:
+    """Return the part `kept` of a model, or the whole one with the reason if they do not compute the same."""
     small = copy.deepcopy(whole)
     slice_(small, kept)
     reason = _difference(whole, small, input_shape)

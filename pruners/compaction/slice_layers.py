@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pruners.channels import Channels, PrunableLayer
-
-Indices = tuple[Tensor, ...]  # per leading axis of a tensor, the positions that were kept
+from pruners.compaction.narrow_attention import Indices, narrow
 
 
 def kept_indices(model: nn.Module, channels: Channels, alive: Tensor) -> dict[str, Indices]:
@@ -51,7 +50,8 @@ def slice_(model: nn.Module, kept: Mapping[str, Indices]) -> None:
     """Replace, in place, the tensors named in `kept` by their kept parts; shared weights stay shared."""
     done: dict[int, nn.Parameter] = {}
     for prefix, module in model.named_modules():
-        sizes = kept.get(f"{prefix}.weight" if prefix else "weight")
+        main = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
+        sizes = kept.get(f"{prefix}.{main}" if prefix else main)
         for key, parameter in module._parameters.items():
             indices = kept.get(f"{prefix}.{key}" if prefix else key)
             if parameter is not None and indices is not None:
@@ -92,3 +92,5 @@ def _resize(module: nn.Module, rows: int, columns: int = 0) -> None:
         module.in_channels, module.out_channels = columns * module.groups, rows
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
         module.num_features = rows
+    elif isinstance(module, nn.MultiheadAttention):
+        narrow(module, rows)

@@ -29,6 +29,14 @@ def chance(
     return random.score(model, batches, mode=mode, generator=generator)
 
 
+def equal_fan_in(
+    model: nn.Module, batches: Sequence[Batch], *, mode: str, generator: torch.Generator, **of_training: float | str
+) -> dict[str, Tensor]:
+    """Return scores of which the highest of a layer are as many in each row, in random places."""
+    draws = random.score(model, batches, mode=mode, generator=generator)
+    return {name: draw - draw.flatten(1).argsort(1).argsort(1).view(draw.shape) for name, draw in draws.items()}
+
+
 # In the paper all layers have one density. Here weights compete globally, so that methods are compared, not scopes.
 GRADUAL = replace(
     magnitude.MAGNITUDE,
@@ -60,4 +68,51 @@ RIGL = replace(
     # The authors' program exchanges weights in its very first step too.
     options={**SET.options, "at_start": True},
     unrecorded={"at_start": False},
+)
+
+SRIGL = replace(
+    RIGL,
+    score=equal_fan_in,
+    summary="SET or RigL in which the neurons of a layer have one fan-in, and weak neurons lose all inputs",
+    paper="Lasby et al. 2024, Dynamic Sparse Training with Structured Sparsity",
+    # A neuron goes that has fewer salient weights than this fraction of the fan-in; 0: none goes.
+    options={**SET.options, "salient": 0.3, "growth": "gradient"},
+    unrecorded={},
+    choices={"growth": ("gradient", "random")},
+)
+
+GRA_NET = replace(
+    SET,
+    summary="|w| at many moments of training, the smallest exchanged for those of largest gradient each time",
+    paper="Liu et al. 2021, Sparse Training via Boosting Pruning Plasticity with Neuroregeneration",
+    # The density to start from, and the fraction of training after which it falls no more; exchanges go on.
+    options={"initial": 0.5, "interval": 100, "end": 0.5, "drop": 0.5},
+)
+
+AC_DC = replace(
+    GRADUAL,
+    summary="|w|, the network dense and compressed in turn while training",
+    paper="Peste et al. 2021, AC/DC: Alternating Compressed/DeCompressed Training of Deep Neural Networks",
+    schedule="oneshot",
+    iterations=1,
+    # Fractions of training: the dense phase at first, each phase after it, the compressed phase at last.
+    options={"warmup": 0.05, "phase": 0.1, "last": 0.15},
+)
+
+STR = replace(
+    AC_DC,
+    summary="|w| above thresholds of the layers that are learned while training, by soft thresholding",
+    paper="Kusupati et al. 2020, Soft Threshold Weight Reparameterization for Learnable Sparsity",
+    # The fraction of training in which thresholds are learned, and the inverse sigmoid of the thresholds at first.
+    options={"end": 0.75, "initial": -5.0},
+    least={"initial": -3200.0},
+)
+
+TOP_KAST = replace(
+    AC_DC,
+    summary="|w|, chosen anew at many moments of training; some more weights train without being used",
+    paper="Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training",
+    scope="layer",
+    # Weights that train for each weight that is used.
+    options={"interval": 100, "spread": 2.0},
 )

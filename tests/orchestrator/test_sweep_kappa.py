@@ -114,7 +114,7 @@ def test_a_seed_without_a_result_stands_beside_the_others():
         ([*TINY, "--set", "pruner=snip", "--set", "kappa=0.99"], "architecture conv: Unreachable kappa 0.99"),
         (
             ["digits", "--set", "pruner=snip", "--set", "kappa=0.5"],
-            "choose granularity filter, filter-mean, filter-max",
+            "choose granularity filter, filter-mean, filter-max, head, neuron",
         ),
     ],
 )

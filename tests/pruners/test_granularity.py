@@ -12,6 +12,8 @@ from torch import nn, tensor
 
 from pruners import GRANULARITIES, PRUNERS, Pruner, PruningError, find, prunable, prune
 from pruners.granularity import selector
+from pruners.transformer_blocks import UNITS
+from search_spaces import Network
 from trainables.architectures import build
 
 T, F = True, False
@@ -78,8 +80,9 @@ def test_settings_are_canonical():
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_every_granularity_with_every_kind_of_schedule(granularity):
-    model = build("conv", (1, 8, 8), 10, seed=0)
-    compression = 1 / eval(granularity.replace(":", "/")) if ":" in granularity else 4
+    model = build(Network("vit-tiny", (("depth", 2),)) if granularity in UNITS else "conv", (1, 8, 8), 10, seed=0)
+    compression = {"head": 1.1, "neuron": 1.5}.get(granularity, 4)
+    compression = 1 / eval(granularity.replace(":", "/")) if ":" in granularity else compression
     batch = [(torch.ones(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64))]
     for iterations, schedule in ((1, None), (3, "linear"), (3, "exponential")):
         found = find(

@@ -111,7 +111,14 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
     "gradual": ("global", "cubic", 100, 0, {"start": 0.0, "end": 0.75}),
     "set": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3}),
     "rigl": ("erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3, "at_start": False}),
-}
+    "srigl": (
+        "erk", "oneshot", 1, 0, {"interval": 100, "end": 0.75, "drop": 0.3, "salient": 0.3, "growth": "gradient"},
+    ),
+    "gra-net": ("erk", "oneshot", 1, 0, {"initial": 0.5, "interval": 100, "end": 0.5, "drop": 0.5}),
+    "ac-dc": ("global", "oneshot", 1, 0, {"warmup": 0.05, "phase": 0.1, "last": 0.15}),
+    "str": ("global", "oneshot", 1, 0, {"end": 0.75, "initial": -5.0}),
+    "top-kast": ("layer", "oneshot", 1, 0, {"interval": 100, "spread": 2.0}),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -67,7 +67,7 @@ def test_records_without_kappa_are_as_they_were():
         ({"kapa": 0.5}, "'kapa' is not known; did you mean 'kappa'"),
         ({"pruner": {"name": "snip", "kappa": "x"}}, "pruner snip: kappa: 'x' is not allowed"),
         ({"kappa": 0.5, "granularity": "weight"}, "pruner snip: kappa: is a share of filters, but the granularity is "
-         "'weight'; choose granularity filter, filter-mean, filter-max"),
+         "'weight'; choose granularity filter, filter-mean, filter-max, head, neuron"),
         ({"kappa": 0.5, "granularity": "2:4"}, "the granularity is '2:4'"),
         ({"kappa": 0.5, "pruner": "gradual"}, "pruner gradual: granularity: 'filter' is not allowed"),
         ({"kappa": 0.5, "levels": 2}, "pruner snip: levels: 2 is not allowed with kappa"),

@@ -27,6 +27,7 @@ from trainables.architectures.resnet import RESNETS
 from trainables.architectures.timm_models import timm_model
 from trainables.architectures.torchvision_models import torchvision_model
 from trainables.architectures.vgg import VGGS
+from trainables.architectures.vision_transformers import VISION_TRANSFORMERS
 
 __all__ = ["ARCHITECTURES", "Architecture", "Shape", "build", "check", "lookup"]
 
@@ -37,7 +38,9 @@ ARCHITECTURES = {
     **VGGS,
     **IMAGENET_RESNETS,
     **MOBILENETS,
+    **VISION_TRANSFORMERS,
 }
+DROP_PATH = "drop_path"  # the option that is a probability
 LIBRARIES = {"torchvision": torchvision_model, "timm": timm_model}
 
 
@@ -65,7 +68,11 @@ def check(network: Network, input_shape: Shape) -> Architecture:
     """
     architecture = lookup(network.name, network.code)
     for key, value in network.options:
-        if network.name in ARCHITECTURES and type(value) in (int, float) and value <= 0:
+        if key == DROP_PATH and not 0 <= value < 1:
+            raise SpaceError(
+                f"architecture {network.name}: {key} {value} is not allowed; it must be at least 0 and below 1"
+            )
+        if network.name in ARCHITECTURES and type(value) in (int, float) and value <= 0 and key != DROP_PATH:
             raise SpaceError(f"architecture {network.name}: {key} {value} is not allowed; it must be above 0")
     _, height, width = input_shape
     side = min(height, width)

@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from search_spaces import Trial
-from trainables.sparse_training.base import Dynamics
+from trainables.sparse_training.ac_dc import ac_dc
+from trainables.sparse_training.base import Dynamics, Latent
+from trainables.sparse_training.gra_net import gra_net
 from trainables.sparse_training.gradual import gradual
 from trainables.sparse_training.set_rigl import rigl, set_
+from trainables.sparse_training.srigl import srigl
+from trainables.sparse_training.str_thresholds import str_
+from trainables.sparse_training.top_kast import top_kast
 
-DYNAMICS: dict[str, Callable[[Trial, int, int], Dynamics]] = {"gradual": gradual, "set": set_, "rigl": rigl}
+DYNAMICS: dict[str, Callable[[Trial, int, int], Dynamics]] = {
+    "gradual": gradual,
+    "set": set_,
+    "rigl": rigl,
+    "srigl": srigl,
+    "gra-net": gra_net,
+    "ac-dc": ac_dc,
+    "str": str_,
+    "top-kast": top_kast,
+}
 
 
 def dynamics(trial: Trial, steps_per_epoch: int) -> Dynamics | None:
@@ -22,4 +36,4 @@ def dynamics(trial: Trial, steps_per_epoch: int) -> Dynamics | None:
     return None if make is None or trial.mask else make(trial, trial.epochs * steps_per_epoch, steps_per_epoch)
 
 
-__all__ = ["DYNAMICS", "Dynamics", "dynamics"]
+__all__ = ["DYNAMICS", "Dynamics", "Latent", "dynamics"]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from pruners import densities, prunable, select
 from search_spaces import SpaceError, Trial
 from search_spaces.density import Density, density_of
-from trainables.sparse_training.base import Masks, options
+from trainables.sparse_training.base import Dynamics, Masks, options
 
 
 @dataclass(frozen=True)
-class Gradual:
+class Gradual(Dynamics):
     """Method that prunes the smallest weights at some steps, down to the density of that step (fraction kept)."""
 
     density_after: Mapping[int, Density]

@@ -13,13 +13,13 @@ from pruners import prunable
 from search_spaces import Trial
 from search_spaces.density import fraction_of
 from trainables.randomness import generator
-from trainables.sparse_training.base import Masks, options
+from trainables.sparse_training.base import Dynamics, Masks, cycle, options
 
 Merits = Callable[[int, nn.Module], dict[str, Tensor]]  # step, model -> a score for growing each weight
 
 
 @dataclass(frozen=True)
-class Regrowth:
+class Regrowth(Dynamics):
     """Method that replaces the smallest weights of each layer by those of highest merit.
 
     It does so every `interval` steps before step `end`. It starts from random masks of the trial's compression. The
@@ -55,13 +55,16 @@ def exchange(mask: Tensor, weight: Tensor, merit: Tensor, fraction: float) -> Te
 
     A weight that was just dropped may be grown again (Evci et al. 2020, algorithm 1): it then stays in the mask.
     """
-    count = int(mask.count_nonzero())
-    leaving = math.floor(fraction_of(fraction) * count)
-    staying = _highest(weight.abs().masked_fill(~mask, -1), count - leaving)
-    return staying | _highest(merit.masked_fill(staying, -math.inf), leaving)
+    return exchange_count(mask, weight, merit, math.floor(fraction_of(fraction) * int(mask.count_nonzero())))
 
 
-def _highest(scores: Tensor, count: int) -> Tensor:
+def exchange_count(mask: Tensor, weight: Tensor, merit: Tensor, leaving: int) -> Tensor:
+    """Return `mask` with its `leaving` smallest weights dropped, and as many of the highest merit grown."""
+    staying = highest(weight.abs().masked_fill(~mask, -1), int(mask.count_nonzero()) - leaving)
+    return staying | highest(merit.masked_fill(staying, -math.inf), leaving)
+
+
+def highest(scores: Tensor, count: int) -> Tensor:
     """Return a mask of the `count` highest values of a tensor; of equal values the earlier ones."""
     order = scores.flatten().sort(descending=True, stable=True).indices
     mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
@@ -71,12 +74,7 @@ def _highest(scores: Tensor, count: int) -> Tensor:
 
 def set_(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
     """Return SET, which grows weights at random (Mocanu et al. 2018, algorithm 1). They start at zero, as in RigL."""
-
-    def chance(step: int, model: nn.Module) -> dict[str, Tensor]:
-        draws = generator(trial.seed, "grow", step)  # on the CPU: the same on every device
-        return {name: torch.rand(w.shape, generator=draws).to(w.device) for name, w in prunable(model).items()}
-
-    return _regrowth(trial, steps, steps_per_epoch, chance)
+    return _regrowth(trial, steps, steps_per_epoch, random_merits(trial))
 
 
 def rigl(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
@@ -85,17 +83,25 @@ def rigl(trial: Trial, steps: int, steps_per_epoch: int) -> Regrowth:
     The gradient is that of the step, and the optimizer makes that step too. With `at_start` the first update is in
     step 1. docs/names.md says what the authors' program does differently.
     """
-    return _regrowth(trial, steps, steps_per_epoch, _slopes)
+    return _regrowth(trial, steps, steps_per_epoch, gradient_merits)
 
 
-def _slopes(step: int, model: nn.Module) -> dict[str, Tensor]:
+def random_merits(trial: Trial) -> Merits:
+    """Return a function that draws a merit in [0, 1) for each weight, by the trial's seed and the step."""
+
+    def chance(step: int, model: nn.Module) -> dict[str, Tensor]:
+        draws = generator(trial.seed, "grow", step)  # on the CPU: the same on every device
+        return {name: torch.rand(w.shape, generator=draws).to(w.device) for name, w in prunable(model).items()}
+
+    return chance
+
+
+def gradient_merits(step: int, model: nn.Module) -> dict[str, Tensor]:
+    """Return the absolute gradients of the prunable weights."""
     return {n: torch.zeros_like(w) if w.grad is None else w.grad.abs() for n, w in prunable(model).items()}
 
 
 def _regrowth(trial: Trial, steps: int, steps_per_epoch: int, merits: Merits) -> Regrowth:
     chosen = options(trial)
-    # Once an epoch if an epoch is shorter than the interval: otherwise nothing would ever be grown on small data.
-    interval = min(chosen["interval"], steps_per_epoch)
-    return Regrowth(
-        trial.compression, interval, round(chosen["end"] * steps), chosen["drop"], merits, chosen.get("at_start", False)
-    )
+    interval, end = cycle(trial, steps_per_epoch), round(chosen["end"] * steps)
+    return Regrowth(trial.compression, interval, end, chosen["drop"], merits, chosen.get("at_start", False))

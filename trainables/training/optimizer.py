@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from search_spaces import Trial
 
 
-def make_optimizer(model: nn.Module, trial: Trial) -> torch.optim.Optimizer:
-    """Return the trial's optimizer of all parameters, with weight decay on all of them, as in the published programs.
+def make_optimizer(model: nn.Module, trial: Trial, further: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
+    """Return the trial's optimizer of all parameters and of `further` ones.
 
-    On a GPU its learning rate is a float32 tensor on the GPU: a CUDA graph reads it from there, and steps outside of a
-    graph must use the same number.
+    Weight decay is on all of them, as in the published programs. On a GPU the learning rate is a float32 tensor on the
+    GPU: a CUDA graph reads it from there, and steps outside of a graph must use the same number.
     """
-    device = next(model.parameters()).device
+    parameters = [*model.parameters(), *further]
+    device = parameters[0].device
     lr = torch.tensor(trial.lr, device=device) if device.type == "cuda" else trial.lr
     if trial.optimizer == "adam":
         decay, on_gpu = trial.weight_decay, device.type == "cuda"
-        return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=decay, fused=True, capturable=on_gpu)
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True, capturable=on_gpu)
     return torch.optim.SGD(
-        model.parameters(),
+        parameters,
         lr=lr,
         momentum=trial.momentum,
         nesterov=trial.nesterov,

@@ -16,7 +16,7 @@ from pruners.errors import is_out_of_memory
 from search_spaces import Trial
 from trainables.distributed import ALONE, START, STEP, Team
 from trainables.randomness import Drawn
-from trainables.sparse_training import Dynamics
+from trainables.sparse_training import Dynamics, Latent
 from trainables.training.cuda_graph import CapturedStep
 from trainables.training.distributed_step import SharedStepper
 from trainables.training.optimizer import LearningRate, load_moments, make_optimizer
@@ -147,7 +147,10 @@ class TrainingState:
         """
         self.model, self.trial, self.team = model, trial, team
         self._masks, self._dynamics = masks, dynamics
-        self._optimizer = make_optimizer(model, trial)
+        self._latent = dynamics if isinstance(dynamics, Latent) else None
+        if self._latent is not None:
+            self._latent.start(model, masks)
+        self._optimizer = make_optimizer(model, trial, self._latent.learned if self._latent else ())
         self.rate = LearningRate(self._optimizer, trial, steps_per_epoch)
         self.progress = EpochProgress()
         saved = state or {}
@@ -157,9 +160,12 @@ class TrainingState:
             self.rate.load_state_dict(state["scheduler"])
             self.progress = EpochProgress(**state["progress"])
             masks.update(state["masks"] if dynamics else {})
+            if self._latent is not None:
+                self._latent.load(state["latent"])
         self._begun: dict[str, Any] = saved.get("begun", {})
         self._masked = Masked(model, self._optimizer, masks, dynamics, self.progress.steps)
-        self._average = Average(model, trial.ema, masks, saved.get("average", {})) if trial.ema else None
+        held = {} if self._masked.keeps_pruned else masks
+        self._average = Average(model, trial.ema, held, saved.get("average", {})) if trial.ema else None
         parts = model, self._optimizer, self._masked, trial, self._average
         step = SharedStepper(team, *parts) if team.size > 1 else Stepper(*parts)
         self._captured: CapturedStep | None = None
@@ -186,16 +192,17 @@ class TrainingState:
             "progress": vars(self.progress),
         }
         state |= {"masks": dict(self._masks)} if self._dynamics else {}
+        state |= {"latent": dict(self._latent.tensors)} if self._latent else {}
         state |= {"average": self._average.state_dict()} if self._average else {}
         return state | ({"begun": epoch.state_dict()} if epoch else {})
 
     def tested(self, test: Callable[[], T]) -> T:
-        """Return the result of `test` with the weights to be tested: the averages, if there are any.
+        """Return the result of `test` with the weights to be tested: the averages, if there are any, as seen forward.
 
         If CUDA graphs leave too little memory for it, they are dropped and `test` is called again. That is safe,
         because a test changes nothing.
         """
-        with self._average.in_place() if self._average else nullcontext():
+        with self._average.in_place() if self._average else nullcontext(), self._masked.seen_forward():
             try:
                 return test()
             except RuntimeError as error:
@@ -204,6 +211,7 @@ class TrainingState:
             return test()
 
     def finish(self) -> None:
-        """Leave the averages in the model for good, if there are any."""
+        """Leave in the model for good what was tested."""
         if self._average:
             self._average.exchange()
+        self._masked.finish()

@@ -15,7 +15,7 @@ from pruners import masking
 from pruners.masks import factor
 from search_spaces import Trial
 from trainables.datasets.batches import split_batch
-from trainables.sparse_training import Dynamics
+from trainables.sparse_training import Dynamics, Latent
 from trainables.training.optimizer import step_of
 from trainables.training.precision import arithmetic, autocast
 
@@ -38,15 +38,54 @@ class Masked:
         """Set pruned weights to zero. `dynamics` changes `masks` in place; `steps` is the number of steps so far."""
         self._model, self._optimizer, self._masks, self._dynamics = model, optimizer, masks, dynamics
         self.steps = steps
-        weights = dict(model.named_parameters())
+        self._latent = dynamics if isinstance(dynamics, Latent) else None
+        self.keeps_pruned = self._latent is not None and self._latent.keeps_pruned
+        self._weights = weights = dict(model.named_parameters())
         self._factors = {name: factor(mask, weights[name]) for name, mask in masks.items() if name in weights}
-        self.hold = masking(model, masks | self._factors)  # `masking` refuses a mask that names no weight
+        self._prune = masking(model, masks | self._factors)  # `masking` refuses a mask that names no weight
         self.hold()
 
     @property
     def changes(self) -> bool:
         """True if masks may change during training."""
         return self._dynamics is not None
+
+    def hold(self) -> None:
+        """Set pruned weights to zero, unless the dynamics keeps their values."""
+        if not self.keeps_pruned:
+            self._prune()
+        if self._latent is not None:
+            with torch.no_grad():
+                self._latent.hold(self._weights)
+
+    @contextmanager
+    def seen_forward(self) -> Iterator[None]:
+        """Put what the forward pass sees into the model inside the block; afterwards restore the weights, bit for bit.
+
+        Gradients, if the block has made any, become those of the restored weights.
+        """
+        if self._latent is None:
+            yield
+            return
+        with torch.no_grad():
+            kept = {name: self._weights[name].clone() for name in self._masks}
+            self._latent.show(self._weights)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weight in kept.items():
+                    self._weights[name].copy_(weight)
+        if any(self._weights[name].grad is not None for name in kept):
+            with torch.no_grad():
+                self._latent.pull_back(self._weights)
+
+    def finish(self) -> None:
+        """Leave in the model what the forward pass sees, with pruned weights at zero."""
+        if self._latent is not None:
+            with torch.no_grad():
+                self._latent.show(self._weights)
+        self._prune()
 
     def after_step(self) -> Mapping[str, Tensor]:
         """Count an optimizer step and update the masks if `dynamics` says so; return the changed masks, {} if none.
@@ -59,18 +98,17 @@ class Masked:
         masks = self._dynamics.update(self.steps, self._masks, self._model)
         if masks is None:
             return {}
-        self._forget({name: mask & ~self._masks[name] for name, mask in masks.items()})
+        self._forget(self._dynamics.woken(self._masks, masks))
         self._masks.update(masks)
         for name, mask in masks.items():
             self._factors[name].copy_(mask)
         self.hold()
         return masks
 
-    def _forget(self, grown: dict[str, Tensor]) -> None:
+    def _forget(self, grown: Mapping[str, Tensor]) -> None:
         """Set the moments of grown weights to zero, because they were gathered while the weights could not move."""
-        parameters = dict(self._model.named_parameters())
         for name, mask in grown.items():
-            for value in self._optimizer.state[parameters[name]].values():
+            for value in self._optimizer.state[self._weights[name]].values():
                 if isinstance(value, Tensor) and value.shape == mask.shape:
                     value.masked_fill_(mask, 0)
 
@@ -142,9 +180,10 @@ class Stepper:
         average: Average | None = None,
     ) -> None:
         self._model, self._optimizer, self._masked, self._average = model, optimizer, masked, average
-        self._trial, self._parameters = trial, list(model.parameters())
+        self._trial = trial
+        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self._update = step_of(optimizer)
-        device = self._parameters[0].device
+        device = next(model.parameters()).device
         self._autocast, self._arithmetic = autocast(trial, device), arithmetic(trial, device)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -160,7 +199,7 @@ class Stepper:
         """
         for parameter in self._parameters:
             parameter.grad = None
-        with self._arithmetic():
+        with self._arithmetic(), self._masked.seen_forward():
             found = self.gradients(x, y)
         self._update()
         self._masked.hold()
@@ -171,7 +210,7 @@ class Stepper:
     def finish(self) -> None:
         """Count the step, and change the masks if that is due."""
         changed = self._masked.after_step()
-        if self._average is not None:
+        if self._average is not None and not self._masked.keeps_pruned:
             self._average.hold(changed)
 
     def renew_moments(self) -> None:

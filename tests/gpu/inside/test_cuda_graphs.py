@@ -12,7 +12,7 @@ from search_spaces import Trial
 from trainables.context import Place
 from trainables.randomness import Drawn
 from trainables.run import run
-from trainables.sparse_training import dynamics
+from trainables.sparse_training import Dynamics, Latent, dynamics
 from trainables.training import cuda_graph
 from trainables.training.cuda_graph import WARM, CapturedStep
 from trainables.training.loop import Callbacks, TrainingData, TrainingState, train
@@ -33,8 +33,12 @@ def trained(net: nn.Module, graphs: bool, make_dynamics=lambda trial: None, **fi
     """Return weights, sums, masks and what was told after batches of `SIZES`."""
     trial = Trial(**{"dataset": "digits", "architecture": "mlp", "lr": 0.05} | fields)
     masks = {"0.weight": (torch.arange(96).view(16, 6) % 3 > 0).cuda()}
-    optimizer = make_optimizer(net, trial)
-    masked = Masked(net, optimizer, masks, make_dynamics(trial), 0)
+    rule = make_dynamics(trial)
+    if isinstance(rule, Latent):
+        masks |= {"4.weight": torch.ones(3, 16, dtype=torch.bool, device="cuda")}
+        rule.start(net, masks)
+    optimizer = make_optimizer(net, trial, rule.learned if isinstance(rule, Latent) else ())
+    masked = Masked(net, optimizer, masks, rule, 0)
     average = Average(net, trial.ema, masks, {}) if trial.ema else None
     told: list[str] = []
     step = Stepper(net, optimizer, masked, trial, average)
@@ -54,7 +58,7 @@ def same(a, b) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-class Swap:
+class Swap(Dynamics):
     """Two weights change places after the third and the tenth step; the tenth is a replayed one."""
 
     compression = 2.0
@@ -93,6 +97,17 @@ def test_graphs_train_what_python_trains(fields, drop, changing):
     assert same(graphs[2], plain[2])
     assert graphs[4] == plain[4] == len(SIZES)
     assert (graphs[0]["0.weight"][~graphs[2]["0.weight"]] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["str", "top-kast"])
+def test_what_the_forward_pass_sees_is_part_of_the_graph(name):
+    options = {"str": {"end": 0.5, "initial": -3.0}, "top-kast": {"interval": 4}}[name]
+    fields = {"pruner": name, "scope": "layer", "compression": 3, "epochs": 1, "options": options, "momentum": 0.9}
+    plain, graphs = (trained(network(), captured, lambda t: dynamics(t, 14), **fields) for captured in (False, True))
+    assert graphs[3] == [GRAPH] * 2
+    assert same(graphs[0], plain[0]) and same(graphs[2], plain[2])
+    assert graphs[1] == plain[1]
+    assert not same(graphs[2], {"0.weight": (torch.arange(96).view(16, 6) % 3 > 0).cuda()})  # masks have changed
 
 
 def test_a_step_is_one_launch_of_a_graph_and_nobody_waits():
@@ -176,11 +191,13 @@ def test_a_graph_gives_its_memory_to_a_test_that_needs_it(tmp_path):
     assert tests == [1, 2, 2]
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "set", "ema"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "set", "ema", "str", "top-kast"])
 def test_interrupted_and_resumed_is_as_in_one_go(tmp_path, kind):
     fields = {
         "sgd": {}, "adam": {"optimizer": "adam", "lr": 0.001}, "ema": {"ema": 0.9, "warmup_epochs": 1},
         "set": {"pruner": "set", "mode": "eval", "options": {"interval": 5}},
+        "str": {"pruner": "str", "options": {"end": 0.5}},
+        "top-kast": {"pruner": "top-kast", "scope": "layer", "options": {"interval": 5}},
     }[kind]  # fmt: skip
     base = {
         "dataset": "digits",

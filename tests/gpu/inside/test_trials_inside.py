@@ -50,6 +50,8 @@ KINDS = {
     "set": trial("set", options={"interval": 3}),
     "rigl": trial("rigl", options={"interval": 3}),
     "gradual": trial("gradual"),
+    **{name: trial(name, options={"interval": 3}) for name in ("srigl", "gra-net", "top-kast")},
+    **{name: trial(name) for name in ("ac-dc", "str")},
     "dense": Trial(**PLAIN | {"compression": 1}),
     "ema": trial("snip", ema=0.9),
     "accumulate": trial("snip", accumulate=2),

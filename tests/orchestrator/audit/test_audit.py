@@ -350,6 +350,8 @@ KINDS = {
     "gradual": {"compression": 4, "pruner": "gradual"},
     "set": {"compression": 4, "pruner": "set"},
     "rigl": {"compression": 4, "pruner": "rigl"},
+    "str": {"compression": 4, "pruner": "str"},
+    "top-kast": {"compression": 4, "pruner": "top-kast", "ema": 0.9},
     "bfloat16": {"compression": 4, "precision": "bfloat16", "architecture": "conv"},
     "filters": {"compression": 4, "granularity": "filter", "architecture": "conv"},
     "kappa": {"kappa": 0.5, "granularity": "filter", "architecture": "conv"},

@@ -14,11 +14,14 @@ from pruners.channels import UnfollowableError, trace_channels
 from search_spaces import Network
 from trainables.architectures import ARCHITECTURES, build
 from trainables.architectures.architecture import Architecture
+from trainables.architectures.vision_transformers import swin, vit
 
 
 def form(name):
     """What it has in common with those of its family that differ in depth alone."""
     make = ARCHITECTURES[name].make
+    if make in (vit, swin) or getattr(make, "func", None) is vit:
+        return getattr(make, "func", make), ""  # one that is twice as wide adds nothing but minutes
     return getattr(make, "func", make), re.sub(r"\d+", "", name)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from search_spaces import Trial
 from trainables.run import run
-from trainables.sparse_training import dynamics
+from trainables.sparse_training import Dynamics, dynamics
 from trainables.sparse_training.set_rigl import Regrowth, exchange
 from trainables.training import trainer
 from trainables.training.step import Masked
@@ -120,7 +120,7 @@ def test_grown_weights_start_at_zero_without_momentum(kind):
     make = {"sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), "adam": lambda p: torch.optim.Adam(p, 0.1)}[kind]
     optimizer, masks = make(layer.parameters()), {"weight": true(1, 1, 0, 0)[None]}
 
-    class Swap:
+    class Swap(Dynamics):
         def update(self, step, masks, model):
             return {"weight": true(1, 0, 1, 0)[None]} if step == 3 else None
 
