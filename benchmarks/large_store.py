@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from orchestrator.colors import look
 from search_spaces import Cell, Trial
 
@@ -23,7 +26,7 @@ LAYERS = 20
 CURVES = ("train/loss", "train/top1", "test/loss", "test/top1", "test/top5", "time/epoch_seconds")
 
 
-def build(folder: Path, name: str, trials: int, epochs: int, remote: bool) -> str:
+def build(folder: Path, name: str, trials: int, epochs: int, remote: bool, masks: bool = False) -> str:
     """Make `mlflow.db` and `artifacts/` in `folder`; `remote`: artifacts are asked of the server. Returns the URI."""
     from mlflow import MlflowClient
 
@@ -52,6 +55,11 @@ def build(folder: Path, name: str, trials: int, epochs: int, remote: bool) -> st
             _metrics(database, run, record)
             for file, content in _files(record).items():
                 _json(artifacts, run, file, content)
+            if masks:
+                dice = np.random.default_rng(int(record.fingerprint, 16))
+                layers = {f"layers.{i}.weight": dice.random((64, 64, 3, 3), dtype=np.float32) < density
+                          for i, density in enumerate(_densities(record))}  # fmt: skip
+                save_file(layers, artifacts / run / "artifacts" / "masks.safetensors")
     return uri
 
 
@@ -108,7 +116,7 @@ def _metrics(database: sqlite3.Connection, run: str, trial: Trial) -> None:
     kept = trial.density
     once = {
         "final/top1": top1, "final/top5": min(1, top1 + 0.05), "final/loss": 1 - top1, "best/top1": top1 + 0.002,
-        "model/params": 15e6, "model/params_kept": 15e6 * kept, "model/compression": trial.compression,
+        "model/params": 737_280.0, "model/params_kept": 737_280 * kept, "model/compression": trial.compression,
         "model/macs": 3.1e8, "model/macs_kept": 3.1e8 * kept**0.7, "model/macs_compacted": 3e8,
         "model/params_compacted": 14e6, "model/latency_ms": 5 + 10 * kept**0.5 + dice.random(),
         "model/speedup": kept**-0.2, "model/speedup_spread": 0.1, "model/latency_inputs": 64, "model/peak_mb": 300,

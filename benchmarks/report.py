@@ -1,14 +1,17 @@
 """The report of a large sweep: seconds and memory, from a database file and from an MLflow server over HTTP.
 
-    python -m benchmarks.report [--trials 2000] [--epochs 160] [--keep FOLDER]
+    python -m benchmarks.report [--trials 2000] [--epochs 160] [--masks] [--keep FOLDER]
+    python -m benchmarks.report --page FOLDER/file/report/report.html
 
-The store is made first, which is not measured. The targets are 60 s and 2 GiB for 2,000 trials of 160 epochs.
+The store is made first, which is not measured. The targets are 60 s and 2 GiB for 2,000 trials of 160 epochs. With
+`--page` a report is opened in Chromium instead, for its size (3 MB at most for 500 trials), time to load and memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -64,20 +67,63 @@ def measure(uri: str, output: Path) -> tuple[float, int]:
     return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def measure_page(page: Path) -> None:
+    """Print a page's size, and in Chromium the time until it is ready and its memory, at first and scrolled through."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,1000"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+    def mebibytes() -> float:
+        driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+        heap = {
+            entry["name"]: entry["value"] for entry in driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        }
+        return float(heap["JSHeapUsedSize"]) / 2**20
+
+    try:
+        driver.execute_cdp_cmd("Performance.enable", {})
+        driver.get(page.resolve().as_uri())
+        ready = "return document.documentElement.dataset.ready && performance.now()"
+        loaded = WebDriverWait(driver, 120, 0.05).until(lambda _: driver.execute_script(ready))
+        at_first, charts = mebibytes(), driver.execute_script("return document.querySelectorAll('.plot').length")
+        drawn = "return document.querySelectorAll('.plot')[arguments[0]].dataset.drawn"
+        for number in range(charts):
+            driver.execute_script("document.querySelectorAll('.plot')[arguments[0]].scrollIntoView()", number)
+            WebDriverWait(driver, 120, 0.05).until(lambda _, n=number: driver.execute_script(drawn, n))
+        print(
+            f"{page.stat().st_size / 1e6:.2f} MB; ready after {loaded / 1000:.1f} s; {at_first:.0f} MiB of script at "
+            f"first, {mebibytes():.0f} MiB with all {charts} charts drawn"
+        )
+    finally:
+        driver.quit()
+
+
 def main() -> None:
     """Build, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--keep", type=Path, help="keep the store and the reports in this folder")
+    parser.add_argument("--masks", action="store_true", help="each trial has masks of 20 layers of 64 x 64 x 3 x 3")
+    parser.add_argument("--kinds", nargs="+", default=["file", "http"], choices=["file", "http"])
+    parser.add_argument("--page", type=Path, help="measure this report in Chromium, and nothing else")
     given = parser.parse_args()
+    if given.page:
+        measure_page(given.page)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         root = given.keep or Path(temporary)
-        for kind in ("file", "http"):
+        for kind in given.kinds:
             folder = root / kind
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "mlflow.db").exists():
-                build(folder, "large", given.trials, given.epochs, remote=kind == "http")
+                build(folder, "large", given.trials, given.epochs, remote=kind == "http", masks=given.masks)
             if kind == "http":
                 with served(folder) as uri:
                     seconds, peak = measure(uri, folder / "report")

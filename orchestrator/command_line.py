@@ -57,7 +57,13 @@ def open_page(page: Path) -> str:
     """Open `page` in a browser; return "", or why not. Never a terminal browser: it takes over the terminal."""
     if sys.platform not in ("darwin", "win32") and not any(os.environ.get(name) for name in SCREENS):
         return "--open: this machine has no screen for a browser; open the report on another machine"
-    with suppress(webbrowser.Error, OSError):
-        if webbrowser.open(page.resolve().as_uri()):
-            return ""
+    if open_address(page.resolve().as_uri()):
+        return ""
     return "--open: no browser could be started; open the report by hand"
+
+
+def open_address(address: str) -> bool:
+    """Open an address in a browser; return True if one was started."""
+    with suppress(webbrowser.Error, OSError):
+        return webbrowser.open(address)
+    return False

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from orchestrator import status, sweep
+from orchestrator import status, sweep, ui
 from orchestrator.audit import __main__ as audit
 from orchestrator.report import __main__ as report
 from search_spaces import load, presets
@@ -73,6 +73,10 @@ def takes_status(words: Sequence[str]) -> None:
     status.parser().parse_args(words)
 
 
+def takes_ui(words: Sequence[str]) -> None:
+    ui.parser().parse_args(words)
+
+
 def takes_pip(words: Sequence[str]) -> None:
     named = [word for word in words[1:] if not word.startswith("--") and word != "constraints.txt"]
     ours = distribution("pruning-sweeps").metadata.get_all("Provides-Extra") or []
@@ -122,12 +126,14 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "prune-report": takes_report,
     "prune-audit": takes_audit,
     "prune-status": takes_status,
+    "prune-ui": takes_ui,
 }
 MODULES = {
     "orchestrator.sweep": takes_sweep,
     "orchestrator.report": takes_report,
     "orchestrator.audit": takes_audit,
     "orchestrator.status": takes_status,
+    "orchestrator.ui": takes_ui,
 }
 
 

@@ -51,11 +51,11 @@ SCRIPTS = ("report.js", "explore/explore.js", "explore/pair.js", "explore/micros
 def page(
     results: Results,
     figures: Sequence[tuple[Drawing, bytes]],
-    tables_csv: Mapping[str, str],
     tracking_uri: str,
     folder: Path | None = None,
+    csv: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the page's HTML; figures are given as SVG, and `folder` is where the page will be written."""
+    """Return the page's HTML; figures are given as SVG, `csv` by file name; `folder` is where it will be written."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_file("report.html.j2"))
     known = without_measures(results)
@@ -72,7 +72,7 @@ def page(
         library=chart_library(),
         data=_packed(chart_data(known, run_link(public(tracking_uri), results.experiment_id))),
         pictures=_packed(packed),
-        csv=_packed(tables_csv),
+        csv=_packed(csv or {}),
         first=first,
         charted=charted,
         run_link=run_link(public(tracking_uri), results.experiment_id),

@@ -99,7 +99,7 @@ def compose(
     texts = tables(results)
     files |= {f"tables/{name}": text.encode() for name, text in texts.items()}
     csv = {name: text for name, text in texts.items() if name.endswith(".csv")}
-    files["report.html"] = page(results, figures, csv, tracking_uri, folder).encode()
+    files["report.html"] = page(results, figures, tracking_uri, folder, csv).encode()
     return files
 
 

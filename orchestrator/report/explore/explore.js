@@ -96,9 +96,9 @@ const SAYS = [["pruner"], ["compression"], ["layer"], ["epoch"], ["value"], ["co
   ["range", "range"], ["n"], ["collapsed"], ["missing", "without result"]];
 
 const TIP = {expr: "datum.tip"};
-const tipOf = (row, rows) => { // what a tooltip says of a mark: only what is known of it
+const tipOf = (row, rows, titles) => { // what a tooltip says of a mark: only what is known of it
   const same = rows.filter(other => other.x === row.x && other.p !== row.p && other.y === row.y).map(other => other.pruner);
-  return Object.fromEntries([["title", row.pruner], ...SAYS.slice(1).filter(([key]) => row[key] != null).map(([key, name]) => [name ?? key, row[key]]),
+  return Object.fromEntries([["title", row.pruner], ...SAYS.slice(1).filter(([key]) => row[key] != null).map(([key, name]) => [titles[key] ?? name ?? key, row[key]]),
     ...(same.length && row.y != null ? [["the same", same.join(", ")]] : [])]);
 };
 
@@ -123,8 +123,8 @@ const axisOf = (name, rows, channel, names) => {
 const byPruner = look => ({field: "p", type: "nominal", legend: null,
   scale: {domain: [PAIR, ...data.pruners.map((_, p) => p)], range: [{color: css("--ink"), dash: [], shape: "circle"}, ...data.pruners].map(look)}});
 const specOf = (title, x, y, rows, {references = [], names, height = names ? 290 : 250, pruners} = {}) => {
-  const from = AXES[y].from ?? (value => value);
-  const values = rows.map((row, id) => ({...row, id, tip: tipOf(row, rows), words: Object.values(tipOf(row, rows)).join(", "), y: row.y == null ? null : from(row.y),
+  const from = AXES[y].from ?? (value => value), titles = {value: AXES[y].title, cost: AXES[x].title};
+  const values = rows.map((row, id) => ({...row, id, tip: tipOf(row, rows, titles), words: Object.values(tipOf(row, rows, titles)).join(", "), y: row.y == null ? null : from(row.y),
     low: row.low == null ? null : from(row.low), high: row.high == null ? null : from(row.high)}));
   const lines = references.filter(one => one.y != null).map(one => ({...one, y: from(one.y)}));
   const drawn = values.filter(row => !row.lost);
@@ -174,7 +174,7 @@ const chart = (place, title, x, y, rows, options = {}) => {
   const tell = row => {
     at = row.id;
     view?.signal("chosen", at).runAsync();
-    const words = SAYS.filter(([key]) => row[key] != null).map(([key, name]) => (key === "pruner" || key === "compression" || key === "layer") ? row[key] : `${name ?? key} ${row[key]}`);
+    const words = Object.entries(row.tip).map(([key, value]) => ["title", "compression", "layer"].includes(key) ? value : `${key} ${value}`);
     said.replaceChildren(words.join(" · "), ...(row.runs?.length ? [" · runs ", ...row.runs.flatMap((run, i) => [i ? ", " : "", runLink(run)])] : []));
   };
   plot.end = () => { views.delete(view); view?.finalize(); };
