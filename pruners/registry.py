@@ -4,7 +4,18 @@ from pruners import custom
 from pruners.errors import require_known
 from pruners.pruner import Pruner
 from pruners.scores.bn_scale import BN_SCALE
-from pruners.scores.during_training import AC_DC, GRA_NET, GRADUAL, RIGL, SET, SRIGL, STR, TOP_KAST
+from pruners.scores.during_training import (
+    AC_DC,
+    EDGE_POPUP,
+    GRA_NET,
+    GRADUAL,
+    MOVEMENT,
+    RIGL,
+    SET,
+    SRIGL,
+    STR,
+    TOP_KAST,
+)
 from pruners.scores.fpgm import FPGM
 from pruners.scores.grasp import GRASP
 from pruners.scores.group_norm import GROUP_NORM
@@ -55,6 +66,8 @@ PRUNERS: dict[str, Pruner] = {
     "ac-dc": AC_DC,
     "str": STR,
     "top-kast": TOP_KAST,
+    "movement": MOVEMENT,
+    "edge-popup": EDGE_POPUP,
 }
 
 

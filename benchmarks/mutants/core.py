@@ -49,6 +49,7 @@ CORE: dict[str, str] = {  # module -> the tests that hold it, each by its file; 
     "trainables.sparse_training.set_rigl": "test_sparse_training",
     "trainables.sparse_training.ac_dc": "test_ac_dc",
     "trainables.sparse_training.gra_net": "test_gra_net",
+    "trainables.sparse_training.learned_scores": "test_learned_scores",
     "trainables.sparse_training.srigl": "test_srigl",
     "trainables.sparse_training.str_thresholds": "test_str_thresholds",
     "trainables.sparse_training.top_kast": "test_top_kast",

@@ -116,3 +116,19 @@ TOP_KAST = replace(
     # Weights that train for each weight that is used.
     options={"interval": 100, "spread": 2.0},
 )
+
+MOVEMENT = replace(
+    AC_DC,
+    summary="scores that are learned while training: weights that move away from zero stay",
+    paper="Sanh et al. 2020, Movement Pruning: Adaptive Sparsity by Fine-Tuning",
+    # Fractions of training between which the density falls by a cubic; steps from one choice of masks to the next.
+    options={"start": 0.0, "end": 0.75, "interval": 1},
+)
+
+EDGE_POPUP = replace(
+    SET,
+    summary="scores that are learned for weights that keep their first values",
+    paper="Ramanujan et al. 2020, What's Hidden in a Randomly Weighted Neural Network?",
+    scope="layer",
+    options={"interval": 1},
+)

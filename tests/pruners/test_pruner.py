@@ -117,6 +117,8 @@ RECORDED = {  # a record that leaves them out stands for these: other ones would
     "gra-net": ("erk", "oneshot", 1, 0, {"initial": 0.5, "interval": 100, "end": 0.5, "drop": 0.5}),
     "ac-dc": ("global", "oneshot", 1, 0, {"warmup": 0.05, "phase": 0.1, "last": 0.15}),
     "str": ("global", "oneshot", 1, 0, {"end": 0.75, "initial": -5.0}),
+    "movement": ("global", "oneshot", 1, 0, {"start": 0.0, "end": 0.75, "interval": 1}),
+    "edge-popup": ("layer", "oneshot", 1, 0, {"interval": 1}),
     "top-kast": ("layer", "oneshot", 1, 0, {"interval": 100, "spread": 2.0}),
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ SET = Trial(**BASE, pruner="set", scope="erk", epochs=4, options={"interval": 3}
 RIGL = Trial(**BASE, pruner="rigl", scope="erk", epochs=4, options={"interval": 3}, optimizer="adam")
 GRADUAL = Trial(**BASE, pruner="gradual", schedule="cubic", iterations=20, epochs=4, pretrain_epochs=1)
 STR = Trial(**BASE, pruner="str", epochs=4, options={"initial": -3.0})
+MOVEMENT = Trial(**BASE, pruner="movement", epochs=3)
 TOP_KAST = Trial(**BASE, pruner="top-kast", scope="layer", epochs=4, options={"interval": 3}, optimizer="adam")
 OBS = Trial(**BASE, pruner="obs", options={"block": 8}, samples_per_class=2, epochs=3, pretrain_epochs=2)
 
@@ -76,6 +77,7 @@ WITHIN = True
         pytest.param(STR, 2, False, id="str, while thresholds are learned"),
         pytest.param(STR, 40, WITHIN, id="str, within an epoch, after them"),
         pytest.param(TOP_KAST.model_copy(update={"ema": 0.9}), 16, WITHIN, id="top-kast, within an epoch, averaged"),
+        pytest.param(MOVEMENT, 16, WITHIN, id="movement, within an epoch"),
         pytest.param(ADAM, 2, False, id="compacted, with Adam"),
         pytest.param(ADAM, 2, WITHIN, id="compacted, with Adam, within an epoch"),
         pytest.param(CUT, 16, WITHIN, id="compacted, within an epoch"),

@@ -9,6 +9,7 @@ from trainables.sparse_training.ac_dc import ac_dc
 from trainables.sparse_training.base import Dynamics, Latent
 from trainables.sparse_training.gra_net import gra_net
 from trainables.sparse_training.gradual import gradual
+from trainables.sparse_training.learned_scores import edge_popup, movement
 from trainables.sparse_training.set_rigl import rigl, set_
 from trainables.sparse_training.srigl import srigl
 from trainables.sparse_training.str_thresholds import str_
@@ -23,6 +24,8 @@ DYNAMICS: dict[str, Callable[[Trial, int, int], Dynamics]] = {
     "ac-dc": ac_dc,
     "str": str_,
     "top-kast": top_kast,
+    "movement": movement,
+    "edge-popup": edge_popup,
 }
 
 

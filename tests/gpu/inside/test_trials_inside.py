@@ -51,7 +51,7 @@ KINDS = {
     "rigl": trial("rigl", options={"interval": 3}),
     "gradual": trial("gradual"),
     **{name: trial(name, options={"interval": 3}) for name in ("srigl", "gra-net", "top-kast")},
-    **{name: trial(name) for name in ("ac-dc", "str")},
+    **{name: trial(name) for name in ("ac-dc", "str", "movement", "edge-popup")},
     "dense": Trial(**PLAIN | {"compression": 1}),
     "ema": trial("snip", ema=0.9),
     "accumulate": trial("snip", accumulate=2),
