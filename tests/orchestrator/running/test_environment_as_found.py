@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_and_then_is_not(tmp_path):
         said = run(tmp_path, disk / "o", {}, more=cells, code=1)
         assert "The disk is full: " in said
         assert " could not be written. The same command continues where this one stopped." in said
-        assert said.count("he disk is full") <= 2  # MLflow's store may notice it as well
+        assert said.count("he disk is full") <= 3  # MLflow's store may notice it as well, twice
         assert "failed" not in said
         assert len(list((disk / "o" / "checkpoints").iterdir())) < 8  # the others did not begin
         subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
