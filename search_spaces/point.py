@@ -91,9 +91,11 @@ def _require_recipe(fields: dict[str, Any]) -> None:
         fields.pop("lr_factor", None)
     elif not fields.get("lr_drops"):
         raise SpaceError("lr_schedule: step needs drops, for example {name: step, drops: [60, 120], factor: 0.1}")
-    if fields.get("optimizer") == "adam":
-        fields.pop("momentum", None)
+    optimizer = fields.get("optimizer", "sgd")
+    if optimizer != "sgd":
         fields.pop("nesterov", None)
+    if optimizer in ("adam", "adamw"):
+        fields.pop("momentum", None)
     elif fields.get("nesterov") and fields.get("momentum") == 0:
         raise SpaceError("nesterov: needs momentum above 0")
     epochs, warmup, batch, parts = (

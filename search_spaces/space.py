@@ -218,6 +218,8 @@ def check(key: str, value: Any, shown: str | None = None) -> Any:
     info = Trial.model_fields[key]
     if isinstance(value, bool) and info.annotation is not bool:  # YAML's yes is True, which Python accepts as 1
         raise SpaceError(f"{shown or key}: {value!r} is not allowed; it must be a number or a word")
+    if key == "optimizer" and value == "momentum":  # the SynFlow program's name of SGD with momentum
+        value = "sgd"
     try:
         return _adapter(key).validate_python(value)
     except ValidationError as error:

@@ -70,7 +70,7 @@ class Trial(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Annotated[int, Field(ge=0)] = 160
     batch_size: Annotated[int, Field(ge=2)] = 128
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     momentum: NonNegative = 0.9
     nesterov: bool = False

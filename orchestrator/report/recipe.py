@@ -10,12 +10,12 @@ from search_spaces import TRAINING, Trial
 from search_spaces.phases import RECIPE
 from search_spaces.trial import TOLD
 
-# Fields that act only if another field has this value: Adam ignores momentum.
+# Fields that act only if another field has one of these values: Adam ignores momentum.
 ONLY_WITH = {
-    "momentum": ("optimizer", "sgd"),
-    "nesterov": ("optimizer", "sgd"),
-    "lr_drops": ("lr_schedule", "step"),
-    "lr_factor": ("lr_schedule", "step"),
+    "momentum": ("optimizer", ("sgd", "rmsprop")),
+    "nesterov": ("optimizer", ("sgd",)),
+    "lr_drops": ("lr_schedule", ("step",)),
+    "lr_factor": ("lr_schedule", ("step",)),
 }
 # Fields are left out where they have the default of `Trial`, if that means "not used": zero, no, nothing, or these.
 ALSO_UNUSED = ("compression", "accumulate", "precision", "measure")
@@ -73,5 +73,5 @@ def _values(records: Iterable[Mapping[str, str]], key: str) -> str:
 def _acts(key: str, record: Mapping[str, str]) -> bool:
     if key in RECIPE and record["epochs"] == "0" and record["measure"] != TRAINING:
         return False  # a measure that trains nothing
-    other, value = ONLY_WITH.get(key, (key, record[key]))
-    return bool(record[key]) and record.get(other) == value and UNUSED.get(key) != record[key]
+    other, values = ONLY_WITH.get(key, (key, (record[key],)))
+    return bool(record[key]) and record.get(other) in values and UNUSED.get(key) != record[key]

@@ -47,8 +47,10 @@ def facts(trial: Trial, asked: Collection[str]) -> dict[str, Any]:
     if trial.epochs and (trial.measure == TRAINING or MEASURES[trial.measure].trains):
         found |= {name: getattr(trial, name) for name in TRAINED}
         found["learning_rate"] = rates(trial.epochs, trial.lr, trial.lr_schedule, trial.lr_drops, trial.lr_factor)
+        if trial.optimizer in ("sgd", "rmsprop"):
+            found["momentum"] = trial.momentum
         if trial.optimizer == "sgd":
-            found |= {"momentum": trial.momentum, "nesterov": trial.nesterov}
+            found["nesterov"] = trial.nesterov
     if trial.pruner != "dense" and not trial.mask and not trial.code:
         found |= _pruning(trial, pruner_of(trial.pruner))
     return found

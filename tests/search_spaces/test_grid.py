@@ -39,6 +39,9 @@ def test_the_dense_trial_is_the_same_whatever_the_pruner_and_its_settings():
         ({"pruner": "synflow"}, {"pruner": {"name": "synflow", "iterations": 100, "schedule": "exponential"}}),
         ({"schedule": "linear"}, {"schedule": "exponential"}),  # of one iteration
         ({"optimizer": "adam", "momentum": 0.5}, {"optimizer": "adam", "nesterov": True}),
+        ({"optimizer": "adamw", "momentum": 0.5}, {"optimizer": "adamw", "nesterov": True}),
+        ({"optimizer": "rmsprop"}, {"optimizer": "rmsprop", "nesterov": True}),
+        ({"optimizer": "momentum"}, {"optimizer": "sgd"}),  # the SynFlow program's name
         ({"lr_schedule": {"name": "cosine", "drops": [3]}}, {"lr_schedule": "cosine"}),
     ],
 )

@@ -67,7 +67,7 @@ def test_density_and_sparsity_become_compression_at_the_door(written, compressio
         ({"epochs": "ten"}, "epochs: 'ten' is not allowed"),
         ({"epochs": [[1, 2]]}, "epochs: [1, 2] is not a single value"),
         ({"batch_size": 1}, "batch_size: 1 is not allowed"),
-        ({"optimizer": "sdg"}, "optimizer: 'sdg' is not allowed; it must be 'sgd' or 'adam'"),
+        ({"optimizer": "sdg"}, "optimizer: 'sdg' is not allowed; it must be 'sgd', 'adam', 'adamw' or 'rmsprop'"),
         ({"lr": {"low": 1, "high": 0.1}}, "lr: low 1 must be less than high 0.1"),
         ({"lr": {"low": 0, "high": 1, "log": True}}, "lr: log needs low above 0"),
         ({"lr": {"low": 1}}, "lr: a searched field needs low and high, or choices"),

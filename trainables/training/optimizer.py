@@ -20,9 +20,12 @@ def make_optimizer(model: nn.Module, trial: Trial, further: Iterable[nn.Paramete
     parameters = [*model.parameters(), *further]
     device = parameters[0].device
     lr = torch.tensor(trial.lr, device=device) if device.type == "cuda" else trial.lr
-    if trial.optimizer == "adam":
-        decay, on_gpu = trial.weight_decay, device.type == "cuda"
-        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True, capturable=on_gpu)
+    decay, on_gpu = trial.weight_decay, device.type == "cuda"
+    if trial.optimizer in ("adam", "adamw"):
+        kind = torch.optim.Adam if trial.optimizer == "adam" else torch.optim.AdamW  # AdamW decays beside the gradient
+        return kind(parameters, lr=lr, weight_decay=decay, fused=True, capturable=on_gpu)
+    if trial.optimizer == "rmsprop":  # torch has no fused one
+        return torch.optim.RMSprop(parameters, lr, momentum=trial.momentum, weight_decay=decay, capturable=on_gpu)
     return torch.optim.SGD(
         parameters,
         lr=lr,
@@ -42,7 +45,7 @@ def step_of(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     plain = step.__wrapped__ if getattr(step, "hooked", False) else step
 
     def make() -> None:
-        if optimizer.defaults.get("momentum"):
+        if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
             _begin_late(optimizer)
         plain(optimizer)
 

@@ -78,6 +78,8 @@ class Swap(Dynamics):
     [
         {},
         {"optimizer": "adam"},
+        {"optimizer": "adamw"},
+        {"optimizer": "rmsprop"},
         {"nesterov": True, "label_smoothing": 0.1},
         {"ema": 0.9, "accumulate": 2},
         {"precision": "bfloat16"},

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from orchestrator.command_line import SCREENS
 from orchestrator.report.__main__ import main
 from orchestrator.report.figures import draw
+from orchestrator.report.figures.style import Drawing
 from orchestrator.report.page import _said_once
 from orchestrator.report.ranking_text import sentences
 from orchestrator.report.write import write_report
@@ -240,6 +241,28 @@ def test_a_folder_that_cannot_be_written(store: Store, tmp_path: Path, capsys: p
     (tmp_path / "taken").write_text("")
     assert main(["small", "--tracking-uri", store.uri, "--output", str(tmp_path / "taken")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_a_report_that_changes_nothing_draws_each_figure_once(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> tuple[list[str], dict[str, bytes]]:
+        drawn.clear()
+        write_report(store.uri, "small", tmp_path, log=False)
+        return list(drawn), {file.suffix: file.read_bytes() for file in (tmp_path / "figures").iterdir()}
+
+    drawn: list[str] = []
+    save = Drawing.save
+    monkeypatch.setattr(Drawing, "save", lambda self, kind: (drawn.append(kind), save(self, kind))[1])
+    kinds, figures = write()
+    assert kinds == ["svg", "png", "pdf"]
+    assert write() == (["svg"], figures)
+    (picture,) = tmp_path.glob("figures/*.png")
+    picture.write_bytes(picture.read_bytes()[:100])  # as a kill leaves it
+    assert write() == (["svg", "png"], figures)
+    (tmp_path / ".written").unlink()
+    assert write() == (["svg", "png", "pdf"], figures)
 
 
 def test_on_the_page_what_is_equal_in_all_rows_is_said_once() -> None:

@@ -52,7 +52,7 @@ def copy(state):
     return torch.load(buffer, weights_only=True)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_pruned_weights_stay_zero_under_momentum_and_decay(optimizer):
     model, mask = net(), torch.rand(16, 5) > 0.5
     go(model, trial(optimizer=optimizer, nesterov=optimizer == "sgd", weight_decay=0.01), {"0.weight": mask})
@@ -60,7 +60,7 @@ def test_pruned_weights_stay_zero_under_momentum_and_decay(optimizer):
     assert (model[0].weight[mask] != 0).all()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("stop", [1, 3])
 def test_going_on_from_a_checkpoint_gives_the_same_bits(optimizer, stop):
     record = trial(optimizer=optimizer, lr_schedule="cosine")
@@ -86,7 +86,11 @@ def same(one, other):
 FULL = {"lr_schedule": "cosine", "warmup_epochs": 2, "accumulate": 3, "ema": 0.9, "label_smoothing": 0.1}
 
 
-@pytest.mark.parametrize("fields", [{}, {"optimizer": "adam"}, FULL], ids=["sgd", "adam", "all refinements"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"optimizer": "adam"}, {"optimizer": "rmsprop"}, FULL],
+    ids=["sgd", "adam", "rmsprop", "all refinements"],
+)
 @pytest.mark.parametrize("save", [0, 6, 14])  # after the first batch of all, of the second epoch, and the last but one
 def test_going_on_in_the_middle_of_an_epoch_gives_the_same_bits(monkeypatch, fields, save):
     record, mask = trial(**fields), torch.rand(16, 5, generator=torch.Generator().manual_seed(0)) > 0.5

@@ -18,6 +18,8 @@ RECIPES = [
     {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
     {"optimizer": "sgd", "accumulate": 3, "weight_decay": 1e-3},
     {"optimizer": "adam"},
+    {"optimizer": "adamw", "weight_decay": 0.1},
+    {"optimizer": "rmsprop"},
 ]
 
 
