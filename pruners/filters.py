@@ -51,7 +51,7 @@ def filters(
     return _keeper(removable, compression, merit, kappa, whole)
 
 
-def units(model: nn.Module, unit: str, compression: float, kappa: float) -> Callable[..., dict[str, Tensor]]:
+def block_units(model: nn.Module, unit: str, compression: float, kappa: float) -> Callable[..., dict[str, Tensor]]:
     """Return a selector that keeps or removes whole heads of attention blocks, or hidden units of MLP blocks.
 
     Removing a head removes its rows of the query, key and value projections and its columns of the output projection;

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pruners.comparable import comparable
 from pruners.errors import PruningError, require_known
-from pruners.filters import filters, units
+from pruners.filters import block_units, filters
 from pruners.selection import require_finite, select
 from pruners.transformer_blocks import UNITS
 from pruners.weights import Parts, joined, layers, per_layer, prunable
@@ -41,7 +41,7 @@ def selector(
     "weight" is `pruners.select`. "filter" removes channels (`pruners.filters`), ranked by the sum of their
     weights' scores, "filter-mean" by the mean and "filter-max" by the largest; with `whole_filters`, all weights of a
     filter have its score, and these are the sum, mean or largest over the filters of a channel. "head" removes heads of
-    attention, "neuron" hidden units of MLP blocks (`pruners.filters.units`). "n:m" keeps the n
+    attention, "neuron" hidden units of MLP blocks (`pruners.filters.block_units`). "n:m" keeps the n
     highest of every m weights that follow each other along the inputs of an output (Mishra et al. 2021, section 3);
     ties go to the earlier ones, and scope does not matter. Layers stay dense if m does not divide their width and the
     width is below m or below 4: the first convolution on RGB images, depthwise ones. The others end at a density of
@@ -58,7 +58,7 @@ def selector(
         if granularity == "weight":
             return _by_layer(layers(model), list(_groups_of_transposed(model)))
         if granularity in UNITS:
-            return units(model, granularity, compression, kappa)
+            return block_units(model, granularity, compression, kappa)
         return filters(model, compression, FILTERS[granularity], kappa, whole_filters)
     n, m = blocks
     transposed = _groups_of_transposed(model)

@@ -13,7 +13,7 @@ _POINTWISE = (nn.GELU, nn.ReLU, nn.SiLU, nn.Hardswish, nn.Dropout, nn.Identity)
 
 
 @dataclass(frozen=True)
-class Block:
+class TransformerBlock:
     """A block of units that write nothing but what one weight reads.
 
     A unit can be removed with the rows that write it and the columns that read it. Names are those of parameters.
@@ -32,7 +32,7 @@ class Block:
         return int(self.columns.max()) + 1
 
 
-def transformer_blocks(model: nn.Module, unit: str) -> list[Block]:
+def transformer_blocks(model: nn.Module, unit: str) -> list[TransformerBlock]:
     """Return the blocks whose units are `unit`: "head" or "neuron".
 
     Attention is torch's MultiheadAttention with one embedding size, or a module with layers `qkv` and `proj` and a
@@ -43,7 +43,7 @@ def transformer_blocks(model: nn.Module, unit: str) -> list[Block]:
     return [block for name, module in model.named_modules() for block in find(f"{name}." if name else "", module)]
 
 
-def require_blocks(model: nn.Module, unit: str) -> list[Block]:
+def require_blocks(model: nn.Module, unit: str) -> list[TransformerBlock]:
     """Return the blocks with these units.
 
     Raises PruningError if there are none.
@@ -54,13 +54,15 @@ def require_blocks(model: nn.Module, unit: str) -> list[Block]:
     return blocks
 
 
-def _attention(prefix: str, module: nn.Module) -> Iterator[Block]:
+def _attention(prefix: str, module: nn.Module) -> Iterator[TransformerBlock]:
     if isinstance(module, nn.MultiheadAttention):
         if module.in_proj_weight is None or module.bias_k is not None or module.add_zero_attn:
             return
         heads = torch.arange(module.num_heads).repeat_interleave(module.head_dim)
         bias = f"{prefix}in_proj_bias" if module.in_proj_bias is not None else ""
-        yield Block(f"{prefix}in_proj_weight", heads.repeat(3), bias, f"{prefix}out_proj.weight", heads, attention=True)
+        yield TransformerBlock(
+            f"{prefix}in_proj_weight", heads.repeat(3), bias, f"{prefix}out_proj.weight", heads, attention=True
+        )
         return
     qkv, proj, count = (getattr(module, name, None) for name in ("qkv", "proj", "num_heads"))
     if not (isinstance(qkv, nn.Linear) and isinstance(proj, nn.Linear) and isinstance(count, int)):
@@ -70,7 +72,7 @@ def _attention(prefix: str, module: nn.Module) -> Iterator[Block]:
         yield _between(f"{prefix}qkv", qkv, heads.repeat(3), f"{prefix}proj", heads, attention=True)
 
 
-def _mlp(prefix: str, module: nn.Module) -> Iterator[Block]:
+def _mlp(prefix: str, module: nn.Module) -> Iterator[TransformerBlock]:
     first, second = getattr(module, "fc1", None), getattr(module, "fc2", None)
     names = "fc1", "fc2"
     if isinstance(module, nn.Sequential):
@@ -85,6 +87,8 @@ def _mlp(prefix: str, module: nn.Module) -> Iterator[Block]:
         yield _between(prefix + names[0], first, hidden, prefix + names[1], hidden, attention=False)
 
 
-def _between(first: str, layer: nn.Linear, rows: Tensor, second: str, columns: Tensor, attention: bool) -> Block:
+def _between(
+    first: str, layer: nn.Linear, rows: Tensor, second: str, columns: Tensor, attention: bool
+) -> TransformerBlock:
     bias = f"{first}.bias" if layer.bias is not None else ""
-    return Block(f"{first}.weight", rows, bias, f"{second}.weight", columns, attention)
+    return TransformerBlock(f"{first}.weight", rows, bias, f"{second}.weight", columns, attention)

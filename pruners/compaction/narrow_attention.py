@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pruners.transformer_blocks import UNITS, Block, transformer_blocks
+from pruners.transformer_blocks import UNITS, TransformerBlock, transformer_blocks
 
 Indices = tuple[Tensor, ...]  # per leading axis of a tensor, the positions that were kept
 
@@ -52,7 +52,7 @@ def kept_units(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Indic
     return kept
 
 
-def _read(block: Block, masks: Mapping[str, Tensor]) -> Tensor | None:
+def _read(block: TransformerBlock, masks: Mapping[str, Tensor]) -> Tensor | None:
     """Return bool per unit: True if something reads it; None if all are read."""
     if block.reads not in masks:
         return None
