@@ -190,10 +190,7 @@ def score(
     Scores are float64.
     Raises PruningError for a network whose channels `pruners.channels.trace_channels` cannot follow.
     """
-    try:
-        channels = trace_channels(model)
-    except UnfollowableError as error:
-        raise PruningError(f"PHEW must follow walks through the model, but {error}") from error
+    channels = _channels(model)
     weights = prunable(model)
     names = {id(weight): name for name, weight in weights.items()}
     total = sum(weight.numel() for weight in weights.values())
@@ -215,8 +212,21 @@ def _ranked(first: Tensor, weight: Tensor, total: int) -> Tensor:
     return torch.where(score > -total, score, score - 1 / (1 + weight.abs().double()))
 
 
+def _channels(model: nn.Module) -> Channels:
+    try:
+        return trace_channels(model)
+    except UnfollowableError as error:
+        raise PruningError(f"PHEW must follow walks through the model, but {error}") from error
+
+
+def _require_channels(model: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Raise PruningError for a network that walks cannot follow, such as a transformer."""
+    _channels(model)
+
+
 PHEW = Pruner(
     score=score,
+    check=_require_channels,
     summary="how soon random walks along large weights, from inputs to outputs and back, take the weight",
     paper="Patil and Dovrolis 2021, PHEW: Constructing Sparse Networks that Learn Fast and Generalize Well without "
     "Training Data",

@@ -77,6 +77,10 @@ def test_planning_writes_nothing(tmp_path):
         (["samples_per_class=100000", "pruner=snip"], "samples_per_class: 100000 is not allowed"),
         (["pruner={name: rigl, interval: 0}"], "pruner rigl: interval: 0 is not allowed"),
         (["pruner=fpgm"], "pruner fpgm: It scores whole filters, so granularity 'weight' is not allowed"),
+        (
+            ["pruner=phew", "architecture=vit-tiny"],
+            "architecture vit-tiny: PHEW must follow walks through the model, but",
+        ),
         (["pruner={name: bn-scale, granularity: filter}"], "architecture mlp: Pruner 'bn-scale' needs a batch norm"),
         (["pruner={name: obs, ablation: invert}"], "pruner obs: ablation: 'invert' is not allowed"),
         (["pruner=set", "levels=3"], "pruner set: levels: 3 is not allowed"),
