@@ -161,7 +161,8 @@ def test_masks_show_where_a_network_is_cut(browser: Browser) -> None:
     assert filled.count(False) == 1
 
 
-def test_all_works_without_a_mouse(browser: Browser) -> None:
+def test_all_works_without_a_mouse(browser: Browser, report: Path) -> None:
+    browser.open(report)  # no point is chosen yet
     browser.see("#accuracy")
     chip = browser.find("#legend .chip")
     chip.send_keys(Keys.SPACE)
