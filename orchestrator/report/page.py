@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from base64 import b64encode
 from collections import Counter
@@ -62,8 +63,10 @@ def page(
     shown = list(grids(known))
     ordered = sorted(figures, key=lambda figure: _of_search(figure[0]))  # in the order of the page
     pictures = [(number, drawing) for number, (drawing, _) in enumerate(ordered, 1)]
-    first = b64encode(ordered[0][1]).decode() if ordered else ""  # also seen where no script runs, as in previews
-    packed = {drawing.name: svg.decode() for drawing, svg in ordered[1:]}
+    first = (
+        b64encode(_shorter(ordered[0][1]).encode()).decode() if ordered else ""
+    )  # also seen where no script runs, as in previews
+    packed = {drawing.name: _shorter(svg) for drawing, svg in ordered[1:]}
     charted = {file_name(kind, facet.title): (kind, number) for kind in BY_LAYER
                for number, facet in enumerate(facets(known))}  # fmt: skip
     return template.render(
@@ -115,6 +118,11 @@ def page(
 
 def _packed(content: Any) -> str:
     return compressed(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _shorter(svg: bytes) -> str:
+    """Return an SVG with coordinates in hundredths of a point: matplotlib writes millionths, a seventh of the page."""
+    return re.sub(r'\b[dxy]="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg.decode())
 
 
 def _measured(results: Results) -> str:

@@ -22,7 +22,7 @@ from orchestrator.results.row import Row
 
 MASKS = "masks.safetensors"
 MOST_BYTES = 2**29  # of all masks that are read: 1 byte a weight, so 36 networks of VGG-16's size
-PICTURES = 600_000  # most bytes of all pictures, compressed; above, they are drawn coarser
+PICTURES = 450_000  # most bytes of all pictures, compressed; above, they are drawn coarser
 SIDES = (32, 16, 8, 4)  # most rows and columns of a picture
 LEVELS = "0123456789abcdef"  # 0: nothing kept; 1 to f: density from 0.0001 to 1, on a logarithmic scale
 
