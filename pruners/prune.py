@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial, update_wrapper, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -13,29 +13,36 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from pruners import custom
-from pruners.ablations import ABLATIONS, inverted, shuffled
-from pruners.batches import Batches, read_batches
+from pruners.ablations import inverted, shuffled
+from pruners.arguments import (
+    all_tensors,
+    asked_compression,
+    batches_for,
+    images_at_a_time,
+    is_ours,
+    masks_of_torch,
+    read_pruner,
+    require_allowed,
+    working_copy,
+)
+from pruners.batches import read_batches
 from pruners.errors import (
     OF_THE_MACHINE,
     PruningError,
     PruningWarning,
     in_one_line,
     is_out_of_memory,
-    require_known,
 )
 from pruners.granularity import selector
 from pruners.masks import apply_masks, put_weights
 from pruners.memory import Memory
-from pruners.model_copy import copied
 from pruners.products import candidates, discover
 from pruners.pruner import FRESH_BATCHES, Batch, Pruner, Settings
-from pruners.registry import lookup
 from pruners.reparametrised import of_plain_weights, plain_copy
 from pruners.schedules import densities
 from pruners.selection import tied_share
 from pruners.weights import Parts, joined, layers, per_layer, prunable
-from search_spaces.density import MANY_TIED, Density, density_of, fraction_of
+from search_spaces.density import MANY_TIED, Density
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,20 +129,20 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     Raises PruningError, with the reason, for a request that cannot be met or scores that are not one finite number per
     weight.
     """
-    chosen, label = _chosen(pruner)
+    chosen, label = read_pruner(pruner)
     settings = chosen.settings(scope, schedule, iterations, mode, options, granularity)
-    _require_allowed(chosen, label, ablation, granularity)
-    target = _asked(compression, kappa, bool(alive))
+    require_allowed(chosen, label, ablation, granularity)
+    target = asked_compression(compression, kappa, bool(alive))
     if batches is not None and isinstance(model, nn.Module) and candidates(model):
-        labelled = chosen.needs_data or not _is_ours(chosen)
+        labelled = chosen.needs_data or not is_ours(chosen)
         batches = read_batches(batches, labelled=labelled, first=not labelled)
         if batches:
             discover(model, batches[0][0])
-    working = _working(model)
+    working = working_copy(model)
     if chosen.update and plain_copy(working)[0] is not working:
         raise PruningError(f"Pruner {label} updates weights, so it needs a model without parametrizations of them.")
-    data = _data(batches, chosen, label, working)
-    given = _masked_by_torch(working)
+    data = batches_for(batches, chosen, label, working)
+    given = masks_of_torch(working)
     given |= {name: mask & given.get(name, torch.ones_like(mask)) for name, mask in (alive or {}).items()}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(working).items()} | given
     start = masks if given else None
@@ -143,11 +150,11 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     generator = _stream(seed)
     scores: dict[str, Tensor] = {}
     updated: dict[str, Tensor] = {}
-    memory = Memory(images=_positive(images_at_once))
+    memory = Memory(images=images_at_a_time(images_at_once))
     tied = 0.0
     for number, density in enumerate(_falling(masks, settings, target)):
         if number and redraw and settings.options.get(FRESH_BATCHES):
-            data = _data(redraw(number), chosen, label, working)
+            data = batches_for(redraw(number), chosen, label, working)
         asked = {"mode": settings.mode, "generator": generator, **settings.options}
         if chosen.takes_masks:
             asked["masks"] = masks
@@ -177,80 +184,6 @@ def find(  # noqa: PLR0913 - the settings of a method, all but three by keyword
     return Pruning(masks, scores, updated, memory.how, tied)
 
 
-def _chosen(pruner: Any) -> tuple[Pruner, str]:
-    """Return the pruner and its name in messages."""
-    if isinstance(pruner, str):
-        return lookup(pruner), repr(pruner)
-    if isinstance(pruner, Pruner):
-        return pruner, repr(getattr(pruner.score, "__name__", "of your own"))
-    if callable(pruner) and not isinstance(pruner, type | nn.Module):
-        label = repr(getattr(pruner, "__name__", type(pruner).__name__))
-        # Batches are not required here: the function gets those that are passed, which may be none.
-        return replace(custom.wrapped(pruner, label, "a score function"), needs_data=False), label
-    raise PruningError(
-        f"The pruner is of type {type(pruner).__name__}; it must be a name, a pruners.Pruner or a score function."
-    )
-
-
-def _require_allowed(chosen: Pruner, label: str, ablation: str, granularity: str) -> None:
-    """Raise PruningError for an ablation that is unknown or does not go with the other settings."""
-    require_known("ablation", ablation, ABLATIONS)
-    if ablation == "shuffle" and granularity != "weight":
-        raise PruningError(f'Ablation "shuffle" moves single weights; granularity {granularity!r} keeps them together.')
-    if chosen.update and ablation in ("shuffle", "invert"):
-        raise PruningError(f"Ablation {ablation!r} is not for pruner {label}, which updates weights for its own masks.")
-
-
-def _working(model: Any) -> nn.Module:
-    """Return a copy of the model to score, without wrappers and with half precision as float32.
-
-    Raises PruningError for a model that can have no scores.
-    """
-    if not isinstance(model, nn.Module):
-        raise PruningError(f"The model is of type {type(model).__name__}; it must be a torch.nn.Module.")
-    weights = prunable(model)
-    if not weights:
-        raise PruningError(
-            "The model has no convolution, linear, attention or recurrent layer, so there is no weight to prune. To "
-            "find the weights of other modules, call `mark_prunable(model, example)` or pass batches."
-        )
-    for name, weight in weights.items():
-        if not weight.is_floating_point() or weight.is_meta:
-            kind = "on the meta device, without values" if weight.is_meta else str(weight.dtype).removeprefix("torch.")
-            raise PruningError(f"The weights of {name!r} are {kind}; scores need floating-point numbers.")
-    working = copied(model)
-    # Half precision would lose most of a second derivative, and of the scores themselves, to underflow.
-    for tensor in _tensors(working):
-        if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
-            tensor.data = tensor.data.float()
-    return working
-
-
-def _data(batches: Any, chosen: Pruner, label: str, model: nn.Module) -> Sequence[Batch]:
-    """Return the batches that the pruner scores on: only the first for a pruner that reads only an input's shape."""
-    ours = _is_ours(chosen)
-    if ours and not (chosen.needs_data or chosen.needs_input):
-        return ()
-    first = chosen.needs_input and not chosen.needs_data
-    pairs = read_batches(batches, labelled=not first, first=first)
-    if (chosen.needs_data or chosen.needs_input) and not pairs:
-        raise PruningError(f"Pruner {label} scores on data: pass batches=[(inputs, labels), ...], at least one.")
-    dtypes = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
-    # Our own scores move inputs to the device when a pass needs them; a user's score gets all of them there.
-    return Batches(pairs, dtypes, None if ours else next(model.parameters()).device)
-
-
-def _is_ours(pruner: Pruner) -> bool:
-    return getattr(pruner.score, "__module__", "").startswith("pruners.")
-
-
-def _masked_by_torch(model: nn.Module) -> dict[str, Tensor]:
-    """Return the masks that torch.nn.utils.prune has put on the weights."""
-    buffers = dict(model.named_buffers())
-    names = {name: name.removesuffix("_orig") + "_mask" for name in prunable(model) if name.endswith("_orig")}
-    return {name: buffers[mask] != 0 for name, mask in names.items() if mask in buffers}
-
-
 def _restore(
     working: nn.Module,
     model: nn.Module,
@@ -263,16 +196,12 @@ def _restore(
     for ours, theirs in zip(working.modules(), model.modules(), strict=True):
         ours.training = theirs.training
     with torch.no_grad():
-        for mine, given in zip(_tensors(working), _tensors(model), strict=True):
+        for mine, given in zip(all_tensors(working), all_tensors(model), strict=True):
             mine.grad = None
             mine.copy_(given)
     put_weights(working, updated)
     apply_masks(working, masks)
     generator.set_state(state)
-
-
-def _tensors(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
 
 
 def _scored(
@@ -283,7 +212,7 @@ def _scored(
         scores = of_plain_weights(pruner.score)(model, data, **settings)
     except Exception as error:
         # If our own score fails, the cause is the network or its inputs. A user's score is best debugged by traceback.
-        if isinstance(error, (PruningError, *OF_THE_MACHINE)) or is_out_of_memory(error) or not _is_ours(pruner):
+        if isinstance(error, (PruningError, *OF_THE_MACHINE)) or is_out_of_memory(error) or not is_ours(pruner):
             raise
         on = f" on inputs {list(data[0][0].shape)} of {data[0][0].dtype}".replace("torch.", "") if data else ""
         raise PruningError(f"Pruner {label} cannot score this model{on}: {in_one_line(error)}.") from error
@@ -358,27 +287,6 @@ def _falling(masks: Mapping[str, Tensor], settings: Settings, density: Fraction)
         # (tests/golden) depend on it.
         return [*(Fraction(n - math.floor((1 - step) * n), n) for step in steps), density]
     return [*steps, density]
-
-
-def _asked(compression: float | Fraction | None, kappa: float, continues: bool) -> Fraction:
-    """Return the share to keep, of the weights or, by kappa, of the filters; raise PruningError if it is not valid."""
-    if kappa and continues:
-        raise PruningError(
-            "kappa is a share of all filters, so it cannot continue from the masks of an earlier pruning."
-        )
-    if (compression is None) == (not kappa):
-        raise PruningError("Give a compression of at least 1 (dense) or a kappa above 0, and only one of the two.")
-    if not 0 <= kappa < 1:
-        raise PruningError(f"The kappa is {kappa}; it must be at least 0 and below 1, as a share of the filters.")
-    if compression is not None and not 1 <= compression < math.inf:
-        raise PruningError(f"The compression is {compression}; it must be a finite number of at least 1 (dense).")
-    return density_of(compression) if compression else 1 - fraction_of(kappa)
-
-
-def _positive(images_at_once: int) -> int:
-    if images_at_once < 0:
-        raise PruningError(f"images_at_once is {images_at_once}; it must be at least 0 (0: whole batches).")
-    return images_at_once
 
 
 def _called_like(pattern: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
