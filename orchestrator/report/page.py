@@ -69,11 +69,12 @@ def page(
     packed = {drawing.name: _shorter(svg) for drawing, svg in ordered[1:]}
     charted = {file_name(kind, facet.title): (kind, number) for kind in BY_LAYER
                for number, facet in enumerate(facets(known))}  # fmt: skip
+    charts = chart_data(known, run_link(public(tracking_uri), results.experiment_id))
     return template.render(
         style=_file("report.css"),
         script="\n".join(_file(name) for name in SCRIPTS) + "\nstart();\n",
-        library=chart_library(),
-        data=_packed(chart_data(known, run_link(public(tracking_uri), results.experiment_id))),
+        library=chart_library() if charts["points"] else "",
+        data=_packed(charts),
         pictures=_packed(packed),
         csv=_packed(csv or {}),
         first=first,
