@@ -16,6 +16,9 @@ from trainables.datasets.resident import Key, at_once, resident, to_device
 # Limits of what a GPU makes at once. Float pixels of 32 MiB are 21 batches of 128 CIFAR images: the 17 kernels of crop,
 # flip and normalisation are then less than one a step. With temporary tensors it takes up to four times as much memory.
 GROUP_IMAGES, GROUP_BYTES = 8192, 2**25
+# On a CPU a batch stays in the caches from one operation to the next. So images are made together only if their float
+# pixels fit into a core's cache: an epoch of digits, but no two batches of CIFAR.
+CACHED_BYTES = 2**19
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,13 @@ class InMemory(Dataset):
             yield how.altered(x, each, self.spec.mean)
 
     def _made_at_once(self, device: Device) -> int:
-        """See `Dataset._made_at_once`. 0 on CPUs, where a batch stays in the caches from one operation to the next."""
+        """See `Dataset._made_at_once`."""
         pixels = math.prod(self.input_shape)
         # Every batch must begin at a multiple of 32 bytes, or cuDNN could choose other kernels for it after a resume.
-        if torch.device(device).type == "cpu" or pixels % 8:
+        if pixels % 8:
             return 0
-        return min(GROUP_IMAGES, GROUP_BYTES // (4 * pixels))
+        on_cpu = torch.device(device).type == "cpu"
+        return min(GROUP_IMAGES, (CACHED_BYTES if on_cpu else GROUP_BYTES) // (4 * pixels))
 
     def _images(self, half: Half, device: Device) -> Tensor:
         images = self.train_x if half == "train" else self.test_x

@@ -175,8 +175,9 @@ def test_a_group_holds_as_many_whole_batches_as_fit():
     assert grouped([], 8) == []
 
 
-def test_a_cpu_makes_each_batch_by_itself_and_a_gpu_no_more_than_its_memory_is_worth():
-    assert tiny()._made_at_once("cpu") == 0
+def test_a_cpu_makes_what_its_cache_holds_and_a_gpu_no_more_than_its_memory_is_worth():
+    assert tiny()._made_at_once("cpu") == 2**19 // (3 * 8 * 8 * 4) == 682
+    assert tiny(input_shape=(3, 32, 32))._made_at_once("cpu") == 42
     assert tiny()._made_at_once("cuda") == 8192
     assert tiny(input_shape=(3, 64, 64))._made_at_once("cuda") == 2**25 // (3 * 64 * 64 * 4) == 682
     assert tiny(input_shape=(3, 25, 25))._made_at_once("cuda") == 0  # 7500 bytes each: not aligned alike
