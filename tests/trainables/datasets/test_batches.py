@@ -158,6 +158,7 @@ def test_images_made_in_groups_are_those_made_batch_by_batch(augment, most, monk
         data.validation_batches,
         lambda: data.scoring_batches(0, samples_per_class=4),
     ]
+    monkeypatch.setattr(InMemory, "_made_at_once", lambda self, device: 0)
     alone = [list(way()) for way in ways]
     monkeypatch.setattr(InMemory, "_made_at_once", lambda self, device: most)
     for way, expected in zip(ways, alone, strict=True):
