@@ -69,6 +69,7 @@ class Pruner:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # option -> the words that it may be
     least: Mapping[str, float] = field(default_factory=dict)  # option -> its smallest value
     when: str = "before"  # prunes "before" training, "after" it, or "during" it: then masks change while weights train
+    by_decay: bool = False  # weight decay decides what is pruned: without any, all goes at once at the end
     levels: int = 0  # rounds of train, prune, rewind; 0 = weights are pruned as they are
 
     def settings(

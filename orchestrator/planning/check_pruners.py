@@ -14,14 +14,19 @@ from trainables.datasets import lookup
 from trainables.measures import MEASURES
 from trainables.training.trainer import pruner_of
 
+NO_DECAY = "pruner {}: weight decay raises its thresholds, and weight_decay is 0, so that it prunes at once at its end"
+
 
 def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
     """Reject trials whose masks would be meaningless; with `force` return the reasons as notices instead.
+
+    A recipe in which a pruner does little is a notice in any case.
 
     Raises:
         SpaceError: in one sentence. A granularity or a measure that does not fit the network is rejected in any case.
     """
     reasons: dict[str, None] = {}
+    remarks: dict[str, None] = {}
     for trial in trials:
         if trial.granularity != "weight":
             _require_granularity(trial.network, trial.dataset, trial.granularity, trial.compression, trial.kappa)
@@ -30,6 +35,8 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
         if trial.measure != TRAINING:
             _require_measure(trial.network, trial.dataset, trial.measure)
         pruner = pruner_of(trial)
+        if pruner.by_decay and not trial.weight_decay:
+            remarks[NO_DECAY.format(trial.pruner)] = None
         if "linearize" in pruner.options:  # scores from flows, not from data: only these fail on some kinds of layers
             shown = f"architecture {trial.network.label}"
             given = tuple(sorted(trial.options.items()))
@@ -37,7 +44,7 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
             reasons |= dict.fromkeys(f"{shown}: {reason}" for reason in told)
     if reasons and not force:
         raise SpaceError(f"{next(iter(reasons))} --force runs it anyway")
-    return tuple(reasons)
+    return (*reasons, *remarks)
 
 
 @cache

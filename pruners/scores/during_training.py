@@ -106,6 +106,7 @@ STR = replace(
     # The fraction of training in which thresholds are learned, and the inverse sigmoid of the thresholds at first.
     options={"end": 0.75, "initial": -5.0},
     least={"initial": -3200.0},
+    by_decay=True,
 )
 
 TOP_KAST = replace(

@@ -55,3 +55,10 @@ def test_a_granularity_that_disagrees_with_the_compression(tmp_path):
     with pytest.raises(SpaceError, match=r"granularity 2:4 keeps 2 of 4"):
         plan(load(BASE, ["granularity=2:4", "compression=3"]), cache=tmp_path)
     assert len(plan(load(BASE, ["granularity=2:4", "compression=2"]), cache=tmp_path).trials) == 1
+
+
+def test_a_pruner_by_weight_decay_without_any_is_remarked(tmp_path):
+    asked = BASE | {"pruner": "str", "epochs": 4}
+    (notice,) = plan(load(asked | {"weight_decay": 0}), cache=tmp_path).notices
+    assert notice.startswith("pruner str: weight decay raises its thresholds, and weight_decay is 0")
+    assert plan(load(asked | {"weight_decay": 1e-4}), cache=tmp_path).notices == ()
