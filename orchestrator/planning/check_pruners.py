@@ -14,7 +14,7 @@ from trainables.datasets import lookup
 from trainables.measures import MEASURES
 from trainables.training.trainer import pruner_of
 
-NO_DECAY = "pruner {}: weight decay raises its thresholds, and weight_decay is 0, so that it prunes at once at its end"
+NO_DECAY = "pruner {}: weight_decay is 0, so its thresholds do not rise, and all is pruned at once late in training"
 
 
 def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:

@@ -44,12 +44,12 @@ def step_of(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     step: Any = type(optimizer).step
     plain = step.__wrapped__ if getattr(step, "hooked", False) else step
 
-    def make() -> None:
+    def update() -> None:
         if isinstance(optimizer, torch.optim.SGD) and optimizer.defaults["momentum"]:
             _begin_late(optimizer)
         plain(optimizer)
 
-    return make
+    return update
 
 
 def _begin_late(optimizer: torch.optim.Optimizer) -> None:

@@ -60,5 +60,5 @@ def test_a_granularity_that_disagrees_with_the_compression(tmp_path):
 def test_a_pruner_by_weight_decay_without_any_is_remarked(tmp_path):
     asked = BASE | {"pruner": "str", "epochs": 4}
     (notice,) = plan(load(asked | {"weight_decay": 0}), cache=tmp_path).notices
-    assert notice.startswith("pruner str: weight decay raises its thresholds, and weight_decay is 0")
+    assert notice.startswith("pruner str: weight_decay is 0, so its thresholds do not rise")
     assert plan(load(asked | {"weight_decay": 1e-4}), cache=tmp_path).notices == ()
