@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gpu.harness import Result, Setting, apart, judged, moved, unequal
-from pruners import gradients
+from pruners import PruningError, gradients
 from pruners.float32 import ieee_float32, tf32
 from pruners.prune import Pruning, find
 from pruners.registry import PRUNERS
@@ -38,7 +38,13 @@ def masks(setting: Setting) -> Iterator[Result]:
     batches = data.scoring_batches(0, 2 if setting.small else 10)
     network = build(Network(setting.network), data.input_shape, data.num_classes, 0)
     subject = _Subject(laid_out(network, data.input_shape), batches)
-    for name in PRUNERS:
+    for name, pruner in PRUNERS.items():
+        try:
+            if pruner.check is not None:
+                pruner.check(network, data.input_shape)
+        except PruningError as error:  # a sweep refuses it on this network too
+            yield Result(f"masks: {name}", "skipped", str(error))
+            continue
         try:
             yield _compare(name, subject)
         except Exception as error:  # noqa: BLE001 - the other pruners are still to be seen
