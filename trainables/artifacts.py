@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -67,21 +68,38 @@ def score_histograms(scores: Mapping[str, Tensor]) -> list[dict[str, Any]]:
 
 
 def draw_histograms(layers: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Draw histograms as an image: one ridge per layer, first layer on top, each scaled to its own width and height."""
+    """Draw histograms as an image: one ridge per layer, first layer on top, each scaled to its own width and height.
+
+    Every trial draws one, so it is drawn without matplotlib's axes and layout, which take more than half of the time.
+    """
+    from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 1 + 0.32 * len(layers)), layout="constrained")
-    axes = figure.add_subplot()
-    for row, layer in enumerate(reversed(layers)):
-        edges, counts = layer["edges"], layer["counts"]
-        limit, top = edges[-1], max(counts) or 1
-        heights = [row + 0.9 * count / top for count in counts]
-        axes.stairs(heights, [edge / limit for edge in edges], baseline=row, fill=True, alpha=0.75, lw=0)
-        axes.text(1.03, row + 0.1, f"{layer['layer']}  ±{limit:.2g}", fontsize=7)
-    axes.set(yticks=[], xticks=[-1, 0, 1], xlabel="kept weights, as a share of the layer's largest", xlim=(-1, 1))
-    axes.set_title(title, fontsize=9)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    labels = [f"{layer['layer']}  ±{layer['edges'][-1]:.2g}" for layer in layers]
+    left, middle, right, bottom, ridge = 0.3, 1.8, 3.3, 0.55, 0.32  # inches: the scale from -1 to 1, and a row
+    width = right + 0.2 + 0.065 * max(map(len, labels), default=0)
+    height = bottom + ridge * len(layers) + 0.4
+    figure = Figure(figsize=(width, height))
+    inches = figure.dpi_scale_trans
+
+    def write(x: float, y: float, text: str, size: float = 9, ha: str = "center") -> None:
+        figure.text(x, y, text, fontsize=size, ha=ha, transform=inches)
+
+    outlines = []
+    for row, (layer, name) in enumerate(zip(reversed(layers), reversed(labels), strict=True)):
+        edges, counts, base = layer["edges"], layer["counts"], bottom + row * ridge
+        x = np.repeat(edges, 2) / edges[-1] * (right - middle) + middle
+        y = base + 0.9 * ridge * np.repeat(counts, 2) / (max(counts) or 1)
+        outlines.append(np.column_stack((x, [base, *y, base])))
+        write(right + 0.05, base + 0.1 * ridge, name, size=7, ha="left")
+    colours = [f"C{row % 10}" for row in range(len(layers))]
+    figure.add_artist(PolyCollection(outlines, facecolors=colours, alpha=0.75, transform=inches))
+    scale = [[(left, bottom), (right, bottom)], *([(x, bottom), (x, bottom - 0.05)] for x in (left, middle, right))]
+    figure.add_artist(PolyCollection(scale, closed=False, edgecolors="black", linewidths=0.8, transform=inches))
+    for position, text in ((left, "−1"), (middle, "0"), (right, "1")):
+        write(position, bottom - 0.2, text)
+    write(middle, 0.1, "kept weights, as a share of the layer's largest")
+    write(middle, height - 0.25, title)
     figure.savefig(path, dpi=110)
 
 
