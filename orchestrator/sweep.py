@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     end.add_argument("--time-budget", metavar="TIME", help=budget)
     audit = "number of its trials that the sweep recomputes in plain PyTorch at its end; 0: none (default: %(default)s)"
     end.add_argument("--audit", type=int, default=2, metavar="N", help=audit)
+    latency = "alone: measure latencies again after the trials, each on a whole GPU or node (default: during trials)"
+    end.add_argument("--latency", choices=("alone",), help=latency)
     end.add_argument("--open", action="store_true", help="show the report in the browser at the end")
     return p
 

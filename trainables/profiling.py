@@ -53,6 +53,7 @@ class Unmeasured:
         return {f"unmeasured.{cost}": reason[:500] for cost, reason in self.reasons.items()}
 
 
+MEASURED_ALONE = "alone"  # value of the tag `latency`: nothing else ran on the device
 BATCH = 64  # examples per forward pass where latency and memory are measured
 TIMED_MACS = 25 * 10**9  # at most, of a timed pass on a CPU: about half a second on one thread; VGG-16 on CIFAR has 20
 
@@ -218,7 +219,7 @@ def latency_setting(share: float) -> str:
 
     Other processes on the same GPU make latencies longer, so only latencies measured "alone" can be compared.
     """
-    return "beside other trials" if 0 < share < 1 else "alone"
+    return "beside other trials" if 0 < share < 1 else MEASURED_ALONE
 
 
 def peak_mb(model: nn.Module, input_shape: tuple[int, ...]) -> float:
@@ -305,6 +306,17 @@ def collapsed(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape)
         return bool(empty_layers(masks))
 
 
+def compacted_or_whole(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape) -> tuple[nn.Module, str]:
+    """Return the compacted model and ""; if it cannot be compacted, the model itself and the reason."""
+    try:
+        compacted = compact(model, masks, input_shape)
+        return compacted.model, compacted.reason
+    except OF_THE_MACHINE:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return model, in_one_line(error)
+
+
 def compacted_metrics(
     model: nn.Module, masks: Mapping[str, Tensor], input_shape: Shape, unmeasured: Unmeasured | None = None
 ) -> tuple[dict[str, float], str]:
@@ -313,13 +325,7 @@ def compacted_metrics(
     Its testing time is measured beside that of `model`, which without its masks is the dense network. A cost that
     cannot be measured is left out, and `unmeasured` records why.
     """
-    try:
-        compacted = compact(model, masks, input_shape)
-        small, reason = compacted.model, compacted.reason
-    except OF_THE_MACHINE:
-        raise
-    except Exception as error:  # noqa: BLE001
-        small, reason = model, in_one_line(error)
+    small, reason = compacted_or_whole(model, masks, input_shape)
     costs: dict[str, Callable[[], float]] = {
         "model/params_compacted": lambda: sum(parameter.numel() for parameter in small.parameters()),
         "model/macs_compacted": lambda: sum(map(sum, macs(small, input_shape).values())),

@@ -27,6 +27,7 @@ from orchestrator.results.store import ReportError, public, public_reason, store
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
+from orchestrator.running.measure_latencies import measure_latencies, wanting_latency
 from orchestrator.running.request import Request
 from orchestrator.running.resume_studies import answered, end_of_search, settled, take_up, take_up_seeds
 from orchestrator.running.run_trials import AWAY_SECONDS, Run
@@ -68,10 +69,10 @@ def execute(job: Job, console: Console) -> int:
         known = seeker and opening and settled(seeker, opening.result().done(stopping))
         seeds = take_up_seeds(job.plan, opening.result(), records) if job.plan.seeds and opening else None
         work = bool(todo or (search and not known) or (job.plan.seeds and not (seeds and seeds.over)))
-        if work and not request.local:
+        timing = request.latency_alone and (opening is None or wanting_latency(job, opening.result(), records))
+        if (work or timing) and not request.local:
             job, health = _connected(job, cluster, console)
-        if opening is None:
-            opening = _opening(job, sole, stack, console)
+        opening = opening or _opening(job, sole, stack, console)
         _provide(job)
         book = opening.result()
         job = replace(job, plan=job.plan.after(book.done(stopping)))  # another sweep may have finished trials meanwhile
@@ -86,6 +87,7 @@ def execute(job: Job, console: Console) -> int:
             with on_signals(stop, partial(say, console, style="yellow"), partial(_expect_a_kill, sole, book, parent)):
                 undisturbed = run() if work else True
                 new, took = book.finished - before, time.monotonic() - started
+                untimed = measure_latencies(job, book, records, run.trials, health, console, stop) if undisturbed else 0
                 differs = undisturbed and audit_new(job, book.client, new, took, console, stop)
             with sigterm_as_ctrl_c():
                 unasked = seeker.unasked if seeker else 0
@@ -98,7 +100,7 @@ def execute(job: Job, console: Console) -> int:
         finally:
             _close(book, parent, status, console, quiet=stop.is_disk_full)
     _last_words(job, book, run, unasked, report, undisturbed, console)
-    if not undisturbed and (missing or unasked):
+    if untimed or (not undisturbed and (missing or unasked)):
         say(console, f"{stop.reason} The same command continues where this one stopped.", "yellow")
         return FAILED if stop.is_disk_full else INTERRUPTED
     return FAILED if missing or unasked or report is None or differs else DONE

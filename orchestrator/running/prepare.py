@@ -67,6 +67,7 @@ def read_request(args: argparse.Namespace, command: str) -> Request:
         force=args.force,
         show=args.open,
         audit=args.audit,
+        latency_alone=args.latency == "alone",
         scoring_images=args.scoring_images,
         cpus_per_trial=args.cpus_per_trial,
         gpus_per_trial=args.gpus_per_trial,

@@ -27,6 +27,7 @@ class Request:
     force: bool = False  # run pruners on networks where their scores mean nothing
     show: bool = False  # open the report in the browser at the end
     audit: int = 2  # trials that the sweep audits at its end
+    latency_alone: bool = False  # measure latencies again after the trials, each on a whole device
     scoring_images: int = 0  # inputs of a forward pass while scoring; 0: whole batches
     cpus_per_trial: float = 1  # of each worker
     gpus_per_trial: str | None = None  # a number as typed, or "auto"

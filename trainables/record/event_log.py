@@ -82,6 +82,14 @@ class EventLog:
         self._append({"end": how, "resume": resume} if resume else {"end": how})
         self.sync()
 
+    def amend(self, metrics: Mapping[str, float], tags: Mapping[str, str], step: int) -> None:
+        """Add to a finished record, as one event that ends it again: so no crash leaves a record that is not finished.
+
+        At a `step` above that of the values so far, metrics replace them.
+        """
+        self._append({"metrics": dict(metrics), "step": step, "tags": dict(tags), "end": "finished"})
+        self.sync()
+
     def sync(self) -> int:
         """Make the recorded events durable and return their bytes. Call it before a checkpoint that skips them."""
         os.fsync(self._file.fileno())
@@ -118,6 +126,11 @@ class Snapshot:
         """When and by which rule early stopping pruned the trial ("epoch 12 by …"); "" if it did not."""
         tags = [event["tags"]["stopped"] for event, _ in self.events if "stopped" in event.get("tags", {})]
         return tags[-1] if tags and self.end == "stopped" else ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The last value of each tag."""
+        return {key: value for event, _ in self.events for key, value in event.get("tags", {}).items()}
 
     @property
     def must_restart(self) -> bool:

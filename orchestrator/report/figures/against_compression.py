@@ -213,12 +213,18 @@ def survivors_note(results: Results) -> str:
     return " Half-filled: some of the seeds were stopped early, so the mean of the others is too optimistic."
 
 
+def where_timed(results: Results) -> str:
+    """Return what a caption says of latencies that were all measured alone, with a space before it; "" else."""
+    timed = [row.tags.get("latency") for row in results.rows if "model/latency_ms" in row.metrics]
+    return " Each was measured alone on its device." if timed and set(timed) == {"alone"} else ""
+
+
 def draw_speedup(results: Results) -> Iterator[Drawing]:
     """Draw the speedup: what pruning gains on software that ignores masks."""
     caption = (
         "Speedup: the dense network's time for a forward pass, divided by the time of the pruned one after channels "
         "without effect on the output were removed; both were measured in pairs. Single zero weights save no time; "
-        "only removed channels do."
+        "only removed channels do." + where_timed(results)
     )
     yield from draw_cost(results, "speedup", metric_reader("model/speedup"), "speedup over dense", caption, share=False)
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from orchestrator.colors import look
 from orchestrator.report.figures.accuracy import STRETCHED, accuracy_axis, top1
-from orchestrator.report.figures.against_compression import MACS_KEPT, draw_line, survivors_note
+from orchestrator.report.figures.against_compression import MACS_KEPT, draw_line, survivors_note, where_timed
 from orchestrator.report.figures.style import Drawing, label, legend, log_ticks, panel_grid, pruner_handles
 from orchestrator.results.lines import Facet, RowValue, facets, line, metric_reader, percent, pruners
 from orchestrator.results.results import Results
@@ -94,7 +94,7 @@ def draw_tradeoff_speedup(results: Results) -> Iterator[Drawing]:
     """Draw accuracy against the speedup: the accuracy that a network as many times as fast has."""
     caption = (
         "Test accuracy after the last epoch against the speedup of the compacted network: the dense network's testing "
-        "time over its own, measured in pairs."
+        "time over its own, measured in pairs." + where_timed(results)
     )
     speedup = CostAxis("tradeoff-speedup", metric_reader("model/speedup"), "speedup over dense", gain=True)
     yield from draw_against_cost(results, speedup, caption)
