@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from search_spaces.catalog import Catalog, is_custom
-from search_spaces.errors import choose
+from search_spaces.errors import SpaceError, choose
 from search_spaces.labels import marked, marks, short
 from search_spaces.network import Network, read
 from search_spaces.phases import compresses
@@ -41,11 +41,18 @@ class Grid:
         )
         self._masks = _mask_labels({text: catalog.mask(text).fields for text in space.axes.get("mask", ())})
         self._datasets = _data_labels(space.axes["dataset"])
+        if next(self.points(), None) is None:
+            raise SpaceError("exclude: no cell of the space is left")
 
     def points(self) -> Iterator[Point]:
-        """Yield all combinations of the axes, in the order of the space; searched settings are still ranges there."""
+        """Yield the combinations of the axes that are not excluded, in the order of the space.
+
+        Searched settings are still ranges there.
+        """
         for values in product(*self.space.axes.values()):
-            yield dict(zip(self.space.axes, values, strict=True))
+            point = dict(zip(self.space.axes, values, strict=True))
+            if not any(rule.matches(point) for rule in self.space.exclude):
+                yield point
 
     def at(
         self, point: Point, searched: Mapping[str, Any] | None = None, role: Role = "grid", study: str = ""

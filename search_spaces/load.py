@@ -34,10 +34,19 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
         if key == "mask":
             raw = {k: v for k, v in raw.items() if k not in MASKED}
         raw[key] = _parse(text, f"--set {override}")
+        if "exclude" in raw and key != "exclude":
+            raw["exclude"] = _without(key, raw["exclude"])
     changed = [key for key in dict.fromkeys(override.partition("=")[0] for override in overrides) if key not in ABOUT]
     if changed and raw.get("description"):  # the description is that of the space without overrides
         raw["description"] = f"{raw['description']} (changed: {', '.join(changed)})"
     return validate(raw, default_name)
+
+
+def _without(key: str, exclude: Any) -> Any:
+    """Return the exclusions without those that name `key`: they were written for other values of it."""
+    rules = exclude if isinstance(exclude, list) else [exclude]
+    same = AMOUNTS if key in AMOUNTS else (key,)
+    return [rule for rule in rules if not (isinstance(rule, dict) and any(each in rule for each in same))]
 
 
 def presets() -> dict[str, str]:

@@ -37,10 +37,21 @@ DENSITIES = ("density", "sparsity")  # other ways to write the compression
 AMOUNTS = ("compression", *DENSITIES, "kappa")  # a space has at most one of these
 MASKED = (*ORIGIN, *AMOUNTS, "levels", "rewind_epoch", "ablation")  # keys that a space with `mask` must not have
 ROOM = ("workers_per_trial", "gpus_per_trial")  # resources: they change how fast a trial is, not its result
-ABOUT = ("name", "description", "search", "early_stopping", *ROOM)  # keys that are no fields of a trial
+ABOUT = ("name", "description", "exclude", "search", "early_stopping", *ROOM)  # keys that are no fields of a trial
 KEYS = (*ABOUT, *FIELDS, *DENSITIES)
 RANGE = Range.model_fields.keys()
 GRIDDED = ("dataset", "architecture", "pruner", "measure", "lr_schedule", "seed", "mask", *AMOUNTS)  # never ranges
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Cells to leave out of the grid: those that have one of the given values in each of the given fields."""
+
+    values: Mapping[str, tuple[Any, ...]]
+
+    def matches(self, point: Mapping[str, Any]) -> bool:
+        """Return True if the cell at this point is left out."""
+        return all(point[key] in values for key, values in self.values.items())
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Space:
     description: str = ""
     search: Search | None = None
     early_stopping: EarlyStopping | None = None
+    exclude: tuple[Exclusion, ...] = ()
     until: UntilDecided | None = None  # the seeds of `axes` are then those that may come
     workers_per_trial: int | None = None  # None: the space does not set it
     gpus_per_trial: int | None = None
@@ -110,6 +122,7 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
     return Space(
         name=name,
         axes=axes,
+        exclude=_exclusions(raw.get("exclude", []), axes, until),
         searched=searched,
         description=str(raw.get("description", "")),
         search=read_search(raw["search"]) if "search" in raw else None,
@@ -117,6 +130,39 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         until=until,
         **{key: _count(key, raw[key]) for key in ROOM if key in raw},
     )
+
+
+def _exclusions(written: Any, axes: Mapping[str, tuple[Any, ...]], until: UntilDecided | None) -> tuple[Exclusion, ...]:
+    """Return the exclusions that a space lists, with values as they are in its axes."""
+    rules = written if isinstance(written, list) else [written]
+    found = []
+    for rule in rules:
+        if not isinstance(rule, dict) or not rule:
+            raise SpaceError(f"exclude: {rule!r} is not allowed; it must be a mapping such as "
+                             "{architecture: conv, seed: [1, 2]}, or a list of these")  # fmt: skip
+        if until and "seed" in rule:
+            raise SpaceError("exclude: seed is not allowed with seed: {until: decided}, which chooses the seeds")
+        found.append(Exclusion({_axis(key, axes): _excluded(key, value, axes) for key, value in rule.items()}))
+    return tuple(found)
+
+
+def _axis(key: str, axes: Mapping[str, Any]) -> str:
+    return choose("exclude", "compression" if key in DENSITIES else key, axes)
+
+
+def _excluded(key: str, value: Any, axes: Mapping[str, tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the values of an axis that an exclusion names; a name alone stands for all choices of that name."""
+    there = axes[_axis(key, axes)]
+    unfolded = _unfold(key, value)
+    wanted = list(unfolded) if isinstance(unfolded, list | range) else [unfolded]
+    found = []
+    for one in wanted:
+        named = [choice for choice in there if key in NAMED and choice["name"] == one]
+        same = named or [choice for choice in there if choice == _value(key, one)]
+        if not same:
+            raise SpaceError(f"exclude: {key}: {one} is no value of the space's {key}")
+        found += same
+    return tuple(found)
 
 
 def _unfold(key: str, value: Any) -> Any:

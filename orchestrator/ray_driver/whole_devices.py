@@ -35,7 +35,7 @@ def whole_devices(resources: Resources, broken_gpus: Collection[Gpu] = ()) -> li
     for node, has in alive(broken_gpus).items():
         cpus, gpus = has.get("CPU", 0.0), int(has.get("GPU", 0.0))
         if resources.gpus:
-            found += [WholeDevice(node, min(resources.cpus, cpus / gpus), 1.0)] * gpus
+            found += [WholeDevice(node, min(resources.cpus, cpus / max(1, gpus)), 1.0)] * gpus
         elif cpus >= resources.cpus:
             found.append(WholeDevice(node, cpus, 0.0))
     return found

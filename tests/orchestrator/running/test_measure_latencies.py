@@ -1,22 +1,13 @@
-"""`--latency alone`: after the trials, and for trials of earlier sweeps, on this machine and on Ray."""
+"""`--latency alone`: after the trials, and for trials of earlier sweeps."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import ray
 from mlflow import MlflowClient
-from ray.cluster_utils import Cluster
 
-from orchestrator.planning.resources import Resources
-from orchestrator.ray_driver.whole_devices import measure_on_whole_devices, whole_devices
 from orchestrator.sweep import main
-from search_spaces import Trial
-from trainables.context import Place
-from trainables.latency_alone import is_measured_alone
-from trainables.record.event_log import snapshot
-from trainables.run import run
 
 TINY = ["digits", "--local", "--audit", "0", "--set", "architecture=mlp", "--set", "epochs=1", "--set", "compression=4"]
 
@@ -70,29 +61,3 @@ def test_what_cannot_be_measured_is_said_and_costs_nothing(capsys):
     assert main([*TINY, *pruner, "--latency", "alone"]) == 0
     assert "latency not measured alone for 1 trials" in capsys.readouterr().out
     assert latencies() == before
-
-
-@pytest.mark.cluster
-def test_each_has_a_node_of_its_own_on_ray(tmp_path):
-    place = Place(tmp_path / "trials", tmp_path / "data")
-    trials = [Trial(dataset="digits", architecture="mlp", epochs=1, seed=seed) for seed in range(3)]
-    for trial in trials:
-        assert run(trial, place).end == "finished"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    try:
-        ray.init(address=cluster.address, namespace="latencies")
-        cluster.add_node(num_cpus=1, num_gpus=4)
-        assert sorted(device[1:] for device in whole_devices(Resources(1))) == [(1, 0), (2, 0)]
-        assert [device[1:] for device in whole_devices(Resources(1, 0.5))] == [(0.25, 1)] * 4
-
-        stops = iter([False, True, True, True])
-        first = list(measure_on_whole_devices(trials, place, Resources(2), (), lambda: next(stops, True)))
-        assert first == [(trials[0], "")]  # only the head has two CPUs, and what has not begun is left out
-        rest = dict(measure_on_whole_devices(trials, place, Resources(1), (), lambda: False))
-        assert rest == dict.fromkeys(trials, "")
-        assert all(is_measured_alone(snapshot(place.storage / trial.fingerprint)) for trial in trials)
-        nowhere = list(measure_on_whole_devices(trials, place, Resources(8), (), lambda: False))
-        assert {reason for _, reason in nowhere} == {"no node of the cluster has the device"}
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
