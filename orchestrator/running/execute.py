@@ -23,7 +23,7 @@ from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
 from orchestrator.report.mlflow_ui.view import LOCAL_SERVER, link, save_overview
 from orchestrator.results.moved_store import follow_moved_store
-from orchestrator.results.store import ReportError, public, public_reason, store_errors
+from orchestrator.results.store import ReportError, is_empty, public, public_reason, store_errors
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
@@ -60,8 +60,8 @@ def execute(job: Job, console: Console) -> int:
         sole = Lease(request.output, stop, partial(say, console, style="dim"))
         opening: Future[ExperimentRuns] | None = None
         health: GpuHealth | None = None
-        if request.address is None:
-            # Nothing is left to reject, so the store opens while Ray starts, which takes as long.
+        if request.address is None and (request.local or not is_empty(request.tracking_uri)):
+            # A store that exists opens while Ray starts, which takes as long. A new one is made when Ray has started.
             opening = _opening(job, sole, stack, console)
         records = job.records()
         seeker = take_up(search, request.output, opening.result(), records) if search and opening else None
