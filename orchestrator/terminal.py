@@ -54,7 +54,9 @@ def say(console: Console, line: str, style: str | None = None) -> None:
 
 def terminal(stderr: bool = False) -> Console:
     """Return a console on standard output or standard error that never raises because of its reader."""
-    return Console(file=LastingStream(sys.stderr if stderr else sys.stdout))  # type: ignore[arg-type]
+    # A notebook's output says that it is a terminal, but shows what rich would redraw there line below line.
+    plain: dict[str, Any] = {"force_jupyter": False, "force_terminal": False} if Console().is_jupyter else {}
+    return Console(file=LastingStream(sys.stderr if stderr else sys.stdout), **plain)  # type: ignore[arg-type]
 
 
 def duration(seconds: float) -> str:

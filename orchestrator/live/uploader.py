@@ -21,7 +21,7 @@ from orchestrator.live.trial_records import Records
 from orchestrator.results.store import public_reason
 from orchestrator.tracking.experiment import ExperimentRuns, RunStatus
 from search_spaces import Trial
-from trainables.record.event_log import DamagedRecordError, End, Snapshot, ended, read, size, snapshot
+from trainables.record.event_log import DamagedRecordError, End, Snapshot, ended, read, snapshot
 from trainables.record.mlflow import LateFileError, allow_slow_answers, deliver, deliver_all, is_away, refused_files
 
 POLL_SECONDS = 0.5
@@ -67,6 +67,16 @@ def how_it_ended(folder: Path) -> End | None:
     return None
 
 
+def _after_last_end(folder: Path) -> int:
+    """Return the size of the event log up to where an attempt last failed or was stopped early; 0 if none was."""
+    last = 0
+    with suppress(DamagedRecordError):
+        for event, offset in read(folder):
+            if event.get("end") in ("failed", "stopped"):
+                last = offset
+    return last
+
+
 class Uploader(threading.Thread):
     """Thread that uploads trials to MLflow. Executors report starts and ends; the rest is read from event logs."""
 
@@ -90,7 +100,7 @@ class Uploader(threading.Thread):
             False
         )  # True if the sweep may be killed soon: events are sent at once
         # Failures and early stops of earlier attempts were shown by the sweep that ran them, so they are skipped.
-        self._told = {fp: size(storage / fp) for fp in trials if how_it_ended(storage / fp) in ("failed", "stopped")}
+        self._told = {fingerprint: _after_last_end(storage / fingerprint) for fingerprint in trials}
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._followed: dict[str, _Followed] = {}
         self.begun: set[str] = set()

@@ -33,6 +33,8 @@ NO_ENTRY = (  # the most common cause if a cluster answers but refuses us; Ray d
 )
 SHORTER = "; set RAY_TMPDIR to a folder that you can write, with a short path such as /tmp/ray-of-me"
 
+BUSY = "; other programs keep this machine busy: try again later"  # Ray gives itself 30 s, which is no option
+
 
 @contextmanager
 def ray_connection(
@@ -104,6 +106,7 @@ def _init(what_failed: str, **options: Any) -> None:
         if isinstance(error, AuthenticationError) or "Failed to connect to Ray cluster" in str(error):
             raise SpaceError(NO_ENTRY) from None
         hint = SHORTER if isinstance(error, OSError) and not isinstance(error, ConnectionError) else ""
+        hint = BUSY if "timed out during startup" in str(error) else hint
         raise SpaceError(f"{what_failed} ({message_of(error)[:300]}){hint}") from None
 
 

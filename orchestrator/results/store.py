@@ -9,6 +9,7 @@ import sqlite3
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # mlflow takes a second to import: only code that reads or wr
     from sqlalchemy import Connection
 
 WEB = ("http://", "https://")
+LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 CONNECT_SECONDS = 5  # wait for a database; MLflow tries ten times, for 102 seconds
 PACKAGES = {  # by the driver that they hold
     "psycopg2": "psycopg2-binary",
@@ -53,9 +55,12 @@ def require_answer(tracking_uri: str) -> None:
         except (OSError, ValueError, HTTPException) as error:
             cause = getattr(error, "reason", error)
             reason = getattr(cause, "strerror", None) or str(cause)
-        if not _reached_by_mlflow(tracking_uri):
-            raise SpaceError(f"tracking server: {public(tracking_uri)} does not answer ({reason})")
-        return
+        trouble = _error_of_mlflow(tracking_uri)
+        if trouble is None:
+            return
+        if mlflow.http_status(trouble) == HTTPStatus.UNAUTHORIZED:
+            raise SpaceError(f"tracking server: {public(tracking_uri)} does not accept the login; {LOGIN}")
+        raise SpaceError(f"tracking server: {public(tracking_uri)} does not answer ({reason})")
     scheme, _, rest = tracking_uri.partition("://")
     if scheme.partition("+")[0] not in ("sqlite", "postgresql", "mysql", "mssql") or not rest.strip("/"):
         raise SpaceError(
@@ -128,8 +133,8 @@ def database(url: str) -> Iterator[Connection]:
         raise ConnectionError(public(reason)[:300]) from None
 
 
-def _reached_by_mlflow(tracking_uri: str) -> bool:
-    """Return True if MLflow's own client reaches a server: it knows logins, certificates, proxies and path prefixes."""
+def _error_of_mlflow(tracking_uri: str) -> Exception | None:
+    """Return the error of MLflow's own client, which knows logins, certificates, proxies and prefixes; None if none."""
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
     from mlflow.exceptions import MlflowException
 
@@ -138,15 +143,15 @@ def _reached_by_mlflow(tracking_uri: str) -> bool:
     os.environ.update(once)
     try:
         mlflow.upload_client(tracking_uri).search_experiments(max_results=1)
-    except MlflowException:
-        return False
+    except MlflowException as error:
+        return error
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-    return True
+    return None
 
 
 def require_name(experiment: str) -> None:

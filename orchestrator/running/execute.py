@@ -23,7 +23,7 @@ from orchestrator.planning import given_masks
 from orchestrator.planning.check_networks import provide_weights
 from orchestrator.report.mlflow_ui.view import LOCAL_SERVER, link, save_overview
 from orchestrator.results.moved_store import follow_moved_store
-from orchestrator.results.store import ReportError, public, public_reason, store_errors
+from orchestrator.results.store import ReportError, is_empty, public, public_reason, store_errors
 from orchestrator.running.audit_new_trials import audit_new
 from orchestrator.running.job import Job
 from orchestrator.running.lease import Lease, sole_in_folder
@@ -61,8 +61,8 @@ def execute(job: Job, console: Console) -> int:
         sole = Lease(request.output, stop, partial(say, console, style="dim"))
         opening: Future[ExperimentRuns] | None = None
         health: GpuHealth | None = None
-        if request.address is None:
-            # Nothing is left to reject, so the store opens while Ray starts, which takes as long.
+        if request.address is None and (request.local or not is_empty(request.tracking_uri)):
+            # A store that exists opens while Ray starts, which takes as long. A new one is made when Ray has started.
             opening = _opening(job, sole, stack, console)
         records = job.records()
         seeker = take_up(search, request.output, opening.result(), records) if search and opening else None
@@ -80,7 +80,8 @@ def execute(job: Job, console: Console) -> int:
         seeds = take_up_seeds(job.plan, book, records)  # with what another sweep may have finished
         parent = _begin(job, book, records, console)
         run = Run(job, book, records, parent, stop, console, seeker, seeds, health)
-        _log_chosen(job, book, parent, run)  # what an earlier start of this sweep chose stays in its plan
+        with suppress(Exception):  # what an earlier start of this sweep chose stays in its plan
+            _log_chosen(job, book, parent, run)
         status: RunStatus = "KILLED"
         before, started, unasked = book.finished, time.monotonic(), 0
         try:
@@ -91,8 +92,8 @@ def execute(job: Job, console: Console) -> int:
                 differs = undisturbed and audit_new(job, book.client, new, took, console, stop)
             with sigterm_as_ctrl_c():
                 unasked = seeker.unasked if seeker else 0
-                _log_chosen(job, book, parent, run)
-                report = None if stop.is_disk_full else _report(job, parent, console, undisturbed and not run.unsent)
+                chosen = partial(_log_chosen, job, book, parent, run)
+                report = _report(job, parent, chosen, console, undisturbed and not run.unsent, stop.is_disk_full)
             missing = {trial.fingerprint for trial in run.trials} - book.done(stopping)
             if not missing and not unasked:
                 rmtree(job.place.scores, ignore_errors=True)  # shared scores are no longer needed
@@ -153,15 +154,11 @@ def _begin(job: Job, book: ExperimentRuns, records: Records, console: Console) -
 
 
 def _log_chosen(job: Job, book: ExperimentRuns, parent: str, run: Run) -> None:
-    """Log the plan again with the trials that a search chose, or with the further seeds that comparisons needed.
-
-    If the server does not answer, the next start of the same command logs it.
-    """
-    with suppress(Exception):
-        if run.seeker:
-            book.log_plan(parent, answered(job.plan.record(), run.seeker))
-        if run.seeds:
-            book.log_plan(parent, run.seeds.record(job.plan.record(), book.finished))
+    """Log the plan again with the trials that a search chose, or with the further seeds that comparisons needed."""
+    if run.seeker:
+        book.log_plan(parent, answered(job.plan.record(), run.seeker))
+    if run.seeds:
+        book.log_plan(parent, run.seeds.record(job.plan.record(), book.finished))
 
 
 def _complete(job: Job, book: ExperimentRuns, records: Records, console: Console) -> None:
@@ -241,17 +238,23 @@ def _measured(job: Job, console: Console) -> Job:
     return replace(job, resources=replace(job.resources, gpus=most, shares=shares))
 
 
-def _report(job: Job, parent: str, console: Console, patient: bool) -> WrittenReport | None:
-    """Write the report; return None if it could not be written.
+def _report(
+    job: Job, parent: str, log_plan: Callable[[], None], console: Console, patient: bool, full: bool
+) -> WrittenReport | None:
+    """Log the whole plan by `log_plan` and write the report; return None if one of them could not be done.
 
-    If `patient`, wait for a server that is away.
+    If `patient`, wait for a server that is away. If the disk is `full`, try nothing. The next start of the same command
+    does what is left.
     """
+    if full:
+        return None
     from orchestrator.report.write import write_report
 
     uri = job.request.tracking_uri
     while True:
         try:
             with console.status("writing the report"):
+                log_plan()  # the report reads the plan: without what a search chose it would lack those trials
                 return write_report(uri, job.experiment, job.request.output / "report", run_id=parent)
         except ReportError as error:
             reason = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import os
 import subprocess
@@ -15,7 +16,7 @@ from orchestrator.report.__main__ import main as report
 from orchestrator.results.results import read
 from orchestrator.results.store import connect
 from orchestrator.sweep import main as sweep
-from orchestrator.terminal import LastingStream
+from orchestrator.terminal import LastingStream, say, terminal
 
 SPACE = "dataset: digits\narchitecture: mlp\npruner: [random, magnitude]\ncompression: [2, 10]\nepochs: 2\n"
 
@@ -45,6 +46,25 @@ def test_a_full_disk_takes_nothing_and_stops_nothing():
             stream.flush()
         file.write("after it was given up, the rest goes nowhere")
         file.flush()
+
+
+class ZMQInteractiveShell:
+    """Jupyter's shell, by the name of whose class rich knows a notebook."""
+
+
+class OutStream(io.StringIO):
+    """The stream of a notebook's kernel, which says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_notebook_gets_plain_lines(monkeypatch):
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setattr(sys, "stdout", OutStream())
+    with terminal().status("working"):
+        say(terminal(), "a line", "red")
+    assert sys.stdout.getvalue() == "a line\n"
 
 
 def open_full():

@@ -138,7 +138,7 @@ def deliver(client: MlflowClient, run_id: str, folder: Path, record: Snapshot | 
                 if name in PICTURES:
                     _show(client, run_id, copy, event["time"])
             except Exception as error:
-                if _http_status(error) != TOO_LARGE:
+                if http_status(error) != TOO_LARGE:
                     raise
                 # It stays in the trial's folder. The rest of the run must not wait for what will never be accepted.
                 reason = f"{name}: the server accepts no file of {copy.stat().st_size:,} bytes"
@@ -170,11 +170,11 @@ def deliver_all(client: MlflowClient, run_id: str, folder: Path, record: Snapsho
 
 def is_away(error: Exception) -> bool:
     """Return True if `error` says that the server is away or cannot work now; False if it refused the request."""
-    status = _http_status(error)
+    status = http_status(error)
     return isinstance(error, OSError) if status is None else status >= 500 or status == TOO_MANY
 
 
-def _http_status(error: Exception) -> int | None:
+def http_status(error: Exception) -> int | None:
     """Return the HTTP status that a server answered with; None if it did not answer."""
     of_mlflow = getattr(error, "get_http_status_code", None)
     if of_mlflow is not None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import ssl
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from orchestrator.results.store import ReportError, connect, require_answer
 from orchestrator.tracking.experiment import existing
@@ -19,8 +25,11 @@ UNAVAILABLE = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "later"}
 
 
 @contextmanager
-def serving(answers, prefix=""):
-    """A server whose paths below `prefix` answer with the first of `answers` that fits: (end, status, body)."""
+def serving(answers, prefix="", certificate=None):
+    """A server whose paths below `prefix` answer with the first of `answers` that fits: (end, status, body).
+
+    With a `certificate`, a file that has its key as well, it speaks TLS.
+    """
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,8 +53,12 @@ def serving(answers, prefix=""):
             """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}{prefix}", asked
+        yield f"http{'s' if certificate else ''}://localhost:{server.server_port}{prefix}", asked
         server.shutdown()
 
 
@@ -94,3 +107,30 @@ def test_a_deleted_experiment_blocks_its_name():
 def test_an_experiment_that_is_not_there_is_none():
     with serving([("/health", 200, "OK"), ("experiments/get-by-name", 404, NONE)]) as (uri, _):
         assert existing(uri, "digits") is None
+
+
+@pytest.fixture
+def own_certificate(tmp_path):
+    """A certificate of `localhost` that no authority has signed, and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "own")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    file, pem = tmp_path / "own.pem", serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(pem))
+    return file
+
+
+def test_behind_an_own_authority_a_refused_login_is_called_that(own_certificate, monkeypatch):
+    answers = [("", 401, "")]
+    with serving(answers, "/tools", own_certificate) as (uri, _):
+        with pytest.raises(SpaceError, match="CERTIFICATE_VERIFY_FAILED"):
+            require_answer(uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(own_certificate))
+        with pytest.raises(SpaceError, match=f"{uri} does not accept the login; set MLFLOW_TRACKING_USERNAME"):
+            require_answer(uri)
+        answers[0] = ("", 200, {"experiments": []})
+        require_answer(uri)

@@ -17,6 +17,7 @@ from orchestrator.live.trial_records import Records
 from orchestrator.live.uploader import Uploader
 from orchestrator.planning.plan import plan
 from orchestrator.planning.resources import Resources
+from orchestrator.running import local_executor
 from orchestrator.running.job import Job
 from orchestrator.running.request import Request
 from orchestrator.running.run_trials import Run
@@ -35,11 +36,18 @@ FIRST = [
     *product(["interrupted", "failed", "disk fault", "disk full", "stopped early"], RECORDED),
     *product(["finished", "finished and not sent"], ["everything"]),
 ]
-NEXT = ["finished", "failed", "disk fault"]  # a full disk ends the sweep: test_environment_as_found.py
+NEXT = {  # how the next attempt ends -> how far it comes; a full disk ends the sweep: test_environment_as_found.py
+    "finished": "everything",
+    "failed": "everything",
+    "disk fault": "everything",
+    "interrupted": "an epoch",
+    "stopped early": "an epoch",
+    "killed": "an epoch",  # and then tried again by the same driver, as on Ray
+}
 CASES = [(*first, then) for first, then in product(FIRST, NEXT)]
 DISK = {"disk fault": errno.EIO, "disk full": errno.ENOSPC}
 PATIENCE = 900.0  # seconds for MLflow to take everything, on a machine that others use as well
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "disk fault": "FAILED"}
+STATUS = {"finished": "FINISHED", "killed": "FINISHED", "failed": "FAILED", "disk fault": "FAILED"}  # else KILLED
 
 
 class Killed(BaseException):
@@ -80,11 +88,20 @@ class Experiment:
         self.plan = plan(load(space | {"seed": list(range(len(CASES)))}), cache=folder / "data")
         self.cases = dict(zip((trial.fingerprint for trial in self.plan.trials), CASES, strict=True))
         self.does = {}  # fingerprint -> how its next attempt ends, and how far it comes
+        monkeypatch.setattr(local_executor, "run_together", self.run_twice)
         monkeypatch.setattr(running, "compute", lambda attempt: record(attempt, *self.does[attempt.trial.fingerprint]))
         monkeypatch.setattr(Uploader.close, "__defaults__", (PATIENCE, 0.0, lambda: False))
         request = Request(folder, self.uri, "e", command="", local=True)
         self.job = Job(request, self.plan, "e", Resources(1, 0), dict.fromkeys(self.cases, 1.0))
         self.said = io.StringIO()
+
+    def run_twice(self, trial, place, stop):
+        """Run a trial as an executor does, which starts it again if its process is killed."""
+        try:
+            return running.run(trial, place, stop)
+        except Killed:
+            self.does[trial.fingerprint] = ("finished", "everything")
+            return running.run(trial, place, stop)
 
     def begin(self):
         """Make the first attempts, each in a process of its own, and send what was sent of each."""
@@ -112,7 +129,7 @@ class Experiment:
 
     def go_on(self, how):
         """Run the same sweep, whose trials end as `how` says of each; return the ledger."""
-        self.does = {fingerprint: (how(case), "everything") for fingerprint, case in self.cases.items()}
+        self.does = {fingerprint: (how(case), NEXT[how(case)]) for fingerprint, case in self.cases.items()}
         book = existing(self.uri, "e")
         book.reconcile(self.plan)
         planned = self.plan.after(book.done(None))
@@ -135,7 +152,8 @@ def check(book, experiment, expected):
         history = book.client.get_metric_history(run.info.run_id, "train/loss")
         points = sorted((point.step, point.value) for point in history)
         status, error = run.info.status, bool(run.data.tags.get("error"))
-        right = points == [(epoch, 1 / epoch) for epoch in range(1, EPOCHS + 1)] and run.data.params == {"lr": "0.1"}
+        epochs = len(points) if status == "KILLED" else EPOCHS  # as many as there are, each of them once
+        right = points == [(epoch, 1 / epoch) for epoch in range(1, epochs + 1)] and run.data.params == {"lr": "0.1"}
         if (status, error) != (expected(case), expected(case) == "FAILED") or not right:
             wrong.append((case, status, error, points))
     assert wrong == []
@@ -147,7 +165,9 @@ def test_every_end_and_every_next_attempt(tmp_path, monkeypatch):
     experiment.begin()
 
     book = experiment.go_on(lambda case: case[2])
-    check(book, experiment, lambda case: "FINISHED" if case[0].startswith("finished") else STATUS[case[2]])
+    check(
+        book, experiment, lambda case: "FINISHED" if case[0].startswith("finished") else STATUS.get(case[2], "KILLED")
+    )
     assert "Traceback" not in experiment.said.getvalue()
 
     book = experiment.go_on(lambda case: "finished")

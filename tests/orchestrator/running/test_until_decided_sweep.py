@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +15,10 @@ import pytest
 import yaml
 
 from orchestrator.results.results import read
+from orchestrator.running import run_trials
+from orchestrator.sweep import main
 from trainables.record.event_log import ended
+from trainables.record.mlflow import MARK
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +87,25 @@ def test_a_sweep_that_was_killed_twice_ends_as_one_that_was_not(tmp_path: Path) 
     assert came(killed) == came(whole)
     again = finish(killed, "--local")
     assert finished(killed) == trials and "nothing left to do" in again
+
+
+def test_a_trial_that_another_process_finishes_between_two_reads_is_not_waited_for(tmp_path, monkeypatch, capsys):
+    (tmp_path / "until.yaml").write_text(yaml.safe_dump(SPACE | {"pruner": ["random", "snip"], "compression": 20}))
+    words = [str(tmp_path / "until.yaml"), "--local", "--audit", "0", "--output"]
+    assert main([*words, str(tmp_path / "other")]) == 0
+    done = capsys.readouterr().out
+    results = read(f"sqlite:///{tmp_path / 'other/mlflow.db'}", "until")
+    first = next(row.cell.fingerprint for row in results.rows if row.cell.seed == 0)
+
+    def finish_meanwhile(trials, records):  # called after results were read, and before trials are handed out
+        if not (records.folder / first).exists():
+            shutil.copytree(tmp_path / "other/checkpoints" / first, records.folder / first)
+            (records.folder / first / MARK).unlink()
+
+    monkeypatch.setattr(run_trials, "_forget_failed", finish_meanwhile)
+    assert main([*words, str(tmp_path / "own")]) == 0
+    counts = re.compile(r"\d+ of \d+ trials finished")
+    assert counts.findall(capsys.readouterr().out) == counts.findall(done)
 
 
 @pytest.mark.cluster
