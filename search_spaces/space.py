@@ -68,6 +68,7 @@ class Space:
     until: UntilDecided | None = None  # the seeds of `axes` are then those that may come
     workers_per_trial: int | None = None  # None: the space does not set it
     gpus_per_trial: int | None = None
+    written: Mapping[str, Any] = field(default_factory=dict, compare=False)  # as given, overrides included
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -128,6 +129,7 @@ def validate(raw: Mapping[str, Any], default_name: str) -> Space:
         search=read_search(raw["search"]) if "search" in raw else None,
         early_stopping=read_early_stopping(raw["early_stopping"]) if "early_stopping" in raw else None,
         until=until,
+        written={**raw, "name": name},
         **{key: _count(key, raw[key]) for key in ROOM if key in raw},
     )
 

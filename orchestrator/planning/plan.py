@@ -72,6 +72,7 @@ class Plan:
     search: StudyPlan | None = None  # the search, whose trials are not known in advance
     early_stopping: EarlyStopping | None = None
     seeds: SeedPlan | None = None  # further seeds, of which not all will run
+    written: Mapping[str, Any] = field(default_factory=dict)  # the space as given, by which it can be run again
 
     @property
     def todo(self) -> tuple[Trial, ...]:
@@ -182,6 +183,7 @@ def plan(
         search=search if search.studies else None,
         early_stopping=space.early_stopping,
         seeds=first[2] if first else None,
+        written=space.written,
     )
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from orchestrator.command_line import REPORT_FOLDER, command_parser, open_page
 
+PAPER_FOLDER = Path("results/paper")  # where a paper kit is written by default
 EXAMPLES = (
     "digits",
     "digits mnist-quick --output comparison",
+    "digits --paper",
     "cifar10-quick --where 'pruner in (snip, synflow) and compression <= 20'",
 )
 
@@ -28,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--where", default="", metavar="EXPRESSION", help=only)
     p.add_argument("--open", action="store_true", help="show the page in the browser")
     p.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="default: %(default)s")
-    p.add_argument("--output", type=Path, default=REPORT_FOLDER, help="default: %(default)s")
+    kit = "write what a paper needs instead: table, figure, recipe, BibTeX, fingerprints, a script that runs it again"
+    p.add_argument("--paper", action="store_true", help=kit)
+    p.add_argument("--output", type=Path, help=f"default: {REPORT_FOLDER}, with --paper {PAPER_FOLDER}")
     log = "log the report to MLflow too, if it is of one whole experiment (default: yes)"
     p.add_argument("--log", action=argparse.BooleanOptionalAction, default=True, help=log)
     return p
@@ -39,15 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     # Imported now: --help need not wait for MLflow and matplotlib.
     from orchestrator import environment
+    from orchestrator.report.paper.kit import write_paper
     from orchestrator.report.terminal_answer import print_answer
     from orchestrator.report.write import write_report
     from orchestrator.results.store import ReportError
     from orchestrator.terminal import say, terminal
 
-    environment.prepare_matplotlib(given.output)
+    output = given.output or (PAPER_FOLDER if given.paper else REPORT_FOLDER)
+    environment.prepare_matplotlib(output)
     environment.prepare_reading()
     try:
-        written = write_report(given.tracking_uri, given.experiment, given.output, given.log, given.where)
+        if given.paper:
+            written = write_paper(given.tracking_uri, given.experiment, output, given.where)
+        else:
+            written = write_report(given.tracking_uri, given.experiment, output, given.log, given.where)
     except ReportError as error:
         say(terminal(stderr=True), str(error))
         return 2

@@ -118,7 +118,7 @@ def read(store: MlflowClient | str, *experiments: str) -> Results:
     tried = {(cell.study, cell.fingerprint): cell for cell in asked}
     tried_rows = tuple(_row(cell, best.get(cell.fingerprint)) for cell in tried.values())
     require_finished(name, (*rows, *tried_rows))
-    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in of_trials})
+    details = Details(client, {run.info.run_id: run.info.artifact_uri for run in (*parents, *of_trials)})
     return Results(name, found[0], sweeps, rows, trials, tried_rows, details, foreign)
 
 

@@ -60,6 +60,7 @@ def commit(folder: Path = Path(__file__).parent) -> str:
 
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+SPACE = "space.json"  # artifact of a sweep's run: the space as given, from which the sweep can be run again
 TABLES = '[{"path": "layers.json", "type": "table"}]'  # makes the UI show layers.json as a table
 
 
@@ -152,6 +153,7 @@ class ExperimentRuns:
             tags = {"kind": "sweep", "space": plan.space, "plan": _digest(plan), "command": command}
             run_id = self._create(f"sweep {plan.space}", tags | {"mlflow.note.content": plan.description})
         self.log_plan(run_id, plan.record())
+        self.client.log_dict(run_id, dict(plan.written), SPACE)
         for key, value in {"cells": len(plan.cells), "trials": len(plan.trials)}.items():
             self.client.log_param(run_id, key, value)
         return run_id
