@@ -32,7 +32,7 @@ from trainables.profiling import (
 )
 from trainables.record.checkpoint import read_or_set_aside
 from trainables.record.event_log import EventLog
-from trainables.record.files import write_atomically
+from trainables.record.files import appears, write_atomically
 from trainables.record.predictions import PREDICTIONS, Predictions
 from trainables.shared.pretraining import WEIGHTS
 
@@ -126,6 +126,8 @@ class Recorder:
         file = self.folder / "masks.safetensors"
         if file.name not in self.outbox.artifacts:  # a copied folder may have files newer than its event log
             return None
+        damaged = file.with_name(f"{file.name}.damaged")
+        appears(lambda: file.exists() or damaged.exists())  # another node may have written it
         return read_or_set_aside(file, lambda: load_file(file, device=str(device)))
 
     def pruned(

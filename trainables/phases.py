@@ -80,9 +80,7 @@ def compute(attempt: Attempt) -> None:
     started = time.perf_counter()
     recorder, on = _prepare(attempt)
     device, data = on.device, on.data
-    saved = checkpoint.load(folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
-    if not appears(lambda: outbox.read_again() >= saved.get("recorded_bytes", 0)):
-        saved = {}  # the record lacks epochs that the checkpoint skips; computed again, they are recorded again
+    saved = _saved(attempt, device)
     spent: float = saved.get("spent_seconds", 0.0)
 
     def seconds() -> float:
@@ -104,6 +102,8 @@ def compute(attempt: Attempt) -> None:
         return
     dynamics = on.dynamics()
     masks = recorder.stored_masks(device) if _suffice(dynamics, trial, saved) else None
+    if masks is None and trial.levels and saved.get("level") == trial.levels:
+        saved = {}  # their file is lost, and the checkpoint of the training after the last level cannot give them
     dense = stage(trial)
     if dense is not None and (masks is None or trial.pretrain_epochs):
         on.model.load_state_dict(attempt.weights(dense))
@@ -137,6 +137,16 @@ def compute(attempt: Attempt) -> None:
     if device.type == "cuda":
         outbox.tags({"latency": latency_setting(place.gpus)})
     _finish(attempt, seconds())
+
+
+def _saved(attempt: Attempt, device: torch.device) -> dict[str, Any]:
+    """Return the trial's last checkpoint; {} if there is none, or if the record lacks epochs that it skips.
+
+    Those epochs are then computed again, and recorded again.
+    """
+    outbox = attempt.outbox
+    saved = checkpoint.load(attempt.folder / CHECKPOINT, device, lambda name: outbox.tags({"damaged": name})) or {}
+    return saved if appears(lambda: outbox.read_again() >= saved.get("recorded_bytes", 0)) else {}
 
 
 def _suffice(dynamics: Dynamics | None, trial: Trial, saved: Mapping[str, Any]) -> bool:

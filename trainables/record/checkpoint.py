@@ -56,6 +56,8 @@ def load(
         return state
 
     for file in generations(path):
+        if not file.exists():  # a shared folder may list what another node has written before it shows it
+            continue
         state = read_or_set_aside(file, lambda file=file: read(file))  # type: ignore[misc]
         if state is not None:
             return state
