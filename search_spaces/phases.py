@@ -61,7 +61,10 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
 
 # Fields of the training recipe. A measure that does not train ignores them, and `epochs` is then 0.
 OPTIMIZER = ("optimizer", "lr", "momentum", "nesterov", "weight_decay", "lr_schedule", "lr_drops", "lr_factor")
-REFINEMENTS = ("augment", "warmup_epochs", "label_smoothing", "accumulate", "ema", "precision", "cudnn_benchmark")
+STRONG = ("rand_augment", "random_erasing", "mixup", "cutmix")
+REFINEMENTS = (
+    "augment", "warmup_epochs", "label_smoothing", *STRONG, "accumulate", "ema", "precision", "cudnn_benchmark",
+)  # fmt: skip
 RECIPE = ("epochs", "batch_size", *OPTIMIZER, *REFINEMENTS, *PHASES)
 
 

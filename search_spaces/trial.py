@@ -80,6 +80,10 @@ class Trial(BaseModel):
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     warmup_epochs: Annotated[int, Field(ge=0)] = 0  # epochs in which the learning rate rises to `lr`, step by step
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rand_augment: Annotated[int, Field(ge=0, le=30)] = 0  # magnitude of RandAugment's two operations; 0 = none
+    random_erasing: Annotated[float, Field(ge=0, le=1)] = 0.0  # probability that a box of an image is erased
+    mixup: NonNegative = 0.0  # parameter of the Beta distribution from which shares are drawn; 0 = none
+    cutmix: NonNegative = 0.0  # the same; with both, each batch is mixed by one of them
     accumulate: Count = 1  # micro-batches per step: the gradient of the batch in less memory
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' moving average, which is tested; 0 = none
     # Precision of training's passes; weights, scores and tests are IEEE float32. "tf32" is for NVIDIA GPUs.

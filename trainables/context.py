@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from search_spaces import Trial
+from search_spaces.phases import STRONG
 from trainables import datasets
+from trainables.datasets.strong_augmentation import StrongAugmentation
 from trainables.distributed import ALONE, Team
 from trainables.gpu.memory import indexed, keep_freed_memory, keep_to
 
@@ -76,4 +78,5 @@ def images_of(trial: Trial, place: Place) -> datasets.Dataset:
         digest=trial.data_digest,
         workers=place.threads,
         augment=trial.augment,
+        strong=StrongAugmentation(**{name: getattr(trial, name) for name in STRONG}),
     )

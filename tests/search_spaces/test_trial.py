@@ -42,6 +42,7 @@ def test_defaults_are_a_promise():
         "levels": 0, "rewind_epoch": 0, "measure": "training", "seed": 0, "epochs": 160, "batch_size": 128,
         "optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4,
         "lr_schedule": "constant", "lr_drops": (), "lr_factor": 0.1, "warmup_epochs": 0, "label_smoothing": 0.0,
+        "rand_augment": 0, "random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0,
         "accumulate": 1, "ema": 0.0, "precision": "float32",
     }  # fmt: skip
     trial = Trial(dataset="digits", architecture="mlp")
@@ -68,6 +69,10 @@ def test_defaults_are_a_promise():
         ("lr_factor", (1e-9, 1), (0, 1.01)),
         ("warmup_epochs", (0,), (-1,)),
         ("label_smoothing", (0, 0.99), (-0.01, 1)),
+        ("rand_augment", (0, 30), (-1, 31)),
+        ("random_erasing", (0, 1), (-0.01, 1.01)),
+        ("mixup", (0, 1.5), (-0.1, inf)),
+        ("cutmix", (0, 1.5), (-0.1, inf)),
         ("accumulate", (1,), (0,)),
         ("ema", (0, 0.99), (-0.01, 1)),
     ],
@@ -103,6 +108,10 @@ def test_fields_that_came_later_default_to_what_trials_did_before():
     later = {
         "warmup_epochs": 0,
         "label_smoothing": 0,
+        "rand_augment": 0,
+        "random_erasing": 0,
+        "mixup": 0,
+        "cutmix": 0,
         "accumulate": 1,
         "ema": 0,
         "precision": "float32",

@@ -55,6 +55,8 @@ def dies(trial, place, saves, within=False):
 CUT = Trial(**BASE, pruner="snip", granularity="filter", epochs=3, ema=0.99, accumulate=2, warmup_epochs=1)
 ADAM = Trial(**BASE | {"compression": 50, "lr": 0.001}, pruner="snip", epochs=3, optimizer="adam")  # compacted as well
 WITHIN = True
+STRONG = {"rand_augment": 9, "random_erasing": 0.25, "mixup": 0.8, "cutmix": 1.0}
+MIXED = Trial(**BASE, pruner="magnitude", epochs=3, label_smoothing=0.1, **STRONG)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,7 @@ WITHIN = True
         pytest.param(STR, 40, WITHIN, id="str, within an epoch, after them"),
         pytest.param(TOP_KAST.model_copy(update={"ema": 0.9}), 16, WITHIN, id="top-kast, within an epoch, averaged"),
         pytest.param(MOVEMENT, 16, WITHIN, id="movement, within an epoch"),
+        pytest.param(MIXED, 16, WITHIN, id="mixed and erased, within an epoch"),
         pytest.param(ADAM, 2, False, id="compacted, with Adam"),
         pytest.param(ADAM, 2, WITHIN, id="compacted, with Adam, within an epoch"),
         pytest.param(CUT, 16, WITHIN, id="compacted, within an epoch"),

@@ -23,6 +23,7 @@ from trainables.datasets.sources import locate, reachable
 from trainables.datasets.spec import DatasetError, DatasetSpec
 from trainables.datasets.split import split, training_part
 from trainables.datasets.stream import Streamed
+from trainables.datasets.strong_augmentation import NO_STRONG, StrongAugmentation
 from trainables.datasets.svhn import SVHN
 from trainables.datasets.synthetic import SYNTHETIC_32, SYNTHETIC_224
 from trainables.datasets.tiny_imagenet import TINY_IMAGENET
@@ -113,10 +114,11 @@ def load(
     digest: str = "",
     workers: int = 0,
     augment: str = "",
+    strong: StrongAugmentation = NO_STRONG,
 ) -> Dataset:
     """Return the dataset of exactly that name, with the share `validation` of its training images held out.
 
-    `augment` names the augmentation of training images; "" is the dataset's own.
+    `augment` names the augmentation of training images; "" is the dataset's own. `strong` comes after it.
 
     The data is downloaded if needed, and decoded into `cache` by the first process that needs it: any number of
     processes may call this at once. `data_root` is never written to. `workers` processes read a dataset that is not
@@ -137,7 +139,9 @@ def load(
         spec = replace(spec, augment=AUGMENTATIONS[choose("augment", augment, AUGMENTATIONS)])
     if spec.index is None:
         train_x, train_y, test_x, test_y = map_arrays(spec, data_root, cache)
-        return InMemory(spec, train_y, test_y, *split(train_y, validation), train_x=train_x, test_x=test_x)
+        parts = split(train_y, validation)
+        return InMemory(spec, train_y, test_y, *parts, train_x=train_x, test_x=test_x, strong=strong)
     files = spec.index(locate(spec, data_root, cache))
     train_y, test_y = torch.from_numpy(files.train_y), torch.from_numpy(files.test_y)
-    return Streamed(spec, train_y, test_y, *split(train_y, validation), files=files, workers=workers)
+    parts = split(train_y, validation)
+    return Streamed(spec, train_y, test_y, *parts, files=files, workers=workers, strong=strong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from trainables.datasets.batches import WHOLE, ImageBatch, Part, balanced, grouped, normalise, part_of, spans
 from trainables.datasets.resident import at_once
 from trainables.datasets.spec import DatasetError, DatasetSpec
+from trainables.datasets.strong_augmentation import NO_STRONG, StrongAugmentation
 from trainables.randomness import generator
 
 Half = Literal["train", "test"]
@@ -31,6 +32,7 @@ class Dataset(ABC):
     test_y: Tensor
     rows: Tensor  # int64: the training images used for training and scoring
     held_out: Tensor  # int64: the training images held out for validation
+    strong: StrongAugmentation = field(default=NO_STRONG, kw_only=True)  # after the augmentation of `spec`
 
     @abstractmethod
     def plain(self, half: Half, batches: Sequence[Tensor], device: Device) -> Iterator[Tensor]:
@@ -75,16 +77,30 @@ class Dataset(ABC):
         `skip` batches are not even read: the draws of an image do not depend on other images. With `blind` the images
         have no pixels. Each of several workers gets the images of its `part` of every batch, which consists of its
         parts of the `micro` micro-batches, and the classes of the whole batch: so all of them know its size.
+        If images are mixed, classes are probabilities float32 [B, classes] instead.
         """
         order = self.rows[torch.randperm(len(self.rows), generator=generator(seed, "order", epoch))]
         batches = [order[start:end] for start, end in spans(len(order), batch_size)][skip:]
         own = batches if part == WHOLE else [torch.cat(part_of(rows, part, micro)) for rows in batches]
         make = partial(self.augmented, seed=seed, epoch=epoch, device=device)
+        if self.strong.mixes:
+            mixes = [self.strong.mix(self.input_shape[1:], seed, epoch, skip + n) for n in range(len(batches))]
+            partners = [torch.cat(part_of(rows.roll(1), part, micro)) for rows in batches]
+            # A worker also reads the partners of its images that belong to another worker; no image is read twice.
+            pairs = [torch.unique(torch.cat(each), return_inverse=True) for each in zip(own, partners, strict=True)]
+            places = at_once([place for _, place in pairs], device)
+            read = self._batches(make, [rows for rows, _ in pairs], self.train_y, device, blind=blind)
+            both = (x[place].tensor_split(2) for (x, _), place in zip(read, places, strict=True))
+            mixed = (mix.images(*each) for mix, each in zip(mixes, both, strict=True))
+            classes = [
+                mix.classes(self.train_y[rows], self.num_classes) for mix, rows in zip(mixes, batches, strict=True)
+            ]
+            return zip(mixed, at_once(classes, device), strict=True)
         made = self._batches(make, own, self.train_y, device, blind=blind)
         if part == WHOLE:
             return made
-        classes = at_once([self.train_y[rows] for rows in batches], device)
-        return ((x, whole) for (x, _), whole in zip(made, classes, strict=True))
+        classes = [self.train_y[rows] for rows in batches]
+        return ((x, whole) for (x, _), whole in zip(made, at_once(classes, device), strict=True))
 
     def test_batches(self, device: Device = "cpu", *, blind: bool = False, part: Part = WHOLE) -> Iterator[ImageBatch]:
         """Return the batches of the test set, or of one `part` of it, in order and never augmented.

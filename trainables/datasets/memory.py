@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.datasets.augmentation import NONE
+from trainables.datasets.augmentation import NONE, Augmentation
 from trainables.datasets.dataset import Dataset, Device, Half
 from trainables.datasets.resident import Key, at_once, resident, to_device
+from trainables.datasets.strong_augmentation import StrongAugmentation
 
 # Limits of what a GPU makes at once. Float pixels of 32 MiB are 21 batches of 128 CIFAR images: the 17 kernels of crop,
 # flip and normalisation are then less than one a step. With temporary tensors it takes up to four times as much memory.
@@ -36,14 +37,16 @@ class InMemory(Dataset):
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
         """See `Dataset.augmented`. Draws belong to an image: order, crops and flips do not affect each other."""
-        how = self.spec.augment
-        if how == NONE:
-            yield from self.plain("train", batches, device)
-            return
-        draws = how.draws(len(self.train_y), self.input_shape[1:], seed, epoch)
-        each_batch = at_once([draws[rows] for rows in batches], device)
-        for each, x in zip(each_batch, self.plain("train", batches, device), strict=True):
-            yield how.altered(x, each, self.spec.mean)
+        images = self.plain("train", batches, device)
+        for how in [self.spec.augment] * (self.spec.augment != NONE) + [self.strong] * self.strong.alters:
+            draws = how.draws(len(self.train_y), self.input_shape[1:], seed, epoch)
+            images = self._altered(how, images, at_once([draws[rows] for rows in batches], device))
+        return images
+
+    def _altered(
+        self, how: Augmentation | StrongAugmentation, images: Iterator[Tensor], draws: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        return (how.altered(x, each, self.spec.mean) for x, each in zip(images, draws, strict=True))
 
     def _made_at_once(self, device: Device) -> int:
         """See `Dataset._made_at_once`."""

@@ -20,6 +20,7 @@ from trainables.datasets.images import opened
 from trainables.datasets.pixels import to_8_bits
 from trainables.datasets.prefetch import prefetched
 from trainables.datasets.spec import DatasetError, DatasetSpec, Files
+from trainables.datasets.strong_augmentation import StrongAugmentation, mean_colour
 from trainables.randomness import seeded
 
 Wanted = tuple[list[int], tuple[int, int] | None]  # rows of a batch, and (seed, epoch) if they are augmented
@@ -43,13 +44,13 @@ class Streamed(Dataset):
 
     def augmented(self, batches: Sequence[Tensor], seed: int, epoch: int, device: Device) -> Iterator[Tensor]:
         """See `Dataset.augmented`. Independent of the number of workers: each image has a random stream of its own."""
-        drawn = None if self.spec.augment == NONE else (seed, epoch)
+        drawn = None if self.spec.augment == NONE and not self.strong.alters else (seed, epoch)
         return self._read(self.files.train, [(rows.tolist(), drawn) for rows in batches], device)
 
     def _read(self, paths: np.ndarray[Any, Any], wanted: list[Wanted], device: Device) -> Iterator[Tensor]:
         on_gpu = torch.device(device).type == "cuda"
         loader: DataLoader[Tensor | DatasetError] = DataLoader(
-            _Reader(paths, self.spec),
+            _Reader(paths, self.spec, self.strong),
             batch_size=None,  # each item that is read is a whole batch
             sampler=wanted,
             num_workers=min(self.workers, len(wanted)),
@@ -75,12 +76,13 @@ class Streamed(Dataset):
 class _Reader(Readable[Tensor | DatasetError]):
     """Dataset of torch that reads the batch of given rows; runs in the workers."""
 
-    def __init__(self, paths: np.ndarray[Any, Any], spec: DatasetSpec) -> None:
+    def __init__(self, paths: np.ndarray[Any, Any], spec: DatasetSpec, strong: StrongAugmentation) -> None:
         self.paths = paths
         self.shape = spec.input_shape
         self.decoding = spec.decoding
         self.augment = spec.augment
         self.mean = spec.mean
+        self.strong = strong.transforms(spec.mean)
 
     def __getitem__(self, wanted: Wanted) -> Tensor | DatasetError:
         rows, drawn = wanted
@@ -109,13 +111,16 @@ class _Reader(Readable[Tensor | DatasetError]):
         how, side = self.augment, self.shape[1]
         flip: list[Any] = [v2.RandomHorizontalFlip()] if how.flip else []
         if how.area is not None:
-            return v2.Compose([v2.RandomResizedCrop(side, how.area, how.ratio), *flip, v2.PILToTensor()])
-        fill = tuple(round(255 * channel) for channel in self.mean) if how.some else 0
+            box = v2.RandomResizedCrop(side, how.area, how.ratio)
+            return v2.Compose([box, *flip, v2.PILToTensor(), *self.strong])
+        if how == NONE:
+            return v2.Compose([self._middle, *self.strong])
+        fill = tuple(mean_colour(self.mean)) if how.some else 0
         shift = v2.RandomCrop(side, how.padding, fill=fill)
         both = v2.Compose([shift, *flip])
         if how.some:
             both = v2.RandomChoice([v2.Identity(), shift, *flip, both], p=[1 / 3, 1 / 6, 1 / 6, 1 / 3])
-        return v2.Compose([self._middle, both])
+        return v2.Compose([self._middle, both, *self.strong])
 
     @cached_property
     def _middle(self) -> Any:

@@ -242,10 +242,14 @@ class Stepper:
         return torch.stack([loss.detach().double() * len(y), hits])
 
     def _forward(self, network: nn.Module, x: Tensor, y: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
-        """Return the training loss and the number of top-1 hits (float64), both scalar tensors."""
+        """Return the training loss and the number of top-1 hits (float64), both scalar tensors.
+
+        `y` holds classes int64 [B], or probabilities [B, classes] of mixed images; the most probable class is then hit.
+        """
         with self._autocast():
             logits = network(x)
         if logits.dtype == torch.bfloat16:
             logits = logits.float()
         loss = F.cross_entropy(logits, y, reduction=reduction, label_smoothing=self._trial.label_smoothing)
-        return loss, (logits.detach().argmax(1) == y).sum().double()
+        classes = y if y.dim() == 1 else y.argmax(1)
+        return loss, (logits.detach().argmax(1) == classes).sum().double()

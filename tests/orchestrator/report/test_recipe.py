@@ -23,7 +23,14 @@ def test_what_does_nothing_is_not_said() -> None:
     assert adam["optimizer"] == "adam" and adam["weight_decay"] == "0.0001"
     assert dict(common([trial(lr_schedule="step")]))["lr_factor"] == "0.1"
     assert dict(common([trial(weight_decay=0)]))["weight_decay"] == "0"
-    refined = {"warmup_epochs": 5, "label_smoothing": 0.1, "accumulate": 4, "ema": 0.999, "precision": "bfloat16"}
+    refined = {
+        "warmup_epochs": 5,
+        "label_smoothing": 0.1,
+        "mixup": 0.8,
+        "accumulate": 4,
+        "ema": 0.999,
+        "precision": "bfloat16",
+    }
     assert not refined.keys() & dict(common([trial()])).keys()
     assert {key: str(value) for key, value in refined.items()}.items() <= dict(common([trial(**refined)])).items()
 
