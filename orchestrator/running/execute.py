@@ -42,6 +42,8 @@ from trainables.record.object_store import require_writable
 if TYPE_CHECKING:
     from orchestrator.ray_driver import GpuHealth
     from orchestrator.report.write import WrittenReport
+    from orchestrator.search.optuna_study import StudySearcher
+    from orchestrator.search.until_decided import SeedsUntilDecided
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -57,7 +59,7 @@ def execute(job: Job, console: Console) -> int:
     stop = Stop(request.budget)
     # Ray in a stack of its own: its end takes seconds, in which a kill must not find the experiment locked.
     with ExitStack() as cluster, ExitStack() as stack:
-        todo, search, stopping = job.plan.todo, job.plan.search, job.plan.early_stopping
+        search, stopping = job.plan.search, job.plan.early_stopping
         sole = Lease(request.output, stop, partial(say, console, style="dim"))
         opening: Future[ExperimentRuns] | None = None
         health: GpuHealth | None = None
@@ -66,9 +68,8 @@ def execute(job: Job, console: Console) -> int:
             opening = _opening(job, sole, stack, console)
         records = job.records()
         seeker = take_up(search, request.output, opening.result(), records) if search and opening else None
-        known = seeker and opening and settled(seeker, opening.result().done(stopping))
         seeds = take_up_seeds(job.plan, opening.result(), records) if job.plan.seeds and opening else None
-        work = bool(todo or (search and not known) or (job.plan.seeds and not (seeds and seeds.over)))
+        work = _has_work(job, opening, seeker, seeds)
         timing = request.latency_alone and (opening is None or wanting_latency(job, opening.result(), records))
         if (work or timing) and not request.local:
             job, health = _connected(job, cluster, console)
@@ -112,6 +113,14 @@ def _prepare(request: Request) -> None:
     environment.prepare_matplotlib(request.output)
     if request.storage:
         require_writable(request.storage)
+
+
+def _has_work(
+    job: Job, opening: Future[ExperimentRuns] | None, seeker: StudySearcher | None, seeds: SeedsUntilDecided | None
+) -> bool:
+    """Return True if trials are left, or if a search or comparisons may ask for more."""
+    known = seeker and opening and settled(seeker, opening.result().done(job.plan.early_stopping))
+    return bool(job.plan.todo or (job.plan.search and not known) or (job.plan.seeds and not (seeds and seeds.over)))
 
 
 def _expect_a_kill(sole: Lease, book: ExperimentRuns, parent: str) -> None:
