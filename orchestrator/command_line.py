@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+SHELLS = ("bash", "zsh", "tcsh")  # those that shtab knows
 REPORT_FOLDER = Path("results/report")  # where a report is written by default
 
 
@@ -25,7 +26,30 @@ def command_parser(module: str, does: str, examples: Sequence[str] = ()) -> argp
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    script = "print a script that completes this command's options in a shell"
+    p.add_argument("--print-completion", action=_PrintCompletion, choices=SHELLS, metavar="SHELL", help=script)
     return p
+
+
+class _PrintCompletion(argparse.Action):
+    """Print the completion of the command for a shell, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: object, option: str | None = None) -> None:
+        try:
+            import shtab
+        except ImportError:
+            parser.error(f"{option} needs the package shtab; run: pip install shtab")
+        from search_spaces import presets
+
+        for action in parser._actions:
+            if action.type is Path:
+                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+            if action.dest == "space":
+                action.complete = {"bash": "_prune_spaces", "zsh": "_files"}  # type: ignore[attr-defined]
+        spaces = f'compgen -W "{" ".join(presets())}" -- "$1"; compgen -f -X "!*.y*ml" -- "$1"'
+        preamble = f"_prune_spaces() {{ {spaces}; }}" if shell == "bash" else ""
+        sys.stdout.write(f"{shtab.complete(parser, shell=str(shell), preamble=preamble)}\n")
+        parser.exit()
 
 
 def _version() -> str:

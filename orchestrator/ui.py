@@ -18,7 +18,7 @@ from pathlib import Path
 from orchestrator.command_line import SCREENS, command_parser, open_address
 
 HOST = "127.0.0.1"
-START_SECONDS = 120  # a busy machine takes half a minute to import MLflow
+START_SECONDS = 600  # a busy machine takes minutes to import MLflow; a server that fails ends before
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ MEASURES = {
     "curve/speedup": metric_reader("model/speedup"),
     "curve/latency_ms": metric_reader("model/latency_ms"),
 }
+PARENT = "mlflow.parentRunId"
 LoggedCurve = list[dict[str, float]]
 
 
@@ -32,7 +33,8 @@ def log_curves(client: MlflowClient, results: Results) -> list[str]:
     """Update the experiment's curve runs to match its results; return their ids.
 
     A curve with unchanged values is left alone. A curve with changed values is deleted and written again, because
-    MLflow keeps every point ever logged, and old points would remain beside the new ones.
+    MLflow keeps every point ever logged, and old points would remain beside the new ones. Curves are children of the
+    newest sweep's run: MLflow lists the newest runs first, and without a parent they would be its first screen.
 
     Raises:
         ReportError: if MLflow refuses.
@@ -78,6 +80,8 @@ def _settle(
     fingerprint = f"means:{hashlib.sha256(json.dumps([fields, points]).encode()).hexdigest()[:16]}"
     if old is not None:
         if old.data.tags.get("fingerprint") == fingerprint and old.info.status == "FINISHED":
+            if old.data.tags.get(PARENT) != results.sweeps[0].run_id:
+                client.set_tag(old.info.run_id, PARENT, results.sweeps[0].run_id)
             return str(old.info.run_id)
         client.delete_run(old.info.run_id)
     from mlflow.entities import Metric, Param
@@ -88,6 +92,7 @@ def _settle(
         "curve": key,
         "fingerprint": fingerprint,
         "space": results.experiment,
+        PARENT: results.sweeps[0].run_id,
         "mlflow.runColor": look(fields["pruner"]).color,
     }
     run = client.create_run(results.experiment_id, tags=tags, run_name=key)

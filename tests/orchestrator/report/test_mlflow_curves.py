@@ -60,6 +60,20 @@ def test_written_once(written: tuple[MlflowClient, Results, list[str]]) -> None:
     assert set(curves(client, results).values()) == set(ids)
 
 
+def test_they_are_below_the_newest_sweep_and_not_on_mlflows_first_screen(
+    written: tuple[MlflowClient, Results, list[str]],
+) -> None:
+    client, results, ids = written
+    client.delete_tag(ids[0], "mlflow.parentRunId")  # as those of earlier versions
+    assert log_curves(client, results) == ids
+    roots = [
+        run.info.run_id
+        for run in client.search_runs([results.experiment_id])
+        if "mlflow.parentRunId" not in run.data.tags
+    ]
+    assert roots == [sweep.run_id for sweep in results.sweeps]
+
+
 def test_a_changed_value_replaces_only_its_curve(written: tuple[MlflowClient, Results, list[str]]) -> None:
     client, results, _ = written
     before = curves(client, results)

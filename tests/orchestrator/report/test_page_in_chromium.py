@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -238,3 +239,77 @@ def test_dark_paper_has_light_ink(window: Browser, report: Path) -> None:
         "return [...document.querySelectorAll('#accuracy .mark-line path')].map(p => getComputedStyle(p).stroke)"
     )
     assert lines and all(brightness(line) > 250 for line in lines)
+
+
+class Clicks:
+    """A reader who opens the page afresh and clicks; words typed into a box count as one click."""
+
+    def __init__(self, browser: Browser, report: Path) -> None:
+        browser.open(report)
+        self.browser, self.count = browser, 0
+
+    def on(self, element: WebElement) -> None:
+        self.count += 1
+        self.browser.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def choose(self, place: str, number: int, text: str) -> None:
+        self.count += 1
+        Select(self.browser.all(f"{place} select")[number]).select_by_visible_text(text)
+
+    def go(self, section: str) -> None:
+        self.on(self.browser.find(f"nav a[href='#{section}']"))
+
+
+def test_six_tasks_take_few_clicks(window: Browser, report: Path) -> None:
+    counts = {}
+
+    reader = Clicks(window, report)  # the best run of SNIP at 10x, opened in MLflow
+    window.see("#accuracy")
+    mark = window.run("return [...document.querySelectorAll('#accuracy .mark-symbol path')]"
+                      ".find(mark => mark.ariaLabel?.startsWith('snip, 10x'))")  # fmt: skip
+    reader.on(mark)
+    links = window.until("const a = [...document.querySelectorAll('#accuracy .readout a')]; return a.length && a")
+    reader.count += 1  # on one of the runs, whose values stand beside them
+    rows = list(csv.DictReader((report.parent / "tables" / "trials.csv").open()))
+    snip = [row["run_id"] for row in rows if (row["pruner"], row["compression"]) == ("snip", "10")]
+    assert {link.get_attribute("href").rpartition("/")[2] for link in links} == set(snip)
+    counts["best SNIP"] = reader.count
+
+    reader = Clicks(window, report)
+    reader.go("pair")
+    reader.choose("#pair-view", 1, "snip")
+    reader.choose("#pair-view", 2, "synflow")
+    reader.choose("#pair-view", 3, "10x")
+    window.see("#pair")
+    title = "return [...document.querySelectorAll('#pair-view .role-title-text text')].map(t => t.textContent)"
+    assert "weights kept per layer, 10x" in window.run(title)
+    counts["density of two pruners"] = reader.count
+
+    reader = Clicks(window, report)
+    reader.on(window.find(".index summary"))
+    reader.on(window.find(".index a[href^='#training']"))
+    assert window.run("return location.hash.startsWith('#training')")
+    window.see("figure[id^='training']")
+    counts["learning curves"] = reader.count
+
+    reader = Clicks(window, report)
+    reader.go("missing")
+    assert "the loss is not finite in epoch 2" in window.find("#missing").text
+    counts["failed trials"] = reader.count
+
+    reader = Clicks(window, report)
+    reader.go("masks")
+    window.see("#masks")
+    reader.choose("#mask-view", 1, "10x")
+    assert window.all("#mask-view .tile canvas")
+    counts["a mask"] = reader.count
+
+    reader = Clicks(window, report)
+    reader.go("tables")
+    reader.on(window.find('[data-csv="accuracy.csv"] button'))
+    window.until("return document.querySelector('[data-csv=\"accuracy.csv\"] button').textContent === 'copied'")
+    counts["a CSV"] = reader.count
+
+    assert counts == {"best SNIP": 2, "density of two pruners": 4, "learning curves": 2, "failed trials": 1,
+                      "a mask": 2, "a CSV": 2}  # fmt: skip
