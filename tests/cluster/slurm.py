@@ -20,9 +20,9 @@ installed = pytest.mark.skipif(
 )
 CONF = """
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller}
-SlurmdPort={daemon}
+SlurmctldHost={controller}
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
@@ -43,10 +43,23 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 OverTimeLimit=30
 KillWait=10
+SlurmdTimeout=20
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+MUNGE = {"key-file": "munge.key"} | {f"{name}-file": f"munge.{name}" for name in ("pid", "log", "seed")}
+MUNGE |= {"socket": "munge.socket"}
+
+
+def configuration(folder: Path, controller: str, ports: tuple[int, int], nodes: dict[str, str], cpus: int) -> str:
+    """Return slurm.conf; `controller` is NAME(ADDRESS), `nodes` are addresses by name."""
+    lines = [f"NodeName={name} NodeAddr={address} CPUs={cpus} State=UNKNOWN\n" for name, address in nodes.items()]
+    return CONF.format(folder=folder, controller=controller, ports=ports) + "".join(lines)
+
+
+def munged(folder: Path) -> list[str]:
+    """Return the command that starts munged with its files in a folder of root's."""
+    return ["munged", "--force", *(f"--{option}={folder / name}" for option, name in MUNGE.items())]
 
 
 class Slurm:
@@ -56,17 +69,15 @@ class Slurm:
         self.folder = folder
         for name in ("state", "spool"):
             (folder / name).mkdir()
-        self._host = host = os.uname().nodename
+        host = os.uname().nodename
         conf = folder / "slurm.conf"
-        conf.write_text(CONF.format(host=host, controller=free_port(), daemon=free_port(), folder=folder))
+        ports = free_port(), free_port()
+        conf.write_text(configuration(folder, f"{host}(127.0.0.1)", ports, {host: "127.0.0.1"}, cpus=4))
         key = folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o600)
         self.environment = os.environ | {"SLURM_CONF": str(conf), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
-        files = ("key-file", "socket", "pid-file", "log-file", "seed-file")
-        where = {"key-file": "munge.key"} | {name: f"munge.{name.partition('-')[0]}" for name in files[1:]}
-        munge = [f"--{name}={folder / where[name]}" for name in files]
-        self._processes = [self._start("munged", "--foreground", "--force", *munge)]
+        self._processes = [self._start(*munged(folder), "--foreground")]
         until((folder / "munge.socket").exists, "munged listens")
         self._processes += [self._start("slurmctld", "-D"), self._start("slurmd", "-D")]
         until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%t"), "the node is idle")
@@ -95,10 +106,6 @@ class Slurm:
         """Return a field of a job: JobState, Restarts, ExitCode."""
         words = self.run("scontrol", "show", "job", job).split()
         return next((word.partition("=")[2] for word in words if word.startswith(f"{key}=")), "")
-
-    def node(self, state: str) -> tuple[str, ...]:
-        """Return the command that takes the node out of service (DOWN), which ends its jobs, or back (RESUME)."""
-        return "scontrol", "update", f"NodeName={self._host}", f"State={state}", "Reason=test"
 
     def stop(self) -> None:
         """Cancel all jobs and end Slurm."""

@@ -67,6 +67,7 @@ HostKey /etc/ssh/host_key
 PidFile none
 UsePAM no
 PasswordAuthentication no
+KbdInteractiveAuthentication no
 AuthorizedKeysFile .ssh/authorized_keys
 MaxStartups 100
 """
@@ -152,6 +153,11 @@ class Host:
         self.network.ip("address", "add", f"{self.address}/24", "dev", "eth0")
         self._connected()
         self._install()
+
+    @property
+    def disk(self) -> Path:
+        """Return the folder of this machine that holds the host's /etc, /home, /tmp and /var."""
+        return self._own
 
     @property
     def home(self) -> Path:

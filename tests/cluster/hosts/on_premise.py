@@ -15,9 +15,8 @@ from pathlib import Path
 
 from harness import Sweep, until
 from lab import HOME, USER, Host, Lab, end
+from page import ROOT, documented
 
-ROOT = Path(__file__).parents[3]
-DOCS = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
 SENT = (
     "orchestrator",
     "trainables",
@@ -38,12 +37,8 @@ TRIALS = 3
 MLFLOW = "http://127.0.0.1:5000"
 
 
-def documented(*parts: str) -> str:
-    """Return the command of docs/cluster.md that contains all `parts`, as a user copies it."""
-    lines = re.findall(r"^ {4}(\S.*)$", DOCS, re.M) + re.findall(r"`([^`\n]+)`", DOCS)
-    found = list(dict.fromkeys(line for line in lines if all(part in line for part in parts)))
-    assert len(found) == 1, (parts, found)
-    return found[0]
+# No internet; the checkout is built by the setuptools that is there ("false" means that pip does not install another).
+PIP = f"[global]\nno-index = true\nfind-links = {HOME}/wheels\n[install]\nno-build-isolation = false\n"
 
 
 class OnPremise:
@@ -51,27 +46,41 @@ class OnPremise:
 
     def __init__(self, lab: Lab, wheels: Path) -> None:
         self.lab = lab
+        self.folders = {"/shared": lab.shared}  # that the hosts share: where they lie on this machine
         self.laptop, self.head = lab.host("laptop"), lab.host("head")
         self.workers = [lab.host(name) for name in WORKERS]
         self._interpreter(wheels)
         self._checkout()
+        for host in (self.head, *self.workers):
+            self.equip(host)
         self._key()
 
     def documented(self, *parts: str, swap: tuple[str, str] | None = None, **environment: str) -> str:
         """Type a command of docs/cluster.md in the checkout on the laptop, with one word swapped for another."""
         command = documented(*parts)
-        return self.type(command.replace(*swap) if swap else command, **environment)
+        return self.type(command.replace(*swap, 1) if swap else command, **environment)
 
     def type(self, command: str, **environment: str) -> str:
         """Type a command in the checkout on the laptop, which must end well."""
         return self.laptop.do(f"cd checkout && {command}", **environment)
 
-    def up(self) -> None:
+    def watch(self, command: str, text: str) -> None:
+        """Type a command that wants a terminal, wait until it shows a text, and close the terminal."""
+        typed = f"cd checkout && PATH=$PWD/.venv/bin:$PATH script --quiet --flush --command '{command}' ~/shown"
+        shown = self.laptop.home / "shown"
+        terminal = self.laptop.start(typed)
+        try:
+            until(lambda: shown.exists() and text in shown.read_text(errors="replace"), f"'{text}' is shown", pause=1)
+        finally:
+            end(terminal)
+
+    def up(self, command: str = "") -> None:
         """Start the cluster, or start Ray on it anew. Users type it again as well if it fails.
 
         Ray gives a node 30 s to start, whatever the machine, and a busy one needs more.
         """
-        typed = f"cd checkout && {documented('.venv/bin/ray up').replace(*YES)}"
+        command = (command or documented(".venv/bin/ray up")).replace(*YES)
+        typed = f"cd checkout && PATH=$PWD/.venv/bin:$PATH && {command}"
         for again in range(5, -1, -1):
             code, out = self.laptop.run(typed, **V1)
             if not code:
@@ -92,7 +101,7 @@ class OnPremise:
                 until(lambda: self.alive() == len(WORKERS), f"{len(WORKERS)} workers have joined", 240, pause=2)
             except AssertionError:
                 assert again
-                self.up()
+                self.up(documented("RAY_UP_enable_autoscaler_v2=0 ray up"))
             else:
                 return
 
@@ -102,9 +111,9 @@ class OnPremise:
         until(lambda: found.extend(each for each in self.workers if _trials(each)) or found, "a trial runs")
         return found[0]
 
-    def sweep(self, name: str, *arguments: str, epochs: int) -> ClusterSweep:
-        """Return a sweep with an experiment and an output folder of its own."""
-        return ClusterSweep(self, name, arguments, epochs)
+    def sweep(self, name: str, *arguments: str, epochs: int, place: str = "/shared") -> ClusterSweep:
+        """Return a sweep with an experiment of its own, and an output folder of its own in a shared folder."""
+        return ClusterSweep(self, name, arguments, epochs, place)
 
     def sweeping(self) -> bool:
         """Return True if a driver runs on the head."""
@@ -125,13 +134,14 @@ class OnPremise:
     def _interpreter(self, wheels: Path) -> None:
         """Give every home the virtual environment that `make install` makes, over the packages of the tests.
 
-        deploy/node.sh then runs pip as ever, which finds all packages there and installs the copied checkout only.
+        deploy/node.sh then runs pip as ever, which finds all packages there and installs the copied checkout only. What
+        the laptop lacks comes from `wheels`.
         """
         base = Path(sys.base_prefix).resolve() / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+        shutil.copytree(wheels, self.laptop.home / "wheels")
         for host in self.lab.hosts.values():
-            shutil.copytree(wheels, host.home / "wheels")
             (host.home / ".config/pip").mkdir(parents=True)
-            (host.home / ".config/pip/pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {HOME}/wheels\n")
+            (host.home / ".config/pip/pip.conf").write_text(PIP)
             (host.home / ".bashrc").write_text(f"export PYTHON={base}\n")
             host.give(host.home)
         packages = Path(sysconfig.get_path("purelib")).resolve()
@@ -143,9 +153,7 @@ class OnPremise:
             script[0] = f"#!{HOME}/venv/bin/python"
             (there / "bin" / name).write_text("\n".join(script) + "\n")
             (there / "bin" / name).chmod(0o755)
-        self.laptop.do("~/venv/bin/pip install --quiet --no-deps $(ls ~/wheels/*.whl | grep -v /setuptools-)")
-        for host in (self.head, *self.workers):
-            self.equip(host)
+        self.laptop.do("~/venv/bin/pip install --quiet 'setuptools>=77'")
 
     def equip(self, host: Host) -> None:
         """Copy the laptop's virtual environment to a host."""
@@ -153,24 +161,27 @@ class OnPremise:
         host.give(host.home / "venv")
 
     def _checkout(self) -> None:
-        """Copy the checkout to the laptop, with the copy of the cluster's file filled in, and the token."""
+        """Copy the checkout to the laptop and do there what docs/cluster.md says, up to the token."""
         checkout = self.laptop.home / "checkout"
         checkout.mkdir()
         for name in SENT:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, checkout / name)
-        text = (ROOT / "deploy/on-premise.yaml").read_text(encoding="utf-8")
-        text = text.replace("head_ip: CHANGEME", f"head_ip: {self.head.address}")
-        text = text.replace("[CHANGEME, CHANGEME]", f"[{', '.join(worker.address for worker in self.workers)}]")
-        text = text.replace("ssh_user: CHANGEME", f"ssh_user: {USER}")
-        assert "CHANGEME" not in re.sub(r"#.*", "", text)
-        (checkout / "my-cluster.yaml").write_text(text, encoding="utf-8")
         (checkout / ".venv").symlink_to(f"{HOME}/venv")
         (checkout / ".gitignore").write_text("my-cluster.yaml\n.venv\n__pycache__\nreport\n")
         self.laptop.give(checkout)
         git = "git -c user.name=test -c user.email=test@localhost"
         self.type(f"git init --quiet && git add . && {git} commit --quiet --message test")
+        self.documented("cp cluster.yaml", swap=("cluster.yaml", "deploy/on-premise.yaml"))
+        copied = checkout / "my-cluster.yaml"
+        text = copied.read_text(encoding="utf-8").replace("head_ip: CHANGEME", f"head_ip: {self.head.address}")
+        text = text.replace("[CHANGEME, CHANGEME]", f"[{', '.join(worker.address for worker in self.workers)}]")
+        text = text.replace("ssh_user: CHANGEME", f"ssh_user: {USER}")
+        assert "CHANGEME" not in re.sub(r"#.*", "", text)
+        copied.write_text(text, encoding="utf-8")
+        self.documented(".venv/bin/pip install")
         self.documented("ray get-auth-token")
+        self.documented("chmod 600")
 
     def _key(self) -> None:
         """Make the key of the cluster's own, and let it in everywhere."""
@@ -184,11 +195,10 @@ class OnPremise:
 class ClusterSweep:
     """A sweep on the cluster under a name of its own."""
 
-    def __init__(self, cluster: OnPremise, name: str, arguments: tuple[str, ...], epochs: int) -> None:
+    def __init__(self, cluster: OnPremise, name: str, arguments: tuple[str, ...], epochs: int, place: str) -> None:
         self._cluster, self.name = cluster, name
-        self._folder = cluster.lab.shared / name
-        self.records = Sweep(self._folder, (), epochs)
-        words = [*arguments, "--experiment", name, "--address", "auto", "--output", f"/shared/{name}/out"]
+        self.records = Sweep(cluster.folders[place] / name, (), epochs)
+        words = [*arguments, "--experiment", name, "--address", "auto", "--output", f"{place}/{name}/out"]
         self.words = " ".join([*(f"'{word}'" for word in words), "--tracking-uri", MLFLOW])
 
     def start(self) -> subprocess.Popen[str]:

@@ -10,16 +10,19 @@ import pytest
 from harness import until
 from lab import Host, end
 from on_premise import EPOCHS, GRID, TRIALS, ClusterSweep, OnPremise, finished
+from page import documented
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 Record = Callable[[str, object], None]
 Numbers = dict[str, dict[str, float]]
 
 
-def under_way(cluster: OnPremise, name: str) -> tuple[ClusterSweep, subprocess.Popen[str], Host]:
+def under_way(
+    cluster: OnPremise, name: str, place: str = "/shared"
+) -> tuple[ClusterSweep, subprocess.Popen[str], Host]:
     """Start a sweep; return it, its driver and a worker that computes, in the second epoch or later."""
     cluster.all_alive()
-    sweep = cluster.sweep(name, *GRID, epochs=EPOCHS)
+    sweep = cluster.sweep(name, *GRID, epochs=EPOCHS, place=place)
     driver = sweep.start()
     until(lambda: driver.poll() is not None or sweep.records.recorded() >= 2, "the second epoch", 600)
     return sweep, driver, cluster.busy()
@@ -104,6 +107,6 @@ def test_the_head_loses_power_and_the_same_commands_go_on(
     cluster.head.cut_power()
     end(driver)
     cluster.head.boot()
-    cluster.up()
+    cluster.up(documented("ray up --disable-usage-stats"))
     sweep.finish()
     check(sweep, undisturbed, record_property)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 from lab import Host
-from on_premise import DOCS, OnPremise
+from on_premise import OnPremise
+from page import DOCS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 WRONG = "0" * 64
@@ -110,8 +111,10 @@ def test_ssh_wants_the_key_and_the_token_is_its_owners(cluster: OnPremise, intru
         options = "-o StrictHostKeyChecking=no -o BatchMode=yes"
         code, out = intruder.run(f"ssh {options} {host.address} true")
         assert code == 255 and "Permission denied (publickey)" in out, out
+    token = cluster.documented("cat ~/.ray/auth_token")
     for host in (cluster.laptop, *hosts):
         assert host.do("stat --format=%a ~/.ray/auth_token").strip() == "600"
+        assert host.do("cat ~/.ray/auth_token") == token
 
 
 def test_who_has_no_token_gets_counters_only(cluster: OnPremise, intruder: Host) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from harness import until
-from on_premise import EPOCHS, GRID, TRIALS, OnPremise, documented, finished, runs
+from on_premise import EPOCHS, GRID, TRIALS, OnPremise, finished, runs
+from page import documented
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
