@@ -131,7 +131,7 @@ def _keeper(
                 reached = total / weigh(best | ~candidates)
                 raise PruningError(
                     f"Unreachable {groups.granularity} compression {compression:g}x: every layer keeps at least one "
-                    f"{groups.word}, so whole {groups.word}s reach at most {reached:.4g}x."
+                    f"{groups.word}, so the compression is at most {reached:.4g}x."
                 )
         return {name: _mask(name, score, rows, columns, kept) for name, score in scores.items()}
 

@@ -68,7 +68,8 @@ class Pruner:
     unrecorded: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # option -> the words that it may be
     least: Mapping[str, float] = field(default_factory=dict)  # option -> its smallest value
-    when: str = "before"  # prunes "before" training, "after" it, or "during" it: then masks change while weights train
+    # Prunes "before" training, "early" in it, "after" it, or "during" it: then masks change while weights train.
+    when: str = "before"
     by_decay: bool = False  # weight decay decides what is pruned: without any, all goes at once at the end
     levels: int = 0  # rounds of train, prune, rewind; 0 = weights are pruned as they are
 

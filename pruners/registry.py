@@ -16,6 +16,7 @@ from pruners.scores.during_training import (
     STR,
     TOP_KAST,
 )
+from pruners.scores.early_crop import EARLY_CROP
 from pruners.scores.fpgm import FPGM
 from pruners.scores.grasp import GRASP
 from pruners.scores.group_norm import GROUP_NORM
@@ -48,6 +49,7 @@ PRUNERS: dict[str, Pruner] = {
     "px": PX,
     "phew": PHEW,
     "smart-ratio": SMART_RATIO,
+    "early-crop": EARLY_CROP,
     "lamp": LAMP,
     "taylor": TAYLOR,
     "fpgm": FPGM,

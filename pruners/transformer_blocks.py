@@ -31,6 +31,11 @@ class TransformerBlock:
         """Return the number of units."""
         return int(self.columns.max()) + 1
 
+    @property
+    def removable(self) -> bool:
+        """True if compaction can remove its units: heads of torch's own attention alone."""
+        return not self.attention or self.writes.endswith("in_proj_weight")
+
 
 def transformer_blocks(model: nn.Module, unit: str) -> list[TransformerBlock]:
     """Return the blocks whose units are `unit`: "head" or "neuron".

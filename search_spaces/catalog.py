@@ -46,7 +46,7 @@ class PrunerTraits(Protocol):
 
     @property
     def when(self) -> str:
-        """Return when the pruner prunes: "before" training, "after" it, or "during" it (its masks change)."""
+        """Return when it prunes: "before" training, "early" in it, "after" it, or "during" it (its masks change)."""
         ...
 
     @property

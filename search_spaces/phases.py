@@ -27,6 +27,11 @@ def phases(name: str, traits: PrunerTraits, given: Mapping[str, Any], epochs: in
     rewind_epoch = given.get("rewind_epoch", 0)
     ablation = given.get("ablation", "none")
     granularity = given.get("granularity", "weight")
+    if traits.when == "early" and not levels and "pretrain_epochs" not in given:
+        raise SpaceError(
+            f"pruner {name}: pretrain_epochs: missing; it prunes early in training, so say after which epoch, as in "
+            f"{{name: {name}, pretrain_epochs: 5}}"
+        )
     if traits.when == "during":
         if levels:
             raise SpaceError(f"pruner {name}: levels: {levels} is not allowed; it prunes during training, in one go")
@@ -85,8 +90,9 @@ def require_measurable(measure: str, traits: MeasureTraits, point: Mapping[str, 
         raise SpaceError(f"measure: {measure} looks at single weights; granularity '{granularity}' is not allowed")
     if point.get("kappa") or "kappa" in point["pruner"]:
         raise SpaceError(f"measure: {measure} looks at single weights; kappa, a share of filters, is not allowed")
-    if pruner.when == "during" or (pruner.when == "after" and not traits.trains):
-        raise SpaceError(f"pruner {name}: it prunes {pruner.when} training, but measure {measure} prunes before it")
+    if pruner.when == "during" or (pruner.when in ("early", "after") and not traits.trains):
+        when = "early in" if pruner.when == "early" else pruner.when
+        raise SpaceError(f"pruner {name}: it prunes {when} training, but measure {measure} prunes before it")
 
 
 def reduced(fields: Mapping[str, Any], traits: MeasureTraits) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from orchestrator.planning.check_networks import model_of
 from pruners import PRUNERS, PruningError, concerns
 from pruners.errors import in_one_line, message_of
 from pruners.granularity import check
+from pruners.transformer_blocks import transformer_blocks
 from search_spaces import TRAINING, Network, SpaceError, Trial
 from trainables.datasets import lookup
 from trainables.measures import MEASURES
@@ -34,6 +35,8 @@ def require_compatible(trials: Iterable[Trial], force: bool) -> tuple[str, ...]:
             _require_applicable(trial.network, trial.dataset, trial.pruner)
         if trial.measure != TRAINING:
             _require_measure(trial.network, trial.dataset, trial.measure)
+        if remark := _about_speed(trial.network, trial.dataset, trial.granularity):
+            remarks[remark] = None
         pruner = pruner_of(trial)
         if pruner.by_decay and not trial.weight_decay:
             remarks[NO_DECAY.format(trial.pruner)] = None
@@ -67,6 +70,24 @@ def _require_granularity(network: Network, dataset: str, granularity: str, compr
     except Exception as error:  # noqa: BLE001 - a user's network may raise anything
         line = message_of(error) if isinstance(error, ValueError) else in_one_line(error)
         raise SpaceError(f"architecture {network.label}: {line}") from None
+
+
+@cache
+def _about_speed(network: Network, dataset: str, granularity: str) -> str:
+    """Return a notice if pruning by `granularity` saves no time in trials; else ""."""
+    if ":" in granularity:
+        return (
+            f"granularity {granularity}: its zeros bring no speed on this machine, because trials time dense kernels "
+            "and use no sparse tensor cores"
+        )
+    if granularity == "head" and not all(
+        block.removable for block in transformer_blocks(model_of(network, dataset), "head")
+    ):
+        return (
+            f"architecture {network.label}: its pruned heads are masked but not removed, so they save no time; only "
+            "those of torch's MultiheadAttention (vit-tiny, torchvision/vit_b_16, …) are removed"
+        )
+    return ""
 
 
 @cache

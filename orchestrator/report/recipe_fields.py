@@ -50,6 +50,8 @@ def _listed(value: Any) -> bool:
 
 
 def _changes(rates: Mapping[int, float]) -> str:
+    if len(rates) > 8:  # a cosine changes it after every epoch
+        return f"{max(rates.values()):g} falling to {list(rates.values())[-1]:g} by epoch {max(rates)}"
     return " → ".join(f"{rate:g}" + (f" from {epoch}" if epoch > 1 else "") for epoch, rate in rates.items())
 
 

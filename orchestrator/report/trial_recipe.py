@@ -46,7 +46,9 @@ def facts(trial: Trial, asked: Collection[str]) -> dict[str, Any]:
         found["init"] = initialisation
     if trial.epochs and (trial.measure == TRAINING or MEASURES[trial.measure].trains):
         found |= {name: getattr(trial, name) for name in TRAINED}
-        found["learning_rate"] = rates(trial.epochs, trial.lr, trial.lr_schedule, trial.lr_drops, trial.lr_factor)
+        found["learning_rate"] = rates(
+            trial.epochs, trial.lr, trial.lr_schedule, trial.lr_drops, trial.lr_factor, trial.warmup_epochs
+        )
         if trial.optimizer in ("sgd", "rmsprop"):
             found["momentum"] = trial.momentum
         if trial.optimizer == "sgd":
@@ -66,9 +68,14 @@ def parameters(network: Network, dataset: str) -> int:
 
 
 @cache
-def rates(epochs: int, lr: float, schedule: str, drops: tuple[int, ...], factor: float) -> dict[int, float]:
-    """Return the learning rates by the first epoch, from 1, that has each, computed by the trials' own scheduler."""
-    fields = {"lr_schedule": schedule, "lr_drops": drops, "lr_factor": factor}
+def rates(
+    epochs: int, lr: float, schedule: str, drops: tuple[int, ...], factor: float, warmup: int = 0
+) -> dict[int, float]:
+    """Return the learning rates by the first epoch, from 1, that has each, computed by the trials' own scheduler.
+
+    Epochs of the warm-up have the rate at its end.
+    """
+    fields = {"lr_schedule": schedule, "lr_drops": drops, "lr_factor": factor, "warmup_epochs": warmup}
     trial = Trial.model_validate({"dataset": "", "architecture": "", "epochs": epochs, "lr": lr, **fields})
     optimizer = make_optimizer(nn.Linear(1, 1), trial)
     scheduler = LearningRate(optimizer, trial, steps_per_epoch=1)

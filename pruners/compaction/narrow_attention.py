@@ -36,13 +36,13 @@ def kept_units(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Indic
     """Return, per name in the state dict, the rows and columns to keep; {} if no unit can be removed.
 
     A unit is removed if all weights that read it are pruned: it then changes nothing, and no gradient reaches it. Every
-    block keeps at least one. Heads are removed of torch's own attention alone.
+    block keeps at least one.
     """
     kept: dict[str, Indices] = {}
     parameters = dict(model.named_parameters())
     for block in (block for unit in UNITS for block in transformer_blocks(model, unit)):
         read_ones = _read(block, masks)
-        if read_ones is None or (block.attention and not block.writes.endswith("in_proj_weight")):
+        if read_ones is None or not block.removable:
             continue
         rows = read_ones[block.rows].nonzero().flatten()
         kept[block.writes] = rows, torch.arange(parameters[block.writes].shape[1])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from orchestrator.report.published_recipes import Recipe, RecipeDifference, recipes
+from search_spaces.phases import STRONG
 
 COLUMNS = {
     "training": ("epochs", "batch_size", "optimizer", "momentum", "nesterov", "weight_decay", "learning_rate",
-                 "warmup_epochs", "label_smoothing", "validation"),
-    "images": ("augment", "normalisation"),
+                 "warmup_epochs", "label_smoothing", "precision", "validation"),
+    "images": ("augment", "normalisation", *STRONG),
     "network": ("architecture", "parameters", "outputs", "init"),
     "grid": ("dataset", "compression", "kappa", "seeds"),
     "pruning": (),  # all else

@@ -62,3 +62,13 @@ def test_a_pruner_by_weight_decay_without_any_is_remarked(tmp_path):
     (notice,) = plan(load(asked | {"weight_decay": 0}), cache=tmp_path).notices
     assert notice.startswith("pruner str: weight_decay is 0, so its thresholds do not rise")
     assert plan(load(asked | {"weight_decay": 1e-4}), cache=tmp_path).notices == ()
+
+
+def test_what_saves_no_time_is_remarked(tmp_path):
+    asked = BASE | {"pruner": "magnitude", "compression": 2, "granularity": "2:4"}
+    (notice,) = plan(load(asked), cache=tmp_path).notices
+    assert notice.startswith("granularity 2:4: its zeros bring no speed on this machine")
+    heads = {"dataset": "synthetic-32", "pruner": "magnitude", "granularity": "head", "kappa": 0.3}
+    for architecture, count in (("swin-tiny", 1), ({"name": "vit-tiny", "depth": 1}, 0)):
+        notices = plan(load(heads | {"architecture": architecture}), cache=tmp_path).notices
+        assert [notice for notice in notices if "masked but not removed" in notice] == list(notices)[:count]
