@@ -64,11 +64,11 @@ def _seeds(results: Results) -> Iterator[str]:
     measured = [len(point.values) for point in points if point.values]
     if measured:
         low, high = min(measured), max(measured)
-        fewer = f"{low} to {high}" if low < high else f"{high}"
         used = sorted({row.cell.seed for row in trained.rows if row.status == "finished"})
+        fewer = f"{low} to {high} of " if low < high else "" if high == len(used) else f"{high} of "
         listed = in_words([f"{seed}" for seed in used]) if len(used) <= 10 else f"{used[0]} to {used[-1]}"
         one = f"Each number is of one training, with seed {listed}."
-        yield one if high == 1 and len(used) == 1 else f"Each number is the mean over {fewer} of the seeds {listed}."
+        yield one if len(used) == 1 else f"Each number is the mean over {fewer}the seeds {listed}."
     found = counts(results.rows)
     if left := {status: count for status, count in found.items() if status != "finished"}:
         words = ", ".join(f"{count} {status}" for status, count in left.items())

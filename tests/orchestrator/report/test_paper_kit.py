@@ -76,7 +76,7 @@ def test_all_that_is_cited_is_in_the_bibliography_and_the_other_way_round(kit: d
 def test_the_recipe_says_seeds_budgets_and_what_is_missing(kit: dict[str, str]) -> None:
     said = kit["recipe.tex"]
     assert "epochs 3, batch size 128, optimizer sgd, lr 0.1" in said
-    assert "Each number is the mean over 2 of the seeds 0 and 1." in said
+    assert "Each number is the mean over the seeds 0 and 1." in said
     assert "Of 36 cells 34 have a result; the others: 1 failed, 1 not run." in said
     assert "at commit 0123abc" in said
 
