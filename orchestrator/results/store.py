@@ -300,7 +300,11 @@ _LOGINS = (
     re.compile(r"(https?://)[^/\s'\"]*@"),
     re.compile(r"((?!https?:)\b[\w+.-]+://)(?:[^:/@\s'\"]*:(?:(?! --)[^@'\"])*|[^/@\s'\"]+)@"),
 )
-_SECRETS = re.compile(r"([?&][\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=)[^&\s'\"]*", re.IGNORECASE)
+_SECRETS = re.compile(
+    r"([?&](?:[\w-]*(?:password|passwd|pwd|token|secret)[\w-]*|(?:[\w-]*(?:api|access|account|private)[\w-]*)?key)=)"
+    r"[^&\s'\"]*",  # not every key: MLflow's viewStateShareKey names a view
+    re.IGNORECASE,
+)
 
 
 def public(text: str) -> str:

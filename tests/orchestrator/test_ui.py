@@ -45,6 +45,7 @@ def test_it_serves_the_newest_experiment_until_it_is_ended(store: Store) -> None
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?")
+        assert "viewStateShareKey=pruning-sweep " in line
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGINT)

@@ -27,6 +27,7 @@ from search_spaces import SpaceError
         ("mssql+pyodbc://u:p%40@h/db?driver=ODBC&Password=zz&x=1", "mssql+pyodbc://h/db?driver=ODBC&Password=***&x=1"),
         ("http://ann:p@ss@h:5000", "http://h:5000"),
         ("https://token@h", "https://h"),
+        ("https://h/x?key=zz&api_key=zz&AccountKey=z&page=1", "https://h/x?key=***&api_key=***&AccountKey=***&page=1"),
         ("a --tracking-uri 'postgresql://u:pa ss@h/db' --open", "a --tracking-uri 'postgresql://h/db' --open"),
         (
             "cannot reach postgresql://u:12/34@h/db (postgresql://u:12/34@h)",
@@ -46,6 +47,7 @@ def test_passwords_are_not_shown(text, shown):
         "s3://bucket/me@lab/x",
         "sqlite:////home/me@lab/results/mlflow.db",
         "https://h/a@b",
+        "http://h:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=pruning-sweep",
     ],
 )
 def test_what_is_no_password_stays(text):
