@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import status, sweep
+from orchestrator import status
 from orchestrator.audit import __main__ as audit
 from orchestrator.command_line import SCREENS
 from orchestrator.report import __main__ as report
@@ -26,7 +26,7 @@ def test_every_command_works_on_a_moved_folder(tmp_path: Path) -> None:
     space = {"dataset": "digits", "architecture": "mlp", "pruner": "random", "compression": 10, "epochs": 0}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(space))
     asked = [str(tmp_path / "s.yaml"), "--local", "--audit", "0", "--output"]
-    assert sweep.main([*asked, str(tmp_path / "a")]) == 0
+    _sweep([*asked, str(tmp_path / "a")])
     moved = tmp_path / "home" / "b c"
     moved.parent.mkdir()
     (tmp_path / "a").rename(moved)
@@ -40,11 +40,16 @@ def test_every_command_works_on_a_moved_folder(tmp_path: Path) -> None:
     run = read(connect(store), "s").sweeps[0].run_id
     assert _served_by_ui(moved, f"get-artifact?path=plan.json&run_uuid={run}").startswith(b"{")
 
-    again = [sys.executable, "-m", "orchestrator.sweep", *asked, str(moved)]  # MLflow caches places in a process
-    done = subprocess.run(again, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "1 done before, 0 to do" in done.stdout
+    assert "1 done before, 0 to do" in _sweep([*asked, str(moved)])
     assert not (tmp_path / "a").exists()
+
+
+def _sweep(arguments: list[str]) -> str:
+    """Run a sweep in a process of its own, because MLflow and matplotlib remember places, and return its output."""
+    command = [sys.executable, "-m", "orchestrator.sweep", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _served_by_ui(folder: Path, path: str) -> bytes:
