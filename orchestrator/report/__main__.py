@@ -37,15 +37,16 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 if there is nothing to report on or no place to write."""
     given = parser().parse_args(arguments)
-    # Imported now: --help need not wait for MLflow and matplotlib.
+    # Imported now: --help need not wait for MLflow and matplotlib, which read the environment as they are imported.
     from orchestrator import environment
+
+    environment.prepare_matplotlib(given.output)
+    environment.prepare_reading()
     from orchestrator.report.terminal_answer import print_answer
     from orchestrator.report.write import write_report
     from orchestrator.results.store import ReportError
     from orchestrator.terminal import say, terminal
 
-    environment.prepare_matplotlib(given.output)
-    environment.prepare_reading()
     try:
         written = write_report(given.tracking_uri, given.experiment, given.output, given.log, given.where)
     except ReportError as error:
