@@ -18,6 +18,7 @@ HERE = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+FOREIGN = ("TUNE_", "RAY_AIR_", "RAY_TUNE_")  # begin the names of variables that users set for their own use of Tune
 TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 PATIENT = {  # a report waits for a busy server; a trial must not
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
@@ -33,6 +34,8 @@ def prepare_reading() -> None:
 
 def prepare_ray(address: str | None) -> None:
     """Set the environment for a Ray of our own (no address) or for joining a cluster."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]  # Tune refuses to start with some of them, and others delay what trials report
     os.environ.update(ALWAYS)
     if address is None:
         # A token for this sweep only; without one, Ray writes a token into the home folder.

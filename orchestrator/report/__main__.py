@@ -41,17 +41,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 if there is nothing to report on or no place to write."""
     given = parser().parse_args(arguments)
-    # Imported now: --help need not wait for MLflow and matplotlib.
+    # Imported now: --help need not wait for MLflow and matplotlib, which read the environment as they are imported.
     from orchestrator import environment
+
+    output = given.output or (PAPER_FOLDER if given.paper else REPORT_FOLDER)
+    environment.prepare_matplotlib(output)
+    environment.prepare_reading()
     from orchestrator.report.paper.kit import write_paper
     from orchestrator.report.terminal_answer import print_answer
     from orchestrator.report.write import write_report
     from orchestrator.results.store import ReportError
     from orchestrator.terminal import say, terminal
 
-    output = given.output or (PAPER_FOLDER if given.paper else REPORT_FOLDER)
-    environment.prepare_matplotlib(output)
-    environment.prepare_reading()
     try:
         if given.paper:
             written = write_paper(given.tracking_uri, given.experiment, output, given.where)

@@ -135,6 +135,7 @@ def database(url: str) -> Iterator[Connection]:
 
 def _error_of_mlflow(tracking_uri: str) -> Exception | None:
     """Return the error of MLflow's own client, which knows logins, certificates, proxies and prefixes; None if none."""
+    mlflow.set_environment()
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
     from mlflow.exceptions import MlflowException
 
@@ -243,6 +244,7 @@ def create_store(tracking_uri: str) -> None:
 
 def _require_current(tracking_uri: str, schema: str) -> None:
     """Raise ReportError unless a store has the tables of this MLflow, which may change others without asking."""
+    mlflow.set_environment()
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     if schema != (expected := _get_latest_schema_revision()):  # type: ignore[no-untyped-call]
