@@ -14,12 +14,9 @@ from typing import Any
 
 import yaml
 
-from orchestrator.report.recipe_fields import NOT_SAID, counterpart, same, text
+from orchestrator.report.recipe_fields import NOT_SAID, UNSAID, counterpart, same, text
 from search_spaces import Cell, Trial
-from search_spaces.phases import STRONG
 
-# What no program does unless its recipe says so, and what trials do by default.
-UNSAID = {name: Trial.model_fields[name].default for name in (*STRONG, "accumulate", "ema", "precision")}
 BY_DATASET = ("parameters", "scoring_batch")  # fields whose value may be a mapping from datasets
 
 

@@ -6,6 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from search_spaces import Trial
+from search_spaces.phases import STRONG
+
+# What no program does unless its recipe says so, and what trials do by default.
+UNSAID = {name: Trial.model_fields[name].default for name in (*STRONG, "accumulate", "ema", "precision")}
 STAND_INS = {"cifar10-jpeg75": "cifar10", "cifar10-exact-subset": "cifar10"}
 NOT_SAID = "not said"  # by the program; our value then counts as a difference
 DIGITS = {"normalisation": 5e-3, "compression": 5e-3}  # relative tolerance: programs give these to three digits

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from orchestrator.report.published_recipes import UNSAID
+from orchestrator.report.recipe_fields import UNSAID
 from pruners import lookup as pruner_of
 from pruners.pruner import Pruner
 from search_spaces import TRAINING, Network, Trial
