@@ -1,9 +1,10 @@
 """Record a command in a terminal and write it as a moving SVG, which a browser plays without a script.
 
     .venv/bin/pip install pyte
-    .venv/bin/python docs/terminal_film.py docs/sweep.svg --seconds 20 -- python -m orchestrator.sweep digits --local
+    .venv/bin/python docs/terminal_film.py docs/sweep.svg -- .venv/bin/python -m orchestrator.sweep digits --local \\
+        --set architecture=mlp --set 'pruner=[snip, synflow]' --set 'compression=[1, 10, 50]'
 
-The picture shows what the terminal showed, without the pauses: its title says how long it took. Paths below the
+Start it in a folder without results. The picture shows what the terminal showed, without the pauses: its title says how long it took. Paths below the
 current folder become relative.
 """
 
