@@ -4,8 +4,8 @@
     .venv/bin/python docs/terminal_film.py docs/sweep.svg -- .venv/bin/python -m orchestrator.sweep digits --local \\
         --set architecture=mlp --set 'pruner=[snip, synflow]' --set 'compression=[1, 10, 50]'
 
-Start it in a folder without results. The picture shows what the terminal showed, without the pauses: its title says how long it took. Paths below the
-current folder become relative.
+Start it in a folder without results. The picture shows what the terminal showed, without the pauses: its title says how
+long it took. Paths below the current folder become relative.
 """
 
 from __future__ import annotations
