@@ -69,10 +69,10 @@ def measure_latencies(
         runs = {trial.fingerprint: book.runs[trial.fingerprint].run_id for trial in measured}
         send_missing(book.client, runs, records.folder, {})
     if measured:
-        say(console, f"latency measured alone for {len(measured)} trials")
+        say(console, f"latency measured alone for {_trials(len(measured))}")
     for reason, count in reasons.most_common(1):
         more = f", {sum(reasons.values()) - count} for other reasons" if len(reasons) > 1 else ""
-        say(console, f"latency not measured alone for {count} trials: {reason}{more}", "yellow")
+        say(console, f"latency not measured alone for {_trials(count)}: {reason}{more}", "yellow")
     return len(wanted) - len(measured) - sum(reasons.values())
 
 
@@ -89,3 +89,7 @@ def _measured(
 
     broken = tuple(health.broken_gpus) if health else ()
     yield from measure_on_whole_devices(trials, job.place, job.resources, broken, stop)
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
